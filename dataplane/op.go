@@ -1,0 +1,71 @@
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+
+	"healkv/dataplane/proto"
+)
+
+// Limits of keys and values, in bytes. One place, same on all sides.
+const (
+	KeyBytesMin   = 1
+	KeyBytesMax   = 1024
+	ValueBytesMax = 1 << 20
+)
+
+// What an operation can end with. A write is done (nil), rejected (certainly
+// not applied: every error below but ErrUnknown) or unknown (ErrUnknown).
+var (
+	ErrNotFound = errors.New("healkv: key not found")
+	// ErrTryAgain: rejected for now; the node is joining, fenced or has lost
+	// its lease, or too many operations are under way. Certainly not applied.
+	ErrTryAgain = errors.New("healkv: rejected for now, not applied: this node does not serve at the moment; try again or ask another node")
+	// ErrOverload: rejected for now; the queues are full. Certainly not applied.
+	ErrOverload = errors.New("healkv: rejected for now, not applied: too many operations under way; try again")
+	// ErrNoRoom: the pool of this node or of a peer is full. Deletes still work.
+	ErrNoRoom = errors.New("healkv: no room: the pool is full; delete keys or give the nodes larger pools")
+	// ErrUnknown: the deadline passed, or lease or view was lost, while the
+	// write was under way. It may have been applied, or may still be.
+	ErrUnknown = errors.New("healkv: outcome unknown: the write may or may not have been applied; read the key to find out")
+	// ErrDeadline: the deadline passed before anything was applied, or a read
+	// was not answered in time.
+	ErrDeadline   = errors.New("healkv: deadline passed, not applied")
+	ErrKeySize    = fmt.Errorf("healkv: key length out of %d..%d bytes", KeyBytesMin, KeyBytesMax)
+	ErrValueSize  = fmt.Errorf("healkv: value longer than %d bytes", ValueBytesMax)
+	ErrScope      = errors.New("healkv: unknown scope: a scope belongs to one life of its coordinator, and only the scope model has them")
+	ErrClosed     = errors.New("healkv: node closed")
+	ErrPoolFailed = errors.New("healkv: the pool failed; the node has stopped serving")
+)
+
+// OpKind is what an Op asks for.
+type OpKind uint8
+
+const (
+	OpGet OpKind = iota + 1
+	OpPut
+	OpDelete
+	OpPersist // of Scope: answered when every write of the scope is durable everywhere
+)
+
+// Op is one operation of the asynchronous API. The caller owns it, and the
+// memory it refers to, except from Session.Submit until the Op came back from
+// Session.Poll. Reusing Ops makes the path free of allocation.
+type Op struct {
+	Kind  OpKind
+	Scope uint32 // of a Put or Delete: 0 for none; of a Persist: which
+	Key   []byte
+	// Value is written by a Put; a Get appends what it read to Value[:0].
+	Value []byte
+	// Deadline is on the clock of Now, in nanoseconds; 0 takes the session's
+	// default from the moment of Submit.
+	Deadline int64
+	Tag      uint64 // the caller's, not looked at
+
+	// Results, valid after Poll.
+	Err     error
+	TS      proto.TS // of the write, or of the value read
+	Existed bool     // Delete: there was a value
+
+	op opState
+}
