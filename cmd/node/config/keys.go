@@ -1,0 +1,280 @@
+package config
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"healkv/dataplane/proto"
+)
+
+// Config is everything a node is told. The zero value is not usable; start
+// from Default.
+type Config struct {
+	ClusterID string   `toml:"cluster_id"`
+	Node      int      `toml:"node"`
+	Nodes     int      `toml:"nodes"`
+	HashSeed  HashSeed `toml:"hash_seed"`
+	Model     string   `toml:"model"`
+	Shards    int      `toml:"shards"`
+
+	Provider string   `toml:"provider"`
+	RunDir   string   `toml:"run_dir"`
+	RingSize Size     `toml:"ring_size"`
+	Spin     Duration `toml:"spin"`
+	Lease    Duration `toml:"lease"`
+	Drift    Duration `toml:"drift"`
+
+	Domain      string `toml:"domain"`
+	PoolDir     string `toml:"pool_dir"`
+	IndexDir    string `toml:"index_dir"`
+	StateDir    string `toml:"state_dir"`
+	Ephemeral   bool   `toml:"ephemeral"`
+	PoolSize    Size   `toml:"pool_size"`
+	SegmentSize Size   `toml:"segment_size"`
+	MaxKeys     int    `toml:"max_keys"`
+	HugePages   string `toml:"huge_pages"`
+
+	Recovery       string `toml:"recovery"`
+	RecoveryBudget Size   `toml:"recovery_budget"`
+
+	StopTimeout Duration `toml:"stop_timeout"`
+
+	Resp  Resp  `toml:"resp"`
+	Admin Admin `toml:"admin"`
+	Log   Log   `toml:"log"`
+}
+
+// Resp is the Redis-protocol listener.
+type Resp struct {
+	Listen   string `toml:"listen"`
+	Password string `toml:"password"`
+}
+
+// Admin is the HTTP listener for status and metrics.
+type Admin struct {
+	Listen string `toml:"listen"`
+	Pprof  bool   `toml:"pprof"`
+}
+
+// Log is what the node writes to standard error.
+type Log struct {
+	Level string `toml:"level"`
+}
+
+// Limits of sizes that other parts rely on.
+const (
+	PoolSizeMin    = 64 * MiB
+	PoolSizeMax    = 16 * TiB
+	SegmentSizeMin = 2 * MiB // a record of the largest size and its header must fit
+	SegmentSizeMax = 1 * GiB
+	SegmentsMin    = 8 // per shard; below it the cleaner has nothing to work with
+	RingSizeMin    = 4 * MiB
+	RingSizeMax    = 1 * GiB
+	MaxKeysMax     = 1 << 36
+)
+
+// Key is one setting.
+type Key struct {
+	Name    string // as in the file: "pool_size", "resp.listen"
+	Help    string // what it is, for help texts and written files
+	Allowed string // allowed values, in words
+	PerNode bool   // differs from node to node: cannot be set for a whole cluster
+	Secret  bool   // never shown
+
+	field func(*Config) value
+	check func(*Config) bool // nil: whatever parses is allowed
+}
+
+// Flag is the key's command line flag without dashes.
+func (k *Key) Flag() string { return strings.NewReplacer(".", "-", "_", "-").Replace(k.Name) }
+
+// Env is the key's environment variable.
+func (k *Key) Env() string {
+	return "HEALKV_" + strings.ToUpper(strings.ReplaceAll(k.Name, ".", "_"))
+}
+
+// Text is the value in c, as it would be written in a file without quotes.
+func (k *Key) Text(c *Config) string { return k.field(c).String() }
+
+// Set parses text into c. It checks the spelling only; Validate checks the
+// allowed values.
+func (k *Key) Set(c *Config, text string) error { return k.field(c).Set(text) }
+
+// IsBool tells whether the flag may stand without a value.
+func (k *Key) IsBool() bool { _, ok := k.field(&Config{}).(boolValue); return ok }
+
+func (k *Key) bare() bool {
+	switch k.field(&Config{}).(type) {
+	case boolValue, intValue:
+		return true
+	}
+	return false
+}
+
+func oneOf(pick func(*Config) string, names ...string) (string, func(*Config) bool) {
+	return strings.Join(names, ", "), func(c *Config) bool { return slices.Contains(names, pick(c)) }
+}
+
+func between[T ~int | ~int64](pick func(*Config) T, low, high T) func(*Config) bool {
+	return func(c *Config) bool { return low <= pick(c) && pick(c) <= high }
+}
+
+func modelNames() []string {
+	var names []string
+	for _, m := range proto.Models() {
+		names = append(names, m.String())
+	}
+	return names
+}
+
+// Keys lists every setting in the order in which files are written.
+var Keys = keys()
+
+func keys() []Key {
+	models, modelOK := oneOf(func(c *Config) string { return c.Model }, modelNames()...)
+	providers, providerOK := oneOf(func(c *Config) string { return c.Provider }, "shm")
+	domains, domainOK := oneOf(func(c *Config) string { return c.Domain }, "auto", "dax", "file", "memory")
+	huge, hugeOK := oneOf(func(c *Config) string { return c.HugePages }, "auto", "on", "off")
+	kinds, kindOK := oneOf(func(c *Config) string { return c.Recovery }, "heal", "full")
+	levels, levelOK := oneOf(func(c *Config) string { return c.Log.Level }, "debug", "info", "warn", "error")
+	text := func(pick func(*Config) *string) func(*Config) value {
+		return func(c *Config) value { return stringValue{pick(c)} }
+	}
+	return []Key{
+		{Name: "cluster_id", Help: "the cluster this node belongs to; made once, equal at all nodes", Allowed: "32 hex digits",
+			field: text(func(c *Config) *string { return &c.ClusterID }),
+			check: func(c *Config) bool { b, err := hex.DecodeString(c.ClusterID); return err == nil && len(b) == 16 }},
+		{Name: "node", Help: "number of this node", Allowed: "0 to nodes-1", PerNode: true,
+			field: func(c *Config) value { return intValue{&c.Node} },
+			check: func(c *Config) bool { return 0 <= c.Node && c.Node < c.Nodes }},
+		{Name: "nodes", Help: "number of configured nodes, equal at all of them; 3 or more survive a failure", Allowed: fmt.Sprintf("1 to %d", proto.NodesMax),
+			field: func(c *Config) value { return intValue{&c.Nodes} },
+			check: between(func(c *Config) int { return c.Nodes }, 1, proto.NodesMax)},
+		{Name: "hash_seed", Help: "key of the keyed hash over client keys; made once, equal at all nodes", Allowed: "16 hex digits",
+			field: func(c *Config) value { return &c.HashSeed }},
+		{Name: "model", Help: "persistency model: what an answer promises about durability", Allowed: models,
+			field: text(func(c *Config) *string { return &c.Model }), check: modelOK},
+		{Name: "shards", Help: "shard workers per node, each with its own log; equal at all nodes", Allowed: fmt.Sprintf("1 to %d", proto.ShardsMax),
+			field: func(c *Config) value { return intValue{&c.Shards} },
+			check: between(func(c *Config) int { return c.Shards }, 1, proto.ShardsMax)},
+
+		{Name: "provider", Help: "how nodes reach one another: shm = shared memory of one host", Allowed: providers,
+			field: text(func(c *Config) *string { return &c.Provider }), check: providerOK},
+		{Name: "run_dir", Help: "rings, doorbells and control sockets, on tmpfs, mode 0700, the same for all nodes of a host", Allowed: "a directory of at most 70 characters (socket paths are limited to 108)",
+			field: text(func(c *Config) *string { return &c.RunDir }),
+			check: func(c *Config) bool { return c.RunDir != "" && len(c.RunDir) <= RunDirMax }},
+		{Name: "ring_size", Help: "outgoing stream of a shard kept for slow peers", Allowed: fmt.Sprintf("a power of two from %v to %v", RingSizeMin, RingSizeMax),
+			field: func(c *Config) value { return &c.RingSize },
+			check: func(c *Config) bool {
+				return RingSizeMin <= c.RingSize && c.RingSize <= RingSizeMax && c.RingSize&(c.RingSize-1) == 0
+			}},
+		{Name: "spin", Help: "how long an idle worker spins before it sleeps", Allowed: "auto, or 0s to 10ms",
+			field: func(c *Config) value { return &c.Spin },
+			check: func(c *Config) bool {
+				return c.Spin == Auto || 0 <= c.Spin && c.Spin <= Duration(10*time.Millisecond)
+			}},
+		{Name: "lease", Help: "how long a node serves without hearing from a majority; a hung node is removed after it", Allowed: "100ms to 60s",
+			field: func(c *Config) value { return &c.Lease },
+			check: between(func(c *Config) Duration { return c.Lease }, Duration(100*time.Millisecond), Duration(time.Minute))},
+		{Name: "drift", Help: "bound on how far two clocks drift apart within one lease", Allowed: "1ms to half the lease",
+			field: func(c *Config) value { return &c.Drift },
+			check: func(c *Config) bool { return Duration(time.Millisecond) <= c.Drift && c.Drift <= c.Lease/2 }},
+
+		{Name: "domain", Help: "what a flush makes durable: dax and file survive power loss, memory survives a process crash; auto takes what pool_dir is", Allowed: domains,
+			field: text(func(c *Config) *string { return &c.Domain }), check: domainOK},
+		{Name: "pool_dir", Help: "the node's log files; relative to this file", Allowed: "a directory", PerNode: true,
+			field: text(func(c *Config) *string { return &c.PoolDir }), check: func(c *Config) bool { return c.PoolDir != "" }},
+		{Name: "index_dir", Help: "the node's index files, always on tmpfs", Allowed: "a directory", PerNode: true,
+			field: text(func(c *Config) *string { return &c.IndexDir }), check: func(c *Config) bool { return c.IndexDir != "" }},
+		{Name: "state_dir", Help: "votes and identity, always flushed; on a real file system; relative to this file", Allowed: "a directory", PerNode: true,
+			field: text(func(c *Config) *string { return &c.StateDir }), check: func(c *Config) bool { return c.StateDir != "" }},
+		{Name: "ephemeral", Help: "state_dir may lie on tmpfs: a reboot loses the cluster as a whole", Allowed: "true, false",
+			field: func(c *Config) value { return boolValue{&c.Ephemeral} }},
+		{Name: "pool_size", Help: "log space of the node, over all its shards; used when the pool is made", Allowed: fmt.Sprintf("%v to %v, and at least %d segments for every shard", PoolSizeMin, PoolSizeMax, SegmentsMin),
+			field: func(c *Config) value { return &c.PoolSize },
+			check: func(c *Config) bool {
+				return PoolSizeMin <= c.PoolSize && c.PoolSize <= PoolSizeMax &&
+					c.PoolSize/Size(max(c.Shards, 1)) >= SegmentsMin*c.SegmentSize
+			}},
+		{Name: "segment_size", Help: "unit in which log space is reused; used when the pool is made", Allowed: fmt.Sprintf("a power of two from %v to %v", SegmentSizeMin, SegmentSizeMax),
+			field: func(c *Config) value { return &c.SegmentSize },
+			check: func(c *Config) bool {
+				return SegmentSizeMin <= c.SegmentSize && c.SegmentSize <= SegmentSizeMax && c.SegmentSize&(c.SegmentSize-1) == 0
+			}},
+		{Name: "max_keys", Help: "keys the index can grow to, over all shards; 0 = as many as the pool can hold", Allowed: fmt.Sprintf("0 to %d", MaxKeysMax),
+			field: func(c *Config) value { return intValue{&c.MaxKeys} },
+			check: between(func(c *Config) int { return c.MaxKeys }, 0, MaxKeysMax)},
+		{Name: "huge_pages", Help: "huge pages for what lies in memory: auto takes them where permitted, on makes their absence an error", Allowed: huge,
+			field: text(func(c *Config) *string { return &c.HugePages }), check: hugeOK},
+
+		{Name: "recovery", Help: "how this node comes back: heal = only what it missed, full = a full copy (for comparison)", Allowed: kinds,
+			field: text(func(c *Config) *string { return &c.Recovery }), check: kindOK},
+		{Name: "recovery_budget", Help: "work per turn of a recovery; smaller disturbs live traffic less", Allowed: "4KiB to 64MiB",
+			field: func(c *Config) value { return &c.RecoveryBudget },
+			check: between(func(c *Config) Size { return c.RecoveryBudget }, 4*KiB, 64*MiB)},
+		{Name: "stop_timeout", Help: "after SIGTERM: how long flushing and leaving the view may take", Allowed: "100ms to 10m",
+			field: func(c *Config) value { return &c.StopTimeout },
+			check: between(func(c *Config) Duration { return c.StopTimeout }, Duration(100*time.Millisecond), Duration(10*time.Minute))},
+
+		{Name: "resp.listen", Help: "Redis clients; an address beyond loopback needs resp.password", Allowed: "address:port", PerNode: true,
+			field: text(func(c *Config) *string { return &c.Resp.Listen }),
+			check: func(c *Config) bool { return addressOK(c.Resp.Listen) }},
+		{Name: "resp.password", Help: "what AUTH asks for; empty = no password", Allowed: "up to 512 bytes", Secret: true,
+			field: text(func(c *Config) *string { return &c.Resp.Password }),
+			check: func(c *Config) bool { return len(c.Resp.Password) <= 512 }},
+		{Name: "admin.listen", Help: "HTTP for /status, /metrics, /healthz, /readyz", Allowed: "address:port, the address a loopback one", PerNode: true,
+			field: text(func(c *Config) *string { return &c.Admin.Listen }),
+			check: func(c *Config) bool { return addressOK(c.Admin.Listen) && IsLoopback(c.Admin.Listen) }},
+		{Name: "admin.pprof", Help: "serve Go profiles under /debug/pprof/", Allowed: "true, false",
+			field: func(c *Config) value { return boolValue{&c.Admin.Pprof} }},
+		{Name: "log.level", Help: "what is logged", Allowed: levels,
+			field: text(func(c *Config) *string { return &c.Log.Level }), check: levelOK},
+	}
+}
+
+// RunDirMax keeps room for the names of sockets below the directory.
+const RunDirMax = 70
+
+// Default is a configuration that lacks only what is a node's own: identity,
+// directories and addresses.
+func Default() Config {
+	return Config{
+		Nodes: 1, Model: "synchronous", Shards: 1,
+		Provider: "shm", RingSize: 8 * MiB, Spin: Auto,
+		Lease: Duration(2 * time.Second), Drift: Duration(200 * time.Millisecond),
+		Domain: "auto", PoolDir: "pool", StateDir: "state",
+		PoolSize: 512 * MiB, SegmentSize: 4 * MiB, HugePages: "auto",
+		Recovery: "heal", RecoveryBudget: 256 * KiB,
+		StopTimeout: Duration(10 * time.Second),
+		Resp:        Resp{Listen: "127.0.0.1:7000"},
+		Admin:       Admin{Listen: "127.0.0.1:7100"},
+		Log:         Log{Level: "info"},
+	}
+}
+
+func addressOK(s string) bool {
+	_, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return false
+	}
+	n, err := strconv.Atoi(port)
+	return err == nil && 0 < n && n < 1<<16
+}
+
+// IsLoopback tells whether address:port can be reached from this host only.
+func IsLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+var errPassword = errors.New("config: clients beyond this host need a password: set resp.password, or listen on 127.0.0.1")
