@@ -162,7 +162,15 @@ func allocate(f *os.File, path string, size int64, sparse bool) error {
 		}
 		return nil
 	}
-	// First ask for the space as a whole: a full disk shows at once.
+	// Look before asking: a failing fallocate takes all there is first, which
+	// neighbours on the disk would feel.
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
+		return fmt.Errorf("pmem: statfs %s: %w", path, err)
+	}
+	if free := int64(st.Bavail) * st.Bsize; st.Blocks > 0 && free < size { // a tmpfs without a limit has no blocks
+		return fmt.Errorf("%w: %s needs %d bytes, %d are free; free some or choose a smaller pool", ErrNoSpace, path, size, free)
+	}
 	err := fallocate(int(f.Fd()), 0, size)
 	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
 		return spaceError(path, size, err)
