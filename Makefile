@@ -1,0 +1,75 @@
+# HealKV. `make help` lists the targets.
+
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -X main.version=$(VERSION)
+OUT      ?= out/demo
+BENCHTIME ?= 200ms
+FUZZTIME  ?= 3s
+
+# A clone made by another user (CI) must build too: the version comes from git
+# describe above, so Go need not ask git again.
+export GOFLAGS += -buildvcs=false
+
+# Types that live in mapped memory are raced on their Go-heap backings, which
+# these packages' tests choose under -race: the detector is blind in mappings.
+RACE := ./cmd/... ./dataplane/... ./heal/... ./pmem/... ./rdma/...
+BENCH := ./dataplane/... ./pmem/... ./rdma/... ./heal/...
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.PHONY: build
+build: ## bin/node
+	$(GO) build -ldflags '$(LDFLAGS)' -o bin/node ./cmd/node
+
+.PHONY: demo
+demo: build ## six processes, a killed node, its recovery, and the report in out/demo
+	bin/node demo --out $(OUT)
+
+.PHONY: test
+test: needs tidy unit race process ## everything a change must pass, within 15 minutes
+
+.PHONY: needs
+needs: ## install what the tests use (Debian packages, as root) or say what is missing
+	@sh scripts/needs.sh
+	@$(GO) mod download
+	@$(GO) mod download -C scripts/tools
+
+.PHONY: tidy
+tidy: ## formatting, vet, staticcheck, import rules
+	$(GO) test -count=1 ./scripts/tidy
+
+.PHONY: unit
+unit: ## unit tests, fuzz seeds included
+	$(GO) test -timeout 10m $$($(GO) list ./... | grep -v /scripts/tidy)
+
+.PHONY: race
+race: ## tests under the race detector
+	$(GO) test -race -short -timeout 10m $(RACE)
+
+.PHONY: process
+process: build ## tests with real node processes
+	$(GO) test -tags=process -count=1 -p 1 -timeout 14m -run '^TestProcess' ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME
+	@GO=$(GO) sh scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: bench
+bench: build ## micro-benchmarks, then the workloads of bench.md
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime=$(BENCHTIME) $(BENCH)
+	bin/node bench
+
+.PHONY: bench-once
+bench-once: ## every micro-benchmark once, so that none rots
+	$(GO) test -run '^$$' -bench . -benchtime=1x $(BENCH)
+
+.PHONY: fmt
+fmt: ## gofmt everything
+	gofmt -w $$(find . -name '*.go' -not -path './.git/*')
+
+.PHONY: clean
+clean: ## remove what was built; clusters stay: node cluster --destroy --dir D
+	rm -rf bin out

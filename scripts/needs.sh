@@ -1,0 +1,20 @@
+#!/bin/sh
+# Installs the Debian packages that the tests use: redis-cli and
+# redis-benchmark drive the Redis front end, gcc links the race detector.
+# Nothing happens where they are there already.
+set -eu
+
+missing=
+command -v redis-cli >/dev/null && command -v redis-benchmark >/dev/null || missing="$missing redis-tools"
+command -v gcc >/dev/null || missing="$missing gcc libc6-dev"
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+	echo "missing packages:$missing (as root: apt-get install$missing)" >&2
+	exit 1
+fi
+echo "installing$missing"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# shellcheck disable=SC2086 # a list of words
+apt-get install -y -qq --no-install-recommends $missing >/dev/null

@@ -1,0 +1,199 @@
+package tidy
+
+import (
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// pure lists the packages that decide and never do: no I/O, no clock, no
+// goroutine, no lock, nothing whose order depends on anything but the input.
+var pure = []string{
+	"dataplane/proto",
+	"dataplane/replica",
+	"heal/membership/lease",
+	"heal/membership/register",
+	"heal/rejoin",
+	"pmem/index",
+	"pmem/record",
+	"pmem/seglog",
+	"pmem/store",
+	"rdma/ring",
+}
+
+// pureMay is everything a pure package may import besides pure packages. Those
+// of the standard library that reach the operating system (fmt does, for
+// Printf) are held to their harmless half by TestPurePackagesOnlyCompute.
+var pureMay = []string{
+	"bytes", "cmp", "encoding/binary", "errors", "fmt", "hash/crc32", "iter", "math", "math/bits",
+	"slices", "sort", "strconv", "strings", "sync/atomic", "unsafe",
+	"github.com/zeebo/xxh3", // the keyed hash; reaches the processor's features, nothing else
+	"healkv/rdma",           // words only: Marks and the Endpoint interface; see TestWordsOfTheTransport
+}
+
+// mayImport says which folders of this module a folder's packages may import,
+// tests aside. The longest matching folder counts; a folder may always import
+// itself and what is below it.
+var mayImport = []struct {
+	folder string
+	may    []string
+}{
+	{"dataplane/proto", nil},
+	{"dataplane/replica", append([]string{"rdma"}, pure...)},
+	{"dataplane/resp", []string{"dataplane", "dataplane/proto"}},
+	{"dataplane", []string{"dataplane/proto", "dataplane/replica", "rdma/...", "pmem/..."}},
+	{"rdma", []string{"dataplane/proto", "pmem/record", "cgo/..."}},
+	{"cgo", nil},
+	{"pmem", []string{"dataplane/proto"}},
+	{"heal", append([]string{"rdma/...", "pmem/..."}, pure...)},
+	{".", []string{"dataplane/...", "rdma/...", "pmem/...", "heal/..."}},
+	{"cmd", []string{"./...", "bench/..."}},
+	{"bench", []string{".", "dataplane/...", "rdma/...", "pmem/...", "heal/..."}},
+	{"scripts", nil},
+}
+
+// modules says which folders may import a module of someone else, tests aside.
+var modules = map[string][]string{
+	"github.com/HdrHistogram/hdrhistogram-go": {"bench"},
+	"github.com/Mellanox/rdmamap":             {"rdma", "cgo"},
+	"github.com/anishathalye/porcupine":       {"bench"},
+	"github.com/cilium/ebpf":                  {"bench"},
+	"github.com/klauspost/compress":           {"bench", "heal", "rdma"},
+	"github.com/pelletier/go-toml/v2":         {"cmd"},
+	"github.com/redis/go-redis/v9":            {"bench"},
+	"github.com/zeebo/xxh3":                   {"bench", "dataplane", "heal", "pmem"},
+	"golang.org/x/sys":                        {".", "bench", "cmd", "dataplane", "heal", "pmem", "rdma"},
+}
+
+// under tells whether folder is pattern, or lies below it where the pattern
+// ends in /... .
+func under(folder, pattern string) bool {
+	if pattern == "./..." {
+		return true
+	}
+	base, tree := strings.CutSuffix(pattern, "/...")
+	return folder == base || tree && strings.HasPrefix(folder, base+"/")
+}
+
+func TestWhoMayImportWhom(t *testing.T) {
+	edges := 0
+	for _, p := range packages(t) {
+		folder := p.folder()
+		var rule []string
+		matched := ""
+		for _, r := range mayImport {
+			if under(folder, r.folder+"/...") && r.folder != "." && len(r.folder) > len(matched) || folder == "." && r.folder == "." {
+				rule, matched = r.may, r.folder
+			}
+		}
+		if matched == "" {
+			t.Errorf("%s: no rule says what this folder may import; the house plan does not know it", p.ImportPath)
+			continue
+		}
+		for _, imported := range p.Imports {
+			ours, inside := strings.CutPrefix(imported, module+"/")
+			if imported == module {
+				ours, inside = ".", true
+			}
+			switch {
+			case inside:
+				edges++
+				if !slices.ContainsFunc(rule, func(pattern string) bool { return under(ours, pattern) }) &&
+					(matched == "." || !under(ours, matched+"/...")) {
+					t.Errorf("%s imports %s: not allowed for %s", p.ImportPath, imported, matched)
+				}
+			case strings.Contains(strings.Split(imported, "/")[0], "."):
+				edges++
+				if !moduleAllowed(imported, matched) {
+					t.Errorf("%s imports %s: not in the list of modules for %s", p.ImportPath, imported, matched)
+				}
+			}
+		}
+	}
+	t.Logf("%d imports of %d packages", edges, len(packages(t)))
+}
+
+func moduleAllowed(imported, folder string) bool {
+	for name, folders := range modules {
+		if under(imported, name+"/...") {
+			return slices.Contains(folders, strings.Split(folder, "/")[0])
+		}
+	}
+	return false
+}
+
+// A pure package imports pure packages and what is on the list: by induction
+// it reaches no system call of its own.
+func TestPurePackagesImportNothingThatActs(t *testing.T) {
+	found := map[string]*pkg{}
+	all := packages(t)
+	for i := range all {
+		found[all[i].folder()] = &all[i]
+	}
+	for _, folder := range pure {
+		p := found[folder]
+		if p == nil {
+			t.Errorf("%s is on the list of pure packages and does not exist", folder)
+			continue
+		}
+		for _, imported := range p.Imports {
+			ours, inside := strings.CutPrefix(imported, module+"/")
+			if !slices.Contains(pureMay, imported) && !(inside && slices.Contains(pure, ours)) {
+				t.Errorf("%s is pure and imports %s", folder, imported)
+			}
+		}
+	}
+}
+
+// The root of rdma declares what providers implement. It stays a package of
+// words, so that the pure state machine may name watermarks as it does.
+func TestWordsOfTheTransport(t *testing.T) {
+	for _, p := range packages(t) {
+		if p.folder() != "rdma" {
+			continue
+		}
+		for _, imported := range p.Imports {
+			if !slices.Contains([]string{"errors", "time", "healkv/rdma/ring"}, imported) {
+				t.Errorf("rdma imports %s", imported)
+			}
+		}
+		return
+	}
+	t.Error("rdma does not exist")
+}
+
+func TestUnsafeAndCKeepTheirPlaces(t *testing.T) {
+	unsafeFiles, checked := 0, 0
+	files(t, func(path string, text []byte) {
+		if !strings.HasSuffix(path, ".go") {
+			return
+		}
+		checked++
+		file, err := parser.ParseFile(token.NewFileSet(), path, text, parser.ImportsOnly)
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			return
+		}
+		for _, i := range file.Imports {
+			switch imported, _ := strconv.Unquote(i.Path.Value); imported {
+			case "unsafe":
+				unsafeFiles++
+				if base := filepath.Base(path); !strings.HasSuffix(base, "_unsafe.go") && !strings.HasSuffix(base, "_unsafe_test.go") {
+					t.Errorf("%s imports unsafe: only files named *_unsafe.go may", path)
+				}
+			case "C":
+				if !strings.HasPrefix(path, "cgo/") {
+					t.Errorf("%s imports C: only cgo/ may", path)
+				}
+			}
+		}
+	})
+	if unsafeFiles == 0 {
+		t.Error("no file imports unsafe: this test looks at the wrong place")
+	}
+	t.Logf("%d Go files, %d with unsafe", checked, unsafeFiles)
+}
