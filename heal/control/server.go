@@ -1,0 +1,317 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"healkv/dataplane/proto"
+)
+
+// socketPathMax is the longest path of a unix socket, in bytes: sun_path
+// holds 108 with the terminating zero (unix(7)).
+const socketPathMax = 107
+
+// Config of a Server. All fields are required but Logger.
+type Config struct {
+	RunDir     string        // made with mode 0700 if absent
+	ClusterID  string        // messages of any other are refused
+	Node       proto.NodeID  // who we are
+	Configured proto.NodeSet // whom we talk to; the own node may be in it
+	Logger     *slog.Logger  // nil: none
+}
+
+// Handler answers one kind of request. ctx ends with the caller's patience
+// and with the server. The answer must be JSON-able; nil answers nothing.
+type Handler func(ctx context.Context, from proto.Member, body json.RawMessage) (any, error)
+
+// EventKind says what happened to a peer.
+type EventKind uint8
+
+const (
+	PeerHello  EventKind = iota + 1 // a new life of the node spoke to us
+	PeerClosed                      // a connection ended; proves nothing
+	PeerExited                      // the process that spoke for the member has exited (pidfd)
+)
+
+func (k EventKind) String() string {
+	switch k {
+	case PeerHello:
+		return "hello"
+	case PeerClosed:
+		return "closed"
+	case PeerExited:
+		return "exited"
+	}
+	return fmt.Sprintf("event(%d)", uint8(k))
+}
+
+// Event is told to OnEvent's callbacks.
+type Event struct {
+	Kind   EventKind
+	Member proto.Member // the newest life that process spoke for; incarnation 0: none yet
+	PID    int
+}
+
+// Server is both ends of the control plane of one node. Its methods may be
+// called from any goroutine.
+type Server struct {
+	cfg  Config
+	log  *slog.Logger
+	path string
+	uid  uint32 // a peer must have this user
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	ln     *net.UnixListener
+
+	incarnation atomic.Uint32
+	callID      atomic.Uint64
+	links       [proto.NodesMax]*link // nil: not configured, or ourselves
+	stats       counters
+
+	mu       sync.Mutex
+	started  bool
+	handlers map[string]Handler
+	events   []func(Event)
+	inbound  map[*net.UnixConn]struct{}
+	watched  map[watchKey]*watch
+	newest   [proto.NodesMax]proto.Incarnation
+}
+
+// SocketPath is where node n of a cluster listens.
+func SocketPath(runDir string, n proto.NodeID) string {
+	return filepath.Join(runDir, fmt.Sprintf("ctl-%d.sock", n))
+}
+
+// New checks the configuration and the run directory; Start opens the socket.
+func New(cfg Config) (*Server, error) {
+	if cfg.ClusterID == "" {
+		return nil, errors.New("control: empty cluster id")
+	}
+	if cfg.Node >= proto.NodesMax {
+		return nil, fmt.Errorf("control: node %d, want below %d", cfg.Node, proto.NodesMax)
+	}
+	for _, n := range cfg.Configured.With(cfg.Node).Nodes(nil) {
+		if p := SocketPath(cfg.RunDir, n); len(p) > socketPathMax {
+			return nil, fmt.Errorf("control: socket path %q has %d bytes, limit %d: choose a shorter run directory", p, len(p), socketPathMax)
+		}
+	}
+	if err := privateDir(cfg.RunDir); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		cfg: cfg, log: cfg.Logger, path: SocketPath(cfg.RunDir, cfg.Node), uid: uint32(os.Geteuid()),
+		handlers: map[string]Handler{},
+		inbound:  map[*net.UnixConn]struct{}{},
+		watched:  map[watchKey]*watch{},
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	for _, n := range cfg.Configured.Without(cfg.Node).Nodes(nil) {
+		s.links[n] = newLink(s, n)
+	}
+	s.handlers[kindHello] = func(context.Context, proto.Member, json.RawMessage) (any, error) { return nil, nil }
+	return s, nil
+}
+
+// privateDir makes dir if absent and insists that it is ours alone.
+func privateDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("control: run directory: %w", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return fmt.Errorf("control: run directory %s: %w", dir, err)
+	}
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
+		return fmt.Errorf("control: run directory %s is not a directory", dir)
+	case st.Uid != uint32(os.Geteuid()):
+		return fmt.Errorf("control: run directory %s belongs to user %d, not to us (%d)", dir, st.Uid, os.Geteuid())
+	case st.Mode&0o077 != 0:
+		return fmt.Errorf("control: run directory %s has mode %#o: others may enter; chmod 0700 it", dir, st.Mode&0o777)
+	}
+	return nil
+}
+
+// Handle names the handler of a kind; a later call replaces it.
+func (s *Server) Handle(kind string, h func(ctx context.Context, from proto.Member, body json.RawMessage) (any, error)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.handlers[kind] = h
+}
+
+// OnEvent adds a callback. It is called from the goroutine that noticed, must
+// not block and not call Close. Call it before Start, or events are missed.
+func (s *Server) OnEvent(f func(Event)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.events = append(s.events, f)
+}
+
+func (s *Server) emit(e Event) {
+	s.mu.Lock()
+	fs := s.events
+	s.mu.Unlock()
+	for _, f := range fs {
+		f(e)
+	}
+}
+
+// Start listens and begins to dial. A socket file nobody listens on is left
+// from a dead process and replaced.
+func (s *Server) Start() error {
+	s.mu.Lock()
+	if s.started {
+		s.mu.Unlock()
+		return errors.New("control: started twice")
+	}
+	s.started = true
+	s.mu.Unlock()
+	if c, err := net.DialTimeout("unix", s.path, time.Second); err == nil {
+		c.Close()
+		return fmt.Errorf("control: %s is in use: another process runs as node %d", s.path, s.cfg.Node)
+	}
+	if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("control: left-over socket: %w", err)
+	}
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: s.path, Net: "unix"})
+	if err != nil {
+		return fmt.Errorf("control: %w", err)
+	}
+	if err := os.Chmod(s.path, 0o600); err != nil {
+		ln.Close()
+		return fmt.Errorf("control: %w", err)
+	}
+	s.ln = ln
+	s.wg.Go(s.accept)
+	for _, l := range s.links {
+		if l != nil {
+			s.wg.Go(l.run)
+		}
+	}
+	return nil
+}
+
+// Close ends all connections and goroutines; running handlers see their
+// context end and are waited for.
+func (s *Server) Close() error {
+	s.cancel()
+	if s.ln != nil {
+		s.ln.Close() // removes the socket file too
+	}
+	s.mu.Lock()
+	for c := range s.inbound {
+		c.Close()
+	}
+	for _, w := range s.watched {
+		w.f.Close()
+	}
+	s.mu.Unlock()
+	for _, l := range s.links {
+		if l != nil {
+			l.close()
+		}
+	}
+	s.wg.Wait()
+	return nil
+}
+
+// SetMember says which life we speak for from now on, and announces it to
+// everybody connected.
+func (s *Server) SetMember(m proto.Member) {
+	s.incarnation.Store(uint32(m.Incarnation))
+	for n, l := range s.links {
+		if l != nil {
+			s.Notify(proto.NodeID(n), kindHello, nil)
+		}
+	}
+}
+
+// Member is who we are now.
+func (s *Server) Member() proto.Member {
+	return proto.Member{Node: s.cfg.Node, Incarnation: proto.Incarnation(s.incarnation.Load())}
+}
+
+func (s *Server) envelope(to proto.NodeID, kind string) envelope {
+	return envelope{
+		Cluster: s.cfg.ClusterID, From: s.cfg.Node, To: to, Kind: kind,
+		Incarnation: proto.Incarnation(s.incarnation.Load()),
+	}
+}
+
+// heard notes which life a checked message came from.
+func (s *Server) heard(m proto.Member, w *watch) {
+	if w != nil {
+		w.spokeFor(m.Incarnation)
+	}
+	if m.Incarnation == 0 {
+		return
+	}
+	s.mu.Lock()
+	isNew := m.Incarnation > s.newest[m.Node]
+	if isNew {
+		s.newest[m.Node] = m.Incarnation
+	}
+	s.mu.Unlock()
+	if isNew {
+		pid := 0
+		if w != nil {
+			pid = w.pid
+		}
+		s.emit(Event{PeerHello, m, pid})
+	}
+}
+
+// PeerStatus is one row of Peers.
+type PeerStatus struct {
+	Node        proto.NodeID      `json:"node"`
+	Connected   bool              `json:"connected"`
+	PID         int               `json:"pid,omitempty"`
+	Incarnation proto.Incarnation `json:"incarnation"` // newest that spoke to us
+	Error       string            `json:"error,omitempty"`
+}
+
+// Peers tells of every other configured node whether we can reach it.
+func (s *Server) Peers() []PeerStatus {
+	var out []PeerStatus
+	for n, l := range s.links {
+		if l == nil {
+			continue
+		}
+		p := PeerStatus{Node: proto.NodeID(n)}
+		p.Connected, p.PID, p.Error = l.status()
+		s.mu.Lock()
+		p.Incarnation = s.newest[n]
+		s.mu.Unlock()
+		out = append(out, p)
+	}
+	return out
+}
+
+// Connected reports whether a call to n can be tried; true for ourselves.
+func (s *Server) Connected(n proto.NodeID) bool {
+	if n == s.cfg.Node {
+		return true
+	}
+	if n >= proto.NodesMax || s.links[n] == nil {
+		return false
+	}
+	ok, _, _ := s.links[n].status()
+	return ok
+}

@@ -1,0 +1,39 @@
+package control
+
+import "sync/atomic"
+
+type counters struct {
+	requests, calls, notices, dropped, connects atomic.Uint64
+	garbage, tooLarge, cutOff                   atomic.Uint64
+	wrongCluster, wrongNode, wrongUser          atomic.Uint64
+	unknownKind, busy, exits, unwatched         atomic.Uint64
+}
+
+// Stats counts since New.
+type Stats struct {
+	Requests     uint64 `json:"requests"` // answered by a handler
+	Calls        uint64 `json:"calls"`
+	Notices      uint64 `json:"notices"`
+	Dropped      uint64 `json:"dropped"` // notices not sent
+	Connects     uint64 `json:"connects"`
+	Garbage      uint64 `json:"garbage"`
+	TooLarge     uint64 `json:"too_large"`
+	CutOff       uint64 `json:"cut_off"` // frames that ended early
+	WrongCluster uint64 `json:"wrong_cluster"`
+	WrongNode    uint64 `json:"wrong_node"`
+	WrongUser    uint64 `json:"wrong_user"`
+	UnknownKind  uint64 `json:"unknown_kind"`
+	Busy         uint64 `json:"busy"`
+	Exits        uint64 `json:"exits"`
+	Unwatched    uint64 `json:"unwatched"` // peer processes without a pidfd
+}
+
+func (s *Server) Stats() Stats {
+	c := &s.stats
+	return Stats{
+		Requests: c.requests.Load(), Calls: c.calls.Load(), Notices: c.notices.Load(), Dropped: c.dropped.Load(),
+		Connects: c.connects.Load(), Garbage: c.garbage.Load(), TooLarge: c.tooLarge.Load(), CutOff: c.cutOff.Load(),
+		WrongCluster: c.wrongCluster.Load(), WrongNode: c.wrongNode.Load(), WrongUser: c.wrongUser.Load(),
+		UnknownKind: c.unknownKind.Load(), Busy: c.busy.Load(), Exits: c.exits.Load(), Unwatched: c.unwatched.Load(),
+	}
+}
