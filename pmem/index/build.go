@@ -93,9 +93,9 @@ func (p *Part) Store(c *Cursor, w Word) { c.store(w) }
 
 // Erase removes the cursor's word.
 func (p *Part) Erase(c *Cursor) {
-	assert(live(c.word) && c.SameDirectory(), x3)
+	assert(live(c.word), x1)
 	c.word = deadWord
-	storeWord(c.slot, deadWord)
+	storeWord(c.at(), deadWord)
 	p.length--
 }
 
@@ -239,7 +239,7 @@ func (b *Builder) Finish() *Index {
 		below = max(below, b.parts[i].depth)
 	}
 	depth := b.bits + int(below)
-	length := uint64(0)
+	length, sum := uint64(0), uint64(0)
 	x.next = b.next.Load()
 	x.backed = int(b.backed.Load())
 	x.free = x.free[:0]
@@ -247,12 +247,17 @@ func (b *Builder) Finish() *Index {
 		p := &b.parts[i]
 		for j := range 1 << below {
 			e := entry(p.dir[j>>(below-p.depth)])
-			x.mem.set(entryOffset(depth, i<<below+j), uint64(makeEntry(uint64(e.page()), e.local(), e.page())))
+			at := i<<below + j
+			x.mem.set(entryOffset(depth, at), uint64(e))
+			if at%(1<<(depth-e.local())) == 0 {
+				sum += blockSum(depth, at, e)
+			}
 		}
 		x.free = append(x.free, p.free...)
 		length += p.length
 	}
-	x.gen = uint64(x.next)
+	x.mem.set(headDirSum, sum)
+	x.gen = 0 // as are the generations of all entries
 	x.mem.store(headLen, length)
 	x.mem.store(headDepth, uint64(depth))
 	x.publish()

@@ -14,17 +14,19 @@ import (
 // what is needed if the key is equal, and answer if Valid; after the last word
 // the key is missing if SameDirectory. Otherwise seek again.
 type Cursor struct {
-	depthAt *uint64
-	entryAt *uint64
-	bucket  unsafe.Pointer // of the current eight words
-	page    unsafe.Pointer
-	slot    *uint64 // of the current word
-	word    uint64
-	hash    uint64
-	depth   uint64
-	entry   uint64
-	match   uint32 // words of the bucket with an equal tag, not yet taken
-	left    uint32 // buckets behind this one that may hold words of this hash
+	// base is of the index's memory, and the only pointer: a cursor in a heap
+	// object costs one write barrier, not five.
+	base     unsafe.Pointer
+	entryOff uintptr
+	page     uintptr // offset of the page
+	bucket   uintptr // offset of the current eight words in the page
+	slot     uintptr // offset of the current word in the page
+	word     uint64
+	hash     uint64
+	depth    uint64
+	entry    uint64
+	match    uint32 // words of the bucket with an equal tag, not yet taken: bits 16..23
+	left     uint32 // buckets behind this one that may hold words of this hash
 }
 
 // Seek starts a lookup. Any goroutine.
@@ -32,31 +34,38 @@ type Cursor struct {
 // It loads three cache lines: depth (rarely written, shared by all), the
 // directory entry, the bucket.
 func (x *Index) Seek(c *Cursor, hash uint64) {
-	depth := atomic.LoadUint64(x.depthAt)
-	at := (*uint64)(unsafe.Add(x.mem.base, headerBytes+(1<<(depth&63)+hash>>((64-depth)&63))*8))
-	c.depthAt = x.depthAt
+	base := x.mem.base
+	depth := atomic.LoadUint64((*uint64)(unsafe.Add(base, headDepth)))
+	off := headerBytes + (1<<(depth&63)+hash>>((64-depth)&63))*8
+	entry := atomic.LoadUint64((*uint64)(unsafe.Add(base, off)))
+	c.base = base
 	c.depth = depth
-	c.entryAt = at
-	c.entry = atomic.LoadUint64(at)
-	c.start(unsafe.Add(x.mem.pages, uintptr(uint32(c.entry))<<pageShift), hash)
+	c.entryOff = uintptr(off)
+	c.entry = entry
+	c.hash = hash
+	c.page = x.mem.pagesOff + uintptr(uint32(entry))<<pageShift
+	c.bucket = uintptr(hash >> bucketShift % pageBuckets * bucketBytes)
+	c.slot = c.bucket // a place in the page, should somebody ask before Next
+	c.left = pageBuckets
+	c.scan()
 }
 
 // Seek starts a lookup among the keys of the part. Its goroutine only.
+//
+// The directory of a part is not in the memory: the cursor watches the header
+// words that no part changes, and is always valid.
 func (p *Part) Seek(c *Cursor, hash uint64) {
 	p.checkHash(hash)
-	c.depthAt = &p.depth
-	c.depth = p.depth
-	c.entryAt = &p.dir[p.index(hash)]
-	c.entry = *c.entryAt
-	c.start(unsafe.Add(p.b.x.mem.pages, uintptr(uint32(c.entry))<<pageShift), hash)
-}
-
-func (c *Cursor) start(page unsafe.Pointer, hash uint64) {
+	m := &p.b.x.mem
+	c.base = m.base
+	c.depth = m.get(headDepth)
+	c.entryOff = headTag
+	c.entry = m.get(headTag)
 	c.hash = hash
-	c.page = page
-	c.bucket = unsafe.Add(page, hash>>bucketShift%pageBuckets*bucketBytes)
+	c.page = m.pagesOff + uintptr(entry(p.dir[p.index(hash)]).page())<<pageShift
+	c.bucket = uintptr(hash >> bucketShift % pageBuckets * bucketBytes)
+	c.slot = c.bucket // a place in the page, should somebody ask before Next
 	c.left = pageBuckets
-	c.slot = nil
 	c.scan()
 }
 
@@ -67,21 +76,44 @@ func (c *Cursor) start(page unsafe.Pointer, hash uint64) {
 // was there before the empty slot was loaded has been seen (X2).
 func (c *Cursor) scan() {
 	tag := c.hash << tagShift
-	b := (*[bucketWords]uint64)(c.bucket)
+	b := (*[bucketWords]uint64)(unsafe.Add(c.base, c.page+c.bucket))
 	var match, empty uint64
-	for i := range bucketWords {
-		w := atomic.LoadUint64(&b[i])
-		// x-1 borrows into bit 63 only if x is 0: x is a tag difference of
-		// 15 bits or a reference of 48.
-		match |= ((w^tag)>>(refBits+1) - 1) >> 63 << i
-		empty |= (w&refMask - 1) >> 63
-	}
+
+	w := atomic.LoadUint64(&b[0])
+	match |= equalTag(w, tag) & (1 << 16)
+	empty |= w&refMask - 1
+	w = atomic.LoadUint64(&b[1])
+	match |= equalTag(w, tag) & (1 << 17)
+	empty |= w&refMask - 1
+	w = atomic.LoadUint64(&b[2])
+	match |= equalTag(w, tag) & (1 << 18)
+	empty |= w&refMask - 1
+	w = atomic.LoadUint64(&b[3])
+	match |= equalTag(w, tag) & (1 << 19)
+	empty |= w&refMask - 1
+	w = atomic.LoadUint64(&b[4])
+	match |= equalTag(w, tag) & (1 << 20)
+	empty |= w&refMask - 1
+	w = atomic.LoadUint64(&b[5])
+	match |= equalTag(w, tag) & (1 << 21)
+	empty |= w&refMask - 1
+	w = atomic.LoadUint64(&b[6])
+	match |= equalTag(w, tag) & (1 << 22)
+	empty |= w&refMask - 1
+	w = atomic.LoadUint64(&b[7])
+	match |= equalTag(w, tag) & (1 << 23)
+	empty |= w&refMask - 1
+
 	c.match = uint32(match)
 	c.left--
-	if empty != 0 {
+	if empty>>63 != 0 { // x-1 reaches bit 63 only from a reference of 0
 		c.left = 0
 	}
 }
+
+// equalTag has all bits from 16 up set if the tags are equal, none otherwise:
+// the difference is a number of 15 bits, and only 0 borrows from above.
+func equalTag(w, tag uint64) uint64 { return (w^tag)>>(refBits+1) - 1 }
 
 // Next moves to the next word with an equal tag and reports whether there is
 // one. Most of them belong to the key; about one in 30 000 does not.
@@ -92,9 +124,9 @@ func (c *Cursor) Next() bool {
 func (c *Cursor) next() bool {
 	for {
 		for c.match != 0 {
-			slot := (*uint64)(unsafe.Add(c.bucket, bits.TrailingZeros32(c.match)*8))
+			slot := c.bucket + uintptr(bits.TrailingZeros32(c.match)-16)*8
 			c.match &= c.match - 1
-			w := atomic.LoadUint64(slot)
+			w := atomic.LoadUint64((*uint64)(unsafe.Add(c.base, c.page+slot)))
 			// The slot may be empty (tag 0), erased, or since then another's.
 			if live(w) && (w^c.hash<<tagShift)&tagMask == 0 {
 				c.slot = slot
@@ -105,8 +137,7 @@ func (c *Cursor) next() bool {
 		if c.left == 0 {
 			return false
 		}
-		next := uintptr(c.bucket) - uintptr(c.page) + bucketBytes
-		c.bucket = unsafe.Add(c.page, next%pageBytes)
+		c.bucket = (c.bucket + bucketBytes) % pageBytes
 		c.scan()
 	}
 }
@@ -117,16 +148,17 @@ func (c *Cursor) Word() Word { return Word(c.word) }
 // Valid reports that the word is still the one Next loaded and still in the
 // directory: what was read from its record is the key's state at this moment.
 func (c *Cursor) Valid() bool {
-	return atomic.LoadUint64(c.slot) == c.word && c.SameDirectory()
+	return atomic.LoadUint64(c.at()) == c.word && c.SameDirectory()
 }
 
 // SameDirectory reports that the page has not been split since Seek. A miss
 // counts only then.
 func (c *Cursor) SameDirectory() bool {
-	return atomic.LoadUint64(c.entryAt) == c.entry && atomic.LoadUint64(c.depthAt) == c.depth
+	return atomic.LoadUint64((*uint64)(unsafe.Add(c.base, c.entryOff))) == c.entry &&
+		atomic.LoadUint64((*uint64)(unsafe.Add(c.base, headDepth))) == c.depth
 }
 
+func (c *Cursor) at() *uint64 { return (*uint64)(unsafe.Add(c.base, c.page+c.slot)) }
+
 // slotIn returns the number of the current word in its page.
-func (c *Cursor) slotIn() int {
-	return int((uintptr(unsafe.Pointer(c.slot)) - uintptr(c.page)) / 8)
-}
+func (c *Cursor) slotIn() int { return int(c.slot / 8) }

@@ -6,8 +6,7 @@ import (
 
 // Index is one shard's index. Which goroutine may call what: package doc.
 type Index struct {
-	mem     memory
-	depthAt *uint64
+	mem memory
 
 	_ [64]byte // above: loaded by every lookup; below: the worker's
 
@@ -68,7 +67,6 @@ func newIndex(mem []byte, ensure func(bytes int) error, tag uint64) (*Index, err
 		retired: make([]uint32, 0, geo.pagesMax),
 		work:    new(splitter),
 	}
-	x.depthAt = x.mem.at(headDepth)
 	return x, nil
 }
 
@@ -103,12 +101,16 @@ func (x *Index) fixed() [5]uint64 {
 func (x *Index) clear() {
 	x.gen, x.built, x.watched = 2, 0, 0
 	x.free, x.retired = x.free[:0], x.retired[:0]
+	sum := uint64(0)
 	for p := range uint32(2) {
 		clear(x.mem.page(p)[:])
 		x.counts[p] = 0
-		x.setEntry(depthMin, int(p), makeEntry(uint64(p), depthMin, p))
+		e := makeEntry(uint64(p), depthMin, p)
+		x.mem.store(entryOffset(depthMin, int(p)), uint64(e))
+		sum += blockSum(depthMin, int(p), e)
 	}
 	x.next = 2
+	x.mem.set(headDirSum, sum)
 	x.mem.set(headSeal, 0)
 	x.mem.set(headPend, 0)
 	x.mem.store(headLen, 0)
@@ -171,7 +173,7 @@ func (c *Cursor) store(w Word) {
 	assert((uint64(w)^c.word)&tagMask == 0 && live(uint64(w)), x1)
 	assert(c.SameDirectory(), x3)
 	c.word = uint64(w)
-	storeWord(c.slot, uint64(w))
+	storeWord(c.at(), uint64(w))
 }
 
 // Erase removes the cursor's word. Worker only. The slot is used again by a
@@ -179,11 +181,12 @@ func (c *Cursor) store(w Word) {
 func (x *Index) Erase(c *Cursor) {
 	assert(live(c.word), x1)
 	assert(c.SameDirectory(), x3)
-	length := x.mem.get(headLen) - 1
+	length := x.mem.get(headLen)
+	length -= min(length, 1)
 	x.mem.set(headPend, pendWord(0, entry(c.entry).page(), c.slotIn(), length))
 	x.step("erase: pending")
 	c.word = deadWord
-	storeWord(c.slot, deadWord)
+	storeWord(c.at(), deadWord)
 	x.step("erase: stored")
 	x.mem.store(headLen, length)
 	x.step("erase: counted")

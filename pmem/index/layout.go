@@ -61,11 +61,13 @@ const (
 	headLen  = 128
 	headPend = 136 // the insert or erase under way, 0 = none
 
-	headSeal  = 192 // mix of the four words below, 0 = no switch under way
-	headStart = 200 // first entry of the block
-	headOld   = 208 // entry before
-	headLow   = 216 // entry of the lower half of the block
-	headHigh  = 224 // entry of the upper half
+	headSeal   = 192 // mix of depth and the five words below, 0 = no switch under way
+	headStart  = 200 // first entry of the block
+	headOld    = 208 // entry before
+	headLow    = 216 // entry of the lower half of the block
+	headHigh   = 224 // entry of the upper half
+	headNewSum = 232 // headDirSum after
+	headDirSum = 240 // sum of blockSum over the blocks of the directory
 
 	headMarks = 256
 
@@ -99,6 +101,12 @@ func makeEntry(gen uint64, local int, page uint32) entry {
 func (e entry) page() uint32 { return uint32(e) }
 func (e entry) local() int   { return int(e >> localShift & (1<<(genShift-localShift) - 1)) }
 func (e entry) gen() uint64  { return uint64(e >> genShift) }
+
+// blockSum is a block's part in the directory's checksum. Doubling does not
+// change it: it knows the block by the hash its first entry stands for.
+func blockSum(depth, start int, e entry) uint64 {
+	return mix(uint64(start)<<(64-depth), uint64(e))
+}
 
 // geometry is what follows from the size of the memory.
 type geometry struct {

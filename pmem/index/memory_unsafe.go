@@ -9,14 +9,13 @@ import (
 // checked on the way: offsets come from a geometry and from entries that Open
 // has checked or this process has written.
 type memory struct {
-	base  unsafe.Pointer
-	pages unsafe.Pointer // page 0
-	bytes []byte         // keeps a heap backing alive
+	base     unsafe.Pointer
+	pagesOff uintptr // of page 0
+	bytes    []byte  // as given
 }
 
 func newMemory(b []byte, pagesOff int) memory {
-	base := unsafe.Pointer(unsafe.SliceData(b))
-	return memory{base, unsafe.Add(base, pagesOff), b}
+	return memory{unsafe.Pointer(unsafe.SliceData(b)), uintptr(pagesOff), b}
 }
 
 func aligned(b []byte) bool {
@@ -39,7 +38,7 @@ func (m *memory) set(off int, v uint64) { *m.at(off) = v }
 type page [pageWords]uint64
 
 func (m *memory) page(n uint32) *page {
-	return (*page)(unsafe.Add(m.pages, uintptr(n)<<pageShift))
+	return (*page)(unsafe.Add(m.base, m.pagesOff+uintptr(n)<<pageShift))
 }
 
 func loadWord(p *uint64) uint64 { return atomic.LoadUint64(p) }

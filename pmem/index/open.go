@@ -67,7 +67,7 @@ func (x *Index) redo(depth int) error {
 	}
 	start := x.mem.get(headStart)
 	old, low, high := entry(x.mem.get(headOld)), entry(x.mem.get(headLow)), entry(x.mem.get(headHigh))
-	if seal != mix(uint64(depth), start, uint64(old), uint64(low), uint64(high)) {
+	if seal != x.sealOf(depth) {
 		return fmt.Errorf("%w: split intent does not match its seal %#x", ErrDamaged, seal)
 	}
 	// The seal makes the rest true unless somebody forged it.
@@ -78,13 +78,13 @@ func (x *Index) redo(depth int) error {
 		return fmt.Errorf("%w: split intent at entry %d of depth %d", ErrDamaged, start, depth)
 	}
 	x.switchBlock(depth, int(start), local, low, high)
-	x.mem.store(headSeal, 0)
 	return nil
 }
 
 // walk checks X4 and finds the free pages.
 func (x *Index) walk(depth int) error {
 	const unseen, seen = 0, countUnknown
+	sum := uint64(0)
 	for i := 0; i < 1<<depth; {
 		e := x.entryAt(depth, i)
 		local, p := e.local(), e.page()
@@ -94,6 +94,7 @@ func (x *Index) walk(depth int) error {
 		if x.counts[p] == seen {
 			return fmt.Errorf("%w: page %d belongs to two blocks, the second at entry %d", ErrDamaged, p, i)
 		}
+		sum += blockSum(depth, i, e)
 		for end := i + 1<<(depth-local); i < end; i++ {
 			if other := x.entryAt(depth, i); other != e {
 				return fmt.Errorf("%w: entry %d is %#x in the block of %#x", ErrDamaged, i, uint64(other), uint64(e))
@@ -102,6 +103,9 @@ func (x *Index) walk(depth int) error {
 		x.counts[p] = seen // and the words in it are counted when the first is added
 		x.next = max(x.next, p+1)
 		x.gen = max(x.gen, e.gen())
+	}
+	if want := x.mem.get(headDirSum); sum != want {
+		return fmt.Errorf("%w: directory checksum %#x, want %#x", ErrDamaged, sum, want)
 	}
 	for p := range x.next {
 		if x.counts[p] == unseen {

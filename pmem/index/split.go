@@ -90,17 +90,21 @@ func (x *Index) split(hash uint64, e entry, occupied int, hashOf func(pos uint64
 	if rewrite {
 		highEntry = lowEntry
 	}
-	start := int(hash>>(64-depth)) &^ (1<<(depth-e.local()) - 1)
+	size := 1 << (depth - e.local())
+	start := int(hash>>(64-depth)) &^ (size - 1)
+	sum := x.mem.get(headDirSum) - blockSum(depth, start, e) + blockSum(depth, start, lowEntry)
+	if !rewrite {
+		sum += blockSum(depth, start+size/2, highEntry)
+	}
 	x.mem.set(headStart, uint64(start))
 	x.mem.set(headOld, uint64(e))
 	x.mem.set(headLow, uint64(lowEntry))
 	x.mem.set(headHigh, uint64(highEntry))
+	x.mem.set(headNewSum, sum)
 	x.step("split: intent written")
-	x.mem.store(headSeal, mix(uint64(depth), uint64(start), uint64(e), uint64(lowEntry), uint64(highEntry)))
+	x.mem.store(headSeal, x.sealOf(depth))
 	x.step("split: intent sealed")
 	x.switchBlock(depth, start, e.local(), lowEntry, highEntry)
-	x.mem.store(headSeal, 0)
-	x.step("split: done")
 
 	x.retired = append(x.retired, e.page())
 	x.buildLevel(levelStep)
@@ -109,7 +113,7 @@ func (x *Index) split(hash uint64, e entry, occupied int, hashOf func(pos uint64
 
 // switchBlock names the new pages in the directory. Between its stores some
 // entries name the old page, which has all words and takes no stores (X3), so
-// readers are right either way. Open repeats it if the intent is sealed.
+// readers are right either way. Open repeats it all if the intent is sealed.
 func (x *Index) switchBlock(depth, start, local int, low, high entry) {
 	size := 1 << (depth - local)
 	for i := range size {
@@ -123,6 +127,16 @@ func (x *Index) switchBlock(depth, start, local int, low, high entry) {
 		}
 		x.step("split: entry switched")
 	}
+	x.mem.store(headDirSum, x.mem.get(headNewSum))
+	x.step("split: sum stored")
+	x.mem.store(headSeal, 0)
+	x.step("split: done")
+}
+
+// sealOf is the seal that the intent in the header must carry.
+func (x *Index) sealOf(depth int) uint64 {
+	return mix(uint64(depth), x.mem.get(headStart), x.mem.get(headOld),
+		x.mem.get(headLow), x.mem.get(headHigh), x.mem.get(headNewSum))
 }
 
 // double makes the next level the one in use. Its entries are built a few per
@@ -160,8 +174,7 @@ func (x *Index) copyUp(depth, i int, e entry) {
 // entryOffset: all levels lie in one area, level d from entry 2^d on.
 func entryOffset(depth, i int) int { return headerBytes + (1<<depth+i)*8 }
 
-func (x *Index) entryAt(depth, i int) entry     { return entry(x.mem.get(entryOffset(depth, i))) }
-func (x *Index) setEntry(depth, i int, e entry) { x.mem.store(entryOffset(depth, i), uint64(e)) }
+func (x *Index) entryAt(depth, i int) entry { return entry(x.mem.get(entryOffset(depth, i))) }
 func (x *Index) newEntry(local int, p uint32) entry {
 	x.gen++
 	return makeEntry(x.gen, local, p)
