@@ -1,0 +1,45 @@
+package resp
+
+import (
+	"time"
+
+	"healkv/dataplane"
+)
+
+// Session is what a connection needs of a *dataplane.Session; the rules are
+// those written there. One goroutine at a time uses it.
+type Session interface {
+	// Submit hands op over; it never blocks. dataplane.ErrOverload asks to
+	// poll first. Ops on one key take effect in the order of Submit.
+	Submit(op *dataplane.Op) error
+	Kick()
+	// Poll stores completed ops in done and returns how many; it never blocks.
+	Poll(done []*dataplane.Op) int
+	// Wait returns true once Poll has something, false after timeout.
+	Wait(timeout time.Duration) bool
+	Outstanding() int
+	SetTimeout(d time.Duration)
+	Close()
+}
+
+// Backend is the node behind the front end. Its methods may be called from any
+// goroutine.
+type Backend interface {
+	NewSession() Session
+	LiveKeys() uint64
+	// Info is asked once per INFO command.
+	Info() []InfoSection
+	// Ready reports whether the node serves. Commands are submitted in any
+	// case (the session rejects them with a reason); INFO shows it.
+	Ready() bool
+}
+
+// InfoSection is one part of the answer to INFO. Names and values hold no line
+// breaks; those that do are shown with spaces in their place.
+type InfoSection struct {
+	Name   string
+	Fields []InfoField
+}
+
+// InfoField is one line of an InfoSection.
+type InfoField struct{ Name, Value string }
