@@ -1,0 +1,280 @@
+package seglog
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"healkv/pmem/record"
+)
+
+var (
+	// ErrConfig is wrapped when the arena and the configuration do not fit.
+	ErrConfig = errors.New("seglog: unusable configuration")
+	// ErrAlien is wrapped when a segment carries another pool's tag.
+	ErrAlien = errors.New("seglog: segment of another pool")
+)
+
+// RecoverInfo is what Recover found.
+type RecoverInfo struct {
+	Tail    uint64 // end of the last record that counts
+	Oldest  uint64 // start of the oldest live segment
+	Durable uint64 // highest position any header, or the caller, claims to be durable
+	Records int    // verified with their bodies: those from the segment of `durable` on
+
+	Segments int     // live
+	Dropped  int     // segments wholly above the tail, given back
+	Torn     bool    // something stood at the tail that is no record
+	Repaired []Range // written by Recover; must be flushed before the first append counts
+}
+
+// Recover finds the log in the arena after a crash. durable is the position
+// the caller knows to have been flushed (superblock), 0 if none; below floor
+// everything was discarded on purpose (Discard) and no position is given out
+// again, 0 if it never was.
+//
+// Records of segments below durable are not read here: Scan verifies them when
+// the index is rebuilt. What lies above durable is verified with its body.
+// Recover never panics on any arena. Errors: ErrConfig, ErrAlien, and *Damage
+// if something that was durable does not verify; it then wrote nothing. The
+// caller flushes again what lies between the recovered durable position and
+// the tail, then calls SetFlushed (H21).
+//
+// The first append opens a new segment.
+func Recover(c Config, durable, floor uint64) (*Log, RecoverInfo, error) {
+	var info RecoverInfo
+	if p := c.problem(); p != "" {
+		return nil, info, fmt.Errorf("%w: %s (arena %d, segment %d)", ErrConfig, p, len(c.Arena), c.SegmentBytes)
+	}
+	l := newLog(c)
+	r := recovery{l: l, claim: durable}
+	if err := r.readHeaders(floor); err != nil {
+		return nil, info, err
+	}
+	if err := r.findEnd(durable); err != nil {
+		return nil, info, err
+	}
+	tail := max(r.tail, floor)
+	if r.claim > tail {
+		cause := r.cause
+		if cause == nil {
+			cause = fmt.Errorf("the log ends here and was durable through %d", r.claim)
+		}
+		return nil, info, &Damage{r.tail, cause}
+	}
+	r.adopt(tail)
+	info = RecoverInfo{Tail: l.Tail(), Oldest: l.Oldest(), Durable: r.claim, Records: r.records,
+		Segments: len(r.valid), Dropped: r.dropped, Torn: r.cause != nil && r.cause != errBlank, Repaired: r.repaired}
+	return l, info, nil
+}
+
+type recovery struct {
+	l        *Log
+	valid    []segmentHeader // by number
+	bad      []segmentHeader // torn while created, or damaged
+	claim    uint64          // highest durable position claimed
+	tail     uint64          // where the valid prefix ends; 0: no segment
+	tailSeg  int             // index in valid of the segment it ends in
+	cause    error           // what stands at the tail
+	newest   uint64          // highest number in use by any header
+	records  int
+	dropped  int
+	repaired []Range
+}
+
+func (r *recovery) readHeaders(floor uint64) error {
+	for i := range r.l.segs {
+		h := readSegmentHeader(r.l.place(i), r.l.tag, r.l.size)
+		h.place = i
+		switch h.state {
+		case headerValid:
+			if h.number >= PositionMax>>r.l.shift {
+				return &Damage{0, fmt.Errorf("segment number %d above the limit %d", h.number, uint64(PositionMax)>>r.l.shift)}
+			}
+			r.valid = append(r.valid, h)
+		case headerBad:
+			r.bad = append(r.bad, h)
+		case headerAlien:
+			return fmt.Errorf("%w: place %d has tag %#x, this pool's is %#x", ErrAlien, i,
+				binary.LittleEndian.Uint64(r.l.place(i)[offTag:]), r.l.tag)
+		}
+	}
+	slices.SortFunc(r.valid, func(a, b segmentHeader) int { return cmp.Compare(a.number, b.number) })
+	for i := range r.valid {
+		if i > 0 && r.valid[i].number == r.valid[i-1].number {
+			return &Damage{r.valid[i].number << r.l.shift, fmt.Errorf("segment number %d twice", r.valid[i].number)}
+		}
+		r.newest = r.valid[i].number
+	}
+	if n := len(r.valid); n > 0 && r.newest-r.valid[0].number >= uint64(len(r.l.table)) {
+		return &Damage{r.valid[0].number << r.l.shift, fmt.Errorf("segment numbers %d to %d spread over more than the table's %d",
+			r.valid[0].number, r.newest, len(r.l.table))}
+	}
+	// A header torn while it was created holds zeroes or a number soon after
+	// the newest (those in between may not have reached the media at all);
+	// anything else was a segment once.
+	base := max(r.newest, floor>>r.l.shift)
+	limit := base + uint64(len(r.l.segs)-len(r.valid))
+	for _, b := range r.bad {
+		for _, n := range [...]uint64{b.number, b.claim2} {
+			if n != 0 && (n <= r.newest || n > limit) {
+				return &Damage{min(n, numberMax) << r.l.shift, fmt.Errorf("both copies of the segment header at place %d are damaged", b.place)}
+			}
+			base = max(base, n)
+		}
+	}
+	r.newest = base
+	return nil
+}
+
+// findEnd walks from the segment of durable on.
+func (r *recovery) findEnd(durable uint64) error {
+	n := len(r.valid)
+	if n == 0 {
+		return nil
+	}
+	first := n - 1
+	for i := range r.valid {
+		// >=: a segment that ends full may be durable through its end without
+		// its seal, which is written when the next one is opened.
+		if (r.valid[i].number+1)<<r.l.shift >= durable {
+			first = i
+			break
+		}
+	}
+	for i := range first {
+		if r.valid[i].end == 0 {
+			return &Damage{r.valid[i].number << r.l.shift, errNoSeal}
+		}
+	}
+	ended := false
+	for i := first; i < n; i++ {
+		from := SegmentHeaderBytes
+		if !ended {
+			var cause error
+			from, cause = r.walk(&r.valid[i])
+			r.tail, r.tailSeg, r.cause = r.valid[i].number<<r.l.shift+uint64(from), i, cause
+			ended = cause != nil
+		}
+		if ended {
+			r.probe(&r.valid[i], from)
+		}
+	}
+	for _, b := range r.bad {
+		// Should a whole segment hide behind a bad header, its records say so.
+		for _, number := range [...]uint64{b.number, b.claim2} {
+			if b.number = number; number != 0 {
+				r.probe(&b, SegmentHeaderBytes)
+			}
+		}
+	}
+	return nil
+}
+
+// walk verifies a segment from its start; it returns the offset where it
+// ended, and why if that is not where a seal says.
+func (r *recovery) walk(s *segmentHeader) (off int, cause error) {
+	var h record.Header
+	b, base := r.l.place(s.place), s.number<<r.l.shift
+	end := s.end
+	if end == 0 {
+		end = r.l.size
+	}
+	for off = SegmentHeaderBytes; off < end; {
+		pos := base + uint64(off)
+		pad, err := step(b[off:end], pos, s.inc, &h)
+		if err == nil && !pad {
+			err = record.VerifyBody(b[off:], &h)
+		}
+		if err == nil && h.Durable > pos {
+			err = fmt.Errorf("the record claims that the log was durable through %d", h.Durable)
+		}
+		if err != nil {
+			if s.end == 0 && r.l.size-off < record.HeaderBytes {
+				err = errBlank // no room for a header: the segment ended full
+			}
+			return off, err
+		}
+		r.claim = max(r.claim, h.Durable)
+		if !pad {
+			r.records++
+		}
+		off += h.Bytes()
+	}
+	if s.end == 0 {
+		return off, errBlank
+	}
+	return off, nil
+}
+
+// probe looks for headers from off on, record boundary or not, and takes note
+// of what they claim to be durable. Their seed keeps bytes of other uses out.
+func (r *recovery) probe(s *segmentHeader, off int) {
+	var h record.Header
+	b, base := r.l.place(s.place), s.number<<r.l.shift
+	for ; off+record.HeaderBytes <= len(b); off += record.Align {
+		pos := base + uint64(off)
+		// Cheap tests first: this runs over a whole segment of old bytes.
+		if d := record.Durable(b[off:]); d <= r.claim || d > pos {
+			continue
+		}
+		if _, err := step(b[off:], pos, s.inc, &h); err == nil || err == record.ErrShort {
+			r.claim = max(r.claim, h.Durable)
+		}
+	}
+}
+
+// adopt builds the log's state and repairs the arena: a seal at the tail, no
+// headers above it.
+func (r *recovery) adopt(tail uint64) {
+	l := r.l
+	used := make([]bool, len(l.segs))
+	keep := r.valid
+	if len(keep) > 0 {
+		keep = keep[:r.tailSeg+1]
+	}
+	for i := range keep {
+		s := &keep[i]
+		used[s.place] = true
+		if i == r.tailSeg && r.cause != nil {
+			s.end = int(r.tail - s.number<<l.shift)
+			if s.end+record.HeaderBytes <= l.size {
+				at := s.place<<l.shift + s.end
+				blank(l.arena[at:])
+				r.repaired = append(r.repaired, Range{at, record.HeaderBytes})
+			}
+			s.whole = false
+		}
+		if !s.whole {
+			repairSegmentHeader(l.place(s.place), s.number, l.tag, s.inc, s.end)
+			r.repaired = append(r.repaired, Range{s.place << l.shift, SegmentHeaderBytes})
+		}
+		l.segs[s.place] = segment{state: segSealed, inc: s.inc, number: s.number, end: s.end,
+			live: s.end - SegmentHeaderBytes, counted: SegmentHeaderBytes}
+		l.table[s.number&l.mask].Store(s.number<<placeBits | uint64(s.place+1))
+	}
+	for _, h := range slices.Concat(r.valid[len(keep):], r.bad) {
+		clear(l.place(h.place)[:SegmentHeaderBytes])
+		r.repaired = append(r.repaired, Range{h.place << l.shift, SegmentHeaderBytes})
+		r.dropped++
+	}
+	r.valid = keep
+	for i := len(l.segs) - 1; i >= 0; i-- {
+		if !used[i] {
+			// A process killed between the two steps of a release leaves the
+			// rest of a header behind a zero magic.
+			if b := l.place(i)[:SegmentHeaderBytes]; !record.Blank(b) {
+				clear(b)
+				r.repaired = append(r.repaired, Range{i << l.shift, SegmentHeaderBytes})
+			}
+			l.free = append(l.free, int32(i))
+		}
+	}
+	if len(keep) > 0 {
+		l.oldest.Store(keep[0].number << l.shift)
+	}
+	l.number = max(r.newest, tail>>l.shift) + 1
+	l.setTail(tail)
+}

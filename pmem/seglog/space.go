@@ -1,0 +1,257 @@
+package seglog
+
+import "math"
+
+// Fits says whether a record of n bytes can be appended now.
+func (l *Log) Fits(n int) bool {
+	if l.open >= 0 && l.off+n <= l.size {
+		return true
+	}
+	if n > l.size-SegmentHeaderBytes {
+		return false
+	}
+	if len(l.free) == 0 {
+		l.collect()
+	}
+	return len(l.free) > 0 && l.slotFree()
+}
+
+// FreeBytes is how many bytes of records can be appended for certain, if none
+// is larger than the largest appended so far: each segment may waste that much
+// at its end. A few instructions; called once per burst.
+func (l *Log) FreeBytes() uint64 {
+	if l.pending != 0 {
+		l.collect()
+	}
+	free := len(l.free) * (l.size - SegmentHeaderBytes - (l.largest - 16))
+	if l.open >= 0 {
+		free += max(0, l.size-l.off-(l.largest-16))
+	}
+	return uint64(max(0, free))
+}
+
+// FreeSegments is how many segments are free or will be after the next flush.
+func (l *Log) FreeSegments() int { return len(l.free) + l.pending }
+
+// Pending says that released segments wait for a flush.
+func (l *Log) Pending() bool { return l.pending != 0 }
+
+// collect takes released segments one step on when what was written to their
+// headers is flushed (L4): a flush to a position above the tail of that moment
+// began after it. Two steps, because a header of which only a part reached the
+// media must read as free: first the magic alone, then the rest.
+func (l *Log) collect() {
+	flushed := l.flushed.Load()
+	if l.pending == 0 || flushed <= l.pendingAt {
+		return
+	}
+	lowest := uint64(math.MaxUint64)
+	for i := range l.segs {
+		s := &l.segs[i]
+		if s.state != segReleased && s.state != segCleared {
+			continue
+		}
+		if flushed > s.releasedAt {
+			if s.state == segCleared {
+				*s = segment{}
+				l.free = append(l.free, int32(i))
+				l.pending--
+				continue
+			}
+			clear(l.place(i)[:SegmentHeaderBytes])
+			s.state, s.releasedAt = segCleared, l.next
+		}
+		lowest = min(lowest, s.releasedAt)
+	}
+	l.pendingAt = lowest
+}
+
+// Pad appends 64 bytes that mean nothing and that no Scan reports. The cleaner
+// uses it when the log is flushed and nobody appends: released segments become
+// free with the next flush, and a flush needs a tail that moved.
+func (l *Log) Pad() bool {
+	if !l.Fits(padBytes) {
+		return false
+	}
+	dst := l.reserve(padBytes)
+	putPad(dst, l.next, l.inc, l.flushed.Load())
+	l.commit(padBytes)
+	l.segs[l.open].live -= padBytes
+	return true
+}
+
+// Dead reports that nothing refers to the n bytes at pos any more.
+func (l *Log) Dead(pos uint64, n int) {
+	i := l.lookup(pos)
+	if i < 0 {
+		return
+	}
+	s := &l.segs[i]
+	if int(pos)&(l.size-1) >= s.counted {
+		return // the count will see for itself
+	}
+	s.live -= n
+	assert(s.live >= 0, "more bytes dead than were appended")
+}
+
+// Uncounted names a sealed segment whose live bytes are not known because it
+// was there before Recover. The caller walks it in order with Walk, reports
+// what is dead by Dead and how far it came by Counted.
+func (l *Log) Uncounted() (number uint64, ok bool) {
+	for i := range l.segs {
+		if s := &l.segs[i]; s.state == segSealed && s.counted < l.size && (!ok || s.number < number) {
+			number, ok = s.number, true
+		}
+	}
+	return number, ok
+}
+
+// Counted moves the count of a segment to pos; everything when pos is its end.
+func (l *Log) Counted(pos uint64) {
+	i := l.lookup(pos - 1) // the end of a full segment is the next one's start
+	assert(i >= 0, "count of a segment that is not live")
+	s := &l.segs[i]
+	s.counted = int(pos - s.number<<l.shift)
+	if s.counted >= s.end {
+		s.counted = l.size
+	}
+}
+
+// worthOf divides: a victim must have at least this part of its records dead
+// even when space is short.
+const worthOf = 32
+
+// Victim names the sealed segment that is best cleaned next: entirely below
+// `below`, counted, and with the most dead bytes, of which there must be
+// enough: a share of its records at least as large as the free share of the
+// log, so that nothing is moved for little while there is room. When live
+// segments spread over half of the table, the oldest is taken whatever is dead
+// in it, so that the table never runs out.
+//
+// Moving a victim's live records makes no dead bytes, so a caller that only
+// cleans comes to an end: every victim takes at least a 32nd of a segment of
+// dead bytes out of the log, and the forced ones stop when the segments stand
+// together.
+func (l *Log) Victim(below uint64) (number uint64, ok bool) {
+	best, oldest := -1, -1
+	share := l.FreeSegments()
+	for i := range l.segs {
+		s := &l.segs[i]
+		if s.state != segSealed || (s.number+1)<<l.shift > below || s.notBefore > l.next {
+			continue
+		}
+		if s.number == (l.next-1)>>l.shift {
+			continue // the tail's, after Recover: without it the log would end below what is durable
+		}
+		if oldest < 0 || s.number < l.segs[oldest].number {
+			oldest = i
+		}
+		if s.counted < l.size {
+			continue
+		}
+		used := s.end - SegmentHeaderBytes
+		dead := used - s.live
+		if dead*worthOf < used || dead*len(l.segs) < used*share {
+			continue
+		}
+		if best < 0 || dead > l.segs[best].end-SegmentHeaderBytes-l.segs[best].live ||
+			dead == l.segs[best].end-SegmentHeaderBytes-l.segs[best].live && s.number < l.segs[best].number {
+			best = i
+		}
+	}
+	if oldest >= 0 && l.number-l.segs[oldest].number > uint64(len(l.table)/2) {
+		best = oldest
+	}
+	if best < 0 {
+		return 0, false
+	}
+	return l.segs[best].number, true
+}
+
+// Crowded says that live segments spread over half of the table: Victim will
+// name the oldest one, and cleaning is due however much is free.
+func (l *Log) Crowded() bool {
+	o := l.oldest.Load()
+	return o != 0 && l.number-o>>l.shift > uint64(len(l.table)/2)
+}
+
+// Postpone keeps a segment from being a victim until another segment's worth
+// was appended: something in it cannot be moved yet.
+func (l *Log) Postpone(number uint64) {
+	if i := l.lookup(number << l.shift); i >= 0 {
+		l.segs[i].notBefore = l.next + uint64(l.size)
+	}
+}
+
+// Live is the bytes of records in the segment not reported dead, and the end
+// position of its last record.
+func (l *Log) Live(number uint64) (live int, end uint64) {
+	i := l.lookup(number << l.shift)
+	if i < 0 {
+		return 0, 0
+	}
+	s := &l.segs[i]
+	if i == l.open {
+		return s.live, l.next
+	}
+	return s.live, number<<l.shift + uint64(s.end)
+}
+
+// Retire takes a sealed segment out of the choice of victims: the caller found
+// that nothing refers to it any more.
+func (l *Log) Retire(number uint64) {
+	i := l.lookup(number << l.shift)
+	assert(i >= 0 && l.segs[i].state == segSealed, "only a sealed segment is retired")
+	l.segs[i].state = segRetired
+}
+
+// Release gives a retired segment back. Preconditions, the caller's (H25): the
+// log is flushed through the tail as it stood when the segment was examined,
+// and every reader that could know a position in it has left.
+func (l *Log) Release(number uint64) {
+	i := l.lookup(number << l.shift)
+	assert(i >= 0 && l.segs[i].state == segRetired, "only a retired segment is released")
+	l.table[number&l.mask].Store(0)
+	freeSegmentHeader(l.place(i))
+	l.segs[i] = segment{state: segReleased, releasedAt: l.next}
+	if l.pending == 0 || l.next < l.pendingAt {
+		l.pendingAt = l.next
+	}
+	l.pending++
+	if l.oldest.Load() == number<<l.shift {
+		l.findOldest()
+	}
+}
+
+func (l *Log) findOldest() {
+	oldest := uint64(0)
+	for i := range l.segs {
+		if s := &l.segs[i]; s.number != 0 && (oldest == 0 || s.number < oldest) {
+			oldest = s.number
+		}
+	}
+	l.oldest.Store(oldest << l.shift)
+}
+
+// Discard drops every record: a full copy begins. Positions go on growing: the
+// tail stays, and a later Recover is given it as its floor. Discard returns
+// what must be flushed before the next append.
+//
+// Preconditions: no reader, no pin, and the caller's index is empty or will
+// not be used again.
+func (l *Log) Discard(dst []Range) []Range {
+	l.seal()
+	l.free = l.free[:0]
+	for i := range l.table {
+		l.table[i].Store(0)
+	}
+	for i := len(l.segs) - 1; i >= 0; i-- {
+		clear(l.place(i)[:SegmentHeaderBytes])
+		l.segs[i] = segment{}
+		l.free = append(l.free, int32(i))
+		dst = append(dst, Range{i << l.shift, SegmentHeaderBytes})
+	}
+	l.pending = 0
+	l.oldest.Store(0)
+	return dst
+}
