@@ -72,7 +72,7 @@ const (
 	PoolSizeMin    = 64 * MiB
 	PoolSizeMax    = 16 * TiB
 	SegmentSizeMin = 2 * MiB // a record of the largest size and its header must fit
-	SegmentSizeMax = 1 * GiB
+	SegmentSizeMax = 64 * MiB
 	SegmentsMin    = 8 // per shard; below it the cleaner has nothing to work with
 	RingSizeMin    = 4 * MiB
 	RingSizeMax    = 1 * GiB
@@ -85,6 +85,7 @@ type Key struct {
 	Help    string // what it is, for help texts and written files
 	Allowed string // allowed values, in words
 	PerNode bool   // differs from node to node: cannot be set for a whole cluster
+	Fixed   bool   // decided when the cluster is made
 	Secret  bool   // never shown
 
 	field func(*Config) value
@@ -147,26 +148,26 @@ func keys() []Key {
 		return func(c *Config) value { return stringValue{pick(c)} }
 	}
 	return []Key{
-		{Name: "cluster_id", Help: "the cluster this node belongs to; made once, equal at all nodes", Allowed: "32 hex digits",
+		{Name: "cluster_id", Help: "the cluster this node belongs to; made once, equal at all nodes", Allowed: "32 hex digits", Fixed: true,
 			field: text(func(c *Config) *string { return &c.ClusterID }),
 			check: func(c *Config) bool { b, err := hex.DecodeString(c.ClusterID); return err == nil && len(b) == 16 }},
-		{Name: "node", Help: "number of this node", Allowed: "0 to nodes-1", PerNode: true,
+		{Name: "node", Help: "number of this node", Allowed: "0 to nodes-1", Fixed: true, PerNode: true,
 			field: func(c *Config) value { return intValue{&c.Node} },
 			check: func(c *Config) bool { return 0 <= c.Node && c.Node < c.Nodes }},
-		{Name: "nodes", Help: "number of configured nodes, equal at all of them; 3 or more survive a failure", Allowed: fmt.Sprintf("1 to %d", proto.NodesMax),
+		{Name: "nodes", Help: "number of configured nodes, equal at all of them; 3 or more survive a failure", Allowed: fmt.Sprintf("1 to %d", proto.NodesMax), Fixed: true,
 			field: func(c *Config) value { return intValue{&c.Nodes} },
 			check: between(func(c *Config) int { return c.Nodes }, 1, proto.NodesMax)},
-		{Name: "hash_seed", Help: "key of the keyed hash over client keys; made once, equal at all nodes", Allowed: "16 hex digits",
+		{Name: "hash_seed", Help: "key of the keyed hash over client keys; made once, equal at all nodes", Allowed: "16 hex digits", Fixed: true,
 			field: func(c *Config) value { return &c.HashSeed }},
-		{Name: "model", Help: "persistency model: what an answer promises about durability", Allowed: models,
+		{Name: "model", Help: "persistency model: what an answer promises about durability", Allowed: models, Fixed: true,
 			field: text(func(c *Config) *string { return &c.Model }), check: modelOK},
-		{Name: "shards", Help: "shard workers per node, each with its own log; equal at all nodes", Allowed: fmt.Sprintf("1 to %d", proto.ShardsMax),
+		{Name: "shards", Help: "shard workers per node, each with its own log; equal at all nodes", Allowed: fmt.Sprintf("1 to %d", proto.ShardsMax), Fixed: true,
 			field: func(c *Config) value { return intValue{&c.Shards} },
 			check: between(func(c *Config) int { return c.Shards }, 1, proto.ShardsMax)},
 
-		{Name: "provider", Help: "how nodes reach one another: shm = shared memory of one host", Allowed: providers,
+		{Name: "provider", Help: "how nodes reach one another: shm = shared memory of one host", Allowed: providers, Fixed: true,
 			field: text(func(c *Config) *string { return &c.Provider }), check: providerOK},
-		{Name: "run_dir", Help: "rings, doorbells and control sockets, on tmpfs, mode 0700, the same for all nodes of a host", Allowed: "a directory of at most 70 characters (socket paths are limited to 108)",
+		{Name: "run_dir", Help: "rings, doorbells and control sockets, on tmpfs, mode 0700, the same for all nodes of a host", Allowed: "a directory of at most 70 characters (socket paths are limited to 108)", Fixed: true,
 			field: text(func(c *Config) *string { return &c.RunDir }),
 			check: func(c *Config) bool { return c.RunDir != "" && len(c.RunDir) <= RunDirMax }},
 		{Name: "ring_size", Help: "outgoing stream of a shard kept for slow peers", Allowed: fmt.Sprintf("a power of two from %v to %v", RingSizeMin, RingSizeMax),
@@ -179,38 +180,38 @@ func keys() []Key {
 			check: func(c *Config) bool {
 				return c.Spin == Auto || 0 <= c.Spin && c.Spin <= Duration(10*time.Millisecond)
 			}},
-		{Name: "lease", Help: "how long a node serves without hearing from a majority; a hung node is removed after it", Allowed: "100ms to 60s",
+		{Name: "lease", Help: "how long a node serves without hearing from a majority; a hung node is removed after it", Allowed: "100ms to 60s", Fixed: true,
 			field: func(c *Config) value { return &c.Lease },
 			check: between(func(c *Config) Duration { return c.Lease }, Duration(100*time.Millisecond), Duration(time.Minute))},
-		{Name: "drift", Help: "bound on how far two clocks drift apart within one lease", Allowed: "1ms to half the lease",
+		{Name: "drift", Help: "bound on how far two clocks drift apart within one lease", Allowed: "1ms to half the lease", Fixed: true,
 			field: func(c *Config) value { return &c.Drift },
 			check: func(c *Config) bool { return Duration(time.Millisecond) <= c.Drift && c.Drift <= c.Lease/2 }},
 
-		{Name: "domain", Help: "what a flush makes durable: dax and file survive power loss, memory survives a process crash; auto takes what pool_dir is", Allowed: domains,
+		{Name: "domain", Help: "what a flush makes durable: dax and file survive power loss, memory survives a process crash; auto takes what pool_dir is", Allowed: domains, Fixed: true,
 			field: text(func(c *Config) *string { return &c.Domain }), check: domainOK},
-		{Name: "pool_dir", Help: "the node's log files; relative to this file", Allowed: "a directory", PerNode: true,
+		{Name: "pool_dir", Help: "the node's log files; relative to this file", Allowed: "a directory", Fixed: true, PerNode: true,
 			field: text(func(c *Config) *string { return &c.PoolDir }), check: func(c *Config) bool { return c.PoolDir != "" }},
-		{Name: "index_dir", Help: "the node's index files, always on tmpfs", Allowed: "a directory", PerNode: true,
+		{Name: "index_dir", Help: "the node's index files, always on tmpfs", Allowed: "a directory", Fixed: true, PerNode: true,
 			field: text(func(c *Config) *string { return &c.IndexDir }), check: func(c *Config) bool { return c.IndexDir != "" }},
-		{Name: "state_dir", Help: "votes and identity, always flushed; on a real file system; relative to this file", Allowed: "a directory", PerNode: true,
+		{Name: "state_dir", Help: "votes and identity, always flushed; on a real file system; relative to this file", Allowed: "a directory", Fixed: true, PerNode: true,
 			field: text(func(c *Config) *string { return &c.StateDir }), check: func(c *Config) bool { return c.StateDir != "" }},
-		{Name: "ephemeral", Help: "state_dir may lie on tmpfs: a reboot loses the cluster as a whole", Allowed: "true, false",
+		{Name: "ephemeral", Help: "state_dir may lie on tmpfs: a reboot loses the cluster as a whole", Allowed: "true, false", Fixed: true,
 			field: func(c *Config) value { return boolValue{&c.Ephemeral} }},
-		{Name: "pool_size", Help: "log space of the node, over all its shards; used when the pool is made", Allowed: fmt.Sprintf("%v to %v, and at least %d segments for every shard", PoolSizeMin, PoolSizeMax, SegmentsMin),
+		{Name: "pool_size", Help: "log space of the node, over all its shards; used when the pool is made", Allowed: fmt.Sprintf("%v to %v, and at least %d segments for every shard", PoolSizeMin, PoolSizeMax, SegmentsMin), Fixed: true,
 			field: func(c *Config) value { return &c.PoolSize },
 			check: func(c *Config) bool {
 				return PoolSizeMin <= c.PoolSize && c.PoolSize <= PoolSizeMax &&
 					c.PoolSize/Size(max(c.Shards, 1)) >= SegmentsMin*c.SegmentSize
 			}},
-		{Name: "segment_size", Help: "unit in which log space is reused; used when the pool is made", Allowed: fmt.Sprintf("a power of two from %v to %v", SegmentSizeMin, SegmentSizeMax),
+		{Name: "segment_size", Help: "unit in which log space is reused; used when the pool is made", Allowed: fmt.Sprintf("a power of two from %v to %v", SegmentSizeMin, SegmentSizeMax), Fixed: true,
 			field: func(c *Config) value { return &c.SegmentSize },
 			check: func(c *Config) bool {
 				return SegmentSizeMin <= c.SegmentSize && c.SegmentSize <= SegmentSizeMax && c.SegmentSize&(c.SegmentSize-1) == 0
 			}},
-		{Name: "max_keys", Help: "keys the index can grow to, over all shards; 0 = as many as the pool can hold", Allowed: fmt.Sprintf("0 to %d", MaxKeysMax),
+		{Name: "max_keys", Help: "keys the index can grow to, over all shards; 0 = as many as the pool can hold", Allowed: fmt.Sprintf("0 to %d", MaxKeysMax), Fixed: true,
 			field: func(c *Config) value { return intValue{&c.MaxKeys} },
 			check: between(func(c *Config) int { return c.MaxKeys }, 0, MaxKeysMax)},
-		{Name: "huge_pages", Help: "huge pages for what lies in memory: auto takes them where permitted, on makes their absence an error", Allowed: huge,
+		{Name: "huge_pages", Help: "huge pages for what lies in memory: auto takes them where permitted, on makes their absence an error", Allowed: huge, Fixed: true,
 			field: text(func(c *Config) *string { return &c.HugePages }), check: hugeOK},
 
 		{Name: "recovery", Help: "how this node comes back: heal = only what it missed, full = a full copy (for comparison)", Allowed: kinds,

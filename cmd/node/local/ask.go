@@ -1,0 +1,189 @@
+package local
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"healkv/cmd/node/config"
+)
+
+// State is what a node says of itself, as far as this package reads it. Raw is
+// all of it.
+type State struct {
+	Node        int             `json:"node"`
+	PID         int             `json:"pid"`
+	Role        string          `json:"role"` // "down" if nobody answers
+	Epoch       uint32          `json:"epoch"`
+	Incarnation uint32          `json:"incarnation"`
+	Model       string          `json:"model"`
+	Provider    string          `json:"provider"`
+	Domain      string          `json:"domain"`
+	PageSize    string          `json:"page_size"`
+	Keys        uint64          `json:"keys"`
+	PoolBytes   uint64          `json:"pool_bytes"`
+	PoolUsed    uint64          `json:"pool_used_bytes"`
+	Last        *Recovery       `json:"last_recovery"`
+	Error       string          `json:"error"`
+	Ready       bool            `json:"-"`
+	Raw         json.RawMessage `json:"-"`
+}
+
+// Recovery is the last recovery of a node.
+type Recovery struct {
+	Kind        string        `json:"kind"`
+	ToAdmitted  time.Duration `json:"to_admitted"`
+	ToInstalled time.Duration `json:"to_installed"`
+	Transfer    time.Duration `json:"transfer"`
+	Finish      time.Duration `json:"finish"`
+	Total       time.Duration `json:"total"`
+	Bytes       uint64        `json:"bytes"`
+	Records     uint64        `json:"records"`
+}
+
+// Ask reads /status and /readyz of every node, all at once. A node that does
+// not answer within patience is down.
+func (c *Cluster) Ask(ctx context.Context, patience time.Duration) []State {
+	states := make([]State, c.Nodes)
+	var wg sync.WaitGroup
+	for i := range states {
+		wg.Go(func() { states[i] = ask(ctx, i, c.Configs[i].Admin.Listen, patience) })
+	}
+	wg.Wait()
+	return states
+}
+
+var client = http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
+func ask(ctx context.Context, node int, address string, patience time.Duration) State {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	down := State{Node: node, Role: "down"}
+	_, body, err := fetch(ctx, "http://"+address+"/status")
+	if err != nil {
+		down.Error = shortened(err)
+		return down
+	}
+	s := State{Raw: body}
+	if err := json.Unmarshal(body, &s); err != nil || s.Role == "" {
+		down.Error = address + " answers, but not as a node; is another program listening there?"
+		return down
+	}
+	if s.Node != node {
+		down.Error = fmt.Sprintf("%s is answered by node %d", address, s.Node)
+		return down
+	}
+	code, _, err := fetch(ctx, "http://"+address+"/readyz")
+	s.Ready = err == nil && code == http.StatusOK
+	return s
+}
+
+func fetch(ctx context.Context, url string) (int, []byte, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, nil, err
+	}
+	answer, err := client.Do(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(answer.Body, 16<<20))
+	return answer.StatusCode, body, err
+}
+
+// shortened takes the last part of a dial error: "connection refused".
+func shortened(err error) string {
+	text := err.Error()
+	if at := strings.LastIndex(text, ": "); at >= 0 {
+		return text[at+2:]
+	}
+	return text
+}
+
+// Table writes the states for people.
+func Table(w io.Writer, states []State) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "NODE\tPID\tROLE\tEPOCH\tINC\tMODEL\tPROVIDER\tDOMAIN\tPAGES\tKEYS\tPOOL\tLAST RECOVERY")
+	for i := range states {
+		s := &states[i]
+		if s.Role == "down" {
+			fmt.Fprintf(t, "%d\t-\tdown\t-\t-\t-\t-\t-\t-\t-\t-\t%s\n", s.Node, s.Error)
+			continue
+		}
+		role := s.Role
+		if role == "live" && !s.Ready {
+			role = "live, not serving"
+		}
+		fmt.Fprintf(t, "%d\t%d\t%s\t%d\t%d\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", s.Node, s.PID, role, s.Epoch, s.Incarnation,
+			s.Model, s.Provider, s.Domain, s.PageSize, s.Keys, use(s.PoolUsed, s.PoolBytes), s.Last)
+	}
+	if err := t.Flush(); err != nil {
+		return fmt.Errorf("status: %w", err)
+	}
+	return nil
+}
+
+func use(used, all uint64) string {
+	if all == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f%% of %v", 100*float64(used)/float64(all), round(all))
+}
+
+func (r *Recovery) String() string {
+	if r == nil || r.Kind == "" || r.Kind == "none" {
+		return "none"
+	}
+	ms := func(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d)/float64(time.Millisecond)) }
+	return fmt.Sprintf("%s %s ms (admitted %s, installed %s, transfer %s, finish %s), %v, %d records",
+		r.Kind, ms(r.Total), ms(r.ToAdmitted), ms(r.ToInstalled), ms(r.Transfer), ms(r.Finish), config.Size(r.Bytes), r.Records)
+}
+
+// JSON writes the states for programs: everything a node said, and for a node
+// that is down its number, role and why.
+func JSON(w io.Writer, dir string, states []State) error {
+	nodes := make([]json.RawMessage, len(states))
+	for i := range states {
+		nodes[i] = states[i].Raw
+		if nodes[i] == nil {
+			text, err := json.Marshal(map[string]any{"node": states[i].Node, "role": states[i].Role, "error": states[i].Error})
+			if err != nil {
+				return fmt.Errorf("status: %w", err)
+			}
+			nodes[i] = text
+		}
+	}
+	out := json.NewEncoder(w)
+	out.SetIndent("", "  ")
+	if err := out.Encode(map[string]any{"dir": dir, "nodes": nodes}); err != nil {
+		return fmt.Errorf("status: %w", err)
+	}
+	return nil
+}
+
+// Everyone tells whether every node is live and serving.
+func Everyone(states []State) bool {
+	for i := range states {
+		if states[i].Role != "live" || !states[i].Ready {
+			return false
+		}
+	}
+	return true
+}
+
+// ProgramPath is this binary, also when it was replaced meanwhile.
+func ProgramPath() (string, error) {
+	path, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("cannot find this program to start nodes with: %w", err)
+	}
+	return strings.TrimSuffix(path, " (deleted)"), nil
+}
