@@ -1,0 +1,182 @@
+package grant
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"healkv/dataplane/proto"
+)
+
+const lease, drift = 1000, 100
+
+func view(live proto.NodeSet, inc proto.Incarnation) *proto.View {
+	v := &proto.View{Epoch: 1, Configured: 0b111, Live: live, Shards: 1}
+	for n := range v.Incarnation {
+		v.Incarnation[n] = inc
+	}
+	return v
+}
+
+func TestGranter(t *testing.T) {
+	all, without1 := view(0b111, 1), view(0b101, 1)
+	m := proto.Member{Node: 1, Incarnation: 1}
+	g := NewGranter(lease, drift, 0)
+	if _, _, b := g.Blocks(all, all, 10); b {
+		t.Fatal("a view that drops nobody is refused")
+	}
+	if who, wait, b := g.Blocks(without1, all, 10); !b || who != m || wait != 1090 || g.MayDrop(m, 10) {
+		t.Fatalf("H22: a restarted acceptor lets %v go (%v, %d)", who, b, wait)
+	}
+	if _, _, b := g.Blocks(without1, without1, 10); b {
+		t.Fatal("refused for somebody who was not live")
+	}
+	if _, _, b := g.Blocks(without1, all, 1100); b {
+		t.Fatal("quiet for longer than lease + drift")
+	}
+	if a := g.Grant(m, without1, 2000); a != NotLive {
+		t.Fatalf("L2: %v", a)
+	}
+	if a := g.Grant(proto.Member{Node: 1, Incarnation: 2}, all, 2000); a != NotLive {
+		t.Fatalf("another life: %v", a)
+	}
+	if a := g.Grant(m, all, 2000); a != Granted || !slices.Equal(g.Holds(2001), []proto.Member{m}) {
+		t.Fatalf("grant: %v", a)
+	}
+	if who, wait, b := g.Blocks(without1, without1, 3099); !b || who != m || wait != 1 || g.MayDrop(m, 3099) {
+		t.Fatalf("L1: %v %d %v", who, wait, b)
+	}
+	if _, _, b := g.Blocks(view(0b111, 2), all, 3099); !b {
+		t.Fatal("L1: another life in its place")
+	}
+	if _, _, b := g.Blocks(without1, all, 3100); b || !g.MayDrop(m, 3100) {
+		t.Fatal("guarded after lease + drift")
+	}
+	g.Grant(m, all, 4000)
+	g.Complain(1, 4600)
+	if a := g.Grant(m, all, 4500); a != Complained || g.MayDrop(m, 4500) {
+		t.Fatalf("complaint: %v", a)
+	}
+	if a := g.Grant(m, all, 4600); a != Granted {
+		t.Fatalf("complaint over: %v", a)
+	}
+	g.End(m)
+	if _, _, b := g.Blocks(without1, all, 4601); b || !g.MayDrop(m, 4601) || g.Grant(m, all, 4602) != Over {
+		t.Fatal("L3: the dead hold a lease")
+	}
+	if a := g.Grant(proto.Member{Node: 1, Incarnation: 2}, view(0b111, 2), 4603); a != Granted {
+		t.Fatalf("the next life: %v", a)
+	}
+}
+
+func TestRenewalCountsTheMajority(t *testing.T) {
+	r := NewRenewal(3)
+	for i, want := range []int64{0, 0, 10 + lease, 20 + lease, 30 + lease} {
+		r.Granted(proto.NodeID(i), int64(10*(i+1)))
+		if got := r.Until(lease); got != want {
+			t.Fatalf("after %d grants: until %d, want %d", i+1, got, want)
+		}
+	}
+	r.Granted(4, 5) // an answer that comes late takes nothing away
+	if got := r.Until(lease); got != 30+lease {
+		t.Fatal(got)
+	}
+	r.Reset()
+	if r.Until(lease) != 0 {
+		t.Fatal("reset")
+	}
+}
+
+// TestHolderAndViewsNeverOverlap runs holders and acceptors with clocks that
+// drift apart as much as allowed, with delays, losses and restarts: at no
+// time does a holder count on its lease when a majority would accept, or has
+// accepted, a view without it (L1).
+func TestHolderAndViewsNeverOverlap(t *testing.T) {
+	const n, runs = 5, 300
+	served, dropped, refused, restarts := 0, 0, 0, 0
+	for seed := range uint64(runs) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		// Clock i runs at rate[i]; over one lease two of them differ by less than drift.
+		var rate [n]float64
+		var offset [n]int64
+		for i := range rate {
+			rate[i] = 1 + (r.Float64()-0.5)*0.09
+			offset[i] = r.Int64N(100000)
+		}
+		clock := func(i int, now int64) int64 { return offset[i] + int64(float64(now)*rate[i]) + 1 }
+		with, without := view(0b11111, 1), view(0b11101, 1)
+		with.Configured, without.Configured = 0b11111, 0b11111
+		m := proto.Member{Node: 1, Incarnation: 1}
+		var acc [n]Granter
+		var accepted [n]bool // the view without m, durable
+		for i := range acc {
+			acc[i] = NewGranter(lease, drift, clock(i, 0))
+		}
+		type request struct {
+			arrive, sent int64
+			to           int
+		}
+		var wire, answers []request
+		ren := NewRenewal(3)
+		for now := int64(1); now < 12000; now += 10 {
+			if r.IntN(25) == 0 && now < 6000 {
+				for i := range acc {
+					if r.IntN(4) != 0 {
+						wire = append(wire, request{now + r.Int64N(1500), clock(1, now), i})
+					}
+				}
+			}
+			wire = slices.DeleteFunc(wire, func(q request) bool {
+				if q.arrive > now {
+					return false
+				}
+				v := with
+				if accepted[q.to] {
+					v = without
+				}
+				if acc[q.to].Grant(m, v, clock(q.to, now)) == Granted && r.IntN(5) != 0 {
+					answers = append(answers, request{now + r.Int64N(1500), q.sent, q.to})
+				}
+				return true
+			})
+			answers = slices.DeleteFunc(answers, func(q request) bool {
+				if q.arrive > now {
+					return false
+				}
+				ren.Granted(proto.NodeID(q.to), q.sent)
+				return true
+			})
+			if i := r.IntN(n); r.IntN(300) == 0 {
+				acc[i] = NewGranter(lease, drift, clock(i, now))
+				restarts++
+			}
+			if i := r.IntN(n); r.IntN(10) == 0 && !accepted[i] {
+				if _, _, b := acc[i].Blocks(without, with, clock(i, now)); b {
+					refused++
+				} else {
+					accepted[i] = true
+				}
+			}
+			count := 0
+			for _, a := range accepted {
+				if a {
+					count++
+				}
+			}
+			serving := ren.Until(lease) > clock(1, now)
+			if serving {
+				served++
+			}
+			if count >= 3 {
+				dropped++
+				if serving {
+					t.Fatalf("seed %d, %d: serves in spite of a chosen view without it", seed, now)
+				}
+			}
+		}
+	}
+	t.Logf("%d runs: %d moments served, %d after the drop, %d refusals, %d restarts", runs, served, dropped, refused, restarts)
+	if served == 0 || dropped == 0 || refused == 0 || restarts == 0 {
+		t.Fatal("nothing shown")
+	}
+}

@@ -1,0 +1,131 @@
+// Package grant decides about leases: what an acceptor grants and therefore
+// refuses (Granter), and how long a holder may count on what it was granted
+// (Renewal). It is pure: the time is an input, in nanoseconds of the owner's
+// own monotonic clock; clocks of two nodes are never compared. After Flease
+// (Kolbeck, Högqvist, Stender, Hupfeld, 2011).
+//
+// Invariants, quoted by number in the tests:
+//
+//	L1  While a holder counts on its lease, every majority has an acceptor
+//	    that refuses each view in which the holder is not live.
+//	L2  An acceptor that accepted a view without a member grants it nothing.
+//	L3  What is over for a member (proven dead, released) stays over.
+//
+// The relation behind L1: a holder counts lease from before it sent, an
+// acceptor lease + drift from after it received; drift must exceed what two
+// clocks can drift apart within a lease.
+package grant
+
+import (
+	"fmt"
+
+	"healkv/dataplane/proto"
+)
+
+// Granter is the lease half of one acceptor. It keeps nothing over a restart;
+// a restarted one is quiet instead (hazard H22).
+type Granter struct {
+	guard      int64 // lease + drift
+	quietUntil int64
+	holder     [proto.NodesMax]proto.Incarnation
+	until      [proto.NodesMax]int64             // end of the guard of holder's lease
+	over       [proto.NodesMax]proto.Incarnation // this life and all before it are over
+	complaint  [proto.NodesMax]int64             // no extension until then
+}
+
+// NewGranter starts an acceptor's lease half at now. Leases it may have
+// granted in an earlier life are guarded for one lease + drift.
+func NewGranter(lease, drift, now int64) Granter {
+	return Granter{guard: lease + drift, quietUntil: now + lease + drift}
+}
+
+// Answer to a request for a lease.
+type Answer uint8
+
+const (
+	Granted    Answer = iota + 1
+	NotLive           // the view this acceptor accepted does not have that life as live
+	Over              // that life is over
+	Complained        // somebody asked for the member's removal and this acceptor agreed
+)
+
+func (a Answer) String() string {
+	if a == 0 || a > Complained {
+		return fmt.Sprintf("answer(%d)", uint8(a))
+	}
+	return [...]string{"", "granted", "not live in the accepted view", "that life is over", "complained about"}[a]
+}
+
+// Grant answers m's request. accepted is the acceptor's accepted view; its
+// caller sees to it that m is live in the durable one too, since that is what
+// a restarted acceptor guards.
+func (g *Granter) Grant(m proto.Member, accepted *proto.View, now int64) Answer {
+	switch n := m.Node; {
+	case !liveIn(accepted, m):
+		return NotLive
+	case m.Incarnation <= g.over[n]:
+		return Over
+	case now < g.complaint[n]:
+		return Complained
+	default:
+		g.holder[n], g.until[n] = m.Incarnation, now+g.guard
+		return Granted
+	}
+}
+
+func liveIn(v *proto.View, m proto.Member) bool {
+	return v.Live.Has(m.Node) && v.Incarnation[m.Node] == m.Incarnation && m.Incarnation != 0
+}
+
+// Blocks names a member whose lease forbids to accept next for now, and for
+// how long at most. accepted is the view accepted so far.
+func (g *Granter) Blocks(next, accepted *proto.View, now int64) (m proto.Member, wait int64, blocked bool) {
+	for n := range proto.NodeID(proto.NodesMax) {
+		if m = (proto.Member{Node: n, Incarnation: g.holder[n]}); g.guarded(m, now) && !liveIn(next, m) {
+			return m, g.until[n] - now, true
+		}
+		if m = accepted.Member(n); now < g.quietUntil && liveIn(accepted, m) && m.Incarnation > g.over[n] && !liveIn(next, m) {
+			return m, g.quietUntil - now, true
+		}
+	}
+	return proto.Member{}, 0, false
+}
+
+func (g *Granter) guarded(m proto.Member, now int64) bool {
+	return g.holder[m.Node] == m.Incarnation && now < g.until[m.Node] && m.Incarnation > g.over[m.Node]
+}
+
+// MayDrop reports whether a view without m would be accepted as far as m's
+// lease goes.
+func (g *Granter) MayDrop(m proto.Member, now int64) bool {
+	return m.Incarnation <= g.over[m.Node] || now >= g.quietUntil && !g.guarded(m, now)
+}
+
+// End records that m's life is over: its death is proven, or it gave its
+// lease back. Earlier lives are over with it.
+func (g *Granter) End(m proto.Member) {
+	g.over[m.Node] = max(g.over[m.Node], m.Incarnation)
+}
+
+// Ended reports whether End was called for m or a later life.
+func (g *Granter) Ended(m proto.Member) bool { return m.Incarnation <= g.over[m.Node] }
+
+// Complain stops extensions of m's lease until then: what was granted still
+// holds, and then it runs out. This is what keeps a view that somebody got
+// half way through from being refused for ever (hazard H29).
+func (g *Granter) Complain(n proto.NodeID, until int64) {
+	g.complaint[n] = max(g.complaint[n], until)
+}
+
+// Holds lists the members whose leases this acceptor guards at now.
+func (g *Granter) Holds(now int64) (out []proto.Member) {
+	for n := range proto.NodeID(proto.NodesMax) {
+		if m := (proto.Member{Node: n, Incarnation: g.holder[n]}); m.Incarnation != 0 && g.guarded(m, now) {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// Quiet is how long a restarted acceptor still guards what it cannot know.
+func (g *Granter) Quiet(now int64) int64 { return max(0, g.quietUntil-now) }

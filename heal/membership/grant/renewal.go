@@ -1,0 +1,40 @@
+package grant
+
+import "healkv/dataplane/proto"
+
+// Renewal is the holder's half: when it sent the newest request that each
+// acceptor granted.
+type Renewal struct {
+	sent     [proto.NodesMax]int64 // 0: nothing granted
+	majority int
+}
+
+// NewRenewal starts without any lease. majority is that of the acceptors.
+func NewRenewal(majority int) Renewal { return Renewal{majority: majority} }
+
+// Granted takes in that acceptor n granted a request sent at t, which is
+// above 0.
+func (r *Renewal) Granted(n proto.NodeID, t int64) { r.sent[n] = max(r.sent[n], t) }
+
+// Reset forgets everything: another life asks from now on.
+func (r *Renewal) Reset() { r.sent = [proto.NodesMax]int64{} }
+
+// Until is the end of the lease: a majority granted requests that were sent
+// no earlier than one lease before it. 0 if no majority granted anything.
+func (r *Renewal) Until(lease int64) int64 {
+	// The majority-th largest. 16 entries: a selection in place is enough.
+	s := r.sent
+	for i := range r.majority {
+		top := i
+		for j := i + 1; j < len(s); j++ {
+			if s[j] > s[top] {
+				top = j
+			}
+		}
+		s[i], s[top] = s[top], s[i]
+	}
+	if t := s[r.majority-1]; t > 0 {
+		return t + lease
+	}
+	return 0
+}
