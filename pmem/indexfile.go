@@ -1,0 +1,55 @@
+package pmem
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+
+	"healkv/pmem/index"
+)
+
+// indexFile is the tmpfs file an index lives in: sparse, mapped as a whole,
+// backed step by step as the index grows.
+type indexFile struct {
+	region *Region
+	backed atomic.Int64 // bytes below are allocated
+}
+
+// openIndexFile maps the index file of a pool; fresh makes a new one, without
+// it os.ErrNotExist or ErrSize mean that there is none to keep.
+func openIndexFile(path string, maxKeys uint64, fresh bool) (*indexFile, error) {
+	if fresh {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("pmem: old index: %w", err)
+		}
+	}
+	size := int64(index.Bytes(maxKeys)+hugeBytes-1) &^ (hugeBytes - 1)
+	r, err := MapRegion(path, size, DomainMemory, MapOptions{Create: fresh, Sparse: fresh})
+	if err != nil {
+		return nil, err
+	}
+	return &indexFile{region: r}, nil
+}
+
+// ensure allocates the first n bytes, in steps of a huge page. Without it a
+// full tmpfs would answer a store with SIGBUS. Goroutines of a rebuild may
+// call it at the same time; what is allocated twice is harmless.
+func (f *indexFile) ensure(n int) error {
+	have := f.backed.Load()
+	want := min((int64(n)+hugeBytes-1)&^(hugeBytes-1), int64(len(f.region.data)))
+	if want <= have {
+		return nil
+	}
+	if err := fallocate(int(f.region.file.Fd()), have, want-have); err != nil {
+		return spaceError(f.region.path, want, err)
+	}
+	for {
+		if f.backed.CompareAndSwap(have, want) { // pairs with the Load above
+			return nil
+		}
+		if have = f.backed.Load(); have >= want {
+			return nil
+		}
+	}
+}

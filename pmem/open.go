@@ -1,0 +1,354 @@
+//go:build healkv_store
+
+package pmem
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"healkv/pmem/index"
+	"healkv/pmem/record"
+	"healkv/pmem/seglog"
+	"healkv/pmem/store"
+)
+
+var (
+	// ErrNoPool means that there is no pool file.
+	ErrNoPool = errors.New("pmem: no pool")
+	// ErrDamaged means that the log misses or has wrong bytes below the
+	// durable position: damage, not a torn end.
+	ErrDamaged = errors.New("pmem: log is damaged below its durable position; discard the pool, format it anew and heal by full copy")
+)
+
+// OpenOptions names the pool and what must match.
+type OpenOptions struct {
+	Dir      string
+	IndexDir string // on tmpfs
+	Identity
+	Domain Domain // DomainAuto: as formatted
+}
+
+// Open locks, checks and recovers the pool of one shard. The Pool answers
+// Recovered and Leftovers at once; appends need Begin.
+//
+// After a process crash in the same boot the index is kept and the end of the
+// log replayed over it; otherwise the index is rebuilt from the log, on all
+// processors. What lies above the recorded durable position is written and
+// flushed again before it counts (H21). Every record at or above the stable
+// position that the index references is locked, every other is not.
+//
+// Errors: ErrNoPool, ErrInUse, ErrForeign, ErrLayout, ErrSuperblock,
+// ErrDamaged, ErrDomain, ErrIndexDir, ErrSize, ErrFlush, ErrFault.
+func Open(o OpenOptions) (*Pool, error) {
+	begun := time.Now()
+	path := poolPath(o.Dir, o.Shard)
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s; make it with node format", ErrNoPool, path)
+	}
+	if err := checkIndexDir(o.IndexDir); err != nil {
+		return nil, err
+	}
+	lock, err := lockFile(lockPath(o.Dir, o.Shard))
+	if err != nil {
+		return nil, err
+	}
+	p := &Pool{path: path, lock: lock}
+	if err := guard(func() error { return p.open(&o, begun) }); err != nil {
+		p.releaseAll()
+		return nil, err
+	}
+	p.recovered.Total = time.Since(begun)
+	return p, nil
+}
+
+func (p *Pool) open(o *OpenOptions, begun time.Time) error {
+	s, damaged, err := readSuperFile(p.path)
+	if err != nil {
+		return err
+	}
+	if err := s.Identity.match(o.Identity); err != nil {
+		return fmt.Errorf("%w: %s", err, p.path)
+	}
+	if o.Domain != DomainAuto && o.Domain != s.Domain {
+		return fmt.Errorf("%w: %s was formatted for %s and the config asks for %s; change the config, or format anew and heal", ErrDomain, p.path, s.Domain, o.Domain)
+	}
+	if err := s.check(); err != nil {
+		return fmt.Errorf("%w: %s", err, p.path)
+	}
+	if p.bootID, err = bootID(); err != nil {
+		return err
+	}
+	p.super = s
+	if p.region, err = MapRegion(p.path, s.SizeBytes, s.Domain, MapOptions{Populate: hugeFile(p.path)}); err != nil {
+		return err
+	}
+	p.recovered = Recovered{
+		Durable: s.Durable, LostThrough: s.LostThrough, ViewEpoch: s.ViewEpoch, PreviousIncarnation: s.Incarnation,
+		Complete: s.Complete, Clean: s.Clean, FailedFlush: s.FailedFlush, SuperDamaged: damaged,
+		SameBoot: s.BootID == p.bootID, LastMarker: s.LastMarker, MapTime: time.Since(begun),
+	}
+	p.indexPath = indexPath(o.IndexDir, o.Shard, s.PoolID)
+	return p.recover()
+}
+
+// readSuperFile reads both copies through the file, so that nothing is mapped
+// before the sizes are known to be sane.
+func readSuperFile(path string) (Super, int, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Super{}, 0, fmt.Errorf("pmem: %w", err)
+	}
+	defer f.Close()
+	area := make([]byte, 2*superBytes)
+	if _, err := f.ReadAt(area, 0); err != nil {
+		return Super{}, 0, fmt.Errorf("%w: %s: %w", ErrSuperblock, path, err)
+	}
+	s, damaged, err := readSuper(area)
+	if err != nil {
+		return s, damaged, fmt.Errorf("%w: %s", err, path)
+	}
+	return s, damaged, nil
+}
+
+// check refuses sizes that no Format has written.
+func (s *Super) check() error {
+	o := FormatOptions{Identity: s.Identity, SizeBytes: s.SizeBytes, SegmentBytes: int(s.SegmentBytes), MaxKeys: s.MaxKeys}
+	if s.SegmentBytes == 0 || s.MaxKeys == 0 || s.Domain == DomainAuto || s.Domain > DomainMemory {
+		return fmt.Errorf("%w: segments of %d bytes, %d keys, domain %s", ErrLayout, s.SegmentBytes, s.MaxKeys, s.Domain)
+	}
+	return o.complete()
+}
+
+// hugeFile says whether the file's pages are huge, so that filling the page
+// tables at once is cheap (tmpfs reports it as the block size).
+func hugeFile(path string) bool {
+	var st unix.Stat_t
+	return unix.Stat(path, &st) == nil && st.Blksize >= hugeBytes
+}
+
+// recover brings log, index and store up and makes what they hold count.
+func (p *Pool) recover() error {
+	r := &p.recovered
+	begun := time.Now()
+	arena := p.region.Bytes()[dataOffset:]
+	config := seglog.Config{Arena: arena, SegmentBytes: int(p.super.SegmentBytes), PoolTag: binary.LittleEndian.Uint64(p.super.PoolID[:])}
+	log, info, err := seglog.Recover(config, p.super.Durable, p.super.Base)
+	if err != nil {
+		if errors.Is(err, seglog.ErrDamaged) {
+			return fmt.Errorf("%w: %s: %w", ErrDamaged, p.path, err)
+		}
+		return fmt.Errorf("pmem: %s: %w", p.path, err)
+	}
+	p.log = log
+	flush := info.Repaired
+	if log.Oldest() < p.super.Base && info.Segments > 0 {
+		// A Discard was cut off after its superblock: finish it.
+		flush = log.Discard(flush)
+	}
+	r.Tail, r.Durable = log.Tail(), max(r.Durable, info.Durable)
+	r.LogTime = time.Since(begun)
+
+	begun = time.Now()
+	if err := p.openIndex(info.Torn); err != nil {
+		return err
+	}
+	r.Keys = p.index.Len()
+	r.IndexTime = time.Since(begun)
+
+	begun = time.Now()
+	if err := p.flushAgain(flush, info.Durable); err != nil {
+		return err
+	}
+	r.FlushTime = time.Since(begun)
+	p.stable.Store(r.Stable)
+	p.settled = r.Stable // Open leaves nothing below locked
+	p.superStable.Store(p.super.Stable)
+	p.superDurable.Store(p.super.Durable)
+	p.marker.Store(r.LastMarker)
+	p.store = store.New(p.log, p.index, p.super.HashSeed)
+	p.store.SetLastMarker(r.LastMarker)
+	return nil
+}
+
+// flushAgain writes and flushes once more what the last life may only have
+// left in a cache (H21). The bytes are stored anew, since after a failed
+// flush the kernel takes pages for clean that never reached the media. Segment
+// headers go along: a zeroed one that was not flushed must not come back over
+// the segment's next contents.
+func (p *Pool) flushAgain(ranges []seglog.Range, durable uint64) error {
+	tail := p.log.Tail()
+	if p.region.domain != DomainMemory {
+		ranges = p.log.HeaderRanges(ranges)
+		ranges = p.log.Ranges(ranges, min(durable, tail), tail)
+		arena := p.region.Bytes()[dataOffset:]
+		var bounce []byte
+		for _, r := range ranges {
+			bounce = append(bounce[:0], arena[r.Off:r.Off+r.Len]...)
+			copy(arena[r.Off:], bounce)
+			p.region.Flush(dataOffset+r.Off, r.Len)
+		}
+	}
+	if err := p.region.Drain(); err != nil {
+		return err
+	}
+	p.log.SetFlushed(tail)
+	return nil
+}
+
+// openIndex keeps the index if it can and makes a new one otherwise.
+func (p *Pool) openIndex(torn bool) error {
+	why := p.keepIndex(torn)
+	if why == "" {
+		return nil
+	}
+	return p.rebuildIndex(why)
+}
+
+// keepIndex takes over the index of the last life and replays the log's end
+// over it. It returns why that is not possible, "" if it was.
+func (p *Pool) keepIndex(torn bool) string {
+	r := &p.recovered
+	switch {
+	case !r.SameBoot:
+		return "another boot"
+	case r.FailedFlush:
+		return "a flush failed in the last life"
+	}
+	f, err := openIndexFile(p.indexPath, p.super.MaxKeys, false)
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return "no index file"
+		}
+		return err.Error()
+	}
+	why := p.replay(f, torn)
+	if why != "" {
+		_ = f.region.Close()
+		p.index = nil
+		return why
+	}
+	p.indexFile = f
+	return ""
+}
+
+func (p *Pool) replay(f *indexFile, torn bool) string {
+	r := &p.recovered
+	x, err := index.Open(f.region.Bytes(), f.ensure, p.indexTag())
+	if err != nil {
+		return err.Error()
+	}
+	applied, life, tail := x.Mark(markApplied), x.Mark(markLife), p.log.Tail()
+	switch {
+	case life&markFailed != 0:
+		r.FailedFlush = true
+		return "a flush failed in the last life"
+	case life != uint64(p.super.Incarnation):
+		return fmt.Sprintf("index of incarnation %d, pool of %d", life, p.super.Incarnation)
+	case x.Mark(markBase) != p.super.Base:
+		return "index from before a discard"
+	case applied > tail || applied == 0:
+		return fmt.Sprintf("index goes to %d, log to %d", applied, tail)
+	}
+	// A record that was torn when the process died is in no index word. Words
+	// at or above the tail mean that records were lost which were whole.
+	if torn {
+		beyond := false
+		x.Words(func(w index.Word) bool { beyond = w.Pos() >= tail; return !beyond })
+		if beyond {
+			return fmt.Sprintf("index refers to records above the log's end at %d", tail)
+		}
+	}
+	stable := min(x.Mark(markStable), tail)
+	marker := x.Mark(markMarker)
+	from := max(min(stable, applied, x.Mark(markSettled)), p.super.Base)
+	err = p.log.Scan(from, tail, func(pos uint64, h *record.Header, img []byte) bool {
+		r.Replayed++
+		switch h.Kind {
+		case record.Put, record.Delete:
+			err = p.redo(x, pos, h, img, stable)
+		case record.Marker:
+			marker = max(marker, pos)
+		}
+		return err == nil
+	})
+	if err != nil {
+		return err.Error()
+	}
+	r.Stable, r.LastMarker, r.Kept = stable, marker, true
+	r.Why = fmt.Sprintf("kept index, replayed %d records", r.Replayed)
+	p.index = x
+	r.Leftovers = uint64(len(p.leftovers))
+	return ""
+}
+
+// redo brings the index to what it must be after the record at pos.
+func (p *Pool) redo(x *index.Index, pos uint64, h *record.Header, img []byte, stable uint64) error {
+	locked := lockedAfterCrash(pos, h.Flags&record.FlagRelocated != 0, stable)
+	var c index.Cursor
+	x.Seek(&c, h.Hash)
+	w := index.MakeWord(h.Hash, pos, locked)
+	switch {
+	case !seekKey(&c, p.log, h.Hash, record.Key(img)):
+		if err := x.Insert(h.Hash, w, func(pos uint64) uint64 { return record.Hash(p.log.Record(pos)) }); err != nil {
+			return err
+		}
+	case c.Word().Pos() == pos, newer(h.TS, pos, record.TS(p.log.Record(c.Word().Pos())), c.Word().Pos()):
+		x.Store(&c, w)
+	default:
+		return nil
+	}
+	if locked {
+		p.leftovers = append(p.leftovers, pos) // superseded ones are sorted out by Leftovers
+	}
+	return nil
+}
+
+func (p *Pool) indexTag() uint64 { return binary.LittleEndian.Uint64(p.super.PoolID[8:]) }
+
+func (p *Pool) rebuildIndex(why string) error {
+	r := &p.recovered
+	p.leftovers = nil
+	r.Replayed, r.Leftovers, r.Kept = 0, 0, false
+	f, err := openIndexFile(p.indexPath, p.super.MaxKeys, true)
+	if err != nil {
+		return err
+	}
+	p.indexFile = f
+	goroutines := rebuildGoroutines()
+	stable := min(p.super.Stable, p.log.Tail())
+	b := &rebuild{log: p.log, stable: stable}
+	if b.build, err = index.Build(f.region.Bytes(), f.ensure, p.indexTag(), rebuildParts(goroutines)); err != nil {
+		return fmt.Errorf("pmem: %s: %w", p.indexPath, err)
+	}
+	for _, s := range p.log.Segments() {
+		b.spans = append(b.spans, span{s.Start, s.End})
+	}
+	if p.index, err = b.run(goroutines); err != nil {
+		if errors.Is(err, seglog.ErrDamaged) {
+			return fmt.Errorf("%w: %s: %w", ErrDamaged, p.path, err)
+		}
+		return err
+	}
+	p.leftovers = b.leftovers()
+	r.Stable, r.Records, r.Leftovers = stable, b.records.Load(), uint64(len(p.leftovers))
+	r.LastMarker = b.marker()
+	r.Why = fmt.Sprintf("rebuilt from log, %d records (%s)", r.Records, why)
+	return nil
+}
+
+// releaseAll undoes a part of open.
+func (p *Pool) releaseAll() {
+	p.finished = true
+	if p.indexFile != nil {
+		_ = p.indexFile.region.Close()
+	}
+	if p.region != nil {
+		_ = p.region.Close()
+	}
+	_ = p.lock.release()
+}

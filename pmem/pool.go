@@ -1,0 +1,360 @@
+//go:build healkv_store
+
+package pmem
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"healkv/pmem/index"
+	"healkv/pmem/record"
+	"healkv/pmem/seglog"
+	"healkv/pmem/store"
+)
+
+var (
+	// ErrClosed means that the pool was closed.
+	ErrClosed = errors.New("pmem: pool is closed")
+	// ErrIncarnation means that Begin was given an incarnation that is not
+	// above the last one the pool has seen.
+	ErrIncarnation = errors.New("pmem: incarnation is not newer than the pool's")
+)
+
+// Persistent words of the index that are the pool's; the store has the rest.
+// They live as long as the index: exactly while no page was lost.
+const (
+	markApplied = 0 // every record below is in the index
+	markStable  = 1 // fresher than the superblock's
+	markBase    = 2 // must equal the superblock's
+	markLife    = 3 // incarnation, plus markFailed
+	markMarker  = 4 // newest marker
+	markSettled = 5 // a stable position one flush old: no record below is locked
+)
+
+const markFailed = 1 << 32 // in markLife: a flush failed in this life
+
+// The superblock joins a flush when a restart would otherwise read or settle
+// more than this again.
+const (
+	superEveryStable = 256 << 10
+	superEveryTail   = 4 << 20
+)
+
+// Pool is one shard's durable state, opened and locked.
+//
+// The worker alone calls Begin, Flush, SetStable, Discard and Close, and
+// everything of the store that is the worker's. WriteSuperblock and the
+// getters may be called by any goroutine.
+type Pool struct {
+	path      string
+	indexPath string
+	lock      fileLock
+	region    *Region
+	indexFile *indexFile
+	log       *seglog.Log
+	index     *index.Index
+	store     *store.Store
+	bootID    [16]byte
+
+	recovered Recovered
+	leftovers []uint64 // positions found by Open
+
+	ranges   []seglog.Range // of Flush, reused
+	settled  uint64         // stable as of the last Flush
+	began    bool
+	finished bool
+
+	stable       atomic.Uint64 // SetStable's last, not above Flushed when written
+	marker       atomic.Uint64 // newest marker as of the last Flush
+	superStable  atomic.Uint64 // as in the superblock
+	superDurable atomic.Uint64
+
+	mu    sync.Mutex // superblock and drains
+	super Super      // as last written
+}
+
+// Store is the shard's log and index. Nothing may be appended before Begin.
+func (p *Pool) Store() *store.Store { return p.store }
+
+// Recovered says what Open found and did.
+func (p *Pool) Recovered() Recovered { return p.recovered }
+
+// Super is the superblock as last written.
+func (p *Pool) Super() Super {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.super
+}
+
+// Region is the mapped pool file.
+func (p *Pool) Region() *Region { return p.region }
+
+// Exposed names the file that peers map read-only to fetch records from, and
+// where in it the log's arena begins: a record lies at base plus
+// seglog's ArenaOffset of its position. The file is never truncated while the
+// pool exists.
+func (p *Pool) Exposed() (path string, base int64) { return p.path, dataOffset }
+
+// RegionFile is Exposed.
+func (p *Pool) RegionFile() (path string, dataOffset int64) { return p.Exposed() }
+
+// Begin starts a life: from here on records are appended, under this
+// incarnation and in a segment of their own. The superblock that says so is
+// durable when it returns.
+func (p *Pool) Begin(incarnation uint32) error {
+	if p.finished {
+		return ErrClosed
+	}
+	if incarnation <= p.super.Incarnation {
+		return fmt.Errorf("%w: given %d, the pool has seen %d; ask the view register for a new one", ErrIncarnation, incarnation, p.super.Incarnation)
+	}
+	err := p.WriteSuperblock(func(s *Super) {
+		s.Incarnation, s.BootID, s.Clean, s.FailedFlush = incarnation, p.bootID, false, false
+	})
+	if err != nil {
+		return err
+	}
+	p.log.SetIncarnation(incarnation)
+	p.markAll()
+	p.began = true
+	return nil
+}
+
+// markAll writes all of the pool's words of a fresh or taken-over index.
+func (p *Pool) markAll() {
+	p.index.SetMark(markApplied, p.log.Tail())
+	p.index.SetMark(markStable, p.stable.Load())
+	p.index.SetMark(markMarker, p.marker.Load())
+	p.index.SetMark(markSettled, min(p.settled, p.stable.Load()))
+	p.index.SetMark(markBase, p.super.Base)
+	p.index.SetMark(markLife, uint64(p.super.Incarnation))
+}
+
+// Leftovers calls fn for every current record at or above the stable position
+// as Open found it: what this node applied and nobody confirmed to be durable
+// everywhere. Open has locked all of them.
+func (p *Pool) Leftovers(fn func(hash, pos, ts uint64)) error {
+	for _, pos := range p.leftovers {
+		img := p.log.Record(pos)
+		if img == nil {
+			continue // the segment went since: the record was superseded
+		}
+		hash := record.Hash(img)
+		if current, _ := p.store.References(hash, pos); current {
+			fn(hash, pos, record.TS(img))
+		}
+	}
+	return nil
+}
+
+// Flush makes the log durable through its tail as it stands now, as far as the
+// domain goes. An error is final: the node must stop (ErrFlush).
+func (p *Pool) Flush() error {
+	tail := p.log.Tail()
+	from := p.log.Flushed()
+	if tail == from && !p.log.Pending() {
+		p.settle()
+		return p.region.Failed()
+	}
+	p.marker.Store(p.store.LastMarker())
+	p.index.SetMark(markMarker, p.marker.Load())
+	if p.region.domain != DomainMemory || p.region.syncHook != nil {
+		if err := p.flushLog(from, tail); err != nil {
+			return err
+		}
+	} else if p.superDue(tail) {
+		if err := p.writeSuperOnce(); err != nil {
+			return err
+		}
+	}
+	p.log.SetFlushed(tail)
+	p.index.SetMark(markApplied, tail)
+	p.settle()
+	return nil
+}
+
+// settle notes a position below which the worker has unlocked everything: what
+// it called stable a flush ago. A replay over a kept index begins there.
+func (p *Pool) settle() {
+	p.index.SetMark(markSettled, p.settled)
+	p.settled = p.stable.Load()
+}
+
+func (p *Pool) flushLog(from, tail uint64) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ranges = p.log.Ranges(p.ranges[:0], from, tail)
+	for _, r := range p.ranges {
+		p.region.Flush(dataOffset+r.Off, r.Len)
+	}
+	if p.superDue(tail) {
+		// Both go out with one drain, in no order: so the superblock may
+		// claim only what earlier drains have covered (P1).
+		p.refreshSuper()
+		writeSuper(p.region, &p.super)
+	}
+	if err := p.region.Drain(); err != nil {
+		p.recordFailure()
+		return err
+	}
+	return nil
+}
+
+func (p *Pool) superDue(tail uint64) bool {
+	return p.stable.Load() >= p.superStable.Load()+superEveryStable || tail >= p.superDurable.Load()+superEveryTail
+}
+
+// refreshSuper brings the positions up to date. Holds mu.
+func (p *Pool) refreshSuper() {
+	s := &p.super
+	s.Durable = p.log.Flushed()
+	s.Stable = min(p.stable.Load(), s.Durable) // P2
+	s.LastMarker = p.marker.Load()
+	p.superStable.Store(s.Stable)
+	p.superDurable.Store(s.Durable)
+}
+
+func (p *Pool) writeSuperOnce() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refreshSuper()
+	writeSuper(p.region, &p.super)
+	return p.region.Drain()
+}
+
+// SetStable says that everything below pos is durable at every member. It goes
+// out with a later flush or superblock; after a process crash it is known at
+// once. Above the flushed position it counts only as far as that (P2).
+//
+// What lies below pos must be unlocked before the Flush after the next one: a
+// crash later than that would leave it locked.
+func (p *Pool) SetStable(pos uint64) {
+	p.stable.Store(pos)
+	p.index.SetMark(markStable, pos)
+}
+
+// Stable is the position last set, or as Open found it.
+func (p *Pool) Stable() uint64 { return p.stable.Load() }
+
+// WriteSuperblock lets change edit a copy of the superblock and writes it; it
+// is durable when WriteSuperblock returns. The pool's own fields (positions,
+// generation, sizes, identity) are not for change. Any goroutine.
+//
+// Both copies are written, one after the other, so that damage to one never
+// brings back an older Complete, LostThrough or incarnation.
+func (p *Pool) WriteSuperblock(change func(*Super)) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.finished {
+		return ErrClosed
+	}
+	if err := p.region.Failed(); err != nil {
+		return err
+	}
+	change(&p.super)
+	p.refreshSuper()
+	for range 2 {
+		writeSuper(p.region, &p.super)
+		if err := p.region.Drain(); err != nil {
+			p.recordFailure()
+			return err
+		}
+	}
+	return nil
+}
+
+// recordFailure leaves word for the next open: in the index, which is not on
+// the failed media and outlives the process, and in the superblock, as far as
+// the media still takes it. Holds mu.
+func (p *Pool) recordFailure() {
+	p.index.SetMark(markLife, uint64(p.super.Incarnation)|markFailed)
+	p.super.FailedFlush = true
+	p.refreshSuper()
+	for range 2 {
+		writeSuper(p.region, &p.super)
+		if p.region.domain == DomainFile {
+			_ = fdatasync(int(p.region.file.Fd())) // the region stays failed whatever this says (P4)
+		} else {
+			flushDrain()
+		}
+	}
+}
+
+// Info says what the pool is. It reads the page tables: for status, not a loop.
+func (p *Pool) Info() Info {
+	i := Info{
+		Path: p.path, IndexPath: p.indexPath,
+		Domain: p.region.Domain(), Granularity: p.region.Granularity(),
+		PageSize: p.region.PageSize(), IndexPageSize: p.indexFile.region.PageSize(),
+		SizeBytes: p.super.SizeBytes, LogBytes: p.super.SizeBytes - dataOffset, SegmentBytes: int(p.super.SegmentBytes),
+		FreeBytes: p.store.FreeBytes(), IndexBytes: p.indexFile.backed.Load(), MaxKeys: p.super.MaxKeys,
+	}
+	if i.Domain == DomainDAX {
+		i.FlushInstruction = FlushInstruction()
+	}
+	i.UsedBytes = uint64(i.LogBytes) - min(i.FreeBytes, uint64(i.LogBytes))
+	return i
+}
+
+// Discard drops all records, for a full copy. Before anything goes, the
+// superblock says durably that the pool is incomplete; positions go on
+// growing (P5). After it the log and the index are empty and stable is 0 until
+// SetStable. The caller sets Complete by WriteSuperblock when the copy is done.
+//
+// Preconditions: no reader is inside the store, no peer has a range pinned.
+func (p *Pool) Discard(incarnation uint32) error {
+	if incarnation < p.super.Incarnation {
+		return fmt.Errorf("%w: given %d, the pool has seen %d", ErrIncarnation, incarnation, p.super.Incarnation)
+	}
+	p.stable.Store(0)
+	p.marker.Store(0)
+	p.settled = 0
+	segment := uint64(p.super.SegmentBytes)
+	base := (p.log.Tail() + segment - 1) &^ (segment - 1)
+	err := p.WriteSuperblock(func(s *Super) {
+		s.Complete, s.Clean, s.FailedFlush = false, false, false
+		s.Incarnation, s.BootID, s.Base, s.LostThrough = incarnation, p.bootID, base, 0
+	})
+	if err != nil {
+		return err
+	}
+	p.leftovers = nil
+	p.index.Reset()
+	p.mu.Lock()
+	p.ranges = p.log.Discard(p.ranges[:0])
+	for _, r := range p.ranges {
+		p.region.Flush(dataOffset+r.Off, r.Len)
+	}
+	err = p.region.Drain()
+	p.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	p.log.SetIncarnation(incarnation)
+	p.log.SetFlushed(p.log.Tail())
+	p.store = store.New(p.log, p.index, p.super.HashSeed)
+	p.markAll()
+	p.began = true
+	return nil
+}
+
+// Close gives the pool back. clean flushes everything and says so in the
+// superblock; without it the pool is left as a crash would leave it. No reader
+// may be inside, and nobody may touch record bytes afterwards.
+func (p *Pool) Close(clean bool) error {
+	if p.finished {
+		return ErrClosed
+	}
+	var err error
+	if clean && p.began {
+		if err = p.Flush(); err == nil {
+			err = p.WriteSuperblock(func(s *Super) { s.Clean = true })
+		}
+	}
+	p.mu.Lock()
+	p.finished = true
+	p.mu.Unlock()
+	return errors.Join(err, p.indexFile.region.Close(), p.region.Close(), p.lock.release())
+}

@@ -1,0 +1,49 @@
+package pmem
+
+import "time"
+
+// Recovered says what Open found and what it did.
+type Recovered struct {
+	Tail       uint64 // first position after the last record
+	Stable     uint64 // everything below is durable at every member
+	Durable    uint64 // recorded as flushed before the crash; Open flushed the rest again
+	LastMarker uint64 // newest marker, 0 = none
+
+	LostThrough         uint32
+	ViewEpoch           uint32
+	PreviousIncarnation uint32
+	Complete            bool // false: an unfinished full copy, never to be healed by range
+	Clean               bool // the pool was closed in order
+	FailedFlush         bool // the last life ended with a failed flush; records above Durable were dropped
+	SuperDamaged        int  // superblock copies that did not verify (0 or 1)
+	SameBoot            bool
+	Kept                bool // the index was kept
+	Why                 string
+
+	Replayed  uint64 // records replayed over a kept index
+	Records   uint64 // records read for a rebuild
+	Keys      uint64 // keys in the index, tombstones included
+	Leftovers uint64 // current records at or above Stable
+
+	MapTime, LogTime, IndexTime, FlushTime, Total time.Duration
+}
+
+// How is one line for status and logs.
+func (r Recovered) How() string { return r.Why }
+
+// Info says what a pool is and what it was given.
+type Info struct {
+	Path, IndexPath  string
+	Domain           Domain
+	Granularity      string
+	FlushInstruction string // dax only
+	PageSize         int    // bytes, as got for the log
+	IndexPageSize    int
+	SizeBytes        int64
+	LogBytes         int64
+	SegmentBytes     int
+	FreeBytes        uint64 // what users may still append
+	UsedBytes        uint64
+	IndexBytes       int64 // allocated
+	MaxKeys          uint64
+}
