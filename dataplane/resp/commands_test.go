@@ -88,6 +88,8 @@ func TestCommands(t *testing.T) {
 		}
 	}
 	c.closed()
+	c.nc.Close()
+	waitConns(t, s, 0)
 	t.Logf("%d commands", len(steps))
 
 	c = dial(t, s)
