@@ -13,6 +13,8 @@ const (
 	Write
 )
 
+func (k Kind) String() string { return [...]string{"?", "read", "write"}[min(k, Write)] }
+
 // Outcome of an operation.
 type Outcome uint8
 
@@ -40,17 +42,14 @@ type Op struct {
 }
 
 func (o Op) String() string {
-	kind, end := "read", "pending"
-	if o.Kind == Write {
-		kind = "write"
-	}
+	end := "pending"
 	switch o.Outcome {
 	case Done:
 		end = fmt.Sprintf("returned %d", o.Return)
 	case Rejected:
 		end = "rejected"
 	}
-	return fmt.Sprintf("%s of value %#x by client %d (invoked %d, %s)", kind, o.Value, o.Client, o.Invoke, end)
+	return fmt.Sprintf("%v of value %#x by client %d (invoked %d, %s)", o.Kind, o.Value, o.Client, o.Invoke, end)
 }
 
 // returned is when the operation was over as far as others can tell.
