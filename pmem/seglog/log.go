@@ -154,6 +154,23 @@ func (l *Log) AppendCopy(h *record.Header, img []byte) uint64 {
 	return pos
 }
 
+// AppendVerified is AppendCopy for an image in memory that a peer may change:
+// the body's checksum is verified on the log's own copy (H27). On
+// record.ErrBody nothing was appended. Precondition: Fits.
+func (l *Log) AppendVerified(h *record.Header, img []byte) (uint64, error) {
+	n := h.Bytes()
+	dst := l.reserve(n)
+	pos := l.next
+	h.Durable = l.flushed.Load()
+	record.EncodeCopy(dst, h, img, record.Seed(pos, l.inc))
+	if err := record.VerifyBody(dst, h); err != nil {
+		blank(dst)
+		return 0, err
+	}
+	l.commit(n)
+	return pos, nil
+}
+
 // reserve finds the place of a record of n bytes and blanks the header behind
 // it, before the record itself is written: a process crash in between leaves
 // the scan a blank to end at.

@@ -487,11 +487,41 @@ func TestDiscard(t *testing.T) {
 		t.Fatalf("%+v, %v", info, err)
 	}
 	l.SetIncarnation(2)
+	// Cut off before it wrote anything: Recover finishes it.
+	e := config(8, 1024, 1)
+	old := Format(e)
+	(&writer{r: rand.New(rand.NewPCG(1, 5)), l: old}).one(100)
+	floor := (old.Tail() + 1023) &^ 1023
+	cut, info, err := Recover(e, old.Tail(), floor)
+	if err != nil || info.Segments != 0 || info.Dropped != 1 || cut.Tail() != floor {
+		t.Fatalf("%+v, %v", info, err)
+	}
 	for _, x := range []*Log{l, g} {
 		h := record.Header{Kind: record.Put}
 		if pos := x.Append(&h, []byte("k"), nil); pos < tail {
 			t.Fatalf("position %d below %d given out again", pos, tail)
 		}
+	}
+}
+
+// A body that changed on its way leaves no trace in the log.
+func TestAppendVerified(t *testing.T) {
+	l := Format(config(8, 1024, 1))
+	img := make([]byte, record.Bytes(3, 100))
+	h := record.Header{Kind: record.Put}
+	record.Encode(img, &h, []byte("key"), make([]byte, 100), 1)
+	pos, err := l.AppendVerified(&h, img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tail := l.Tail()
+	img[80] ^= 1
+	if _, err := l.AppendVerified(&h, img); err != record.ErrBody || l.Tail() != tail {
+		t.Fatalf("%v, tail %d, want %d", err, l.Tail(), tail)
+	}
+	n := 0
+	if err := l.Scan(0, l.Tail(), func(p uint64, _ *record.Header, _ []byte) bool { n++; return p == pos }); err != nil || n != 1 {
+		t.Fatalf("%d records, %v", n, err)
 	}
 }
 
@@ -621,6 +651,10 @@ func TestAppendAllocatesNothing(t *testing.T) {
 		l.AppendCopy(&h, img)
 		rs = l.Ranges(rs[:0], pos, l.Tail())
 		l.SetFlushed(l.Tail())
+		record.Decode(img, &h)
+		if _, err := l.AppendVerified(&h, img); err != nil {
+			t.Fatal(err)
+		}
 		if l.FreeBytes() == 0 || record.TS(l.Record(pos)) != 0 {
 			t.Fatal("no room")
 		}

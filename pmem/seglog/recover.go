@@ -64,7 +64,7 @@ func Recover(c Config, durable, floor uint64) (*Log, RecoverInfo, error) {
 		}
 		return nil, info, &Damage{r.tail, cause}
 	}
-	r.adopt(tail)
+	r.adopt(tail, floor)
 	info = RecoverInfo{Tail: l.Tail(), Oldest: l.Oldest(), Durable: r.claim, Records: r.records,
 		Segments: len(r.valid), Dropped: r.dropped, Torn: r.cause != nil && r.cause != errBlank, Repaired: r.repaired}
 	return l, info, nil
@@ -228,12 +228,18 @@ func (r *recovery) probe(s *segmentHeader, off int) {
 
 // adopt builds the log's state and repairs the arena: a seal at the tail, no
 // headers above it.
-func (r *recovery) adopt(tail uint64) {
+func (r *recovery) adopt(tail, floor uint64) {
 	l := r.l
 	used := make([]bool, len(l.segs))
-	keep := r.valid
+	keep, drop := r.valid, []segmentHeader(nil)
 	if len(keep) > 0 {
-		keep = keep[:r.tailSeg+1]
+		keep, drop = keep[:r.tailSeg+1], keep[r.tailSeg+1:]
+	}
+	// A Discard was cut off: finish it.
+	for len(keep) > 0 && keep[0].number<<l.shift < floor {
+		drop = append(slices.Clone(drop), keep[0])
+		keep = keep[1:]
+		r.tailSeg--
 	}
 	for i := range keep {
 		s := &keep[i]
@@ -255,7 +261,7 @@ func (r *recovery) adopt(tail uint64) {
 			live: s.end - SegmentHeaderBytes, counted: SegmentHeaderBytes}
 		l.table[s.number&l.mask].Store(s.number<<placeBits | uint64(s.place+1))
 	}
-	for _, h := range slices.Concat(r.valid[len(keep):], r.bad) {
+	for _, h := range slices.Concat(drop, r.bad) {
 		clear(l.place(h.place)[:SegmentHeaderBytes])
 		r.repaired = append(r.repaired, Range{h.place << l.shift, SegmentHeaderBytes})
 		r.dropped++

@@ -1,31 +1,42 @@
 package seglog
 
-import "math"
+import (
+	"math"
+
+	"healkv/pmem/record"
+)
 
 // Fits says whether a record of n bytes can be appended now.
-func (l *Log) Fits(n int) bool {
+func (l *Log) Fits(n int) bool { return l.FitsBeside(n, 0) }
+
+// FitsBeside is Fits for one who must leave a number of segments free.
+func (l *Log) FitsBeside(n, reserve int) bool {
 	if l.open >= 0 && l.off+n <= l.size {
 		return true
 	}
 	if n > l.size-SegmentHeaderBytes {
 		return false
 	}
-	if len(l.free) == 0 {
+	if len(l.free) <= reserve {
 		l.collect()
 	}
-	return len(l.free) > 0 && l.slotFree()
+	return len(l.free) > reserve && l.slotFree()
 }
 
 // FreeBytes is how many bytes of records can be appended for certain, if none
 // is larger than the largest appended so far: each segment may waste that much
 // at its end. A few instructions; called once per burst.
-func (l *Log) FreeBytes() uint64 {
+func (l *Log) FreeBytes() uint64 { return l.FreeBytesBeside(0) }
+
+// FreeBytesBeside is FreeBytes for one who must leave a number of segments free.
+func (l *Log) FreeBytesBeside(reserve int) uint64 {
 	if l.pending != 0 {
 		l.collect()
 	}
-	free := len(l.free) * (l.size - SegmentHeaderBytes - (l.largest - 16))
+	waste := l.largest - record.Align
+	free := max(0, len(l.free)-reserve) * (l.size - SegmentHeaderBytes - waste)
 	if l.open >= 0 {
-		free += max(0, l.size-l.off-(l.largest-16))
+		free += max(0, l.size-l.off-waste)
 	}
 	return uint64(max(0, free))
 }
@@ -90,8 +101,13 @@ func (l *Log) Dead(pos uint64, n int) {
 	if int(pos)&(l.size-1) >= s.counted {
 		return // the count will see for itself
 	}
-	s.live -= n
-	assert(s.live >= 0, "more bytes dead than were appended")
+	s.live = max(0, s.live-n) // n comes from the record: a flipped bit in it must not end the process
+}
+
+// CountedAt says whether dead reports for pos count.
+func (l *Log) CountedAt(pos uint64) bool {
+	i := l.lookup(pos)
+	return i >= 0 && int(pos)&(l.size-1) < l.segs[i].counted
 }
 
 // Uncounted names a sealed segment whose live bytes are not known because it
