@@ -60,24 +60,31 @@ func (e *Endpoint) Mirror(peer int) *ring.Mirror {
 func (e *Endpoint) Poll() {
 	for set := e.attached; set != 0; set &= set - 1 {
 		l := e.peers[bits.TrailingZeros32(set)]
-		if l.mirror == nil {
-			e.pollFeed(l)
-			continue
+		if l.mirror != nil {
+			// The tag is loaded after the tail: a tail that was published after
+			// the peer detached us is not for us.
+			tail := l.page.tail.Load()
+			if l.page.pairs[e.self].tag.Load() == l.tag {
+				if tail != l.mirror.Limit() {
+					e.take(l, tail)
+				}
+				continue
+			}
+			l.unpair()
 		}
-		if tail := l.page.tail.Load(); tail != l.mirror.Limit() {
-			e.take(l, tail)
-		}
+		e.pollFeed(l)
 	}
 }
 
-// take accepts a tail. The tag is loaded after it: a tail that was published
-// after the peer detached us is not for us.
+// take accepts a tail of the present pair. Bytes of a peer: a tail that steps
+// back, or beyond the ring, cuts the link.
 func (e *Endpoint) take(l *link, tail uint64) {
-	if l.page.pairs[e.self].tag.Load() != l.tag {
-		l.unpair()
-		return
+	ok := tail >= l.seen
+	// Below the limit is only what was published before a feed from further on.
+	if ok && tail > l.mirror.Limit() {
+		ok = l.mirror.SetLimit(tail)
 	}
-	if !l.mirror.SetLimit(tail) && tail >= l.mirror.Limit() || tail < l.seen {
+	if !ok {
 		e.cut(l)
 		return
 	}
@@ -100,17 +107,15 @@ func (e *Endpoint) pollFeed(l *link) {
 		return
 	}
 	from := feed - 1
+	if l.resume.tag == l.tag {
+		from = l.resume.cursor
+	}
 	if from%ring.Align != 0 {
 		e.cut(l)
 		return
 	}
 	l.mirror = ring.NewMirror(l.data, from)
-	l.seen = tail
-	// A peer may feed from what it has appended and not published yet: a tail
-	// below the beginning is no step back.
-	if tail > from {
-		e.take(l, tail)
-	}
+	e.take(l, tail)
 }
 
 // pair takes the tag if the peer has attached this life of ours.

@@ -25,7 +25,10 @@
 // comes twice. A stores tag 0, clears both lines, and stores the new tag
 // last; B takes a line only if the tag names B's own incarnation, before and
 // after. A's incarnation is in the file's name and header. So nothing passes
-// from or to another life of either side (hazard H9).
+// from or to another life of either side (hazard H9). A connection between the
+// same two lives can be made again, by either side or both in any order: each
+// goes by the other's newest attachment, and reads on where it stood if that
+// has not changed.
 //
 // Invariants, quoted in comments:
 //

@@ -58,9 +58,10 @@ type Endpoint struct {
 	published uint64
 
 	peers    [nodesMax]*link // attached; index is the node
-	attached uint32          // bit i: peers[i] is not nil
-	dirty    uint32          // peers that something was published for since WakePeers
-	attaches uint32          // count, makes every tag different
+	left     [nodesMax]rewind
+	attached uint32 // bit i: peers[i] is not nil
+	dirty    uint32 // peers that something was published for since WakePeers
+	attaches uint32 // count, makes every tag different
 
 	sleeper sleeper
 	counts  Counters
@@ -143,8 +144,19 @@ type link struct {
 	seen      uint64 // the last tail taken in; the peer never steps below it
 	malformed bool   // its bytes made no sense: nothing more is read
 	fed       bool   // we fed it
+	resume    rewind
 	last      rdma.Marks
 	sent      rdma.Marks // what its line in our page holds
+}
+
+// rewind is where the last link to a node stood when it was detached. A new
+// link to the same life that finds the peer's attachment unchanged goes on
+// there: the peer has reclaimed nothing above it, and the position it fed us
+// from may be long gone.
+type rewind struct {
+	incarnation uint32
+	tag         uint64 // 0: nothing to go on with
+	cursor      uint64
 }
 
 func (l *link) Peer() int           { return l.peer }
@@ -226,6 +238,9 @@ func (e *Endpoint) Attach(x rdma.Link) {
 
 	l.tag, l.mirror, l.fed, l.malformed = 0, nil, false, false
 	l.last, l.sent = rdma.Marks{}, rdma.Marks{}
+	if l.resume = e.left[l.peer]; l.resume.incarnation != l.incarnation {
+		l.resume = rewind{}
+	}
 	e.peers[l.peer] = l
 	e.attached |= 1 << l.peer
 	e.dirty |= 1 << l.peer
@@ -241,6 +256,11 @@ func (e *Endpoint) Detach(peer int) rdma.Link {
 	e.peers[peer] = nil
 	e.attached &^= 1 << peer
 	e.dirty &^= 1 << peer
+	e.left[peer] = l.resume
+	e.left[peer].incarnation = l.incarnation
+	if l.mirror != nil {
+		e.left[peer].tag, e.left[peer].cursor = l.tag, l.mirror.Cursor()
+	}
 	l.mirror = nil
 	l.state.Store(uint32(linkPrepared))
 	return l
