@@ -216,9 +216,11 @@ func keys() []Key {
 
 		{Name: "recovery", Help: "how this node comes back: heal = only what it missed, full = a full copy (for comparison)", Allowed: kinds,
 			field: text(func(c *Config) *string { return &c.Recovery }), check: kindOK},
-		{Name: "recovery_budget", Help: "work per turn of a recovery; smaller disturbs live traffic less", Allowed: "4KiB to 64MiB",
+		{Name: "recovery_budget", Help: "bytes per millisecond a recovery may move; smaller disturbs live traffic less", Allowed: "0B for no limit, or 4KiB to 64MiB",
 			field: func(c *Config) value { return &c.RecoveryBudget },
-			check: between(func(c *Config) Size { return c.RecoveryBudget }, 4*KiB, 64*MiB)},
+			check: func(c *Config) bool {
+				return c.RecoveryBudget == 0 || 4*KiB <= c.RecoveryBudget && c.RecoveryBudget <= 64*MiB
+			}},
 		{Name: "stop_timeout", Help: "after SIGTERM: how long flushing and leaving the view may take", Allowed: "100ms to 10m",
 			field: func(c *Config) value { return &c.StopTimeout },
 			check: between(func(c *Config) Duration { return c.StopTimeout }, Duration(100*time.Millisecond), Duration(10*time.Minute))},
@@ -251,7 +253,7 @@ func Default() Config {
 		Lease: Duration(2 * time.Second), Drift: Duration(200 * time.Millisecond),
 		Domain: "auto", PoolDir: "pool", StateDir: "state",
 		PoolSize: 512 * MiB, SegmentSize: 4 * MiB, HugePages: "auto",
-		Recovery: "heal", RecoveryBudget: 256 * KiB,
+		Recovery: "heal", RecoveryBudget: MiB,
 		StopTimeout: Duration(10 * time.Second),
 		Resp:        Resp{Listen: "127.0.0.1:7000"},
 		Admin:       Admin{Listen: "127.0.0.1:7100"},

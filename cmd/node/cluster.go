@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"healkv/cmd/node/config"
+	"healkv/cmd/node/local"
+)
+
+// clusterArgs are the flags of `node cluster`.
+type clusterArgs struct {
+	source      *config.Source
+	dir         string
+	destroy     bool
+	respPort    int
+	adminPort   int
+	readyWithin time.Duration
+}
+
+const (
+	nodesDefault     = 6
+	respPortDefault  = 7000
+	adminPortDefault = 7100
+)
+
+func newClusterArgs() *clusterArgs {
+	a := &clusterArgs{source: config.New()}
+	a.source.Config.Nodes = nodesDefault
+	return a
+}
+
+func clusterFlags(a *clusterArgs) *flag.FlagSet {
+	fs := newFlagSet("cluster")
+	fs.StringVar(&a.dir, "dir", "", "the cluster's directory `D`: made if it does not exist")
+	fs.IntVar(&a.respPort, "resp-port", 0, fmt.Sprintf("first `port` for Redis clients (default %d)", respPortDefault))
+	fs.IntVar(&a.adminPort, "admin-port", 0, fmt.Sprintf("first `port` for /status and /metrics (default %d)", adminPortDefault))
+	fs.DurationVar(&a.readyWithin, "ready-within", 2*time.Minute, "give up if not all nodes are live after this `time`; 0 waits for ever")
+	fs.BoolVar(&a.destroy, "destroy", false, "remove the cluster: its data, its directory and what it has in memory")
+	return fs
+}
+
+// explainFlags prints the flags that have a variable of their own.
+func explainFlags(w io.Writer, fs *flag.FlagSet) {
+	fs.VisitAll(func(f *flag.Flag) {
+		name, text := flag.UnquoteUsage(f)
+		if name != "" {
+			name = " " + name
+		}
+		if f.DefValue != "" && f.DefValue != "0" && f.DefValue != "false" {
+			text += " (default " + f.DefValue + ")"
+		}
+		fmt.Fprintf(w, "  --%s%s\n%s\n", f.Name, name, indent(text))
+	})
+}
+
+func runCluster(ctx context.Context, args []string) error {
+	a := newClusterArgs()
+	fs := clusterFlags(a)
+	a.source.AddFlags(fs, shared)
+	if err := parse(fs, args); err != nil {
+		return err
+	}
+	if a.dir == "" {
+		return usage("cluster: --dir is missing: where shall the cluster's files be?")
+	}
+	if a.destroy {
+		if err := local.Destroy(a.dir); err != nil {
+			return err
+		}
+		fmt.Printf("removed %s\n", a.dir)
+		return nil
+	}
+	if err := a.settings(); err != nil {
+		return badConfig(err)
+	}
+	c, flags, err := a.open()
+	if err != nil {
+		return err
+	}
+	program, err := local.ProgramPath()
+	if err != nil {
+		return err
+	}
+	return c.Run(ctx, local.RunOptions{
+		Program: program, Flags: flags, ReadyWithin: a.readyWithin, Out: os.Stdout, Force: secondSignal(ctx),
+	})
+}
+
+// settings brings environment and flags together. What differs from node to
+// node cannot come from the environment: the nodes inherit it, all of them.
+func (a *clusterArgs) settings() error {
+	for i := range config.Keys {
+		if k := &config.Keys[i]; !shared(k) {
+			if _, set := os.LookupEnv(k.Env()); set {
+				return fmt.Errorf("environment %s would apply to every node of the cluster; unset it", k.Env())
+			}
+		}
+	}
+	if err := a.source.Env(os.Environ()); err != nil {
+		return err
+	}
+	if err := a.source.Flags(); err != nil {
+		return err
+	}
+	return a.source.ValidateShared()
+}
+
+// open finds the cluster or makes it. It returns the given settings that are
+// not fixed by the cluster's files, as flags for the nodes.
+func (a *clusterArgs) open() (*local.Cluster, []string, error) {
+	there, err := local.Exists(a.dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	if there {
+		c, err := local.Open(a.dir)
+		switch {
+		case errors.Is(err, local.ErrUnfinished):
+		case err != nil:
+			return nil, nil, err
+		default:
+			nodes := 0
+			if a.source.Given("nodes") {
+				nodes = a.source.Config.Nodes
+			}
+			if err := c.AgreesPorts(nodes, a.respPort, a.adminPort); err != nil {
+				return nil, nil, err
+			}
+			flags, err := c.Agrees(a.source)
+			return c, flags, err
+		}
+	}
+	if a.respPort == 0 {
+		a.respPort = respPortDefault
+	}
+	if a.adminPort == 0 {
+		a.adminPort = adminPortDefault
+	}
+	c, err := local.Create(local.Options{
+		Dir: a.dir, RespPort: a.respPort, AdminPort: a.adminPort, Source: a.source, Format: formatNode,
+		Say: func(format string, args ...any) { fmt.Printf(format+"\n", args...) },
+	})
+	return c, nil, err
+}
+
+// secondSignal is closed by the first signal that comes after ctx is done.
+func secondSignal(ctx context.Context) <-chan struct{} {
+	force := make(chan struct{})
+	go func() {
+		<-ctx.Done()
+		again := make(chan os.Signal, 1)
+		signal.Notify(again, syscall.SIGTERM, syscall.SIGINT)
+		<-again
+		close(force)
+	}()
+	return force
+}

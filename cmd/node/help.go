@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"healkv/cmd/node/config"
+)
+
+const about = `HealKV: a replicated in-memory key-value store that heals a returning node
+with only what it missed.
+
+usage: node COMMAND [FLAGS]
+
+`
+
+// details is the help text of each command, without its flags.
+var details = map[string]string{
+	"cluster": `usage: node cluster --dir D [FLAGS]
+       node cluster --destroy --dir D
+
+Runs the nodes of a cluster as processes of this machine, in the foreground,
+until SIGTERM or Ctrl-C. Makes the cluster in D if D is new or empty; a cluster
+that is there already is started again with its data. Prints "ready" when all
+nodes are live.
+
+Node i, from 0, serves Redis clients on 127.0.0.1:RESP-PORT+i and HTTP /status,
+/metrics, /healthz, /readyz on 127.0.0.1:ADMIN-PORT+i. Its configuration is
+D/node-i/node.toml, its log D/node-i/log.
+
+A node that is killed is reported and not restarted; bring it back with
+  node serve --config D/node-i/node.toml
+which then runs until it is stopped by hand.
+
+A second signal while stopping kills what is left. Exit status 0: stopped as
+asked, every node that ran ended cleanly.
+
+`,
+	"status": `usage: node status --dir D [--json] [--check]
+
+Shows what every node of the local cluster in D says of itself; a node that
+does not answer is down.
+
+`,
+	"serve": `usage: node serve --config FILE [FLAGS]
+
+Runs one node in the foreground. SIGTERM or Ctrl-C: it flushes, leaves the view
+and exits 0. A flag wins over the environment (HEALKV_POOL_SIZE), the
+environment over the file, the file over the default. ` + "`node help config`" + ` has
+them all.
+
+`,
+	"format": `usage: node format --config FILE [FLAGS]
+
+Makes the pools and the state file of one node. Refuses where there are some
+already: nothing is overwritten. ` + "`node cluster`" + ` does this by itself.
+
+`,
+	"demo": `usage: node demo [--out DIR] [FLAGS]
+
+Starts six node processes over shared memory, loads them, runs TAOBench A,
+kills a node, heals it, does the same with a full copy, verifies that nothing
+acknowledged was lost, and writes the report to DIR: terminal table, JSON, CSV,
+HDR histograms and one HTML page. Exit status 0: everything verified.
+
+`,
+	"bench": `usage: node bench [FLAGS]
+
+Runs the published workloads (TAOBench A, O, read-only; YCSB) with generators
+inside the nodes.
+
+`,
+	"version": "usage: node version\n\n",
+	"help":    "usage: node help [COMMAND | config]\n\n",
+}
+
+func runHelp(_ context.Context, args []string) error {
+	if len(args) == 0 {
+		fmt.Print(about)
+		for _, c := range commands {
+			fmt.Printf("  %-9s %s\n", c.name, c.summary)
+		}
+		fmt.Print("\nStart here:  node cluster --nodes 3 --dir /tmp/healkv\n             redis-cli -p 7000 set greeting hello\n             redis-cli -p 7001 get greeting\n")
+		return nil
+	}
+	if args[0] != "config" && details[args[0]] == "" {
+		return usage("help: there is no command %q; `node help` lists them", args[0])
+	}
+	explain(os.Stdout, args[0])
+	return nil
+}
+
+// explain writes the help of one command, flags included.
+func explain(w io.Writer, name string) {
+	if name == "config" {
+		explainConfig(w)
+		return
+	}
+	fmt.Fprint(w, details[name])
+	switch name {
+	case "cluster":
+		fmt.Fprint(w, "flags:\n")
+		explainFlags(w, clusterFlags(newClusterArgs()))
+		fmt.Fprint(w, "\nflags that set a key of every node; those marked * are decided when the\ncluster is made:\n")
+		explainShared(w)
+	case "status":
+		fmt.Fprint(w, "flags:\n")
+		explainFlags(w, statusFlags(&statusArgs{}))
+	case "serve", "format":
+		fmt.Fprint(w, "flags:\n  --config FILE  the node's configuration file\n\nand one for every key of the file:\n ")
+		writeWrapped(w, allFlags())
+	case "demo":
+		fmt.Fprint(w, "flags:\n")
+		explainFlags(w, demoFlags(&demoArgs{}))
+	}
+}
+
+func explainConfig(w io.Writer) {
+	fmt.Fprint(w, `A node is configured by a TOML file, environment variables and flags; a flag
+wins over the environment, that over the file. Sizes have a unit (512MiB),
+durations too (200ms), both in quotes in the file. An unknown key is an error.
+This is a file with the defaults:
+
+`)
+	c := config.Default()
+	fmt.Fprint(w, config.Text(&c))
+	fmt.Fprint(w, "\nkey, flag, environment variable:\n")
+	for i := range config.Keys {
+		k := &config.Keys[i]
+		fmt.Fprintf(w, "  %-16s --%-16s %s\n", k.Name, k.Flag(), k.Env())
+	}
+}
+
+func writeWrapped(w io.Writer, words []string) {
+	width := 1
+	for _, word := range words {
+		if width+len(word)+1 > 78 {
+			fmt.Fprint(w, "\n ")
+			width = 1
+		}
+		fmt.Fprint(w, " "+word)
+		width += len(word) + 1
+	}
+	fmt.Fprintln(w)
+}
+
+func allFlags() (names []string) {
+	for i := range config.Keys {
+		names = append(names, "--"+config.Keys[i].Flag())
+	}
+	return names
+}
+
+// explainShared lists the keys that all nodes of a cluster have in common.
+func explainShared(w io.Writer) {
+	defaults := newClusterArgs().source.Config
+	for i := range config.Keys {
+		k := &config.Keys[i]
+		if !shared(k) {
+			continue
+		}
+		mark, standard := "", k.Text(&defaults)
+		if k.Fixed {
+			mark = " *"
+		}
+		switch {
+		case k.Name == "cluster_id" || k.Name == "hash_seed":
+			standard = "random"
+		case k.Name == "run_dir":
+			standard = "/dev/shm/healkv-ID-UID"
+		case standard == "":
+			standard = "none"
+		}
+		fmt.Fprintf(w, "  --%s%s\n%s\n        %s (default %s)\n", k.Flag(), mark, indent(k.Help), k.Allowed, standard)
+	}
+}
+
+// shared tells whether a key is set once for all nodes of a local cluster.
+func shared(k *config.Key) bool { return !k.PerNode && k.Name != "ephemeral" }
+
+// indent puts a flag's explanation under it.
+func indent(text string) string { return "        " + strings.ReplaceAll(text, "\n", "\n        ") }

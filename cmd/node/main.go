@@ -1,0 +1,136 @@
+// Command node is the one binary of HealKV: it serves one node, makes and runs
+// a local cluster, shows its state, and runs the demo and the benchmarks.
+//
+// It turns flags, environment and file into a healkv.Config and wires the
+// parts; what can be tested apart lives in the packages below it.
+//
+// Exit status: 0 done, 1 failed, 2 the command line or configuration is wrong.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+)
+
+// version is set by the Makefile.
+var version = "unknown"
+
+// command is one verb of the binary.
+type command struct {
+	name    string
+	summary string
+	run     func(ctx context.Context, args []string) error
+}
+
+// commands is filled in init, since help refers to it.
+var commands []command
+
+func init() {
+	commands = []command{
+		{"cluster", "run a cluster of node processes on this machine", runCluster},
+		{"status", "show the state of a local cluster", runStatus},
+		{"serve", "run one node", runServe},
+		{"format", "make the pools of one node", runFormat},
+		{"demo", "load, kill, heal, compare: the recovery report", runDemo},
+		{"bench", "workloads and micro-benchmarks", runBench},
+		{"version", "print the version", runVersion},
+		{"help", "explain a command, or the configuration: node help config", runHelp},
+	}
+}
+
+// errUsage makes the exit status 2; its text is for the user.
+var errUsage = errors.New("see `node help`")
+
+func main() {
+	// The first signal ends the work in order; how often more are looked at is
+	// the command's affair.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	err := dispatch(ctx, os.Args[1:])
+	stop()
+	switch {
+	case err == nil:
+	case errors.Is(err, flag.ErrHelp):
+	default:
+		fmt.Fprintln(os.Stderr, "node:", err)
+		if errors.Is(err, errUsage) {
+			os.Exit(2)
+		}
+		os.Exit(1)
+	}
+}
+
+func dispatch(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		return runHelp(ctx, nil)
+	}
+	switch args[0] {
+	case "-h", "-help", "--help":
+		return runHelp(ctx, args[1:])
+	case "-version", "--version":
+		return runVersion(ctx, nil)
+	}
+	for _, c := range commands {
+		if c.name == args[0] {
+			return c.run(ctx, args[1:])
+		}
+	}
+	return fmt.Errorf("unknown command %q; %w", args[0], errUsage)
+}
+
+func runVersion(context.Context, []string) error {
+	fmt.Printf("healkv %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range info.Deps {
+			fmt.Printf("  %s %s\n", m.Path, m.Version)
+		}
+	}
+	return nil
+}
+
+// parse reads flags that stand alone: anything left over is an error. The
+// flag package's own printing is replaced, so that an error is one line.
+func parse(fs *flag.FlagSet, args []string) error {
+	fs.Usage = func() {}
+	fs.SetOutput(discard{})
+	err := fs.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		explain(os.Stdout, fs.Name())
+		return err
+	case err != nil:
+		return usage("%s: %v; `node help %s` lists the flags", fs.Name(), err, fs.Name())
+	case fs.NArg() > 0:
+		return usage("%s: unexpected argument %q; `node help %s` lists the flags", fs.Name(), fs.Arg(0), fs.Name())
+	}
+	return nil
+}
+
+func newFlagSet(name string) *flag.FlagSet { return flag.NewFlagSet(name, flag.ContinueOnError) }
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+
+// usageError is an error of the command line: its text says it all, and the
+// exit status is 2.
+type usageError struct{ text string }
+
+func (e usageError) Error() string   { return e.text }
+func (e usageError) Is(t error) bool { return t == errUsage }
+
+func usage(format string, args ...any) error { return usageError{fmt.Sprintf(format, args...)} }
+
+// badConfig marks an error of the configuration for the exit status.
+func badConfig(err error) error {
+	if err == nil {
+		return nil
+	}
+	return usageError{err.Error()}
+}

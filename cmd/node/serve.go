@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"healkv"
+	"healkv/cmd/node/admin"
+	"healkv/cmd/node/config"
+	"healkv/cmd/node/local"
+	"healkv/dataplane/resp"
+	"healkv/pmem"
+)
+
+// lockPatience covers the time in which the kernel takes the memory of a
+// killed predecessor apart before it releases its locks.
+const lockPatience = 3 * time.Second
+
+// mountExtra adds what this binary offers on a node's admin port beyond
+// status, such as load generators; nil if nothing.
+var mountExtra func(mux *http.ServeMux, node func() *healkv.Node)
+
+func runServe(ctx context.Context, args []string) error {
+	var a nodeArgs
+	c, err := a.load("serve", args)
+	if err != nil {
+		return err
+	}
+	log := newLog(c)
+	if err := serve(ctx, c, log); err != nil {
+		log.Error("stopped", "error", err)
+		return err
+	}
+	log.Info("stopped cleanly")
+	return nil
+}
+
+// served is a node with its listeners.
+type served struct {
+	node  atomic.Pointer[healkv.Node] // nil until Open returned
+	pid   int
+	c     *config.Config
+	admin *admin.Server
+	resp  *resp.Server
+}
+
+func serve(ctx context.Context, c *config.Config, log *slog.Logger) error {
+	if err := makeDirs(c); err != nil {
+		return err
+	}
+	lock, err := local.LockNode(c.StateDir, c.Node, lockPatience)
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	settings, err := nodeConfig(c, log)
+	if err != nil {
+		return badConfig(err)
+	}
+	tuneRuntime(c)
+
+	// Both listeners come first: a port in use is found before the node joins,
+	// and /status shows the opening of a large pool.
+	s := &served{pid: os.Getpid(), c: c}
+	if s.resp, err = resp.Listen(resp.Config{
+		Listen: c.Resp.Listen, Password: c.Resp.Password, Version: version, Logger: log,
+	}, s); err != nil {
+		return err
+	}
+	defer s.resp.Close()
+	source := admin.Source{Status: func() any { return s.status() }, Metrics: s.metrics, Ready: s.Ready, Pprof: c.Admin.Pprof, Log: log}
+	if mountExtra != nil {
+		source.Extra = func(mux *http.ServeMux) { mountExtra(mux, s.node.Load) }
+	}
+	if s.admin, err = admin.Listen(c.Admin.Listen, source); err != nil {
+		return err
+	}
+	defer func() {
+		last, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = s.admin.Close(last) // a reader of /status that lingers is cut
+	}()
+
+	log.Info("starting", "version", version, "cluster", c.ClusterID[:8], "model", c.Model, "provider", c.Provider,
+		"domain", c.Domain, "pool", c.PoolDir, "resp", c.Resp.Listen, "admin", c.Admin.Listen, "recovery", c.Recovery)
+	node, err := openNode(ctx, c, settings, log)
+	if err != nil {
+		return err
+	}
+	s.node.Store(node)
+	broken := make(chan error, 1)
+	go func() {
+		if err := s.resp.Serve(); !errors.Is(err, resp.ErrServerClosed) {
+			broken <- err
+		}
+	}()
+	go func() {
+		if node.WaitReady(ctx) == nil {
+			st := node.Status()
+			log.Info("serving", "epoch", st.Epoch, "incarnation", st.Incarnation, "keys", st.Keys, "page_size", st.PageSize, "opened", st.Opened)
+		}
+	}()
+
+	select {
+	case <-ctx.Done():
+		log.Info("stopping: a signal asked for it")
+	case <-node.Done():
+		err = fmt.Errorf("the node stopped by itself: %w", node.Err())
+	case err = <-broken:
+	}
+	return errors.Join(err, s.stop(node))
+}
+
+// stop lets clients' commands end, then flushes and leaves the view, all
+// within the configured time.
+func (s *served) stop(node *healkv.Node) error {
+	all, cancel := context.WithTimeout(context.Background(), time.Duration(s.c.StopTimeout))
+	defer cancel()
+	clients, cancelClients := context.WithTimeout(all, time.Duration(s.c.StopTimeout)/4)
+	defer cancelClients()
+	if err := s.resp.Shutdown(clients); err != nil {
+		_ = s.resp.Close() // they were given their time
+	}
+	if err := node.Close(all); err != nil {
+		return fmt.Errorf("closing the node: %w", err)
+	}
+	return nil
+}
+
+// openNode opens the node. A blank pool in memory is what a reboot leaves: it
+// is made anew if the state file says that this node exists, which then joins
+// with nothing and gets a full copy. In every other domain a missing pool is
+// an error.
+func openNode(ctx context.Context, c *config.Config, settings healkv.Config, log *slog.Logger) (*healkv.Node, error) {
+	node, err := healkv.Open(ctx, settings)
+	if !errors.Is(err, pmem.ErrNoPool) {
+		return node, err
+	}
+	memory, statErr := local.OnTmpfs(c.PoolDir)
+	if statErr != nil || !memory || c.Domain == "file" || c.Domain == "dax" {
+		return nil, err
+	}
+	if _, noState := os.Stat(statePath(c)); noState != nil {
+		return nil, err // never formatted; whose file it is, Open finds out
+	}
+	log.Warn("the pool in memory is gone, as after a reboot: making a blank one; this node will get a full copy", "pool", c.PoolDir)
+	if err := formatPools(c); err != nil {
+		return nil, err
+	}
+	return healkv.Open(ctx, settings)
+}
+
+// tuneRuntime gives the Go runtime what this program needs of it: a processor
+// for every shard worker and three to spare, and a collector that a limit
+// drives, not the heap's growth. Data are off the heap, so there is little to
+// collect. GOMAXPROCS, GOGC and GOMEMLIMIT in the environment win.
+func tuneRuntime(c *config.Config) {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), c.Shards+3))
+	}
+	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(heapLimit)
+		debug.SetGCPercent(-1)
+	}
+}
+
+// heapLimit is ample for buffers of ten thousand ordinary connections.
+const heapLimit = 512 << 20
+
+func (s *served) status() healkv.Status {
+	if n := s.node.Load(); n != nil {
+		return n.Status()
+	}
+	return healkv.Status{PID: s.pid, Node: s.c.Node, Role: "starting", Model: s.c.Model, Provider: s.c.Provider, Domain: s.c.Domain, Shards: s.c.Shards}
+}
+
+func (s *served) metrics() []admin.Metric {
+	st := s.status()
+	return append(nodeMetrics(&st, s.Ready()), respMetrics(s.resp.Stats())...)
+}
+
+// Ready, NewSession, LiveKeys and Info make served the front end's backend;
+// it asks only once Serve runs, when there is a node.
+func (s *served) Ready() bool {
+	n := s.node.Load()
+	return n != nil && n.Ready()
+}
+
+func (s *served) NewSession() resp.Session { return s.node.Load().NewSession() }
+func (s *served) LiveKeys() uint64         { return s.node.Load().LiveKeys() }
+
+func (s *served) Info() []resp.InfoSection {
+	st := s.status()
+	number := func(v uint64) string { return strconv.FormatUint(v, 10) }
+	return []resp.InfoSection{{Name: "HealKV", Fields: []resp.InfoField{
+		{Name: "healkv_version", Value: version},
+		{Name: "node", Value: strconv.Itoa(st.Node)},
+		{Name: "role_in_view", Value: st.Role},
+		{Name: "epoch", Value: number(uint64(st.Epoch))},
+		{Name: "incarnation", Value: number(uint64(st.Incarnation))},
+		{Name: "live", Value: fmt.Sprint(st.Live)},
+		{Name: "shadow", Value: fmt.Sprint(st.Shadow)},
+		{Name: "model", Value: st.Model},
+		{Name: "provider", Value: st.Provider},
+		{Name: "domain", Value: st.Domain},
+		{Name: "page_size", Value: st.PageSize},
+		{Name: "pool_bytes", Value: number(st.PoolBytes)},
+		{Name: "pool_used_bytes", Value: number(st.PoolUsedBytes)},
+	}}}
+}

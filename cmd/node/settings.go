@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"healkv"
+	"healkv/cmd/node/config"
+	"healkv/dataplane/proto"
+	"healkv/pmem"
+)
+
+// nodeArgs are the flags of `node serve` and `node format`.
+type nodeArgs struct {
+	file   string
+	source *config.Source
+}
+
+// load brings file, environment and flags together and checks them.
+func (a *nodeArgs) load(name string, args []string) (*config.Config, error) {
+	fs := newFlagSet(name)
+	a.source = config.New()
+	fs.StringVar(&a.file, "config", "", "the node's configuration `FILE`")
+	a.source.AddFlags(fs, nil)
+	if err := parse(fs, args); err != nil {
+		return nil, err
+	}
+	if a.file == "" {
+		return nil, usage("%s: --config is missing; `node cluster` writes a file for every node, `node help config` shows one", name)
+	}
+	for _, step := range []func() error{
+		func() error { return a.source.File(a.file) },
+		func() error { return a.source.Env(os.Environ()) },
+		a.source.Flags,
+		a.source.Validate,
+	} {
+		if err := step(); err != nil {
+			return nil, badConfig(err)
+		}
+	}
+	return &a.source.Config, nil
+}
+
+// nodeConfig is the configuration as the root package takes it.
+func nodeConfig(c *config.Config, log *slog.Logger) (healkv.Config, error) {
+	model, err := proto.ParseModel(c.Model)
+	if err != nil {
+		return healkv.Config{}, fmt.Errorf("model: %w", err)
+	}
+	domain, err := pmem.ParseDomain(c.Domain)
+	if err != nil {
+		return healkv.Config{}, fmt.Errorf("domain: %w", err)
+	}
+	spin := -1
+	if c.Spin != config.Auto {
+		spin = int(time.Duration(c.Spin) / time.Microsecond)
+	}
+	n := healkv.Config{
+		Node: c.Node, Nodes: c.Nodes, ClusterID: c.ClusterID, HashSeed: uint64(c.HashSeed),
+		Model: model, Shards: c.Shards,
+		Provider: c.Provider, RunDir: c.RunDir,
+		PoolDir: c.PoolDir, IndexDir: c.IndexDir, StateDir: c.StateDir, Ephemeral: c.Ephemeral, Domain: domain,
+		RingBytes: int(c.RingSize), SpinMicros: spin, Lease: time.Duration(c.Lease), Drift: time.Duration(c.Drift),
+		Recovery: c.Recovery, RecoveryBudgetBytes: int(c.RecoveryBudget),
+		Logger: log,
+	}
+	return n, n.Validate()
+}
+
+// newLog writes lines for people: time, level, message, then what it is about.
+func newLog(c *config.Config) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.Log.Level)) // checked by Validate
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{
+		Level: level,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.String(slog.TimeKey, a.Value.Time().Format("2006-01-02T15:04:05.000000Z07:00"))
+			}
+			return a
+		},
+	})).With("node", c.Node)
+}
