@@ -145,11 +145,7 @@ func (p *Pool) recover() error {
 		return fmt.Errorf("pmem: %s: %w", p.path, err)
 	}
 	p.log = log
-	flush := info.Repaired
-	if log.Oldest() < p.super.Base && info.Segments > 0 {
-		// A Discard was cut off after its superblock: finish it.
-		flush = log.Discard(flush)
-	}
+
 	r.Tail, r.Durable = log.Tail(), max(r.Durable, info.Durable)
 	r.LogTime = time.Since(begun)
 
@@ -161,7 +157,7 @@ func (p *Pool) recover() error {
 	r.IndexTime = time.Since(begun)
 
 	begun = time.Now()
-	if err := p.flushAgain(flush, info.Durable); err != nil {
+	if err := p.flushAgain(info.Repaired, info.Durable); err != nil {
 		return err
 	}
 	r.FlushTime = time.Since(begun)
@@ -270,7 +266,7 @@ func (p *Pool) replay(f *indexFile, torn bool) string {
 		r.Replayed++
 		switch h.Kind {
 		case record.Put, record.Delete:
-			err = p.redo(x, pos, h, img, stable)
+			err = p.redo(x, pos, h, stable)
 		case record.Marker:
 			marker = max(marker, pos)
 		}
@@ -287,13 +283,13 @@ func (p *Pool) replay(f *indexFile, torn bool) string {
 }
 
 // redo brings the index to what it must be after the record at pos.
-func (p *Pool) redo(x *index.Index, pos uint64, h *record.Header, img []byte, stable uint64) error {
+func (p *Pool) redo(x *index.Index, pos uint64, h *record.Header, stable uint64) error {
 	locked := lockedAfterCrash(pos, h.Flags&record.FlagRelocated != 0, stable)
 	var c index.Cursor
 	x.Seek(&c, h.Hash)
 	w := index.MakeWord(h.Hash, pos, locked)
 	switch {
-	case !seekKey(&c, p.log, h.Hash, record.Key(img)):
+	case !seekKey(&c, p.log, h.Hash, pos):
 		if err := x.Insert(h.Hash, w, func(pos uint64) uint64 { return record.Hash(p.log.Record(pos)) }); err != nil {
 			return err
 		}
@@ -322,7 +318,7 @@ func (p *Pool) rebuildIndex(why string) error {
 	goroutines := rebuildGoroutines()
 	stable := min(p.super.Stable, p.log.Tail())
 	b := &rebuild{log: p.log, stable: stable}
-	if b.build, err = index.Build(f.region.Bytes(), f.ensure, p.indexTag(), rebuildParts(goroutines)); err != nil {
+	if b.build, err = index.Build(f.region.Bytes(), f.ensure, p.indexTag(), rebuildParts(goroutines, p.log.Tail()-p.log.Oldest())); err != nil {
 		return fmt.Errorf("pmem: %s: %w", p.indexPath, err)
 	}
 	for _, s := range p.log.Segments() {

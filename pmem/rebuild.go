@@ -48,9 +48,12 @@ type span struct{ from, to uint64 }
 func rebuildGoroutines() int { return max(1, runtime.GOMAXPROCS(0)) }
 
 // rebuildParts is a few per goroutine, so that an uneven one does not make the
-// others wait long.
-func rebuildParts(goroutines int) int {
-	return min(1<<bits.Len(uint(4*goroutines-1)), index.PartsMax)
+// others wait long, and so many that a part is about one page: then pages
+// hardly split, and a split reads the hash of every record in the page from
+// all over the log.
+func rebuildParts(goroutines int, logBytes uint64) int {
+	const partBytes = 1024 * recordBytesTypical
+	return min(1<<bits.Len(uint(max(4*goroutines-1, int(logBytes/partBytes)))), index.PartsMax)
 }
 
 func (b *rebuild) run(n int) (*index.Index, error) {
@@ -123,8 +126,7 @@ func (b *rebuild) fillPart(part int) error {
 			f := &b.bins[i][part][j]
 			w := index.MakeWord(f.hash, f.pos, f.locked)
 			p.Seek(&c, f.hash)
-			img := b.log.Record(f.pos)
-			if !seekKey(&c, b.log, f.hash, record.Key(img)) {
+			if !seekKey(&c, b.log, f.hash, f.pos) {
 				if err := p.Insert(f.hash, w, hashOf); err != nil {
 					return fmt.Errorf("pmem: rebuilding the index: %w", err)
 				}
@@ -175,11 +177,12 @@ func newer(ts, pos, thanTS, thanPos uint64) bool {
 	return ts > thanTS || ts == thanTS && pos > thanPos
 }
 
-// seekKey moves the cursor to the word of the key, if there is one.
-func seekKey(c *index.Cursor, log *seglog.Log, hash uint64, key []byte) bool {
+// seekKey moves the cursor to the word of the key of the record at pos, if
+// there is one. A key without a word costs no access to the log.
+func seekKey(c *index.Cursor, log *seglog.Log, hash, pos uint64) bool {
 	for c.Next() {
 		img := log.Record(c.Word().Pos())
-		if record.Hash(img) == hash && string(record.Key(img)) == string(key) {
+		if record.Hash(img) == hash && string(record.Key(img)) == string(record.Key(log.Record(pos))) {
 			return true
 		}
 	}
