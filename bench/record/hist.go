@@ -146,8 +146,21 @@ func (h *Hist) appendSparse(dst []byte) []byte {
 // Merged adds up histograms of many windows and nodes.
 type Merged struct {
 	counts []int64
+	lo, hi int // touched cells are in [lo, hi)
 	total  int64
 	max    uint64 // µs, exact
+}
+
+// touch makes room for cells lo to hi-1 in what the readers look at.
+func (m *Merged) touch(lo, hi int) {
+	if m.counts == nil {
+		m.counts = make([]int64, histCells)
+	}
+	if m.lo == m.hi {
+		m.lo, m.hi = lo, hi
+	} else {
+		m.lo, m.hi = min(m.lo, lo), max(m.hi, hi)
+	}
 }
 
 // Add adds a window's histogram; max is its exact maximum in µs. A histogram that
@@ -156,13 +169,11 @@ func (m *Merged) Add(sparse []byte, max uint32) error {
 	if err := walkSparse(sparse, func(int, uint64) {}); err != nil {
 		return err
 	}
-	if m.counts == nil {
-		m.counts = make([]int64, histCells)
-	}
 	if len(sparse) > 0 && uint64(max) > m.max {
 		m.max = uint64(max)
 	}
 	return walkSparse(sparse, func(cell int, n uint64) {
+		m.touch(cell, cell+1)
 		m.counts[cell] += int64(n)
 		m.total += int64(n)
 	})
@@ -194,11 +205,9 @@ func (m *Merged) AddMerged(o *Merged) {
 	if o.total == 0 {
 		return
 	}
-	if m.counts == nil {
-		m.counts = make([]int64, histCells)
-	}
-	for i, n := range o.counts {
-		m.counts[i] += n
+	m.touch(o.lo, o.hi)
+	for i := o.lo; i < o.hi; i++ {
+		m.counts[i] += o.counts[i]
 	}
 	m.total += o.total
 	m.max = max(m.max, o.max)
@@ -206,8 +215,8 @@ func (m *Merged) AddMerged(o *Merged) {
 
 // Reset forgets everything and keeps the memory.
 func (m *Merged) Reset() {
-	clear(m.counts)
-	m.total, m.max = 0, 0
+	clear(m.counts[m.lo:m.hi])
+	m.lo, m.hi, m.total, m.max = 0, 0, 0, 0
 }
 
 // Total is how many latencies were added.
@@ -223,8 +232,8 @@ func (m *Merged) Quantile(q float64) uint64 {
 		return 0
 	}
 	want, seen := int64(rank(q, uint64(m.total))), int64(0)
-	for c, n := range m.counts {
-		if seen += n; seen >= want {
+	for c := m.lo; c < m.hi; c++ {
+		if seen += m.counts[c]; seen >= want {
 			return min(cellTop(c), m.max)
 		}
 	}

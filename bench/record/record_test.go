@@ -144,7 +144,7 @@ func TestWindowsComeBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	cuts := 0
-	for cut := len(whole) - 1; cut > len(whole)/2; cut -= 97 {
+	for cut := len(whole) - 1; cut > len(whole)/2; cut -= 997 {
 		f, err := decodeWindows(whole[:cut])
 		if err != nil || len(f.Windows) >= len(ws) || !reflect.DeepEqual(f.Windows, ws[:len(f.Windows)]) {
 			t.Fatalf("cut at %d: %v", cut, err)
