@@ -127,7 +127,9 @@ func (m *Mirror) SetLimit(pos uint64) bool {
 }
 
 // Window is what can be read now in one piece, beginning with an entry; nil
-// when there is nothing. ErrSkip if the peer's bytes make no stream.
+// when there is nothing. ErrSkip if the peer's bytes make no stream. Only the
+// first entry is known to be one: after it, within the piece, a skip mark may
+// stand where the next did not fit. So: Advance by one entry and ask again.
 func (m *Mirror) Window() ([]byte, error) {
 	size := uint64(len(m.buf))
 	for m.cursor < m.limit {

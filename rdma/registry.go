@@ -1,0 +1,91 @@
+package rdma
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Config is what any provider needs to make an endpoint.
+type Config struct {
+	RunDir      string // shm: directory of mode 0700 on tmpfs
+	Node        int    // 0 to Nodes-1
+	Nodes       int    // configured nodes, at most 16
+	Shard       int    // 0 to 63
+	Incarnation uint32 // from 1; this life of the node
+	RingBytes   int    // power of two; 0 means the provider's default
+}
+
+// ErrProvider is a provider that cannot be had; the text says why.
+var ErrProvider = errors.New("rdma: provider")
+
+// planned names the providers of transport.md that this version lacks.
+var planned = []string{"tcp", "verbs"}
+
+var providers struct {
+	sync.Mutex
+	names []string
+	open  []func(Config) (Endpoint, error)
+}
+
+// Register makes a provider available by name; a provider's package does it
+// when it is initialised. Twice is a mistake.
+func Register(name string, open func(Config) (Endpoint, error)) {
+	providers.Lock()
+	defer providers.Unlock()
+	if slices.Contains(providers.names, name) {
+		panic("rdma: provider " + name + " registered twice")
+	}
+	providers.names = append(providers.names, name)
+	providers.open = append(providers.open, open)
+}
+
+// Providers lists what is built in.
+func Providers() []string {
+	providers.Lock()
+	defer providers.Unlock()
+	return slices.Sorted(slices.Values(providers.names))
+}
+
+// CheckProvider tells whether a provider can be asked for by that name:
+// ErrProvider if not. Nothing falls back to another one.
+func CheckProvider(name string) error {
+	_, err := provider(name)
+	return err
+}
+
+// Open makes an endpoint with the named provider.
+func Open(name string, c Config) (Endpoint, error) {
+	open, err := provider(name)
+	if err != nil {
+		return nil, err
+	}
+	return open(c)
+}
+
+func provider(name string) (func(Config) (Endpoint, error), error) {
+	providers.Lock()
+	i := slices.Index(providers.names, name)
+	var open func(Config) (Endpoint, error)
+	if i >= 0 {
+		open = providers.open[i]
+	}
+	providers.Unlock()
+	switch {
+	case i >= 0:
+		return open, nil
+	case slices.Contains(planned, name):
+		return nil, fmt.Errorf("%w %q: not in this version yet; built in: %s", ErrProvider, name, builtIn())
+	default:
+		return nil, fmt.Errorf("%w %q: unknown; built in: %s", ErrProvider, name, builtIn())
+	}
+}
+
+func builtIn() string {
+	if names := Providers(); len(names) > 0 {
+		return strings.Join(names, ", ")
+	}
+	return "none"
+}
