@@ -15,7 +15,7 @@ import (
 var pure = []string{
 	"dataplane/proto",
 	"dataplane/replica",
-	"heal/membership/lease",
+	"heal/membership/grant",
 	"heal/membership/register",
 	"heal/rejoin",
 	"pmem/index",
