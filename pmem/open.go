@@ -1,5 +1,3 @@
-//go:build healkv_store
-
 package pmem
 
 import (
@@ -31,6 +29,8 @@ type OpenOptions struct {
 	IndexDir string // on tmpfs
 	Identity
 	Domain Domain // DomainAuto: as formatted
+
+	onMap func(*Region) // tests: before anything is read
 }
 
 // Open locks, checks and recovers the pool of one shard. The Pool answers
@@ -86,6 +86,9 @@ func (p *Pool) open(o *OpenOptions, begun time.Time) error {
 	p.super = s
 	if p.region, err = MapRegion(p.path, s.SizeBytes, s.Domain, MapOptions{Populate: hugeFile(p.path)}); err != nil {
 		return err
+	}
+	if o.onMap != nil {
+		o.onMap(p.region)
 	}
 	p.recovered = Recovered{
 		Durable: s.Durable, LostThrough: s.LostThrough, ViewEpoch: s.ViewEpoch, PreviousIncarnation: s.Incarnation,
@@ -178,7 +181,7 @@ func (p *Pool) recover() error {
 // the segment's next contents.
 func (p *Pool) flushAgain(ranges []seglog.Range, durable uint64) error {
 	tail := p.log.Tail()
-	if p.region.domain != DomainMemory {
+	if p.region.flushes() {
 		ranges = p.log.HeaderRanges(ranges)
 		ranges = p.log.Ranges(ranges, min(durable, tail), tail)
 		arena := p.region.Bytes()[dataOffset:]

@@ -1,5 +1,3 @@
-//go:build healkv_store
-
 package pmem
 
 import (
@@ -160,7 +158,7 @@ func (p *Pool) Flush() error {
 	}
 	p.marker.Store(p.store.LastMarker())
 	p.index.SetMark(markMarker, p.marker.Load())
-	if p.region.domain != DomainMemory || p.region.syncHook != nil {
+	if p.region.flushes() {
 		if err := p.flushLog(from, tail); err != nil {
 			return err
 		}
@@ -334,15 +332,15 @@ func (p *Pool) Discard(incarnation uint32) error {
 	}
 	p.log.SetIncarnation(incarnation)
 	p.log.SetFlushed(p.log.Tail())
-	p.store = store.New(p.log, p.index, p.super.HashSeed)
+	p.store.Reset()
 	p.markAll()
 	p.began = true
 	return nil
 }
 
 // Close gives the pool back. clean flushes everything and says so in the
-// superblock; without it the pool is left as a crash would leave it. No reader
-// may be inside, and nobody may touch record bytes afterwards.
+// superblock; without it the pool is left as a crash would leave it. Readers
+// are shut out first; nobody may touch record bytes afterwards.
 func (p *Pool) Close(clean bool) error {
 	if p.finished {
 		return ErrClosed
@@ -356,5 +354,6 @@ func (p *Pool) Close(clean bool) error {
 	p.mu.Lock()
 	p.finished = true
 	p.mu.Unlock()
+	p.store.Shut() // no reader may touch what goes now
 	return errors.Join(err, p.indexFile.region.Close(), p.region.Close(), p.lock.release())
 }

@@ -1,5 +1,3 @@
-//go:build healkv_store
-
 package pmem
 
 import (

@@ -28,7 +28,8 @@ type Region struct {
 
 	pending  bool // something was flushed since the last drain
 	failed   atomic.Pointer[error]
-	syncHook func() error // before the real drain; an error makes it fail
+	syncHook func() error     // before the real drain; an error makes it fail
+	lineHook func(off, n int) // told of every flush
 }
 
 // HeapRegion makes a zeroed region of Go memory in the memory domain. The race
@@ -62,6 +63,16 @@ func (r *Region) Granularity() string {
 // drain. For tests and simulation; set it before the region is used.
 func (r *Region) SetSyncHook(fn func() error) { r.syncHook = fn }
 
+// SetFlushHook makes fn hear of every Flush. With it a test keeps an image of
+// what a power loss leaves, and the memory domain goes through the flushes
+// that it otherwise has no need of.
+func (r *Region) SetFlushHook(fn func(off, n int)) { r.lineHook = fn }
+
+// flushes says whether flushing has an effect, or somebody who listens.
+func (r *Region) flushes() bool {
+	return r.domain != DomainMemory || r.syncHook != nil || r.lineHook != nil
+}
+
 // Flush starts the write-back of [off, off+n). It is complete after the next
 // Drain. Panics if the range lies outside the region.
 func (r *Region) Flush(off, n int) {
@@ -70,6 +81,9 @@ func (r *Region) Flush(off, n int) {
 	}
 	b := r.data[off : off+n]
 	r.pending = true
+	if r.lineHook != nil {
+		r.lineHook(off, n)
+	}
 	if r.domain == DomainDAX {
 		start := off &^ (lineBytes - 1) // the mapping is page aligned
 		flushLines(r.data[start : off+len(b)])
