@@ -43,3 +43,5 @@ type InfoSection struct {
 
 // InfoField is one line of an InfoSection.
 type InfoField struct{ Name, Value string }
+
+var _ Session = (*dataplane.Session)(nil)
