@@ -67,5 +67,23 @@ type Op struct {
 	TS      proto.TS // of the write, or of the value read
 	Existed bool     // Delete: there was a value
 
-	op opState
+	hash   uint64 // of Key, from Submit on
+	parent *Op    // of a part of a PERSIST over several shards
+	left   *int   // parts that are not finished
+
+}
+
+// whole gives the operation the client knows: itself, or the parent once the
+// last part is finished, else nil. The first error of a part stays.
+func (op *Op) whole() *Op {
+	if op.parent == nil {
+		return op
+	}
+	if op.Err != nil && op.parent.Err == nil {
+		op.parent.Err = op.Err
+	}
+	if *op.left--; *op.left > 0 {
+		return nil
+	}
+	return op.parent
 }

@@ -1,0 +1,183 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"healkv"
+	"healkv/cmd/node/local"
+)
+
+// process is one node process that the demo started.
+type process struct {
+	cmd   *exec.Cmd
+	ended chan struct{}
+}
+
+// cluster is the node processes of one run. The goroutine that starts them
+// stays locked to its thread: they get a SIGTERM when it dies.
+type cluster struct {
+	local   *local.Cluster
+	program string
+	procs   []*process
+	client  http.Client
+	starts  chan func()
+}
+
+func newCluster(c *local.Cluster, program string) *cluster {
+	k := &cluster{local: c, program: program, procs: make([]*process, c.Nodes), starts: make(chan func())}
+	k.client.Transport = &http.Transport{MaxIdleConnsPerHost: 4}
+	go func() {
+		runtime.LockOSThread() // the parent-death signal follows the thread, prctl(2)
+		for f := range k.starts {
+			f()
+		}
+	}()
+	return k
+}
+
+// start begins node i, with extra flags for node serve.
+func (k *cluster) start(i int, flags ...string) error {
+	log, err := os.OpenFile(k.local.LogPath(i), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command(k.program, append([]string{"serve", "--config", k.local.ConfigPath(i)}, flags...)...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	p := &process{cmd: cmd, ended: make(chan struct{})}
+	done := make(chan error)
+	k.starts <- func() { done <- cmd.Start() }
+	if err := <-done; err != nil {
+		return fmt.Errorf("node %d: %w", i, err)
+	}
+	go func() {
+		cmd.Wait()
+		close(p.ended)
+	}()
+	k.procs[i] = p
+	return nil
+}
+
+// kill sends SIGKILL to node i and returns the moment before it.
+func (k *cluster) kill(i int) (at int64) {
+	at = now()
+	k.procs[i].cmd.Process.Kill()
+	return at
+}
+
+// stop ends every process, in order where possible.
+func (k *cluster) stop() error {
+	var wg sync.WaitGroup
+	errs := make([]error, len(k.procs))
+	for i, p := range k.procs {
+		if p == nil {
+			continue
+		}
+		wg.Go(func() {
+			p.cmd.Process.Signal(syscall.SIGTERM)
+			select {
+			case <-p.ended:
+			case <-time.After(20 * time.Second):
+				p.cmd.Process.Kill()
+				<-p.ended
+				errs[i] = fmt.Errorf("node %d did not stop within 20 s of SIGTERM and was killed", i)
+			}
+		})
+	}
+	wg.Wait()
+	close(k.starts)
+	return errors.Join(errs...)
+}
+
+func (k *cluster) url(i int, path string) string {
+	return "http://" + k.local.Configs[i].Admin.Listen + path
+}
+
+// ask sends one request to node i's listener and decodes the answer.
+func (k *cluster) ask(ctx context.Context, i int, method, path string, req, resp any) error {
+	var body io.Reader
+	if method == http.MethodPost {
+		b, err := json.Marshal(req)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(b)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, k.url(i, path), body)
+	if err != nil {
+		return err
+	}
+	a, err := k.client.Do(r)
+	if err != nil {
+		return fmt.Errorf("node %d: %w", i, err)
+	}
+	defer a.Body.Close()
+	if a.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(a.Body, 4096))
+		return fmt.Errorf("node %d: %s: %s", i, path, strings.TrimSpace(string(text)))
+	}
+	if resp == nil {
+		return nil
+	}
+	return json.NewDecoder(a.Body).Decode(resp)
+}
+
+// each does something at several nodes side by side.
+func (k *cluster) each(nodes []int, f func(i int) error) error {
+	errs := make([]error, len(nodes))
+	var wg sync.WaitGroup
+	for j, i := range nodes {
+		wg.Go(func() { errs[j] = f(i) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (k *cluster) all() []int {
+	var l []int
+	for i := range k.procs {
+		l = append(l, i)
+	}
+	return l
+}
+
+func (k *cluster) status(ctx context.Context, i int) (s healkv.Status, err error) {
+	err = k.ask(ctx, i, http.MethodGet, "/status", nil, &s)
+	return s, err
+}
+
+// awaitServing waits until nodes are live and serve.
+func (k *cluster) awaitServing(ctx context.Context, nodes []int) error {
+	return k.each(nodes, func(i int) error {
+		for {
+			s, err := k.status(ctx, i)
+			if err == nil && s.Role == "live" && s.Serving {
+				return nil
+			}
+			if err == nil && s.Error != "" {
+				return fmt.Errorf("node %d: %s", i, s.Error)
+			}
+			select {
+			case <-k.procs[i].ended:
+				return fmt.Errorf("node %d ended: %v; its log is %s", i, k.procs[i].cmd.ProcessState, k.local.LogPath(i))
+			case <-ctx.Done():
+				return fmt.Errorf("node %d is %q, not live: %w; its log is %s", i, s.Role, ctx.Err(), k.local.LogPath(i))
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	})
+}

@@ -1,0 +1,77 @@
+package demo
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"healkv/bench/record"
+)
+
+// Options of a demo.
+type Options struct {
+	Out       string // report and files; made if absent
+	Dir       string // cluster directory; made, and removed at the end
+	Program   string // the binary that serves
+	Nodes     int
+	Keys      uint64
+	Workload  string
+	Rate      float64 // accesses a second, all nodes together
+	Victim    int     // the node that is killed
+	Steady    time.Duration
+	Away      time.Duration
+	After     time.Duration
+	Overwrite int // times the hot 1 % is overwritten in the third experiment; 0: leave it out
+	Commit    string
+	Verify    Minima
+	Say       func(format string, args ...any)
+}
+
+// Minima are how much must have been compared for the verdict to mean
+// anything.
+type Minima struct {
+	AckedWrites uint64 // acknowledged writes over all generators
+	AckedKeys   uint64 // distinct keys compared at every node
+	HistoryOps  int    // operations of the watched keys
+}
+
+// Defaults of `node demo`: within two minutes on two cores.
+func Defaults() Options {
+	return Options{Nodes: 6, Keys: 500_000, Workload: "taobench-a", Rate: 60_000, Victim: 2,
+		Steady: 6 * time.Second, Away: 5 * time.Second, After: 5 * time.Second, Overwrite: 100,
+		Verify: Minima{AckedWrites: 500_000, AckedKeys: 500_000, HistoryOps: 10_000}}
+}
+
+var errOptions = errors.New("demo: options")
+
+func (o *Options) validate() error {
+	switch {
+	case o.Nodes < 3 || o.Nodes > 16:
+		return fmt.Errorf("%w: %d nodes, want 3 to 16: a group of fewer has no majority without the one that is killed", errOptions, o.Nodes)
+	case o.Victim < 0 || o.Victim >= o.Nodes:
+		return fmt.Errorf("%w: victim %d of %d nodes", errOptions, o.Victim, o.Nodes)
+	case o.Keys < 1000:
+		return fmt.Errorf("%w: %d keys, want at least 1000", errOptions, o.Keys)
+	case !(o.Rate > 0):
+		return fmt.Errorf("%w: rate %v, want above 0", errOptions, o.Rate)
+	}
+	return nil
+}
+
+func now() int64 { return record.Now() }
+
+// experiment is one kill, absence and recovery.
+type experiment struct {
+	Name  string // "heal" or "full"
+	Flags []string
+
+	SteadyFrom, Killed, Removed, Restarted, Serving, End int64
+	Missed                                               missed
+}
+
+// missed is what the victim had to catch up with, computed from the tables of
+// acknowledged writes, not from what the nodes say.
+type missed struct {
+	Keys  uint64 // distinct keys acknowledged between kill and return
+	Bytes uint64 // of their records in the log
+}

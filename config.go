@@ -1,0 +1,121 @@
+package healkv
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"healkv/dataplane/proto"
+	"healkv/pmem"
+)
+
+// ErrConfig is a configuration outside its limits.
+var ErrConfig = errors.New("healkv: config")
+
+// Recovery ways a node can be told to take.
+const (
+	RecoveryHeal = "heal" // only what was missed; full copy where that is impossible
+	RecoveryFull = "full" // the conventional full copy, always
+)
+
+// Config says what a node is. Validate checks it once; nothing reads flags,
+// files or the environment below this package.
+type Config struct {
+	Node      int    // 0 to Nodes-1
+	Nodes     int    // configured nodes, 1 to 16
+	ClusterID string // 32 hexadecimal digits, the same at all nodes
+	HashSeed  uint64 // keyed hash of keys, the same at all nodes
+	Model     proto.Model
+	Shards    int // 1 to 64, the same at all nodes
+
+	Provider string // "shm"
+	RunDir   string // 0700, on tmpfs: rings, doorbells, liveness locks, control sockets; the same for all nodes of a host
+	PoolDir  string // pools made by pmem.Format
+	IndexDir string // on tmpfs
+	StateDir string // view register and identity; on a real file system
+	// Ephemeral accepts a StateDir on tmpfs: a reboot loses the cluster as a
+	// whole.
+	Ephemeral bool
+	Domain    pmem.Domain // exact, or auto
+
+	RingBytes  int           // per shard, a power of two; 0: 4 MiB
+	SpinMicros int           // idle spinning before a worker sleeps; negative: by the number of cores
+	Lease      time.Duration // 0: 1 s
+	Drift      time.Duration // clock drift bound over a lease; 0: a tenth of it
+
+	Recovery            string // RecoveryHeal (also "") or RecoveryFull
+	RecoveryBudgetBytes int    // bytes per millisecond a recovery may move; 0: no limit
+	Logger              *slog.Logger
+}
+
+// cluster is the id as bytes.
+func (c *Config) cluster() (id [16]byte, err error) {
+	if len(c.ClusterID) != 32 {
+		return id, fmt.Errorf("%w: cluster id %q: want 32 hexadecimal digits", ErrConfig, c.ClusterID)
+	}
+	if _, err := hex.Decode(id[:], []byte(c.ClusterID)); err != nil {
+		return id, fmt.Errorf("%w: cluster id %q: %w", ErrConfig, c.ClusterID, err)
+	}
+	return id, nil
+}
+
+// Validate checks every field and fills in defaults.
+func (c *Config) Validate() error {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Lease == 0 {
+		c.Lease = time.Second
+	}
+	if c.Drift == 0 {
+		c.Drift = c.Lease / 10
+	}
+	if c.Recovery == "" {
+		c.Recovery = RecoveryHeal
+	}
+	if c.RingBytes == 0 {
+		c.RingBytes = 4 << 20
+	}
+	if _, err := c.cluster(); err != nil {
+		return err
+	}
+	switch {
+	case c.Nodes < 1 || c.Nodes > proto.NodesMax:
+		return fmt.Errorf("%w: %d nodes, want 1 to %d", ErrConfig, c.Nodes, proto.NodesMax)
+	case c.Node < 0 || c.Node >= c.Nodes:
+		return fmt.Errorf("%w: node %d, want 0 to %d", ErrConfig, c.Node, c.Nodes-1)
+	case c.Shards < 1 || c.Shards > proto.ShardsMax:
+		return fmt.Errorf("%w: %d shards, want 1 to %d", ErrConfig, c.Shards, proto.ShardsMax)
+	case c.Recovery != RecoveryHeal && c.Recovery != RecoveryFull:
+		return fmt.Errorf("%w: recovery %q, want %q or %q", ErrConfig, c.Recovery, RecoveryHeal, RecoveryFull)
+	case c.RingBytes < ringBytesMin:
+		return fmt.Errorf("%w: ring of %d bytes, want at least %d: it must hold the largest record twice", ErrConfig, c.RingBytes, ringBytesMin)
+	case c.RecoveryBudgetBytes < 0:
+		return fmt.Errorf("%w: recovery budget %d bytes per millisecond, want 0 or more", ErrConfig, c.RecoveryBudgetBytes)
+	case c.RunDir == "" || c.PoolDir == "" || c.IndexDir == "" || c.StateDir == "":
+		return fmt.Errorf("%w: run, pool, index and state directory are all needed", ErrConfig)
+	case c.Provider != "shm":
+		return fmt.Errorf("%w: provider %q: this version has \"shm\"; \"tcp\" and \"verbs\" are not built in", ErrConfig, c.Provider)
+	}
+	return nil
+}
+
+// ringBytesMin: the largest entry, and the skip before it at the ring's end.
+const ringBytesMin = 4 << 20
+
+// spinTurns is how many idle turns a worker makes before it sleeps. Where
+// workers outnumber cores a spin only takes the core from whom it waits for.
+func (c *Config) spinTurns() int {
+	micros := c.SpinMicros
+	if micros < 0 {
+		micros = 0
+		if runtime.NumCPU() > c.Nodes*c.Shards+1 {
+			micros = 50
+		}
+	}
+	const turnNanos = 200 // an idle turn
+	return max(2, micros*1000/turnNanos)
+}

@@ -1,0 +1,121 @@
+package dataplane
+
+import (
+	"math/bits"
+	"sync"
+	"sync/atomic"
+)
+
+// Lease is what a read checks after it has its value (hazard H12).
+type Lease interface {
+	// Valid reports whether the lease holds at this moment.
+	Valid() bool
+	// Generation changes whenever the lease was lost and regained, or a view
+	// came in which this life is not live.
+	Generation() uint64
+}
+
+// Core is one life of a node as its sessions see it: the shard workers and the
+// lease. A node that was fenced gets a new one.
+type Core struct {
+	workers []*Worker
+	lease   Lease
+	serving atomic.Bool // a view with this life live is installed in all shards
+	closed  atomic.Bool // workers take nothing any more
+
+	mu    sync.Mutex // lanes: cold
+	lanes []*lane
+}
+
+// NewCore joins the workers of one life.
+func NewCore(workers []*Worker, lease Lease) *Core {
+	c := &Core{workers: workers, lease: lease}
+	for _, w := range workers {
+		w.core = c
+	}
+	return c
+}
+
+// Workers are the shards, in order.
+func (c *Core) Workers() []*Worker { return c.workers }
+
+// SetServing lets clients in, or turns them away.
+func (c *Core) SetServing(on bool) { c.serving.Store(on) }
+
+// Serving reports whether clients are answered at this moment.
+func (c *Core) Serving() bool { return c.serving.Load() && c.lease.Valid() }
+
+// shardOf spreads hashes over the shards. It mixes first, since the index uses
+// the hash's ends itself.
+func (c *Core) shardOf(hash uint64) int {
+	if len(c.workers) == 1 {
+		return 0
+	}
+	hi, _ := bits.Mul64(hash*0x9E3779B97F4A7C15, uint64(len(c.workers)))
+	return int(hi)
+}
+
+// LiveKeys counts keys with a value.
+func (c *Core) LiveKeys() (n uint64) {
+	for _, w := range c.workers {
+		n += w.st.LiveKeys()
+	}
+	return n
+}
+
+// Stop ends the life for its clients and workers: every operation under way is
+// answered (unknown if it had reached the log, rejected else), readers have
+// left the mappings when it returns.
+func (c *Core) Stop() {
+	c.serving.Store(false)
+	for _, w := range c.workers {
+		w.stop()
+	}
+	c.closed.Store(true)
+	c.mu.Lock()
+	lanes := c.lanes
+	c.mu.Unlock()
+	for _, l := range lanes {
+		c.drain(l)
+	}
+	for _, w := range c.workers {
+		w.st.Shut()
+	}
+}
+
+// drain answers what lies in a lane whose worker has ended. Both the stopping
+// goroutine and the session may come here: the mutex makes each op end once.
+func (c *Core) drain(l *lane) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for t := l.subTail.Load(); l.subHead < t; l.subHead++ {
+		op := l.sub[l.subHead&laneMask]
+		op.Err = ErrTryAgain
+		l.cmp[l.cmpNext&laneMask] = op
+		l.cmpNext++
+	}
+	l.cmpTail.Store(l.cmpNext)
+	l.s.wake()
+}
+
+// Host is where sessions find the present life. The zero value has none.
+type Host struct {
+	core   atomic.Pointer[Core]
+	closed atomic.Bool
+	hash   func(key []byte) uint64
+}
+
+// NewHost makes a host whose keys are hashed with the cluster's keyed hash.
+func NewHost(hash func(key []byte) uint64) *Host { return &Host{hash: hash} }
+
+// SetCore makes c the present life; nil while there is none.
+func (h *Host) SetCore(c *Core) { h.core.Store(c) }
+
+// Core is the present life, nil if there is none.
+func (h *Host) Core() *Core { return h.core.Load() }
+
+// Close makes every later operation end with ErrClosed.
+func (h *Host) Close() {
+	h.closed.Store(true)
+	h.core.Store(nil)
+}

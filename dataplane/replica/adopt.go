@@ -1,0 +1,76 @@
+package replica
+
+import (
+	"healkv/dataplane/proto"
+	"healkv/pmem/record"
+)
+
+// Adoption is what became of a buddy's record.
+type Adoption uint8
+
+const (
+	Adopted   Adoption = iota // newer than the own: taken
+	AdoptSame                 // equal: visibility taken over where allowed
+	AdoptOld                  // the own is newer: ignored
+	AdoptFull                 // no log space now: offer it again
+)
+
+// Adopt offers one verified record of the buddy's missed range (protocol.md,
+// "Rejoin of f", 4). locked is the buddy's lock, which is derived there.
+//
+// A locked record of a live owner needs nothing here: its entry lies above the
+// position from which the owner feeds this node, so the stream brings it. One
+// whose owner is gone is rolled forward by this node (H7, H8).
+func (s *Shard) Adopt(img []byte, locked bool) Adoption {
+	hd := &s.head
+	record.Decode(img, hd)
+	n := hd.Bytes()
+	key := record.Key(img)
+	hash := s.st.Hash(key)
+	e := &s.scratch
+	s.st.Find(e, hash, key)
+	switch {
+	case e.OK && hd.TS < e.TS:
+		s.Counters.AdoptSkipped++
+		return AdoptOld
+	case e.OK && hd.TS == e.TS:
+		if !locked && e.Locked && !s.fromStream(e.Pos) {
+			s.becomeVisible(&entry{hash: hash, pos: e.Pos})
+		}
+		s.Counters.AdoptSkipped++
+		return AdoptSame
+	}
+	if !s.st.Fits(n) {
+		s.Counters.StalledNoSpace++
+		return AdoptFull
+	}
+	hd.Hash, hd.Flags, hd.Durable = hash, record.FlagAdopted, 0
+	pos := s.st.PutCopy(e, hd, img, locked)
+	s.maxRecord = max(s.maxRecord, uint64(n))
+	s.Counters.Adopted++
+	if locked {
+		s.Counters.AdoptedLocked++
+		owner := proto.Member{Node: proto.NodeID(hd.OwnerNode), Incarnation: proto.Incarnation(hd.OwnerIncarnation)}
+		if owner == s.self || !s.view.Has(owner) {
+			s.forward.push(pending{hash, pos})
+		}
+	}
+	return Adopted
+}
+
+// fromStream reports whether the record at pos came through a stream in this
+// life: then the stream's own watermark decides when it is readable.
+func (s *Shard) fromStream(pos uint64) bool {
+	return pos >= s.lifeStart && record.Flags(s.st.Record(pos))&record.FlagAdopted == 0
+}
+
+// Leftover offers one of the node's own records above its stable position,
+// after the whole range was adopted: if nothing newer and no visibility came,
+// it is rolled forward, never back (protocol.md, "Rejoin of f", 5, H13).
+func (s *Shard) Leftover(hash, pos uint64) (pendingNow bool) {
+	if current, locked := s.st.References(hash, pos); !current || !locked {
+		return false
+	}
+	s.forward.push(pending{hash, pos})
+	return true
+}

@@ -1,0 +1,191 @@
+package replica
+
+import (
+	"math/bits"
+
+	"healkv/dataplane/proto"
+)
+
+// first is the lowest node of a set that is not empty.
+func first(s proto.NodeSet) proto.NodeID { return proto.NodeID(bits.TrailingZeros16(uint16(s))) }
+
+// Advance turns what has arrived since the last call into watermarks and
+// answers: once a burst, after OnStream, OnMarks and the flush. It reports
+// whether anything that peers or clients wait for has moved.
+func (s *Shard) Advance() (moved bool) {
+	flushed := s.st.Flushed()
+	if d := s.spans.flushed(flushed, s.durable); d != s.durable {
+		assert(d > s.durable, r2)
+		s.durable = d
+	}
+	for i := range s.streams {
+		st := &s.streams[i]
+		if !st.in {
+			continue
+		}
+		if d := st.spans.flushed(flushed, st.durable); d != st.durable {
+			assert(d > st.durable, r2)
+			st.durable, moved = d, true
+		}
+		if s.validate(st) > 0 {
+			moved = true
+		}
+	}
+	if s.wantFlush && flushed == s.st.Tail() {
+		s.wantFlush = false
+	}
+	if s.installed && s.settled < s.view.Epoch && flushed >= s.settleTo {
+		s.settled, moved = s.view.Epoch, true
+	}
+	if s.installed {
+		moved = s.complete() || moved
+		s.advanceStable(flushed)
+		moved = s.updateRoom() || moved
+	}
+	return moved
+}
+
+// complete computes visible, stable and answered of the own stream from the
+// members' acknowledgements, by the model's row (protocol.md, "The five models
+// are a table"). A member that is gone does not count; a new shadow counts
+// from its start, so nothing steps back.
+func (s *Shard) complete() (moved bool) {
+	applied, durable := s.out.Tail(), s.durable
+	for m := s.view.Members().Without(s.self.Node); m != 0; m &= m - 1 {
+		p := &s.peers[first(m)]
+		applied, durable = min(applied, p.applied), min(durable, p.durable)
+	}
+	through := [2]uint64{proto.Applied: applied, proto.Durable: min(applied, durable)}
+	if v := through[s.gates.Read]; v > s.visible {
+		s.visible, moved = v, true
+	}
+	if v := through[s.gates.Answer]; v > s.answered {
+		s.answered, moved = v, true
+	}
+	if v := through[proto.Durable]; v > s.stable {
+		s.stable, moved = v, true
+	}
+	q := &s.queue
+	for s.visAt < q.tail && q.at(s.visAt).seq <= s.visible {
+		s.becomeVisible(&q.at(s.visAt).entry)
+		s.visAt++
+	}
+	for s.answerAt < q.tail && q.at(s.answerAt).seq <= s.answered {
+		if o := q.at(s.answerAt); o.handle != NoHandle {
+			s.done = append(s.done, Completion{o.handle, o.ts, 0})
+		}
+		s.answerAt++
+	}
+	q.head = min(s.visAt, s.answerAt)
+	for s.persists.len() > 0 && s.persists.front().seq <= through[proto.Durable] {
+		s.done = append(s.done, Completion{s.persists.front().handle, 0, 0})
+		s.persists.pop()
+		moved = true
+	}
+	s.spans.stable(s.stable)
+	// All members have applied what is visible, and a new shadow is fed from
+	// visible (H18).
+	s.out.Reclaim(min(s.visible, applied))
+	return moved
+}
+
+// advanceStable moves the stable position: the lowest log position of an
+// entry, from any stream, that is not stable, and never above the flushed mark
+// (H20). It stays while a view settles (H16) and while records of a gone owner
+// wait for their roll-forward: they are in no stream that could hold it.
+func (s *Shard) advanceStable(flushed uint64) {
+	if s.held {
+		if !s.Live() || !s.allSettled() {
+			return
+		}
+		s.held = false
+	}
+	if s.forward.len() > 0 {
+		return
+	}
+	floor := min(s.spans.floor(s.st.Tail()), flushed)
+	for i := range s.streams {
+		if st := &s.streams[i]; st.in {
+			floor = st.spans.floor(floor)
+		}
+	}
+	if floor > s.stablePos {
+		assert(floor <= flushed, r5)
+		s.stablePos = floor
+	}
+}
+
+// allSettled reports whether every live member, this node included, has
+// flushed through its install of the view that this node waits for.
+func (s *Shard) allSettled() bool {
+	if s.settled < s.settleAt {
+		return false
+	}
+	for m := s.view.Live.Without(s.self.Node); m != 0; m &= m - 1 {
+		if s.peers[first(m)].settled < s.settleAt {
+			return false
+		}
+	}
+	return true
+}
+
+// StablePos is the shard's stable position: [StablePos, tail) is HEAL's
+// partially persisted list.
+func (s *Shard) StablePos() uint64 { return s.stablePos }
+
+// Settled reports whether the present view is flushed at this node.
+func (s *Shard) Settled() bool { return s.installed && s.settled == s.view.Epoch }
+
+// updateRoom tops up the log space that is set aside for every coordinator.
+// What is guaranteed and not yet used never exceeds the free space less the
+// reserve, whoever asks first (H28).
+func (s *Shard) updateRoom() (moved bool) {
+	members := s.view.Members()
+	n := uint64(members.Count())
+	free := s.st.FreeBytes()
+	// A record never crosses a segment: the end of each may be wasted.
+	waste := s.st.SegmentsIn(free) * s.maxRecord
+	reserve := waste + 2*n*deleteReserve
+	if free <= reserve {
+		return false
+	}
+	free -= reserve
+	used := s.limit - min(s.limit, s.out.Tail())
+	for m := members.Without(s.self.Node); m != 0; m &= m - 1 {
+		st := &s.streams[first(m)]
+		used += st.limit - min(st.limit, st.applied)
+	}
+	if free <= used {
+		return false
+	}
+	spare := free - used
+	share := min(s.out.Size(), free/(n+1))
+	s.limit, spare = topUp(s.limit, s.out.Tail()+share, spare)
+	for m := members.Without(s.self.Node); m != 0; m &= m - 1 {
+		st := &s.streams[first(m)]
+		if !st.in {
+			continue
+		}
+		// Publishing every few bytes of room would be noise.
+		want := st.applied + share
+		if want-min(want, st.limit) < share/8 {
+			continue
+		}
+		was := st.limit
+		st.limit, spare = topUp(st.limit, want, spare)
+		moved = moved || st.limit != was
+	}
+	return moved
+}
+
+// topUp raises limit towards want by at most spare.
+func topUp(limit, want, spare uint64) (newLimit, left uint64) {
+	if want <= limit {
+		return limit, spare
+	}
+	d := min(want-limit, spare)
+	return limit + d, spare - d
+}
+
+// Marks of a peer that matter to progress, for the lease (H29).
+func (s *Shard) PeerApplied(n proto.NodeID) uint64 { return s.peers[n].applied }

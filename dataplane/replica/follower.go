@@ -1,0 +1,162 @@
+package replica
+
+import (
+	"errors"
+
+	"healkv/dataplane/proto"
+	"healkv/pmem/record"
+	"healkv/rdma"
+	"healkv/rdma/ring"
+)
+
+// What a peer's bytes can be refused for. The loop counts it, cuts the
+// connection and leaves the rest to the control plane.
+var (
+	ErrEntry = errors.New("replica: a peer's stream entry failed its checks")
+	ErrMarks = errors.New("replica: a peer's watermarks are impossible")
+)
+
+// OnStream applies entries of member c's stream, at most budget bytes, in
+// order (protocol.md, "INV from c at follower f"). It stops before an entry of
+// a view that is not installed here (H4), and when the log has no space. An
+// error means that the bytes make no stream: nothing of the bad entry has
+// taken effect.
+func (s *Shard) OnStream(c proto.NodeID, m *ring.Mirror, budget int) (bytes int, err error) {
+	st := &s.streams[c]
+	if !st.in {
+		return 0, nil
+	}
+	before := s.st.Tail()
+	for bytes < budget {
+		w, err := m.Window()
+		if err != nil {
+			s.Counters.BadEntries++
+			return bytes, err
+		}
+		if len(w) == 0 {
+			break
+		}
+		n, wait, err := s.apply(st, w, m.Cursor())
+		if err != nil {
+			s.Counters.BadEntries++
+			return bytes, err
+		}
+		if wait {
+			break
+		}
+		m.Advance(n)
+		bytes += n
+	}
+	if m.Cursor() != st.applied {
+		st.applied = m.Cursor()
+		st.spans.add(st.applied, before, s.st.Tail())
+	}
+	return bytes, nil
+}
+
+// apply handles the first entry of the window, which starts at the stream
+// position at.
+//
+// The entry lies in memory its coordinator can write: the header is checked as
+// a copy, and the body's checksum is verified on the own log's copy before the
+// index changes (H27). A loser is never copied: it only counts for the
+// watermarks, since the record that beat it stands below the log's tail (H11).
+func (s *Shard) apply(st *stream, w []byte, at uint64) (n int, wait bool, err error) {
+	hd := &s.head
+	nh := copy(s.headBytes[:], w) // read shared bytes once
+	if err := record.VerifyHeader(s.headBytes[:nh], record.Seed(at, uint32(st.member.Incarnation)), hd); err != nil {
+		return 0, false, err
+	}
+	n = hd.Bytes()
+	if n > len(w) || hd.Seq != at+uint64(n) || hd.OwnerNode != uint8(st.member.Node) ||
+		hd.OwnerIncarnation != uint32(st.member.Incarnation) {
+		return 0, false, ErrEntry
+	}
+	if proto.Epoch(hd.Epoch) > s.view.Epoch {
+		s.Counters.WaitedForView++
+		return 0, true, nil
+	}
+	if hd.Kind == record.Persist {
+		s.wantFlush = true
+		return n, false, nil
+	}
+	if hd.Kind != record.Put && hd.Kind != record.Delete || proto.TS(hd.TS).Epoch() > s.view.Epoch {
+		return 0, false, ErrEntry
+	}
+	if !s.st.Fits(n) {
+		s.Counters.StalledNoSpace++
+		return 0, true, nil
+	}
+	img := w[:n]
+	// Lengths come from the checked copy, not from memory the peer can change.
+	key := img[record.HeaderBytes : record.HeaderBytes+int(hd.KeyLen)]
+	hash := s.st.Hash(key)
+	e := &s.scratch
+	s.st.Find(e, hash, key)
+	if e.OK && hd.TS < e.TS {
+		s.Counters.Superseded++
+		return n, false, nil
+	}
+	locked := true
+	if e.OK && hd.TS == e.TS { // a replay: what was readable stays readable
+		locked = e.Locked
+		s.Counters.Confirmed++
+	}
+	hd.Hash, hd.Flags = hash, 0
+	pos, err := s.st.PutVerified(e, hd, img, locked)
+	if err != nil {
+		return 0, false, err
+	}
+	st.entries.push(entry{hd.Seq, hash, pos})
+	s.maxRecord = max(s.maxRecord, uint64(n))
+	return n, false, nil
+}
+
+// OnMarks takes in member p's line of watermarks: what it acknowledges of the
+// own stream, and how far its own stream is visible and stable.
+func (s *Shard) OnMarks(p proto.NodeID, m *rdma.Marks) error {
+	st, pr := &s.streams[p], &s.peers[p]
+	if pr.in {
+		if m.Applied > s.out.Tail() || m.Durable > s.out.Tail() {
+			return ErrMarks
+		}
+		pr.applied = max(pr.applied, m.Applied)
+		pr.durable = max(pr.durable, m.Durable)
+		pr.room = max(pr.room, m.Room)
+		pr.settled = max(pr.settled, proto.Epoch(m.Settled))
+		pr.flushed = max(pr.flushed, m.Flushed)
+	}
+	// VAL: only from a view that is installed here too (H3).
+	if !st.in || m.Epoch > uint64(s.view.Epoch) {
+		return nil
+	}
+	st.stable = max(st.stable, m.Stable)
+	if m.Visible > st.visible {
+		st.visible = m.Visible
+	}
+	return nil
+}
+
+// validate makes entries visible through the stream's watermark: they unlock
+// their records if the record is still that very append.
+func (s *Shard) validate(st *stream) (did int) {
+	for st.entries.len() > 0 && st.entries.front().seq <= st.visible {
+		s.becomeVisible(st.entries.front())
+		st.entries.pop()
+		did++
+	}
+	st.spans.stable(min(st.stable, st.applied))
+	return did
+}
+
+// becomeVisible unlocks one entry's record and answers the reads that waited
+// for it or for an older one of its key (H26).
+func (s *Shard) becomeVisible(e *entry) {
+	if e.pos == 0 {
+		return
+	}
+	s.st.Unlock(e.hash, e.pos)
+	if s.waiters.count > 0 {
+		s.wake(e.hash, e.pos)
+	}
+}

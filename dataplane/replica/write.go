@@ -1,0 +1,174 @@
+package replica
+
+import (
+	"healkv/dataplane/proto"
+	"healkv/pmem/record"
+)
+
+// Admission is what became of a client's write when it was offered.
+type Admission uint8
+
+const (
+	Taken       Admission = iota
+	NotServing            // not live, or the lease is gone: rejected
+	RingFull              // back-pressure: offer it again
+	NoRoom                // some member has no log space for it now: offer again or reject
+	NeedsView             // version exhausted or record of a newer epoch: reject for now
+	Unsupported           // PERSIST without scopes in the model
+)
+
+// deleteReserve is log space every member keeps for each coordinator's
+// deletes and replays beyond the published room: a full pool still takes them.
+const deleteReserve = 64 << 10
+
+// Write is the coordinator's half of a write (protocol.md, "Write at
+// coordinator c", 1 to 3). kind is Put or Delete. leased says that the lease
+// holds now. existed is whether the key had a value.
+//
+// The order of effects matters to a crash: the own log first, then the stream,
+// so that a published entry is always in the own log too.
+func (s *Shard) Write(kind record.Kind, hash uint64, key, value []byte, scope uint32, leased bool, h Handle) (a Admission, ts proto.TS, existed bool) {
+	if !leased || !s.Live() {
+		return NotServing, 0, false
+	}
+	n := record.Bytes(len(key), len(value))
+	reserve := uint64(0)
+	if kind == record.Delete {
+		reserve = deleteReserve
+	}
+	if !s.roomFor(uint64(n), reserve) {
+		s.Counters.NoRoom++
+		return NoRoom, 0, false
+	}
+	e := &s.scratch
+	s.st.Find(e, hash, key)
+	ts, ok := proto.TS(e.TS).Next(s.view.Epoch, s.self.Node)
+	if !ok {
+		s.exhausted = proto.TS(e.TS).Epoch() <= s.view.Epoch
+		return NeedsView, 0, false
+	}
+	dst, end, ok := s.out.Next(n)
+	if !ok {
+		s.Counters.RingFull++
+		return RingFull, 0, false
+	}
+	hd := &s.head
+	*hd = record.Header{TS: uint64(ts), Seq: end, Hash: hash, OwnerIncarnation: uint32(s.self.Incarnation),
+		Epoch: uint32(s.view.Epoch), Scope: scope, OwnerNode: uint8(s.self.Node), Kind: kind}
+	record.Encode(dst, hd, key, value, record.Seed(end-uint64(n), hd.OwnerIncarnation))
+	existed = e.OK && !e.Tombstone
+	s.appendOwn(dst, end, hash, ts, h)
+	s.Counters.Writes++
+	return Taken, ts, existed
+}
+
+// appendOwn appends an image that stands in the ring (header in s.head, key
+// looked up in s.scratch) to the own log and queues it. Own log and stream
+// hold the same body; only the header's seal differs.
+func (s *Shard) appendOwn(img []byte, end, hash uint64, ts proto.TS, h Handle) {
+	before := s.st.Tail()
+	assert(uint64(ts) >= s.scratch.TS, r1)
+	pos := s.st.PutCopy(&s.scratch, &s.head, img, true)
+	s.spans.note(end, before, s.st.Tail())
+	s.queue.push(own{entry{end, hash, pos}, ts, h})
+	s.maxRecord = max(s.maxRecord, uint64(len(img)))
+}
+
+// note extends the newest span if that has not been published as a burst of
+// its own, which is when it is not flushed yet and short; else it adds one.
+func (s *spans) note(seq, before, after uint64) {
+	if s.durable < s.tail {
+		if b := s.back(); after-b.before < spanBytes {
+			b.seq, b.after = seq, after
+			return
+		}
+	}
+	s.add(seq, before, after)
+}
+
+// spanBytes bounds how much of the own stream one span covers.
+const spanBytes = 16 << 10
+
+// Persist appends a PERSIST entry for the scope: since it follows the scope's
+// writes in the stream, the durable watermark answers it.
+func (s *Shard) Persist(scope uint32, leased bool, h Handle) Admission {
+	if !s.gates.Scopes {
+		return Unsupported
+	}
+	if !leased || !s.Live() {
+		return NotServing
+	}
+	dst, end, ok := s.out.Next(record.HeaderBytes)
+	if !ok {
+		s.Counters.RingFull++
+		return RingFull
+	}
+	hd := &s.head
+	*hd = record.Header{Seq: end, OwnerIncarnation: uint32(s.self.Incarnation), Epoch: uint32(s.view.Epoch),
+		Scope: scope, OwnerNode: uint8(s.self.Node), Kind: record.Persist}
+	record.Encode(dst, hd, nil, nil, record.Seed(end-record.HeaderBytes, hd.OwnerIncarnation))
+	tail := s.st.Tail()
+	s.spans.note(end, tail, tail)
+	s.queue.push(own{entry{end, 0, 0}, 0, NoHandle})
+	s.persists.push(persist{end, h})
+	s.wantFlush = true
+	return Taken
+}
+
+// roomFor reports whether every member, this node included, has set log space
+// aside for n more bytes of the own stream (H28).
+func (s *Shard) roomFor(n, reserve uint64) bool {
+	end := s.out.Tail() + n
+	if end > s.limit+reserve {
+		return false
+	}
+	for m := s.view.Members().Without(s.self.Node); m != 0; m &= m - 1 {
+		if end > s.peers[first(m)].room+reserve {
+			return false
+		}
+	}
+	return true
+}
+
+// RollForward appends up to budget pending records to the own stream and log:
+// same timestamp and value, this node as owner (protocol.md, "Installing view
+// e at n", 2). It is a cursor: it stops when the ring is full and goes on at
+// the next call, ahead of client writes, and never blocks applying (H30).
+func (s *Shard) RollForward(budget int) (did int) {
+	for ; budget > 0 && s.forward.len() > 0; budget-- {
+		p := *s.forward.front()
+		if current, locked := s.st.References(p.hash, p.pos); current && locked {
+			if !s.replay(p) {
+				break
+			}
+			did++
+		}
+		s.forward.pop()
+	}
+	return did
+}
+
+// replay appends one locked record of an earlier owner to the own stream. It
+// is false when ring or log have no space now.
+func (s *Shard) replay(p pending) bool {
+	img := s.st.Record(p.pos)
+	hd := &s.head
+	record.Decode(img, hd)
+	n := hd.Bytes()
+	if !s.st.Fits(n) {
+		s.Counters.StalledNoSpace++
+		return false
+	}
+	dst, end, ok := s.out.Next(n)
+	if !ok {
+		s.Counters.RingFull++
+		return false
+	}
+	hd.Seq, hd.Epoch, hd.Flags, hd.Durable = end, uint32(s.view.Epoch), 0, 0
+	hd.OwnerNode, hd.OwnerIncarnation = uint8(s.self.Node), uint32(s.self.Incarnation)
+	record.EncodeCopy(dst, hd, img, record.Seed(end-uint64(n), hd.OwnerIncarnation))
+	s.st.Find(&s.scratch, p.hash, record.Key(dst))
+	s.appendOwn(dst, end, p.hash, proto.TS(hd.TS), NoHandle)
+	s.Counters.RolledForward++
+	return true
+}

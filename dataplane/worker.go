@@ -1,0 +1,416 @@
+package dataplane
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"healkv/dataplane/proto"
+	"healkv/dataplane/replica"
+	"healkv/pmem"
+	"healkv/pmem/store"
+	"healkv/rdma"
+)
+
+const (
+	opsMax          = 16 << 10  // operations under way at one shard, all sessions
+	clientBurst     = 512       // operations taken per turn
+	streamBurst     = 256 << 10 // stream bytes applied per member and turn
+	forwardBurst    = 256       // roll-forwards per turn
+	adoptBurst      = 256       // buddy's records per turn
+	cleanBurst      = 64 << 10  // bytes the cleaner looks at per turn
+	noRoomPatience  = 200 * int64(time.Millisecond)
+	deadlineEvery   = 20 * int64(time.Millisecond)
+	backgroundEvery = 10 * int64(time.Millisecond) // Eventual, Scope: flush at least so often
+	backgroundBytes = 1 << 20
+	faultPause      = 100 * int64(time.Millisecond)
+)
+
+// A slab of operations must be able to hold the longest lane.
+const _ = uint(opsMax - laneOps)
+
+// WorkerConfig is what a worker needs of one opened shard.
+type WorkerConfig struct {
+	Shard    int
+	Nodes    int
+	Pool     *pmem.Pool
+	Endpoint rdma.Endpoint
+	Model    proto.Model
+	Lease    Lease
+	// SpinTurns is how many turns without work a worker makes before it sleeps.
+	SpinTurns int
+	// OnFailure hears of what stops the shard for good (a failed flush, an I/O
+	// error of the pool). Called once, from the worker.
+	OnFailure func(shard int, err error)
+	Logger    *slog.Logger
+}
+
+// Worker is one shard: it owns replica, store, log and endpoint from Start to
+// the end of its goroutine.
+type Worker struct {
+	core  *Core
+	shard int
+	nodes int
+	rep   *replica.Shard
+	st    *store.Store
+	pool  *pmem.Pool
+	ep    rdma.Endpoint
+	lease Lease
+	gates *proto.Gates
+	spin  int
+	log   *slog.Logger
+	fail  func(int, error)
+
+	ready  atomic.Pointer[lane]
+	active []*lane
+	ops    []slot
+	free   int32
+	busy   int     // ops under way
+	ended  []ended // read results of this turn, published after the lease check
+	dirty  []*lane
+
+	mail     atomic.Pointer[letter]
+	stopping atomic.Bool
+	stopped  chan struct{}
+	turns    atomic.Uint64
+	adoptIn  batchRing
+	adoptOut batchRing
+	adopting *Batch
+	adoptAt  int
+
+	now          int64
+	leased       bool
+	noRoomSince  int64 // 0: writes find room
+	full         bool  // writes are refused until room is found again
+	lastFlush    int64
+	lastDeadline int64
+	published    uint64 // stream tail peers can see
+	pin          uint64 // the cleaner stays below; ^0 without a recovery
+	lostThrough  proto.Epoch
+	marks        rdma.Marks
+	sent         [proto.NodesMax]rdma.Marks
+	faultUntil   [proto.NodesMax]int64
+
+	Counters WorkerCounters
+}
+
+// WorkerCounters count what an operator wants to see. Written by the worker,
+// read by anyone through Snapshot.
+type WorkerCounters struct {
+	Reads, Rejected, NoRoom, Unknown, RingFullTurns uint64
+	Flushes, FlushNanos, Sleeps, StreamFaults       uint64
+	CleanedBytes, CleanedSegments, GivenUp          uint64
+}
+
+// slot is one operation under way at the worker.
+type slot struct {
+	op   *Op // nil: answered already (deadline), the outcome is dropped
+	lane *lane
+	next int32
+}
+
+// ended is a read that has its value and waits for the lease check.
+type ended struct {
+	op   *Op
+	lane *lane
+}
+
+// NewWorker makes the worker of an opened shard. Begin and Start follow.
+func NewWorker(c WorkerConfig) *Worker {
+	w := &Worker{shard: c.Shard, nodes: c.Nodes, pool: c.Pool, ep: c.Endpoint, lease: c.Lease,
+		gates: c.Model.Gates(), spin: max(1, c.SpinTurns), log: c.Logger, fail: c.OnFailure,
+		ops: make([]slot, opsMax), ended: make([]ended, 0, clientBurst), stopped: make(chan struct{}),
+		active: make([]*lane, 0, 64), dirty: make([]*lane, 0, 64), pin: ^uint64(0)}
+	for i := range w.ops {
+		w.ops[i].next = int32(i) + 1
+	}
+	w.ops[opsMax-1].next = -1
+	return w
+}
+
+// Begin starts the life on top of a pool that was begun or discarded. markers
+// is the body of the newest marker record, nil if there is none. Before Start.
+func (w *Worker) Begin(self proto.Member, markers []byte) error {
+	w.st = w.pool.Store()
+	w.lostThrough = proto.Epoch(w.pool.Super().LostThrough)
+	w.rep = replica.New(w.gates, w.st, opsMax)
+	return w.rep.Begin(self, w.ep.Out(), w.pool.Stable(), markers)
+}
+
+// Start runs the worker until stop.
+func (w *Worker) Start() { go w.run() }
+
+func (w *Worker) stop() {
+	w.stopping.Store(true)
+	w.ep.Wake()
+	<-w.stopped
+}
+
+// Replica is the shard's protocol state; only inside Do.
+func (w *Worker) Replica() *replica.Shard { return w.rep }
+
+// Endpoint is the shard's end of the transport.
+func (w *Worker) Endpoint() rdma.Endpoint { return w.ep }
+
+// Pool is the shard's pool.
+func (w *Worker) Pool() *pmem.Pool { return w.pool }
+
+// Turns counts turns; it moves if the worker is alive and awake (H29).
+func (w *Worker) Turns() uint64 { return w.turns.Load() }
+
+// letter is a closure for the worker's goroutine. Cold path.
+type letter struct {
+	do   func()
+	done chan struct{}
+	next *letter
+}
+
+// Do runs fn on the worker's goroutine and waits for it. It is false if the
+// worker has ended: then fn did not run.
+func (w *Worker) Do(fn func()) bool {
+	l := &letter{do: fn, done: make(chan struct{})}
+	for {
+		head := w.mail.Load()
+		l.next = head
+		if w.mail.CompareAndSwap(head, l) {
+			break
+		}
+	}
+	w.ep.Wake()
+	select {
+	case <-l.done:
+		return true
+	case <-w.stopped:
+		select {
+		case <-l.done:
+			return true
+		default:
+			return false
+		}
+	}
+}
+
+func (w *Worker) readMail() bool {
+	if w.mail.Load() == nil {
+		return false
+	}
+	var first *letter
+	for l := w.mail.Swap(nil); l != nil; {
+		l.next, first, l = first, l, l.next
+	}
+	for l := first; l != nil; l = l.next {
+		l.do()
+		close(l.done)
+	}
+	return true
+}
+
+// run is the shard's goroutine. A fault on a mapped page becomes a failure of
+// the node, not a crash of the program that embeds it.
+func (w *Worker) run() {
+	runtime.LockOSThread()
+	debug.SetPanicOnFault(true)
+	defer close(w.stopped)
+	defer func() {
+		if r := recover(); r != nil {
+			re, fault := r.(interface{ Addr() uintptr })
+			if !fault {
+				panic(r)
+			}
+			w.failed(fmt.Errorf("%w: fault at address %#x: %v", ErrPoolFailed, re.Addr(), r))
+		}
+		w.abandon()
+	}()
+	for idle := 0; !w.stopping.Load(); {
+		if w.turn() {
+			idle = 0
+			continue
+		}
+		if idle++; idle < w.spin {
+			continue
+		}
+		idle = 0
+		w.ep.PrepareSleep()
+		if w.turn() || w.stopping.Load() {
+			w.ep.CancelSleep()
+			continue
+		}
+		w.Counters.Sleeps++
+		w.ep.Sleep(w.sleepTime())
+	}
+}
+
+// sleepTime bounds a sleep by what only time brings.
+func (w *Worker) sleepTime() time.Duration {
+	switch {
+	case len(w.active) > 0 || w.adopting != nil:
+		return time.Millisecond // stalled on room
+	case w.st.Flushed() < w.st.Tail():
+		return time.Duration(backgroundEvery)
+	case w.busy > 0:
+		return time.Duration(deadlineEvery)
+	}
+	return -1
+}
+
+// turn does everything there is to do once. True if anything moved.
+func (w *Worker) turn() (moved bool) {
+	w.turns.Add(1)
+	w.now = Now()
+	w.leased = w.lease.Valid()
+	moved = w.readMail()
+	w.ep.Poll()
+	members := w.rep.View().Members().Without(w.rep.Self().Node)
+	for n := range proto.NodeID(proto.NodesMax) {
+		if members.Has(n) && w.listen(n) {
+			moved = true
+		}
+	}
+	if w.rep.ForwardPending() > 0 && w.rep.RollForward(forwardBurst) > 0 {
+		moved = true
+	}
+	if w.adopt() {
+		moved = true
+	}
+	// Roll-forward is ahead of client writes.
+	if w.rep.ForwardPending() == 0 && w.clients() {
+		moved = true
+	}
+	if w.clean() {
+		moved = true
+	}
+	w.flush()
+	if w.rep.Advance() {
+		moved = true
+	}
+	w.publish(members)
+	w.answer()
+	if w.busy > 0 && w.now-w.lastDeadline > deadlineEvery {
+		w.expire()
+	}
+	return moved
+}
+
+// listen takes what one member has sent.
+func (w *Worker) listen(n proto.NodeID) (moved bool) {
+	w.ep.Marks(int(n), &w.marks)
+	if err := w.rep.OnMarks(n, &w.marks); err != nil {
+		w.fault(n, err)
+		return false
+	}
+	m := w.ep.Mirror(int(n))
+	if m == nil || w.faultUntil[n] > w.now {
+		return false
+	}
+	if !w.rep.Following(n) && !w.rep.Fed(n, m.Cursor()) {
+		return false
+	}
+	got, err := w.rep.OnStream(n, m, streamBurst)
+	if err != nil {
+		w.fault(n, err)
+	}
+	return got > 0
+}
+
+// fault notes bytes of a peer that fail their checks. The stream rests and is
+// then looked at again at the same position: nothing of the bad entry took
+// effect, and a peer that stays broken stops its own writes, not this node.
+func (w *Worker) fault(n proto.NodeID, err error) {
+	if w.faultUntil[n] <= w.now {
+		w.faultUntil[n] = w.now + faultPause
+		w.Counters.StreamFaults++
+		w.log.Error("peer's stream refused", "peer", n, "shard", w.shard, "err", err)
+	}
+}
+
+// flush makes the log durable as the model's row says.
+func (w *Worker) flush() {
+	flushed, tail := w.st.Flushed(), w.st.Tail()
+	if flushed == tail {
+		return
+	}
+	if w.gates.Flush == proto.FlushBackground && !w.rep.WantFlush() &&
+		tail-flushed < backgroundBytes && w.now-w.lastFlush < backgroundEvery {
+		return
+	}
+	w.pool.SetStable(w.rep.StablePos()) // goes out with a flush now and then
+	if err := w.pool.Flush(); err != nil {
+		w.failed(err)
+		return
+	}
+	w.Counters.Flushes++
+	w.lastFlush = w.now
+}
+
+// failed stops the node: it can no longer keep a promise.
+func (w *Worker) failed(err error) {
+	if w.stopping.Swap(true) {
+		return
+	}
+	w.log.Error("shard stopped", "shard", w.shard, "err", err)
+	if w.fail != nil {
+		w.fail(w.shard, err)
+	}
+}
+
+// publish lets the members see stream and watermarks, each at most once a
+// burst.
+func (w *Worker) publish(members proto.NodeSet) {
+	if t := w.ep.Out().Tail(); t != w.published {
+		w.ep.Publish()
+		w.published = t
+	}
+	for n := range proto.NodeID(proto.NodesMax) {
+		if !members.Has(n) {
+			continue
+		}
+		w.rep.OutMarks(n, &w.marks)
+		if w.marks != w.sent[n] {
+			w.sent[n] = w.marks
+			w.ep.PublishMarks(int(n), &w.marks)
+		}
+	}
+	w.ep.WakePeers()
+}
+
+// Pin keeps the cleaner below pos while a recovery reads this node's log; ^0
+// ends it. Inside Do.
+func (w *Worker) Pin(pos uint64) { w.pin = pos }
+
+// LostThrough is the pool's: missed ranges of nodes last live below it are
+// gone. Inside Do.
+func (w *Worker) LostThrough() proto.Epoch { return w.lostThrough }
+
+// clean lets the cleaner work below everything that is still needed. When
+// space is short and only a missed range is in its way, the range is given up,
+// durably before anything of it goes: that node gets a full copy.
+func (w *Worker) clean() bool {
+	if !w.st.WantsCleaning() {
+		return false
+	}
+	bound := min(w.rep.Bound(w.lostThrough), w.pin)
+	r := w.st.Clean(cleanBurst, bound, w.st.Flushed())
+	w.Counters.CleanedBytes += uint64(r.MovedBytes)
+	w.Counters.CleanedSegments += uint64(r.FreedSegments)
+	if !r.Idle {
+		return true
+	}
+	if !w.st.SpaceShort() {
+		return false
+	}
+	through, ok := w.rep.GiveUp(w.lostThrough)
+	if !ok {
+		return false
+	}
+	if err := w.pool.WriteSuperblock(func(s *pmem.Super) { s.LostThrough = uint32(through) }); err != nil {
+		w.failed(err)
+		return false
+	}
+	w.lostThrough = through
+	w.Counters.GivenUp++
+	w.log.Warn("missed range given up for space: the absent node will get a full copy", "shard", w.shard, "view", through)
+	return true
+}

@@ -1,0 +1,100 @@
+package dataplane
+
+import (
+	"sync/atomic"
+
+	"healkv/dataplane/replica"
+)
+
+// Batch is a burst of a buddy's verified records on its way from the recovery
+// goroutine to the worker. The recovery goroutine owns it until AdoptOffer and
+// again from AdoptTaken.
+type Batch struct {
+	Buf   []byte
+	Items []BatchItem
+	// Filled in by the worker.
+	Adopted, Bytes int
+}
+
+// BatchItem is one record image in a batch.
+type BatchItem struct {
+	Off, Len int32
+	Locked   bool
+}
+
+const batchRingLen = 64
+
+// batchRing is a single-producer single-consumer ring; the load of tail pairs
+// with the store in put.
+type batchRing struct {
+	slot [batchRingLen]*Batch
+	head atomic.Uint64 // written by the consumer
+	_    [56]byte
+	tail atomic.Uint64 // written by the producer
+}
+
+func (r *batchRing) put(b *Batch) bool {
+	t := r.tail.Load()
+	if t-r.head.Load() == batchRingLen {
+		return false
+	}
+	r.slot[t%batchRingLen] = b
+	r.tail.Store(t + 1)
+	return true
+}
+
+func (r *batchRing) take() *Batch {
+	h := r.head.Load()
+	if h == r.tail.Load() {
+		return nil
+	}
+	b := r.slot[h%batchRingLen]
+	r.slot[h%batchRingLen] = nil
+	r.head.Store(h + 1)
+	return b
+}
+
+// AdoptOffer hands a batch to the worker; false if its ring is full. Recovery
+// goroutine only.
+func (w *Worker) AdoptOffer(b *Batch) bool {
+	b.Adopted, b.Bytes = 0, 0
+	if !w.adoptIn.put(b) {
+		return false
+	}
+	w.ep.Wake()
+	return true
+}
+
+// AdoptTaken gives back a batch the worker is done with, or nil. Recovery
+// goroutine only.
+func (w *Worker) AdoptTaken() *Batch { return w.adoptOut.take() }
+
+// adopt applies a bounded number of the buddy's records.
+func (w *Worker) adopt() (moved bool) {
+	for budget := adoptBurst; budget > 0; {
+		if w.adopting == nil {
+			if w.adopting = w.adoptIn.take(); w.adopting == nil {
+				return moved
+			}
+			w.adoptAt = 0
+		}
+		b := w.adopting
+		for ; w.adoptAt < len(b.Items) && budget > 0; w.adoptAt++ {
+			it := &b.Items[w.adoptAt]
+			switch w.rep.Adopt(b.Buf[it.Off:it.Off+it.Len], it.Locked) {
+			case replica.AdoptFull:
+				return moved
+			case replica.Adopted:
+				b.Adopted++
+				b.Bytes += int(it.Len)
+			}
+			budget--
+			moved = true
+		}
+		if w.adoptAt == len(b.Items) {
+			w.adoptOut.put(b) // as long as the ring in, so never full
+			w.adopting = nil
+		}
+	}
+	return moved
+}

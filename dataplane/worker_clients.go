@@ -1,0 +1,266 @@
+package dataplane
+
+import (
+	"healkv/dataplane/proto"
+	"healkv/dataplane/replica"
+	"healkv/pmem/record"
+)
+
+// clients takes operations from the sessions' lanes, in the order of each
+// lane, until the burst is full or a write must wait for ring or log space.
+func (w *Worker) clients() (moved bool) {
+	var first *lane
+	if w.ready.Load() != nil {
+		for l := w.ready.Swap(nil); l != nil; {
+			l.next, first, l = first, l, l.next
+		}
+	}
+	for l := first; l != nil; {
+		next := l.next
+		l.next = nil
+		w.active = append(w.active, l)
+		l = next
+	}
+	budget := clientBurst
+	for i := 0; i < len(w.active) && budget > 0; {
+		l := w.active[i]
+		tail := l.subTail.Load()
+		for l.subHead < tail && budget > 0 {
+			if !w.start(l.sub[l.subHead&laneMask], l) {
+				w.Counters.RingFullTurns++
+				w.rotate(i)
+				return moved
+			}
+			l.sub[l.subHead&laneMask] = nil
+			l.subHead++
+			budget--
+			moved = true
+		}
+		if l.subHead < tail {
+			break
+		}
+		l.queued.Store(0)
+		if l.subHead != l.subTail.Load() && l.queued.Swap(1) == 0 {
+			continue
+		}
+		w.active[i] = w.active[len(w.active)-1]
+		w.active[len(w.active)-1] = nil
+		w.active = w.active[:len(w.active)-1]
+	}
+	if len(w.active) > 1 {
+		w.rotate(1)
+	}
+	return moved
+}
+
+// rotate moves the lanes before i behind the others, so that each gets turns.
+func (w *Worker) rotate(i int) {
+	if i == 0 || i >= len(w.active) {
+		return
+	}
+	l := w.active[0]
+	copy(w.active, w.active[1:])
+	w.active[len(w.active)-1] = l
+}
+
+// start begins one operation. False: it stays at the head of its lane, for
+// lack of space now.
+func (w *Worker) start(op *Op, l *lane) bool {
+	if op.Deadline != 0 && op.Deadline < w.now {
+		w.end(op, l, ErrDeadline)
+		return true
+	}
+	h := w.free
+	if h < 0 {
+		w.Counters.Rejected++
+		w.end(op, l, ErrOverload)
+		return true
+	}
+	switch op.Kind {
+	case OpGet:
+		w.startGet(op, l, h)
+		return true
+	case OpPut:
+		return w.startWrite(op, l, h, record.Put)
+	case OpDelete:
+		return w.startWrite(op, l, h, record.Delete)
+	case OpPersist:
+		return w.admitted(w.rep.Persist(op.Scope, w.leased, replica.Handle(h)), op, l, h)
+	}
+	w.end(op, l, ErrTryAgain)
+	return true
+}
+
+func (w *Worker) startWrite(op *Op, l *lane, h int32, kind record.Kind) bool {
+	value := op.Value
+	if kind == record.Delete {
+		value = nil
+	}
+	if w.full && kind == record.Put && w.now-w.noRoomSince < 2*noRoomPatience {
+		w.Counters.NoRoom++
+		w.end(op, l, ErrNoRoom)
+		return true
+	}
+	a, ts, existed := w.rep.Write(kind, op.hash, op.Key, value, op.Scope, w.leased, replica.Handle(h))
+	op.TS, op.Existed = ts, existed
+	return w.admitted(a, op, l, h)
+}
+
+// admitted acts on the replica's verdict about an operation in slot h.
+func (w *Worker) admitted(a replica.Admission, op *Op, l *lane, h int32) bool {
+	switch a {
+	case replica.Taken:
+		w.noRoomSince, w.full = 0, false
+		w.hold(op, l, h)
+	case replica.RingFull:
+		return false
+	case replica.NoRoom:
+		if w.noRoomSince == 0 {
+			w.noRoomSince = w.now
+		}
+		if w.now-w.noRoomSince < noRoomPatience {
+			return false
+		}
+		// Refuse at once for a while, then try again.
+		w.full, w.noRoomSince = true, w.now-noRoomPatience
+		w.Counters.NoRoom++
+		w.end(op, l, ErrNoRoom)
+	case replica.Unsupported:
+		w.end(op, l, ErrScope)
+	default:
+		w.Counters.Rejected++
+		w.end(op, l, ErrTryAgain)
+	}
+	return true
+}
+
+func (w *Worker) startGet(op *Op, l *lane, h int32) {
+	pos, ts, state := w.rep.Read(op.hash, op.Key, w.leased, replica.Handle(h))
+	switch state {
+	case replica.ReadNow:
+		w.value(op, pos, ts)
+		w.ended = append(w.ended, ended{op, l})
+	case replica.ReadMissing:
+		op.Err = ErrNotFound
+		w.ended = append(w.ended, ended{op, l})
+	case replica.ReadWaits:
+		w.hold(op, l, h)
+	case replica.ReadBusy:
+		w.end(op, l, ErrOverload)
+	default:
+		w.end(op, l, ErrTryAgain)
+	}
+}
+
+// value copies the record at pos into the operation.
+func (w *Worker) value(op *Op, pos uint64, ts proto.TS) {
+	w.Counters.Reads++
+	img := w.st.Record(pos)
+	op.TS = ts
+	if record.KindOf(img) == record.Delete {
+		op.Err = ErrNotFound
+		return
+	}
+	op.Value = append(op.Value[:0], record.Value(img)...)
+}
+
+func (w *Worker) hold(op *Op, l *lane, h int32) {
+	w.free = w.ops[h].next
+	w.ops[h] = slot{op, l, -1}
+	w.busy++
+}
+
+func (w *Worker) release(h int32) {
+	w.ops[h] = slot{next: w.free}
+	w.free = h
+	w.busy--
+}
+
+// end gives an operation back to its session at the end of the turn.
+func (w *Worker) end(op *Op, l *lane, err error) {
+	op.Err = err
+	l.cmp[l.cmpNext&laneMask] = op
+	l.cmpNext++
+	if !l.dirty {
+		l.dirty = true
+		w.dirty = append(w.dirty, l)
+	}
+}
+
+// answer takes the replica's completions and gives everything that ended in
+// this turn back. The lease is looked at after the reads have their values.
+func (w *Worker) answer() {
+	for _, c := range w.rep.Done() {
+		h := int32(c.Handle)
+		s := w.ops[h]
+		w.release(h)
+		if s.op == nil {
+			continue
+		}
+		if c.Pos != 0 {
+			w.value(s.op, c.Pos, c.TS)
+			w.ended = append(w.ended, ended{s.op, s.lane})
+			continue
+		}
+		w.end(s.op, s.lane, nil)
+	}
+	if len(w.ended) > 0 {
+		valid := w.lease.Valid()
+		for _, e := range w.ended {
+			if !valid {
+				e.op.Err = ErrTryAgain
+			}
+			w.end(e.op, e.lane, e.op.Err)
+		}
+		clear(w.ended)
+		w.ended = w.ended[:0]
+	}
+	for i, l := range w.dirty {
+		l.cmpTail.Store(l.cmpNext)
+		l.dirty = false
+		l.s.wake()
+		w.dirty[i] = nil
+	}
+	w.dirty = w.dirty[:0]
+}
+
+// expire answers operations whose deadline has passed: a write that reached
+// the log is unknown, a waiting read was simply not answered.
+func (w *Worker) expire() {
+	w.lastDeadline = w.now
+	for h := range w.ops {
+		s := &w.ops[h]
+		if s.op == nil || s.op.Deadline == 0 || s.op.Deadline > w.now {
+			continue
+		}
+		if s.op.Kind == OpGet {
+			if w.rep.Cancel(s.op.hash, replica.Handle(h)) {
+				w.end(s.op, s.lane, ErrDeadline)
+				w.release(int32(h))
+			}
+			continue
+		}
+		w.Counters.Unknown++
+		w.end(s.op, s.lane, ErrUnknown)
+		s.op = nil // its slot is free once the entry is through
+	}
+	w.answer()
+}
+
+// abandon answers everything under way when the life ends: what reached the
+// log may yet be rolled forward by others.
+func (w *Worker) abandon() {
+	for h := range w.ops {
+		s := &w.ops[h]
+		if s.op == nil {
+			continue
+		}
+		err := ErrUnknown
+		if s.op.Kind == OpGet {
+			err = ErrTryAgain
+		}
+		w.end(s.op, s.lane, err)
+		s.op = nil
+	}
+	w.answer()
+}

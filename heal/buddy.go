@@ -1,0 +1,261 @@
+package heal
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"runtime"
+
+	"healkv/dataplane/proto"
+	"healkv/heal/rejoin"
+)
+
+// pageBytes bounds one page of a range's list in an answer.
+const pageBytes = 512 << 10
+
+// served is a range this node keeps readable for a recovering member.
+type served struct {
+	to    proto.Member
+	shard int
+	list  []byte // encoded runs
+	ends  []int  // offsets in list at which a page may end
+	pin   uint64
+}
+
+// Serve registers the requests between lives. current is the life of the
+// moment, nil if there is none.
+func Serve(c Control, current func() *Life) {
+	c.Handle(kindHello, handler(current, (*Life).onHello))
+	c.Handle(kindAwait, handler(current, (*Life).onAwait))
+	c.Handle(kindRange, handler(current, (*Life).onRange))
+	c.Handle(kindPage, handler(current, (*Life).onPage))
+	c.Handle(kindEnd, handler(current, (*Life).onEnd))
+	c.Handle(kindCold, handler(current, (*Life).onCold))
+}
+
+// handler decodes a request for the present life.
+func handler[Q, R any](current func() *Life, f func(*Life, context.Context, proto.Member, *Q) (*R, error)) func(context.Context, proto.Member, json.RawMessage) (any, error) {
+	return func(ctx context.Context, from proto.Member, body json.RawMessage) (any, error) {
+		l := current()
+		if l == nil {
+			return nil, errNoLife
+		}
+		var q Q
+		if err := json.Unmarshal(body, &q); err != nil {
+			return nil, fmt.Errorf("heal: malformed request: %w", err)
+		}
+		r, err := f(l, ctx, from, &q)
+		if err != nil {
+			return nil, err
+		}
+		return r, nil
+	}
+}
+
+func (l *Life) forMe(to proto.Member) error {
+	if to != l.self {
+		return fmt.Errorf("%w: for %v, this is %v", errNotMe, to, l.self)
+	}
+	return nil
+}
+
+// onHello prepares the connection to a joining life.
+func (l *Life) onHello(_ context.Context, from proto.Member, q *helloRequest) (*helloReply, error) {
+	if q.From.Node != from.Node || q.From.Node == l.self.Node || q.From.Node >= proto.NodesMax {
+		return nil, fmt.Errorf("heal: hello in the name of %v from node %d", q.From, from.Node)
+	}
+	if err := l.prepare(q.From); err != nil {
+		return nil, err
+	}
+	l.tell(func(m *rejoin.Machine) { m.Connected(q.From) })
+	r := &helloReply{Me: l.self}
+	for i, w := range l.workers {
+		if i < len(q.Tails) && l.in() {
+			w.Do(func() {
+				if saw := w.Replica().SawFlushed(proto.Member{Node: q.From.Node, Incarnation: q.Prev}); saw > q.Tails[i] {
+					l.log.Warn("a joining node's pool is older than what it had flushed", "node", q.From.Node, "shard", i,
+						"tail", q.Tails[i], "flushed", saw)
+					r.Stale = true
+				}
+			})
+		}
+	}
+	return r, nil
+}
+
+func (l *Life) onAwait(ctx context.Context, _ proto.Member, q *awaitRequest) (*awaitReply, error) {
+	if err := l.forMe(q.To); err != nil {
+		return nil, err
+	}
+	e, err := l.awaitInstalled(ctx, q.Epoch)
+	return &awaitReply{e}, err
+}
+
+func (l *Life) onCold(_ context.Context, _ proto.Member, q *coldRequest) (*struct{}, error) {
+	l.tell(func(m *rejoin.Machine) { m.ColdDone(q.From.Node, q.Epoch) })
+	return &struct{}{}, nil
+}
+
+// onRange is the buddy's part of a recovery (protocol.md, "Rejoin of f", 3 and
+// 4): pin the range, list the records in it that nothing has superseded, with
+// their locks. The recovering node then reads the records itself.
+//
+// The list is made after this node has taken in the watermarks that every
+// member published when it installed the view: an entry below the position
+// from which its coordinator feeds the shadow is unlocked by then (H6, H7).
+func (l *Life) onRange(ctx context.Context, _ proto.Member, q *rangeRequest) (*rangeReply, error) {
+	if err := l.forMe(q.To); err != nil {
+		return nil, err
+	}
+	if q.Shard < 0 || q.Shard >= len(l.workers) {
+		return nil, fmt.Errorf("heal: shard %d of %d", q.Shard, len(l.workers))
+	}
+	runtime.LockOSThread() // dies with the goroutine, and its affinity with it
+	pinRecovery(len(l.workers))
+	w := l.workers[q.Shard]
+	if !w.Do(func() {}) { // the turn of this call polls all watermarks before the next one's
+		return nil, errNoLife
+	}
+	s := &served{to: q.From, shard: q.Shard}
+	r := &rangeReply{}
+	var from, tail uint64
+	var err error
+	if !w.Do(func() {
+		v := w.Replica().View()
+		if v.Epoch < q.Epoch || !v.Shadow.Has(q.From.Node) || !v.Has(q.From) || !v.Live.Has(l.self.Node) {
+			err = errView
+			return
+		}
+		if !q.Full {
+			until := v.LiveUntil[q.From.Node]
+			pos, ok := w.Replica().MissedFrom(until)
+			if !ok || until < w.LostThrough() {
+				r.NoRange = true
+				return
+			}
+			from = pos
+		}
+		tail = w.Pool().Store().Tail()
+		s.pin = from
+		l.addRange(s, r)
+	}) {
+		return nil, errNoLife
+	}
+	if err != nil || r.NoRange {
+		return r, err
+	}
+	st := w.Pool().Store()
+	var last run
+	page := 0
+	err = st.Manifest(from, tail, q.Full, func(pos uint64, off int64, n int, inc uint32, locked bool) bool {
+		next := run{pos, off, n, inc, locked}
+		s.list = appendRun(s.list, &next, &last)
+		last = next
+		r.Runs++
+		r.Records += uint64(n)
+		if len(s.list)-page > pageBytes {
+			s.ends = append(s.ends, len(s.list))
+			page = len(s.list)
+			last = run{} // every page decodes on its own
+		}
+		return ctx.Err() == nil
+	})
+	s.ends = append(s.ends, len(s.list))
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		l.dropRanges(func(x *served) bool { return x == s })
+		return nil, err
+	}
+	if !q.Full {
+		r.RangeBytes = tail - min(from, tail)
+	}
+	info := w.Pool().Info()
+	r.StoreBytes = info.UsedBytes
+	l.cfg.Event("buddy_of", q.Epoch, fmt.Sprintf("node %d, shard %d: %d runs, %d bytes", q.From.Node, q.Shard, r.Runs, r.Records))
+	return r, nil
+}
+
+// addRange keeps a range readable until its end or until its member is gone
+// from the view. On the shard's worker.
+func (l *Life) addRange(s *served, r *rangeReply) {
+	l.rangeMu.Lock()
+	defer l.rangeMu.Unlock()
+	l.rangeID++
+	r.ID = l.rangeID
+	// One range a member and shard: an abandoned one gives way.
+	for id, old := range l.ranges {
+		if old.to == s.to && old.shard == s.shard {
+			delete(l.ranges, id)
+		}
+	}
+	l.ranges[r.ID] = s
+	l.repin(s.shard)
+}
+
+// repin sets the cleaner's limit of a shard to its lowest range. On the
+// shard's worker, rangeMu held.
+func (l *Life) repin(shard int) {
+	pin := ^uint64(0)
+	for _, s := range l.ranges {
+		if s.shard == shard {
+			pin = min(pin, s.pin)
+		}
+	}
+	l.workers[shard].Pin(pin)
+}
+
+// dropRanges lets the cleaner at ranges again.
+func (l *Life) dropRanges(which func(*served) bool) {
+	var shards []int
+	l.rangeMu.Lock()
+	for id, s := range l.ranges {
+		if which(s) {
+			delete(l.ranges, id)
+			shards = append(shards, s.shard)
+		}
+	}
+	l.rangeMu.Unlock()
+	for _, i := range shards {
+		l.workers[i].Do(func() {
+			l.rangeMu.Lock()
+			defer l.rangeMu.Unlock()
+			l.repin(i)
+		})
+	}
+}
+
+func (l *Life) onPage(_ context.Context, _ proto.Member, q *pageRequest) (*pageReply, error) {
+	if err := l.forMe(q.To); err != nil {
+		return nil, err
+	}
+	l.rangeMu.Lock()
+	s := l.ranges[q.ID]
+	l.rangeMu.Unlock()
+	if s == nil || q.Off < 0 || q.Off > len(s.list) {
+		return nil, errPage
+	}
+	end := q.Off
+	for _, e := range s.ends {
+		if e > q.Off {
+			end = e
+			break
+		}
+	}
+	return &pageReply{s.list[q.Off:end], end < len(s.list)}, nil
+}
+
+func (l *Life) onEnd(_ context.Context, _ proto.Member, q *endRequest) (*struct{}, error) {
+	if err := l.forMe(q.To); err != nil {
+		return nil, err
+	}
+	l.rangeMu.Lock()
+	s := l.ranges[q.ID]
+	l.rangeMu.Unlock()
+	if s == nil {
+		return nil, errPage // given up meanwhile: what was read may have been reused
+	}
+	l.dropRanges(func(x *served) bool { return x == s })
+	return &struct{}{}, nil
+}

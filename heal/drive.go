@@ -1,0 +1,367 @@
+package heal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"healkv/dataplane/proto"
+	"healkv/heal/rejoin"
+)
+
+const (
+	helloTimeout  = time.Second
+	awaitTimeout  = 2 * time.Second
+	updateTimeout = 3 * time.Second
+	retryPause    = 10 * time.Millisecond
+)
+
+// drive steps the machine of the way back until the life serves, and stays to
+// answer a fence.
+func (l *Life) drive(ctx context.Context) {
+	m := rejoin.New(rejoin.Config{Self: l.self, Full: l.cfg.Full})
+	l.recovery.begin()
+	last := rejoin.Wait
+	for ctx.Err() == nil {
+		l.learn(m)
+		a := m.Next()
+		if a.Do != last {
+			l.log.Debug("way back", "do", a.Do.String(), "epoch", m.View().Epoch, "why", a.Why)
+			last = a.Do
+		}
+		switch a.Do {
+		case rejoin.Serve:
+			l.finished()
+			return
+		case rejoin.StartOver:
+			l.leave(ctx)
+			l.end(&Fenced{Why: a.Why, Full: true})
+			return
+		case rejoin.Wait:
+			l.pause(ctx, m, 50*time.Millisecond)
+		default:
+			if err := l.carryOut(ctx, m, a); err != nil {
+				l.log.Debug("way back: not yet", "do", a.Do.String(), "err", err)
+				l.pause(ctx, m, retryPause)
+			}
+		}
+	}
+}
+
+// learn hands the machine what has become known.
+func (l *Life) learn(m *rejoin.Machine) {
+	l.mu.Lock()
+	v := l.newest
+	l.mu.Unlock()
+	if v.Epoch > m.View().Epoch {
+		m.SawView(&v)
+	}
+	for {
+		select {
+		case f := <-l.facts:
+			f(m)
+		default:
+			return
+		}
+	}
+}
+
+// pause waits for something new, at most d.
+func (l *Life) pause(ctx context.Context, m *rejoin.Machine, d time.Duration) {
+	l.mu.Lock()
+	changed := l.changed
+	l.mu.Unlock()
+	select {
+	case f := <-l.facts:
+		f(m)
+	case <-changed:
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// tell passes a fact to the machine. Any goroutine.
+func (l *Life) tell(f func(*rejoin.Machine)) {
+	select {
+	case l.facts <- f:
+	default: // the machine is finished or hopelessly behind; facts are told again
+	}
+}
+
+func (l *Life) carryOut(ctx context.Context, m *rejoin.Machine, a rejoin.Action) error {
+	switch a.Do {
+	case rejoin.Connect:
+		return l.connect(ctx, m, a.Nodes)
+	case rejoin.Admit:
+		return l.admit(ctx, m, a)
+	case rejoin.AwaitInstalled:
+		return l.awaitAll(ctx, m, a.Epoch)
+	case rejoin.Transfer:
+		return l.transfer(ctx, m, a)
+	case rejoin.RollLeftovers:
+		return l.rollLeftovers(ctx, m)
+	case rejoin.Flush:
+		return l.flush(m)
+	case rejoin.Promote:
+		l.recovery.finishing()
+		return l.update(ctx, m, a.Epoch, func(v proto.View) proto.View {
+			return v.Next(v.Live.With(l.self.Node), v.Shadow.Without(l.self.Node))
+		})
+	case rejoin.ColdStart:
+		l.cfg.Event("cold_start", a.Epoch, "")
+		cold := m.ColdView()
+		return l.update(ctx, m, a.Epoch, func(proto.View) proto.View { return cold })
+	case rejoin.ReportCold:
+		return l.reportCold(ctx, m, a.Epoch)
+	case rejoin.PromoteCold:
+		return l.update(ctx, m, a.Epoch, func(v proto.View) proto.View { return v.Next(v.Shadow, 0) })
+	}
+	return fmt.Errorf("heal: no way to carry out %v", a.Do)
+}
+
+// errMoved: the view is another one by now.
+var errMoved = errors.New("heal: the view has moved")
+
+// update changes the register if it still has epoch e.
+func (l *Life) update(ctx context.Context, m *rejoin.Machine, e proto.Epoch, next func(proto.View) proto.View) error {
+	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
+	defer cancel()
+	v, err := l.cfg.Register.Update(ctx, func(v *proto.View) error {
+		if v.Epoch != e {
+			return errMoved
+		}
+		issued := v.Issued
+		*v = next(*v)
+		v.Issued = issued
+		return nil
+	})
+	if err == nil {
+		l.SawView(v)
+	} else {
+		l.SawView(l.cfg.Register.Current())
+	}
+	l.learn(m)
+	return err
+}
+
+// connect says hello to nodes: each prepares its connection to this life, and
+// this life to it. "Connect before you decide."
+func (l *Life) connect(ctx context.Context, m *rejoin.Machine, nodes proto.NodeSet) error {
+	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
+	defer cancel()
+	type answer struct {
+		n     proto.NodeID
+		reply helloReply
+		err   error
+	}
+	list := nodes.Nodes(nil)
+	answers := make(chan answer, len(list))
+	for _, n := range list {
+		go func() {
+			a := answer{n: n}
+			a.err = l.cfg.Control.Call(ctx, n, kindHello, helloRequest{l.self, l.cfg.Prev, l.cfg.Tails}, &a.reply)
+			if a.err == nil {
+				a.err = l.prepare(a.reply.Me)
+			}
+			answers <- a
+		}()
+	}
+	var failed error
+	for range list {
+		a := <-answers
+		if a.err == nil && a.reply.Me.Node == a.n {
+			m.Connected(a.reply.Me)
+			if a.reply.Stale {
+				m.Stale()
+			}
+			continue
+		}
+		m.Disconnected(a.n)
+		if was := m.View().Member(a.n); l.cfg.ProvenDead(was) {
+			m.Died(was)
+		}
+		failed = a.err
+	}
+	if failed == nil && m.Next().Do == rejoin.Connect {
+		failed = errView // a member answered with another life than the view's
+	}
+	return failed
+}
+
+// admit asks the register to take this life in as a shadow.
+func (l *Life) admit(ctx context.Context, m *rejoin.Machine, a rejoin.Action) error {
+	e := m.View().Epoch
+	l.recovery.asked(a.Full, a.Why)
+	if err := l.enter(a.Full); err != nil {
+		l.end(err)
+		return err
+	}
+	l.cfg.Event("join_asked", e, a.Why)
+	err := l.update(ctx, m, e, func(v proto.View) proto.View {
+		n := l.self.Node
+		w := v.Next(v.Live.Without(n), v.Shadow.With(n))
+		w.Incarnation[n] = l.self.Incarnation
+		if a.Full {
+			w.LiveUntil[n] = 0
+		}
+		return w
+	})
+	if err == nil {
+		l.recovery.admitted()
+		l.cfg.Event("admitted", m.View().Epoch, "")
+	}
+	return err
+}
+
+// awaitAll waits until every member of the view has installed it.
+func (l *Life) awaitAll(ctx context.Context, m *rejoin.Machine, e proto.Epoch) error {
+	ctx, cancel := context.WithTimeout(ctx, awaitTimeout)
+	defer cancel()
+	defer l.cancelOnNewer(cancel, e)()
+	v := m.View()
+	members := v.Members().Nodes(nil)
+	errs := make([]error, len(members))
+	var wg sync.WaitGroup
+	for i, n := range members {
+		wg.Go(func() {
+			if n == l.self.Node {
+				_, errs[i] = l.awaitInstalled(ctx, e)
+				return
+			}
+			var r awaitReply
+			errs[i] = l.cfg.Control.Call(ctx, n, kindAwait, awaitRequest{v.Member(n), e}, &r)
+			if errs[i] == nil && r.Installed < e {
+				errs[i] = errView
+			}
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	m.AllInstalled(e)
+	l.recovery.installed()
+	l.cfg.Event("all_installed", e, "")
+	return nil
+}
+
+// cancelOnNewer calls cancel as soon as a view above e is known. The result
+// ends the watch.
+func (l *Life) cancelOnNewer(cancel func(), e proto.Epoch) (stop func()) {
+	done := make(chan struct{})
+	go func() {
+		for {
+			l.mu.Lock()
+			changed, newer := l.changed, l.newest.Epoch > e
+			l.mu.Unlock()
+			if newer {
+				cancel()
+				return
+			}
+			select {
+			case <-changed:
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() { close(done) }
+}
+
+// rollLeftovers offers the own leftovers to every shard and waits until the
+// cursors are done and what they appended is visible everywhere: after a cold
+// start another node must not serve what a leftover supersedes. Each offer
+// checks that nothing newer came.
+func (l *Life) rollLeftovers(ctx context.Context, m *rejoin.Machine) error {
+	const chunk = 4096
+	for i, w := range l.workers {
+		for list := l.cfg.Leftovers[i]; len(list) > 0; {
+			part := list[:min(chunk, len(list))]
+			list = list[len(part):]
+			rolled := 0
+			if !w.Do(func() {
+				for _, x := range part {
+					if w.Replica().Leftover(x.Hash, x.Pos) {
+						rolled++
+					}
+				}
+			}) {
+				return errNoLife
+			}
+			l.recovery.rolled(rolled)
+		}
+		l.cfg.Leftovers[i] = nil
+	}
+	for _, w := range l.workers {
+		for pending := 1; pending > 0; {
+			if !w.Do(func() { pending = w.Replica().ForwardPending() + w.Replica().Outstanding() }) {
+				return errNoLife
+			}
+			if pending > 0 {
+				select {
+				case <-time.After(time.Millisecond):
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+		}
+	}
+	m.Rolled()
+	return nil
+}
+
+// flush makes everything durable before the promotion (H1).
+func (l *Life) flush(m *rejoin.Machine) error {
+	for _, w := range l.workers {
+		err := errNoLife
+		if w.Do(func() { err = w.Pool().Flush() }); err != nil {
+			return err
+		}
+	}
+	m.Flushed()
+	return nil
+}
+
+func (l *Life) reportCold(ctx context.Context, m *rejoin.Machine, e proto.Epoch) error {
+	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
+	defer cancel()
+	for _, n := range m.View().Shadow.Nodes(nil) {
+		if n == l.self.Node {
+			m.ColdDone(n, e)
+			continue
+		}
+		if err := l.cfg.Control.Call(ctx, n, kindCold, coldRequest{l.self, e}, nil); err != nil {
+			return err
+		}
+	}
+	m.Reported()
+	return nil
+}
+
+// leave takes this shadow out of the view, so that nobody waits for it.
+func (l *Life) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
+	defer cancel()
+	_, err := l.cfg.Register.Update(ctx, func(v *proto.View) error {
+		if !v.Has(l.self) {
+			return errMoved
+		}
+		*v = v.Next(v.Live.Without(l.self.Node), v.Shadow.Without(l.self.Node))
+		return nil
+	})
+	if err != nil && !errors.Is(err, errMoved) {
+		l.log.Warn("could not leave the view", "err", err)
+	}
+}
+
+// finished is the end of the way back.
+func (l *Life) finished() {
+	l.recovery.finished()
+	if err := l.cfg.Promoted(); err != nil {
+		l.end(err)
+		return
+	}
+	l.cfg.Event("promoted", l.newestEpoch(), l.Recovery().Kind)
+}

@@ -1,0 +1,362 @@
+package heal
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"healkv/dataplane"
+	"healkv/dataplane/proto"
+	"healkv/heal/rejoin"
+	"healkv/rdma"
+)
+
+// Control is the part of the control plane that a life uses.
+type Control interface {
+	Handle(kind string, h func(ctx context.Context, from proto.Member, body json.RawMessage) (any, error))
+	Call(ctx context.Context, n proto.NodeID, kind string, req, resp any) error
+}
+
+// Register is the view register.
+type Register interface {
+	Current() proto.View
+	// Update changes the register by compare and swap: change edits a copy of
+	// the newest value; it may run several times, also on top of itself.
+	Update(ctx context.Context, change func(v *proto.View) error) (proto.View, error)
+}
+
+// Leftover is one of the node's own records above its stable position.
+type Leftover struct{ Hash, Pos uint64 }
+
+// Config is what a life needs. All fields are required but Full and Budget.
+type Config struct {
+	Self       proto.Member
+	Prev       proto.Incarnation // the life before
+	Configured proto.NodeSet
+	Core       *dataplane.Core
+	Register   Register
+	Control    Control
+	Tails      []uint64     // recovered logs, by shard
+	Leftovers  [][]Leftover // by shard
+	Full       string       // why this life heals by full copy; empty: by range
+	// Budget bounds what a recovery moves, in bytes per millisecond; 0: none.
+	Budget int
+	// ProvenDead reports a life whose process has provably ended.
+	ProvenDead func(proto.Member) bool
+	// Event hears of what the recovery report shows.
+	Event func(name string, e proto.Epoch, detail string)
+	// Enter opens the pools for this life, begins and starts the workers; full
+	// discards the records first. Called once, before anything of the shards
+	// is used.
+	Enter func(full bool) error
+	// Promoted is called once, when the view with this life live is decided.
+	Promoted func() error
+	Logger   *slog.Logger
+}
+
+// Life is one incarnation of a node.
+type Life struct {
+	cfg     Config
+	self    proto.Member
+	workers []*dataplane.Worker
+	log     *slog.Logger
+
+	mu        sync.Mutex
+	changed   chan struct{} // closed and replaced when something below changes
+	newest    proto.View    // decided
+	installed proto.View    // in all shards
+	links     map[proto.Member][]rdma.Link
+	ended     error // why the life is over
+
+	entering  sync.Mutex
+	entered   bool
+	preparing sync.Mutex // one hello at a time makes connections
+	rangeMu   sync.Mutex // never held over anything slow: workers take it
+	ranges    map[uint64]*served
+	rangeID   uint64
+
+	facts    chan func(*rejoin.Machine)
+	recovery recorder
+}
+
+// New makes a life; Run begins it.
+func New(c Config) *Life {
+	return &Life{cfg: c, self: c.Self, workers: c.Core.Workers(), log: c.Logger, changed: make(chan struct{}),
+		links: map[proto.Member][]rdma.Link{}, ranges: map[uint64]*served{}, facts: make(chan func(*rejoin.Machine), 1024),
+		recovery: recorder{Recovery: Recovery{Kind: "none", Buddy: -1}}}
+}
+
+// Self is the member this life is.
+func (l *Life) Self() proto.Member { return l.self }
+
+// Installed is the newest view that all shards have installed.
+func (l *Life) Installed() proto.View {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.installed
+}
+
+// announce wakes everybody who waits for a change. mu is held.
+func (l *Life) announce() {
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// SawView tells of a decided view. Any goroutine; older ones are ignored.
+func (l *Life) SawView(v proto.View) {
+	l.mu.Lock()
+	if v.Epoch > l.newest.Epoch {
+		l.newest = v
+		l.announce()
+	}
+	l.mu.Unlock()
+}
+
+// end finishes the life; the first reason stays.
+func (l *Life) end(why error) {
+	l.mu.Lock()
+	if l.ended == nil {
+		l.ended = why
+		l.announce()
+	}
+	l.mu.Unlock()
+}
+
+// Fenced is why a life ended that is to be followed by another one.
+type Fenced struct {
+	Why  string
+	Full bool // the next life must heal by full copy
+}
+
+func (f *Fenced) Error() string { return "heal: this life has ended: " + f.Why }
+
+// Run lives: it returns when the life is over (a *Fenced: begin another one)
+// or when ctx ends.
+func (l *Life) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	wg.Go(func() { l.installer(ctx) })
+	wg.Go(func() { l.drive(ctx) })
+	var err error
+	for err == nil {
+		l.mu.Lock()
+		changed, ended := l.changed, l.ended
+		l.mu.Unlock()
+		switch {
+		case ended != nil:
+			err = ended
+		case ctx.Err() != nil:
+			err = ctx.Err()
+		default:
+			select {
+			case <-changed:
+			case <-ctx.Done():
+			}
+		}
+	}
+	cancel()
+	wg.Wait()
+	l.mu.Lock()
+	for m := range l.links {
+		l.closeLinks(m)
+	}
+	l.mu.Unlock()
+	return err
+}
+
+// installer installs the newest view in all shards, one after the other.
+func (l *Life) installer(ctx context.Context) {
+	for ctx.Err() == nil {
+		l.mu.Lock()
+		v, old, changed := l.newest, l.installed, l.changed
+		l.mu.Unlock()
+		switch {
+		case v.Epoch <= old.Epoch:
+		case !v.Has(l.self):
+			// Before the admission that is nothing new.
+			if old.Epoch != 0 || v.Incarnation[l.self.Node] > l.self.Incarnation {
+				l.cfg.Core.SetServing(false)
+				l.end(&Fenced{Why: fmt.Sprintf("view %d is without %v", v.Epoch, l.self)})
+				return
+			}
+		default:
+			if l.install(ctx, &v, &old) {
+				continue
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// install brings one view into all shards. False: it was overtaken or could
+// not get its connections.
+func (l *Life) install(ctx context.Context, v, old *proto.View) bool {
+	var fresh []proto.Member
+	for _, n := range v.Members().Without(l.self.Node).Nodes(nil) {
+		if m := v.Member(n); old.Epoch == 0 || !old.Has(m) {
+			fresh = append(fresh, m)
+		}
+	}
+	for _, m := range fresh {
+		if !l.prepareUntilNewer(ctx, m, v.Epoch) {
+			return ctx.Err() == nil && l.newestEpoch() > v.Epoch
+		}
+	}
+	if err := l.enter(false); err != nil {
+		l.end(err)
+		return false
+	}
+	links := make([]dataplane.Links, len(l.workers))
+	l.mu.Lock()
+	for _, m := range fresh {
+		for i, k := range l.links[m] {
+			links[i][m.Node] = k
+		}
+		delete(l.links, m)
+	}
+	l.mu.Unlock()
+	gone := make([][]rdma.Link, len(l.workers))
+	var wg sync.WaitGroup
+	for i, w := range l.workers {
+		wg.Go(func() { w.Do(func() { gone[i] = w.InstallView(v, &links[i]) }) })
+	}
+	wg.Wait()
+	live := v.Live.Has(l.self.Node)
+	l.cfg.Core.SetServing(live)
+	l.mu.Lock()
+	l.installed = *v
+	l.announce()
+	l.mu.Unlock()
+	l.dropRanges(func(s *served) bool { return !v.Shadow.Has(s.to.Node) || !v.Has(s.to) })
+	l.cfg.Event("view_installed", v.Epoch, fmt.Sprintf("live %v, shadow %v", v.Live.Nodes(nil), v.Shadow.Nodes(nil)))
+	l.log.Info("view installed", "epoch", v.Epoch, "live", v.Live.Nodes(nil), "shadow", v.Shadow.Nodes(nil))
+	for _, ks := range gone {
+		for _, k := range ks {
+			k.Close()
+		}
+	}
+	return true
+}
+
+// enter opens the shards for this life, once.
+func (l *Life) enter(full bool) error {
+	l.entering.Lock()
+	defer l.entering.Unlock()
+	if l.entered {
+		return nil
+	}
+	if err := l.cfg.Enter(full); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.entered = true
+	l.mu.Unlock()
+	return nil
+}
+
+// in reports whether the shards run.
+func (l *Life) in() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.entered
+}
+
+func (l *Life) newestEpoch() proto.Epoch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.newest.Epoch
+}
+
+// prepareUntilNewer makes the connections to a member of view e. It gives up
+// when a newer view is known: that member may be gone from it.
+func (l *Life) prepareUntilNewer(ctx context.Context, m proto.Member, e proto.Epoch) bool {
+	for warned := time.Now(); ; {
+		err := l.prepare(m)
+		if err == nil {
+			return true
+		}
+		if time.Since(warned) > time.Second {
+			l.log.Warn("cannot connect to a member of the view", "member", m, "err", err)
+			warned = time.Now()
+		}
+		l.mu.Lock()
+		changed, newer := l.changed, l.newest.Epoch > e
+		l.mu.Unlock()
+		if newer || ctx.Err() != nil {
+			return false
+		}
+		select {
+		case <-changed:
+		case <-time.After(2 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// prepare makes the connections of all shards to one life, unless they are
+// made already or in use.
+func (l *Life) prepare(m proto.Member) error {
+	l.preparing.Lock()
+	defer l.preparing.Unlock()
+	l.mu.Lock()
+	done := l.links[m] != nil || l.installed.Epoch != 0 && l.installed.Has(m)
+	for old := range l.links {
+		if old.Node == m.Node && old.Incarnation < m.Incarnation {
+			l.closeLinks(old)
+		}
+	}
+	l.mu.Unlock()
+	if done {
+		return nil
+	}
+	links := make([]rdma.Link, 0, len(l.workers))
+	for _, w := range l.workers {
+		k, err := w.Endpoint().Prepare(int(m.Node), uint32(m.Incarnation))
+		if err != nil {
+			for _, k := range links {
+				k.Close()
+			}
+			return err
+		}
+		links = append(links, k)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.links[m] = links
+	return nil
+}
+
+// closeLinks drops prepared connections that were never used. mu is held.
+func (l *Life) closeLinks(m proto.Member) {
+	for _, k := range l.links[m] {
+		k.Close()
+	}
+	delete(l.links, m)
+}
+
+// awaitInstalled returns once a view of at least epoch e is installed here.
+func (l *Life) awaitInstalled(ctx context.Context, e proto.Epoch) (proto.Epoch, error) {
+	for {
+		l.mu.Lock()
+		changed, now, ended := l.changed, l.installed.Epoch, l.ended
+		l.mu.Unlock()
+		if now >= e {
+			return now, nil
+		}
+		if ended != nil {
+			return now, ended
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return now, ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,316 @@
+package heal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"healkv/dataplane"
+	"healkv/dataplane/proto"
+	"healkv/heal/rejoin"
+	"healkv/pmem/record"
+	"healkv/rdma"
+)
+
+const (
+	batches    = 16
+	batchBytes = 256 << 10
+)
+
+// transfer fetches the buddy's range into all shards, shard by shard side by
+// side, and tells the machine how it went.
+func (l *Life) transfer(ctx context.Context, m *rejoin.Machine, a rejoin.Action) error {
+	e := m.View().Epoch
+	l.recovery.transferring(a.Buddy.Node, a.Full)
+	l.cfg.Event("transfer_begun", e, fmt.Sprintf("buddy %d", a.Buddy.Node))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// A buddy that is gone from the view ends the transfer at once; any other
+	// change of the view does not disturb it.
+	defer l.cancelWithout(cancel, a.Buddy)()
+	errs := make([]error, len(l.workers))
+	var wg sync.WaitGroup
+	for i := range l.workers {
+		wg.Go(func() {
+			if errs[i] = l.pull(ctx, e, a, i); errs[i] != nil {
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	err := errors.Join(errs...)
+	m.Transferred(a.Buddy, err == nil, errors.Is(err, errNoRange))
+	if err == nil {
+		l.recovery.transferred()
+		r := l.Recovery()
+		l.cfg.Event("transfer_done", e, fmt.Sprintf("%d bytes, %d records", r.Bytes, r.Records))
+	} else {
+		l.log.Warn("transfer failed", "buddy", a.Buddy, "err", err)
+	}
+	return err
+}
+
+// cancelWithout calls cancel once a view without the member is known.
+func (l *Life) cancelWithout(cancel func(), who proto.Member) (stop func()) {
+	done := make(chan struct{})
+	go func() {
+		for {
+			l.mu.Lock()
+			changed, has := l.changed, l.newest.Has(who) && l.newest.Has(l.self)
+			l.mu.Unlock()
+			if !has {
+				cancel()
+				return
+			}
+			select {
+			case <-changed:
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() { close(done) }
+}
+
+// pull is the recovery goroutine of one shard: locked to its thread, on a core
+// of its own where there is one. It reads the listed records out of the
+// buddy's exposed pool, checks each, and hands them to the worker in batches.
+func (l *Life) pull(ctx context.Context, e proto.Epoch, a rejoin.Action, shard int) error {
+	runtime.LockOSThread() // dies with the goroutine, and its affinity with it
+	pinRecovery(len(l.workers))
+	b, w := a.Buddy, l.workers[shard]
+	var r rangeReply
+	if err := l.cfg.Control.Call(ctx, b.Node, kindRange, rangeRequest{b, l.self, e, shard, a.Full}, &r); err != nil {
+		return err
+	}
+	if r.NoRange {
+		return errNoRange
+	}
+	remote, err := w.Endpoint().Remote(int(b.Node), uint32(b.Incarnation))
+	if err != nil {
+		return err
+	}
+	defer remote.Close()
+	p := &puller{l: l, w: w, remote: remote, budget: l.cfg.Budget, began: time.Now()}
+	p.init()
+	err = p.pages(ctx, b, &r)
+	err = errors.Join(err, p.finish())
+	if err == nil {
+		// J2: the same life to the end, and the range was kept to the end.
+		err = l.cfg.Control.Call(ctx, b.Node, kindEnd, endRequest{b, r.ID}, nil)
+	}
+	l.recovery.add(p.listBytes+remote.BytesRead(), p.records, p.adopted, r.Records, r.RangeBytes, r.StoreBytes)
+	return err
+}
+
+// puller moves one shard's range. Recovery goroutine only.
+type puller struct {
+	l         *Life
+	w         *dataplane.Worker
+	remote    rdma.Remote
+	idle      []*dataplane.Batch
+	out       int // batches at the worker
+	cur       *dataplane.Batch
+	used      int // bytes of cur
+	listBytes uint64
+	records   uint64
+	adopted   uint64
+	budget    int
+	began     time.Time
+}
+
+func (p *puller) init() {
+	for range batches {
+		p.idle = append(p.idle, &dataplane.Batch{Buf: make([]byte, batchBytes), Items: make([]dataplane.BatchItem, 0, batchBytes/64)})
+	}
+}
+
+func (p *puller) pages(ctx context.Context, b proto.Member, r *rangeReply) error {
+	for off, more := 0, true; more; {
+		var page pageReply
+		if err := p.l.cfg.Control.Call(ctx, b.Node, kindPage, pageRequest{b, r.ID, off}, &page); err != nil {
+			return err
+		}
+		off += len(page.Data)
+		more = page.More && len(page.Data) > 0
+		p.listBytes += uint64(len(page.Data))
+		var last run
+		for rest := page.Data; len(rest) > 0; {
+			next, left, err := decodeRun(rest, &last)
+			if err != nil {
+				return err
+			}
+			rest, last = left, next
+			if err := p.run(ctx, next); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// run reads one stretch of records, in pieces of what a batch has left.
+func (p *puller) run(ctx context.Context, r run) error {
+	for r.bytes > 0 {
+		if err := p.space(ctx, min(r.bytes, 4096)); err != nil {
+			return err
+		}
+		n := min(r.bytes, len(p.cur.Buf)-p.used)
+		piece := p.cur.Buf[p.used : p.used+n]
+		if _, err := p.remote.ReadAt(piece, r.off); err != nil {
+			return err
+		}
+		done, need, err := p.parse(piece, &r)
+		if err != nil {
+			return err
+		}
+		if done == 0 {
+			// The first record is longer than what the batch has left.
+			if need > r.bytes {
+				return fmt.Errorf("%w: a record of %d bytes in a run of %d", errPage, need, r.bytes)
+			}
+			if err := p.flushBatch(ctx); err != nil {
+				return err
+			}
+			if need > len(p.cur.Buf) {
+				p.cur.Buf = make([]byte, record.BytesMax)
+			}
+			continue
+		}
+		p.used += done
+		r.pos, r.off, r.bytes = r.pos+uint64(done), r.off+int64(done), r.bytes-done
+	}
+	return nil
+}
+
+// parse checks the records of a piece: each one's header is sealed with its
+// position and writer, so nothing else can pass for it (H14), and the body has
+// its own checksum. It returns the bytes of whole records, or what the first
+// one needs.
+func (p *puller) parse(piece []byte, r *run) (done, need int, err error) {
+	var h record.Header
+	for len(piece)-done >= record.HeaderBytes {
+		img := piece[done:]
+		if err := record.VerifyHeader(img, record.Seed(r.pos+uint64(done), r.incarnation), &h); err != nil {
+			return done, 0, fmt.Errorf("heal: record at %d of the buddy: %w", r.pos+uint64(done), err)
+		}
+		n := h.Bytes()
+		if n > len(img) {
+			need = n
+			break
+		}
+		if err := record.VerifyBody(img, &h); err != nil {
+			return done, 0, fmt.Errorf("heal: record at %d of the buddy: %w", r.pos+uint64(done), err)
+		}
+		p.cur.Items = append(p.cur.Items, dataplane.BatchItem{Off: int32(p.used + done), Len: int32(n), Locked: r.locked})
+		p.records++
+		done += n
+	}
+	if done == 0 && need == 0 {
+		need = record.HeaderBytes
+	}
+	return done, need, nil
+}
+
+// space makes sure that the current batch can take n bytes.
+func (p *puller) space(ctx context.Context, n int) error {
+	if p.cur != nil && len(p.cur.Buf)-p.used >= n {
+		return nil
+	}
+	return p.flushBatch(ctx)
+}
+
+// flushBatch hands the current batch over and takes an idle one.
+func (p *puller) flushBatch(ctx context.Context) error {
+	if p.cur != nil && len(p.cur.Items) > 0 {
+		if !p.w.AdoptOffer(p.cur) {
+			return errors.New("heal: the worker's ring of batches is full") // batches < its length
+		}
+		p.cur = nil
+		p.out++
+	}
+	p.yield()
+	for p.cur == nil {
+		p.collect()
+		if k := len(p.idle); k > 0 {
+			p.cur, p.idle = p.idle[k-1], p.idle[:k-1]
+			break
+		}
+		if err := p.wait(ctx); err != nil {
+			return err
+		}
+	}
+	p.cur.Items, p.used = p.cur.Items[:0], 0
+	return nil
+}
+
+func (p *puller) collect() {
+	for b := p.w.AdoptTaken(); b != nil; b = p.w.AdoptTaken() {
+		p.adopted += uint64(b.Adopted)
+		p.idle = append(p.idle, b)
+		p.out--
+	}
+}
+
+// wait gives the worker time. A recovery is not in a hurry to the microsecond.
+func (p *puller) wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(50 * time.Microsecond):
+		return nil
+	}
+}
+
+// yield keeps to the budget: it never lowers a priority, it just stops.
+func (p *puller) yield() {
+	if p.budget <= 0 {
+		return
+	}
+	due := time.Duration(p.remote.BytesRead()) * time.Millisecond / time.Duration(p.budget)
+	if ahead := due - time.Since(p.began); ahead > 0 {
+		time.Sleep(ahead)
+	}
+}
+
+// finish hands the last batch over and waits until the worker is done with
+// all of them, whatever became of the rest.
+func (p *puller) finish() error {
+	if p.cur != nil && len(p.cur.Items) > 0 {
+		if !p.w.AdoptOffer(p.cur) {
+			return errors.New("heal: the worker's ring of batches is full")
+		}
+		p.out++
+	}
+	for p.out > 0 {
+		if !p.w.Do(func() {}) {
+			return errNoLife
+		}
+		if p.collect(); p.out > 0 {
+			time.Sleep(20 * time.Microsecond)
+		}
+	}
+	return nil
+}
+
+// pinRecovery puts the calling thread on the last core it may use, if there is
+// one beyond what the shard workers need.
+func pinRecovery(shards int) {
+	var allowed unix.CPUSet
+	if unix.SchedGetaffinity(0, &allowed) != nil || allowed.Count() < shards+2 {
+		return
+	}
+	for cpu := len(allowed)*64 - 1; cpu >= 0; cpu-- {
+		if allowed.IsSet(cpu) {
+			var one unix.CPUSet
+			one.Set(cpu)
+			unix.SchedSetaffinity(0, &one)
+			return
+		}
+	}
+}

@@ -1,0 +1,110 @@
+package heal
+
+import (
+	"sync"
+	"time"
+
+	"healkv/dataplane/proto"
+
+	"golang.org/x/sys/unix"
+)
+
+// Recovery is what one way back cost: for status and the recovery report.
+// Times in nanoseconds; Start on CLOCK_MONOTONIC, comparable between the
+// processes of one host.
+type Recovery struct {
+	Kind        string // none, heal, full, cold
+	Why         string // of a full copy
+	Buddy       int    // -1: none
+	Start       int64
+	ToAdmitted  time.Duration // start to admission as a shadow
+	ToInstalled time.Duration // to the install of that view at all members
+	Transfer    time.Duration // fetching and applying
+	Finish      time.Duration // leftovers, flush, promotion
+	Total       time.Duration
+	Bytes       uint64 // read from the buddy, lists included: counted where they are read
+	Records     uint64 // read
+	Applied     uint64 // newer than the own
+	Missed      uint64 // bytes of the listed records
+	RangeBytes  uint64 // bytes of the log range they were picked from; 0 for a full copy
+	StoreBytes  uint64 // bytes of the buddy's log in use
+	Leftovers   uint64 // own records rolled forward
+}
+
+// recorder fills a Recovery in while it happens.
+type recorder struct {
+	mu sync.Mutex
+	Recovery
+	mark int64
+}
+
+func monotonic() int64 {
+	var t unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) != nil {
+		return 0
+	}
+	return t.Nano()
+}
+
+// lap is the time since the last one.
+func (r *recorder) lap() time.Duration {
+	now := monotonic()
+	d := now - max(r.mark, r.Start)
+	r.mark = now
+	return time.Duration(d)
+}
+
+func (r *recorder) locked(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f()
+}
+
+func (r *recorder) asked(full bool, why string) {
+	r.locked(func() {
+		r.Kind, r.Why = "heal", why
+		if full {
+			r.Kind = "full"
+		}
+	})
+}
+func (r *recorder) admitted()  { r.locked(func() { r.ToAdmitted += r.lap() }) }
+func (r *recorder) installed() { r.locked(func() { r.ToInstalled += r.lap() }) }
+func (r *recorder) transferring(b proto.NodeID, full bool) {
+	r.locked(func() {
+		r.Buddy = int(b)
+		r.lap()
+		r.Bytes, r.Records, r.Applied, r.Missed, r.RangeBytes, r.StoreBytes = 0, 0, 0, 0, 0, 0
+	})
+}
+func (r *recorder) transferred() { r.locked(func() { r.Transfer += r.lap() }) }
+func (r *recorder) finishing()   { r.locked(func() { r.Finish += r.lap() }) }
+func (r *recorder) finished() {
+	r.locked(func() {
+		r.Finish += r.lap()
+		r.Total = time.Duration(monotonic() - r.Start)
+		if r.Kind == "none" && r.Leftovers > 0 {
+			r.Kind = "cold"
+		}
+	})
+}
+func (r *recorder) add(bytes, records, applied, missed, rangeBytes, store uint64) {
+	r.locked(func() {
+		r.Bytes += bytes
+		r.Records += records
+		r.Applied += applied
+		r.Missed += missed
+		r.RangeBytes += rangeBytes
+		r.StoreBytes += store
+	})
+}
+
+func (r *recorder) begin() { r.locked(func() { r.Start = monotonic() }) }
+
+func (r *recorder) rolled(n int) { r.locked(func() { r.Leftovers += uint64(n) }) }
+
+// Recovery is what the way back has cost so far.
+func (l *Life) Recovery() (r Recovery) {
+	l.recovery.locked(func() { r = l.recovery.Recovery })
+	return r
+}

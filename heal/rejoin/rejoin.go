@@ -1,0 +1,321 @@
+// Package rejoin decides the way back of a node: what a life of a node does
+// next to become live, given what it knows. It is pure: knowledge in, one
+// action out; the caller carries the action out and tells the result.
+//
+// Source: protocol.md, "Rejoin of f" and "Cold start"; HEAL (arXiv 2602.08257)
+// for buddy and shadow.
+//
+// Invariants, named in asserts and tests:
+//
+//	J1  A node asks for promotion only in a view in which it finished: all
+//	    members had installed a view with it before its range was taken, the
+//	    range and its own leftovers are settled, everything is flushed.
+//	J2  A range counts only if its buddy was the same life to the end (H9).
+//	J3  An incomplete pool is healed by full copy, never by range (H17).
+//	J4  Only the live members of the last view make a cold start (H15).
+package rejoin
+
+import "healkv/dataplane/proto"
+
+// Do names the next action.
+type Do uint8
+
+const (
+	Wait           Do = iota // nothing until something new is known
+	Connect                  // say hello to Nodes, prepare connections both ways
+	Admit                    // ask the register to be a shadow; Full discards
+	AwaitInstalled           // until every member has installed Epoch
+	Transfer                 // fetch Buddy's range into this node; Full: everything
+	RollLeftovers            // offer the own leftovers, until the cursor is done
+	Flush                    // flush through the tail
+	Promote                  // compare and swap on Epoch
+	ColdStart                // propose the cold view over Epoch
+	ReportCold               // tell the cold members that this one is done
+	PromoteCold              // all cold members are done: promote them together
+	StartOver                // a new life with a full copy: Why says why
+	Serve                    // live: done
+)
+
+var names = [...]string{"wait", "connect", "admit", "await-installed", "transfer", "roll-leftovers", "flush",
+	"promote", "cold-start", "report-cold", "promote-cold", "start-over", "serve"}
+
+func (d Do) String() string { return names[d] }
+
+// Action is what the caller does next.
+type Action struct {
+	Do    Do
+	Nodes proto.NodeSet // Connect
+	Epoch proto.Epoch   // AwaitInstalled, Promote, ColdStart, PromoteCold
+	Buddy proto.Member  // Transfer
+	Full  bool          // Admit, Transfer
+	Why   string        // Admit with Full, StartOver
+}
+
+// Config is what a life knows of itself from the start.
+type Config struct {
+	Self proto.Member
+	// Full says why this life heals by full copy: selected, incomplete pool,
+	// stale pool, pool never live. Empty: by range.
+	Full string
+}
+
+// Machine is the knowledge of one life on its way back. One goroutine.
+type Machine struct {
+	self proto.Member
+	full string
+
+	view      proto.View
+	connected [proto.NodesMax]proto.Incarnation // life of each node we are connected to, both ways
+
+	allInstalled proto.Epoch // every member of that view has installed it
+	transferred  bool
+	tried        proto.NodeSet // buddies that failed in this view
+	rolled       bool
+	flushed      bool
+	reported     bool
+	coldDone     proto.NodeSet
+	startOver    string
+	died         proto.NodeSet // lives of the view known to have ended
+}
+
+// New starts a machine.
+func New(c Config) *Machine { return &Machine{self: c.Self, full: c.Full} }
+
+// View is the newest view known.
+func (m *Machine) View() *proto.View { return &m.view }
+
+// SawView tells of the newest decided view; older ones are ignored.
+func (m *Machine) SawView(v *proto.View) {
+	if v.Epoch <= m.view.Epoch && m.view.Epoch != 0 {
+		return
+	}
+	m.view = *v
+	m.tried, m.died, m.reported, m.coldDone, m.flushed = 0, 0, false, 0, false
+}
+
+// Connected tells that the given life answered the hello and has prepared its
+// connection to this one.
+func (m *Machine) Connected(p proto.Member) { m.connected[p.Node] = p.Incarnation }
+
+// Disconnected tells that nothing answers at a node.
+func (m *Machine) Disconnected(n proto.NodeID) { m.connected[n] = 0 }
+
+// Died tells that the view's life of a node is proven to have ended.
+func (m *Machine) Died(p proto.Member) {
+	if m.view.Incarnation[p.Node] == p.Incarnation {
+		m.died = m.died.With(p.Node)
+	}
+}
+
+// AllInstalled tells that every member of the view has installed epoch e.
+func (m *Machine) AllInstalled(e proto.Epoch) { m.allInstalled = max(m.allInstalled, e) }
+
+// Transferred tells how a transfer ended. ok only if the buddy was the same
+// life after the last read. noRange: the buddy has no range for this node.
+func (m *Machine) Transferred(b proto.Member, ok, noRange bool) {
+	switch {
+	case ok:
+		m.transferred = true
+	case noRange && m.full == "":
+		m.startOver = "the members no longer have the range this node missed"
+	default:
+		m.tried = m.tried.With(b.Node)
+		if m.tried&m.view.Live == m.view.Live {
+			m.tried = 0 // everybody failed: begin again with the first
+		}
+	}
+}
+
+// Rolled tells that the own leftovers are offered and the cursor is done.
+func (m *Machine) Rolled() { m.rolled = true }
+
+// Flushed tells that everything up to the tail is durable.
+func (m *Machine) Flushed() { m.flushed = true }
+
+// Reported tells that the cold members were told.
+func (m *Machine) Reported() { m.reported = true }
+
+// ColdDone tells that a member of the cold view is done in epoch e.
+func (m *Machine) ColdDone(n proto.NodeID, e proto.Epoch) {
+	if e == m.view.Epoch && m.view.Cold {
+		m.coldDone = m.coldDone.With(n)
+	}
+}
+
+// Stale tells that a member knows a higher flushed position of this node's
+// pool than it came back with (H19).
+func (m *Machine) Stale() {
+	if m.full == "" {
+		m.startOver = "the pool is older than what the members saw it flush"
+	}
+}
+
+// Next is what to do now.
+func (m *Machine) Next() Action {
+	v := &m.view
+	switch {
+	case m.startOver != "":
+		return Action{Do: StartOver, Why: m.startOver}
+	case v.Epoch == 0:
+		return Action{Do: Wait}
+	case !v.Has(m.self):
+		return m.outside()
+	case v.Live.Has(m.self.Node):
+		return Action{Do: Serve}
+	case v.Cold:
+		return m.cold()
+	default:
+		return m.shadow()
+	}
+}
+
+// outside: not a member. Connect before you decide.
+func (m *Machine) outside() Action {
+	v := &m.view
+	others := v.Configured.Without(m.self.Node)
+	if v.Live == 0 || m.nobodyRuns() {
+		return m.coldCandidate(others)
+	}
+	need := v.Members().Without(m.self.Node)
+	for r := need; r != 0; r &= r - 1 {
+		n := lowest(r)
+		if m.connected[n] != v.Incarnation[n] {
+			return Action{Do: Connect, Nodes: need}
+		}
+	}
+	full := m.full
+	if full == "" && v.LiveUntil[m.self.Node] == 0 && !v.Live.Has(m.self.Node) {
+		full = "never live with its present pool"
+	}
+	return Action{Do: Admit, Full: full != "", Why: full}
+}
+
+// nobodyRuns reports whether every live member of the view, this node's
+// former life included, is known to have ended.
+func (m *Machine) nobodyRuns() bool {
+	v := &m.view
+	for r := v.Live; r != 0; r &= r - 1 {
+		n := lowest(r)
+		if !m.ended(n) {
+			return false
+		}
+	}
+	return true
+}
+
+// ended: the view's life of node n is over, since its kernel or its own next
+// life said so.
+func (m *Machine) ended(n proto.NodeID) bool {
+	return n == m.self.Node || m.died.Has(n) || m.connected[n] > m.view.Incarnation[n]
+}
+
+// coldCandidate: nobody of the last live members runs any more. They are what
+// counts; all of them are waited for, and the lowest proposes (J4).
+func (m *Machine) coldCandidate(others proto.NodeSet) Action {
+	v := &m.view
+	cold := v.Live
+	if cold == 0 && v.Cold {
+		cold = v.Shadow // a cold start that was cut off: the same again
+	}
+	if !cold.Has(m.self.Node) {
+		return Action{Do: Connect, Nodes: others}
+	}
+	for r := cold.Without(m.self.Node); r != 0; r &= r - 1 {
+		n := lowest(r)
+		if m.connected[n] <= v.Incarnation[n] {
+			return Action{Do: Connect, Nodes: others}
+		}
+	}
+	if lowest(cold) != m.self.Node {
+		return Action{Do: Wait}
+	}
+	return Action{Do: ColdStart, Epoch: v.Epoch}
+}
+
+// ColdView is the cold view over the present one: the live members become
+// shadows of each other in their new lives.
+func (m *Machine) ColdView() proto.View {
+	v := &m.view
+	cold := v.Live
+	if cold == 0 {
+		cold = v.Shadow
+	}
+	w := v.Next(0, cold)
+	w.Cold = true
+	for r := cold; r != 0; r &= r - 1 {
+		n := lowest(r)
+		w.Incarnation[n] = m.connected[n]
+		if n == m.self.Node {
+			w.Incarnation[n] = m.self.Incarnation
+		}
+	}
+	return w
+}
+
+// cold: one of the shadows of a cold view. Each rolls its own leftovers
+// forward; when all are done they are promoted together, since one alone may
+// lack what another's leftover covers.
+func (m *Machine) cold() Action {
+	v := &m.view
+	if m.allInstalled < v.Epoch {
+		return Action{Do: AwaitInstalled, Epoch: v.Epoch}
+	}
+	if !m.rolled {
+		return Action{Do: RollLeftovers}
+	}
+	if !m.flushed {
+		return Action{Do: Flush}
+	}
+	if !m.reported {
+		return Action{Do: ReportCold, Epoch: v.Epoch}
+	}
+	if m.coldDone == v.Shadow && lowest(v.Shadow) == m.self.Node {
+		return Action{Do: PromoteCold, Epoch: v.Epoch}
+	}
+	return Action{Do: Wait}
+}
+
+func (m *Machine) shadow() Action {
+	v := &m.view
+	switch {
+	case m.allInstalled < v.Epoch && !m.transferred:
+		return Action{Do: AwaitInstalled, Epoch: v.Epoch}
+	case !m.transferred:
+		b, ok := m.buddy()
+		if !ok {
+			// The last live member went: what was fetched so far is no
+			// basis for anything, wait for the cold start of the others.
+			return Action{Do: StartOver, Why: "no live member is left to recover from"}
+		}
+		return Action{Do: Transfer, Buddy: b, Full: m.full != "" || v.LiveUntil[m.self.Node] == 0}
+	case !m.rolled:
+		return Action{Do: RollLeftovers}
+	case m.allInstalled < v.Epoch:
+		return Action{Do: AwaitInstalled, Epoch: v.Epoch}
+	case !m.flushed:
+		return Action{Do: Flush}
+	}
+	return Action{Do: Promote, Epoch: v.Epoch}
+}
+
+// buddy is a live member, a different one after each failure, and not the same
+// one for every recovering node.
+func (m *Machine) buddy() (proto.Member, bool) {
+	v := &m.view
+	for i := range proto.NodeID(proto.NodesMax) {
+		n := (m.self.Node + 1 + i) % proto.NodesMax
+		if v.Live.Has(n) && !m.tried.Has(n) {
+			return v.Member(n), true
+		}
+	}
+	return proto.Member{}, false
+}
+
+func lowest(s proto.NodeSet) proto.NodeID {
+	for n := range proto.NodeID(proto.NodesMax) {
+		if s.Has(n) {
+			return n
+		}
+	}
+	return 0
+}

@@ -1,0 +1,535 @@
+package healkv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/zeebo/xxh3"
+
+	"healkv/dataplane"
+	"healkv/dataplane/proto"
+	"healkv/heal"
+	"healkv/heal/control"
+	"healkv/heal/membership"
+	"healkv/pmem"
+	"healkv/pmem/record"
+	"healkv/rdma/shm"
+)
+
+// Node is one running node. Its methods may be called from any goroutine.
+type Node struct {
+	cfg     Config
+	log     *slog.Logger
+	dir     *shm.Dir
+	control *control.Server
+	members *membership.Service
+	host    *dataplane.Host
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu     sync.Mutex
+	err    error
+	life   *life
+	ready  chan struct{} // closed while serving
+	isOpen bool          // ready is closed
+	events []Event
+	opened string
+	last   *RecoveryStatus
+
+	failure   atomic.Pointer[error] // of a pool: the node stops
+	firstRead atomic.Bool
+}
+
+// life is what one incarnation of the node holds.
+type life struct {
+	self      proto.Member
+	pools     []*pmem.Pool
+	endpoints []*shm.Endpoint
+	alive     *shm.Liveness
+	core      *dataplane.Core
+	heal      *heal.Life
+	turns     []uint64
+}
+
+// Open starts a node and returns once it answers Status; it finds the others,
+// recovers and serves in the background (WaitReady). Errors: ErrConfig and
+// what the run directory, the view register and the pools refuse.
+func Open(ctx context.Context, c Config) (*Node, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	n := &Node{cfg: c, log: c.Logger.With("node", c.Node), done: make(chan struct{}), ready: make(chan struct{})}
+	n.event("process_started", 0, "")
+	seed := c.HashSeed
+	n.host = dataplane.NewHost(func(key []byte) uint64 { return xxh3.HashSeed(key, seed) })
+	if err := n.open(ctx); err != nil {
+		n.closeParts()
+		return nil, err
+	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	go n.run()
+	return n, nil
+}
+
+func (n *Node) configured() (s proto.NodeSet) {
+	for i := range n.cfg.Nodes {
+		s = s.With(proto.NodeID(i))
+	}
+	return s
+}
+
+// open makes what outlives a life: run directory, control plane, membership.
+// The pools are looked at first, since a wrong one must not disturb anybody.
+func (n *Node) open(context.Context) (err error) {
+	c := &n.cfg
+	pools, err := n.openPools()
+	if err != nil {
+		return err
+	}
+	for _, p := range pools {
+		p.Close(false)
+	}
+	if n.dir, err = shm.Open(c.RunDir); err != nil {
+		return err
+	}
+	if _, err := n.dir.Sweep(); err != nil {
+		return err
+	}
+	n.control, err = control.New(control.Config{RunDir: c.RunDir, ClusterID: c.ClusterID, Node: proto.NodeID(c.Node),
+		Configured: n.configured(), Logger: n.log})
+	if err != nil {
+		return err
+	}
+	n.members, err = membership.New(membership.Config{
+		Node: proto.NodeID(c.Node), ClusterID: c.ClusterID, StateDir: c.StateDir, Ephemeral: c.Ephemeral,
+		Configured: n.configured(), Initial: proto.View{Configured: n.configured(), Model: c.Model, Shards: uint8(c.Shards)},
+		Lease: c.Lease, Drift: c.Drift, Control: n.control, Logger: n.log,
+		Progress: n.progress, ProvenDead: n.provenDead, OnView: n.sawView,
+		OnSuspect: func(x proto.NodeID, why string) { n.event("suspected", 0, fmt.Sprintf("node %d: %s", x, why)) },
+	})
+	if err != nil {
+		return err
+	}
+	heal.Serve(n.control, n.healLife)
+	if err := n.control.Start(); err != nil {
+		return err
+	}
+	n.members.Start()
+	return nil
+}
+
+func (n *Node) closeParts() {
+	if n.members != nil {
+		n.members.Close()
+	}
+	if n.control != nil {
+		n.control.Close()
+	}
+	if n.dir != nil {
+		n.dir.Close()
+	}
+}
+
+func (n *Node) healLife() *heal.Life {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.life == nil {
+		return nil
+	}
+	return n.life.heal
+}
+
+func (n *Node) sawView(v proto.View) {
+	if l := n.healLife(); l != nil {
+		l.SawView(v)
+	}
+}
+
+func (n *Node) provenDead(m proto.Member) (bool, error) {
+	return n.dir.ProvenDead(int(m.Node), uint32(m.Incarnation))
+}
+
+// progress reports whether every shard's worker turns: the lease is renewed
+// only then (H29). A worker that sleeps is woken to show that it can.
+func (n *Node) progress() bool {
+	n.mu.Lock()
+	l := n.life
+	n.mu.Unlock()
+	if l == nil || n.host.Core() != l.core {
+		return true
+	}
+	for i, w := range l.core.Workers() {
+		was := l.turns[i]
+		for tries := 0; w.Turns() == was; tries++ {
+			if tries == 50 {
+				return false
+			}
+			l.endpoints[i].Wake()
+			time.Sleep(time.Millisecond)
+		}
+		l.turns[i] = w.Turns()
+	}
+	return true
+}
+
+// run is one life after the other.
+func (n *Node) run() {
+	defer close(n.done)
+	var err error
+	for full := ""; ; {
+		err = n.live(full)
+		full = ""
+		var f *heal.Fenced
+		if n.ctx.Err() != nil || !errors.As(err, &f) {
+			break
+		}
+		n.event("fenced", 0, f.Why)
+		n.log.Warn("begins another life", "why", f.Why, "full", f.Full)
+		if f.Full {
+			full = f.Why
+		}
+		select {
+		case <-n.ctx.Done():
+		case <-time.After(50 * time.Millisecond): // a node that keeps failing backs off
+		}
+	}
+	n.host.Close()
+	if n.ctx.Err() != nil {
+		err = nil
+	}
+	n.mu.Lock()
+	n.err = err
+	n.mu.Unlock()
+	if err != nil {
+		n.log.Error("node stopped", "err", err)
+	}
+	n.closeParts()
+}
+
+func (n *Node) openPools() ([]*pmem.Pool, error) {
+	id, err := n.cfg.cluster()
+	if err != nil {
+		return nil, err
+	}
+	var pools []*pmem.Pool
+	for i := range n.cfg.Shards {
+		p, err := pmem.Open(pmem.OpenOptions{Dir: n.cfg.PoolDir, IndexDir: n.cfg.IndexDir, Domain: n.cfg.Domain,
+			Identity: pmem.Identity{Cluster: id, Node: uint8(n.cfg.Node), Shard: uint8(i), Shards: uint8(n.cfg.Shards), HashSeed: n.cfg.HashSeed}})
+		if err != nil {
+			for _, p := range pools {
+				p.Close(false)
+			}
+			return nil, err
+		}
+		pools = append(pools, p)
+	}
+	return pools, nil
+}
+
+// live is one incarnation from its pools to its end. force says why it must
+// heal by full copy, empty otherwise.
+func (n *Node) live(force string) (err error) {
+	l := &life{turns: make([]uint64, n.cfg.Shards)}
+	defer func() { n.endLife(l) }()
+	if l.pools, err = n.openPools(); err != nil {
+		return err
+	}
+	first := l.pools[0].Recovered()
+	n.mu.Lock()
+	n.opened = first.How()
+	n.mu.Unlock()
+	n.event("pool_mapped", 0, first.How())
+
+	inc, err := n.members.NextIncarnation(n.ctx)
+	if err != nil {
+		return err
+	}
+	l.self = proto.Member{Node: proto.NodeID(n.cfg.Node), Incarnation: inc}
+	if l.alive, err = n.dir.HoldLiveness(n.cfg.Node, uint32(inc)); err != nil {
+		return err
+	}
+	lease := n.members.Lease()
+	workers := make([]*dataplane.Worker, n.cfg.Shards)
+	for i, p := range l.pools {
+		ep, err := shm.New(shm.Config{Dir: n.dir, Node: n.cfg.Node, Nodes: n.cfg.Nodes, Shard: i, Incarnation: uint32(inc), RingBytes: n.cfg.RingBytes})
+		if err != nil {
+			return err
+		}
+		l.endpoints = append(l.endpoints, ep)
+		path, base := p.Exposed()
+		if err := ep.Expose(shm.Exposed{Path: path, Base: base, Size: p.Info().LogBytes}); err != nil {
+			return err
+		}
+		workers[i] = dataplane.NewWorker(dataplane.WorkerConfig{Shard: i, Nodes: n.cfg.Nodes, Pool: p, Endpoint: ep,
+			Model: n.cfg.Model, Lease: lease, SpinTurns: n.cfg.spinTurns(), OnFailure: n.poolFailed, Logger: n.log})
+	}
+	l.core = dataplane.NewCore(workers, lease)
+	l.heal = heal.New(n.healConfig(l, force))
+	n.mu.Lock()
+	n.life = l
+	n.mu.Unlock()
+	n.members.SetMember(l.self)
+	l.heal.SawView(n.members.Current())
+	if n.members.Current().Epoch == 0 {
+		if first.ViewEpoch != 0 {
+			return fmt.Errorf("healkv: the pool has data of view %d, but the view register in %s and at the other nodes is empty: wrong state directory, or the cluster was formatted anew",
+				first.ViewEpoch, n.cfg.StateDir)
+		}
+		go n.bootstrap()
+	}
+	go n.watchReady(l)
+	err = l.heal.Run(n.ctx)
+	if p := n.failure.Load(); p != nil {
+		return *p
+	}
+	return err
+}
+
+func (n *Node) bootstrap() {
+	for n.ctx.Err() == nil && n.members.Current().Epoch == 0 {
+		if _, err := n.members.Bootstrap(n.ctx); err != nil {
+			n.log.Debug("bootstrap: not yet", "err", err)
+			select {
+			case <-n.ctx.Done():
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}
+	n.sawView(n.members.Current())
+}
+
+func (n *Node) healConfig(l *life, force string) heal.Config {
+	first := l.pools[0].Recovered()
+	c := heal.Config{Self: l.self, Prev: proto.Incarnation(first.PreviousIncarnation), Configured: n.configured(), Core: l.core,
+		Register: n.members, Control: n.control, Full: force, Budget: n.cfg.RecoveryBudgetBytes,
+		ProvenDead: func(m proto.Member) bool { dead, err := n.provenDead(m); return err == nil && dead },
+		Event:      func(name string, e proto.Epoch, detail string) { n.event(name, uint32(e), detail) },
+		Enter:      func(full bool) error { return n.enter(l, full) },
+		Promoted:   func() error { return n.promoted(l) },
+		Logger:     n.log,
+	}
+	for _, p := range l.pools {
+		r := p.Recovered()
+		c.Tails = append(c.Tails, r.Tail)
+		var left []heal.Leftover
+		p.Leftovers(func(hash, pos, _ uint64) { left = append(left, heal.Leftover{Hash: hash, Pos: pos}) })
+		c.Leftovers = append(c.Leftovers, left)
+		if c.Full == "" && !r.Complete && r.PreviousIncarnation != 0 {
+			c.Full = "the pool is incomplete: an earlier full copy was cut off"
+		}
+	}
+	if c.Full == "" && n.cfg.Recovery == RecoveryFull {
+		c.Full = "selected by configuration"
+	}
+	return c
+}
+
+// enter begins the life's pools and starts its workers.
+func (n *Node) enter(l *life, full bool) error {
+	for i, p := range l.pools {
+		w := l.core.Workers()[i]
+		if full {
+			if err := p.Discard(uint32(l.self.Incarnation)); err != nil {
+				return err
+			}
+		} else if err := p.Begin(uint32(l.self.Incarnation)); err != nil {
+			return err
+		}
+		var markers []byte
+		if pos := p.Store().LastMarker(); pos != 0 {
+			markers = append(markers, record.Value(p.Store().Record(pos))...)
+		}
+		if err := w.Begin(l.self, markers); err != nil {
+			return err
+		}
+	}
+	for _, w := range l.core.Workers() {
+		w.Start()
+	}
+	n.host.SetCore(l.core)
+	return nil
+}
+
+// promoted records that the pool is whole and in which view.
+func (n *Node) promoted(l *life) error {
+	e := uint32(l.heal.Installed().Epoch)
+	for _, p := range l.pools {
+		if err := p.WriteSuperblock(func(s *pmem.Super) { s.Complete, s.ViewEpoch = true, e }); err != nil {
+			return err
+		}
+	}
+	r := l.heal.Recovery()
+	n.mu.Lock()
+	n.last = recoveryStatus(&r)
+	n.mu.Unlock()
+	return nil
+}
+
+func (n *Node) poolFailed(shard int, err error) {
+	err = fmt.Errorf("shard %d: %w: %w", shard, dataplane.ErrPoolFailed, err)
+	n.failure.CompareAndSwap(nil, &err)
+	n.event("pool_failed", 0, err.Error())
+	go n.cancel()
+}
+
+// endLife gives back everything of a life, in the order in which nobody is
+// left using it.
+func (n *Node) endLife(l *life) {
+	n.mu.Lock()
+	if n.life == l {
+		n.life = nil
+	}
+	if n.isOpen {
+		n.ready, n.isOpen = make(chan struct{}), false
+	}
+	n.mu.Unlock()
+	entered := n.host.Core() == l.core && l.core != nil
+	if entered {
+		n.host.SetCore(nil)
+		l.core.Stop()
+	}
+	for _, ep := range l.endpoints {
+		ep.Close()
+	}
+	for _, p := range l.pools {
+		if err := p.Close(entered && n.failure.Load() == nil); err != nil {
+			n.log.Warn("closing a pool", "err", err)
+		}
+	}
+	if l.alive != nil {
+		l.alive.Release()
+	}
+}
+
+// watchReady opens ready while the life serves.
+func (n *Node) watchReady(l *life) {
+	t := time.NewTicker(time.Millisecond)
+	defer t.Stop()
+	for range t.C {
+		n.mu.Lock()
+		current := n.life == l
+		if current && l.core.Serving() {
+			if !n.isOpen {
+				n.isOpen = true
+				close(n.ready)
+			}
+			n.mu.Unlock()
+			n.firstServed(l)
+			return
+		}
+		n.mu.Unlock()
+		if !current || n.ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// firstServed makes the first read of the life through a session, as a client
+// would, for the recovery's timeline.
+func (n *Node) firstServed(l *life) {
+	s := n.NewSession()
+	defer s.Close()
+	for n.ctx.Err() == nil && n.host.Core() == l.core {
+		if _, _, err := s.Get([]byte{0}, nil); err == nil || errors.Is(err, ErrNotFound) {
+			n.event("first_read_served", uint32(l.heal.Installed().Epoch), "")
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// NewSession makes a client of this node, for one goroutine.
+func (n *Node) NewSession() *dataplane.Session { return n.host.NewSession() }
+
+// Ready reports whether the node serves at this moment.
+func (n *Node) Ready() bool {
+	c := n.host.Core()
+	return c != nil && c.Serving()
+}
+
+// WaitReady returns when the node serves, or why it never will.
+func (n *Node) WaitReady(ctx context.Context) error {
+	for !n.Ready() {
+		n.mu.Lock()
+		ready := n.ready
+		n.mu.Unlock()
+		select {
+		case <-ready:
+			if !n.Ready() {
+				time.Sleep(time.Millisecond)
+			}
+		case <-n.done:
+			return errors.Join(ErrClosed, n.Err())
+		case <-ctx.Done():
+			return fmt.Errorf("healkv: node %d does not serve yet: %w", n.cfg.Node, ctx.Err())
+		}
+	}
+	return nil
+}
+
+// LiveKeys counts keys with a value at this node.
+func (n *Node) LiveKeys() uint64 {
+	if c := n.host.Core(); c != nil {
+		return c.LiveKeys()
+	}
+	return 0
+}
+
+// Done is closed when the node has stopped for good; Err says why.
+func (n *Node) Done() <-chan struct{} { return n.done }
+
+// Err is why the node stopped; nil while it runs and after Close.
+func (n *Node) Err() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.err
+}
+
+// Close takes the node out of the view, flushes and closes everything. The
+// others go on; the node comes back with what it missed. ctx bounds the
+// leaving; the rest is done in any case.
+func (n *Node) Close(ctx context.Context) error {
+	n.mu.Lock()
+	l := n.life
+	n.mu.Unlock()
+	if l != nil {
+		l.core.SetServing(false)
+		n.quiesce(ctx, l)
+		self := l.self
+		if v := n.members.Current(); v.Has(self) && v.Live != proto.NodeSet(0).With(self.Node) {
+			// The last live node stays: it keeps the data for the cold start.
+			if v, err := n.members.Leave(ctx, self); err != nil {
+				n.log.Info("leaves without a new view", "err", err)
+			} else {
+				n.event("left", uint32(v.Epoch), "")
+			}
+		}
+	}
+	n.cancel()
+	<-n.done
+	return n.Err()
+}
+
+// quiesce waits until what clients have under way is through.
+func (n *Node) quiesce(ctx context.Context, l *life) {
+	if n.host.Core() != l.core {
+		return
+	}
+	for _, w := range l.core.Workers() {
+		for left := 1; left > 0 && ctx.Err() == nil; {
+			if !w.Do(func() { left = w.Replica().Outstanding() }) {
+				break
+			}
+			if left > 0 {
+				time.Sleep(time.Millisecond)
+			}
+		}
+	}
+}

@@ -1,0 +1,227 @@
+package healkv
+
+import (
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"healkv/dataplane/proto"
+	"healkv/heal"
+	"healkv/pmem/record"
+
+	"github.com/zeebo/xxh3"
+)
+
+// Event is something the recovery report or an operator wants to see.
+type Event struct {
+	At     int64  `json:"at"`   // ns on CLOCK_MONOTONIC: comparable between the processes of one host
+	Wall   int64  `json:"wall"` // ns since 1970
+	Name   string `json:"name"`
+	Epoch  uint32 `json:"epoch,omitempty"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// RecoveryStatus is what the last way back cost. Times in nanoseconds.
+type RecoveryStatus struct {
+	Kind        string        `json:"kind"` // none, heal, full, cold
+	Why         string        `json:"why,omitempty"`
+	Buddy       int           `json:"buddy"` // -1: none
+	Start       int64         `json:"start"`
+	ToAdmitted  time.Duration `json:"to_admitted"`
+	ToInstalled time.Duration `json:"to_installed"`
+	Transfer    time.Duration `json:"transfer"`
+	Finish      time.Duration `json:"finish"`
+	Total       time.Duration `json:"total"`
+	Bytes       uint64        `json:"bytes"`   // read from the buddy, lists included
+	Records     uint64        `json:"records"` // read
+	Applied     uint64        `json:"applied"` // of them newer than the own
+	Missed      uint64        `json:"missed_bytes"`
+	RangeBytes  uint64        `json:"range_bytes"`
+	StoreBytes  uint64        `json:"store_bytes"`
+	Leftovers   uint64        `json:"leftovers"`
+}
+
+func recoveryStatus(r *heal.Recovery) *RecoveryStatus {
+	return &RecoveryStatus{Kind: r.Kind, Why: r.Why, Buddy: r.Buddy, Start: r.Start, ToAdmitted: r.ToAdmitted,
+		ToInstalled: r.ToInstalled, Transfer: r.Transfer, Finish: r.Finish, Total: r.Total, Bytes: r.Bytes,
+		Records: r.Records, Applied: r.Applied, Missed: r.Missed, RangeBytes: r.RangeBytes, StoreBytes: r.StoreBytes,
+		Leftovers: r.Leftovers}
+}
+
+// Status is what a node says of itself.
+type Status struct {
+	PID           int               `json:"pid"`
+	Node          int               `json:"node"`
+	Role          string            `json:"role"` // starting, joining, shadow, live, cold, fenced, stopped
+	Serving       bool              `json:"serving"`
+	Epoch         uint32            `json:"epoch"`
+	Incarnation   uint32            `json:"incarnation"`
+	Live          []int             `json:"live"`
+	Shadow        []int             `json:"shadow"`
+	Model         string            `json:"model"`
+	Provider      string            `json:"provider"`
+	Domain        string            `json:"domain"`
+	PageSize      string            `json:"page_size"`
+	Shards        int               `json:"shards"`
+	Keys          uint64            `json:"keys"`
+	PoolBytes     uint64            `json:"pool_bytes"`
+	PoolUsedBytes uint64            `json:"pool_used_bytes"`
+	LeaseValid    bool              `json:"lease_valid"`
+	Opened        string            `json:"opened"`
+	LastRecovery  *RecoveryStatus   `json:"last_recovery,omitempty"`
+	Counters      map[string]uint64 `json:"counters"`
+	Membership    any               `json:"membership,omitempty"`
+	Events        []Event           `json:"events"`
+	Error         string            `json:"error,omitempty"`
+}
+
+const eventsMax = 512
+
+func (n *Node) event(name string, epoch uint32, detail string) {
+	var t unix.Timespec
+	unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
+	e := Event{t.Nano(), time.Now().UnixNano(), name, epoch, detail}
+	n.mu.Lock()
+	if len(n.events) == eventsMax {
+		n.events = append(n.events[:0], n.events[eventsMax/4:]...)
+	}
+	n.events = append(n.events, e)
+	n.mu.Unlock()
+	if n.log != nil {
+		n.log.Debug("event", "name", name, "epoch", epoch, "detail", detail)
+	}
+}
+
+func ints(s proto.NodeSet) []int {
+	list := []int{}
+	for _, n := range s.Nodes(nil) {
+		list = append(list, int(n))
+	}
+	return list
+}
+
+// Status is a snapshot; it costs each shard worker one turn.
+func (n *Node) Status() Status {
+	v := n.members.Current()
+	s := Status{PID: os.Getpid(), Node: n.cfg.Node, Role: "starting", Serving: n.Ready(), Epoch: uint32(v.Epoch),
+		Live: ints(v.Live), Shadow: ints(v.Shadow), Model: n.cfg.Model.String(), Provider: n.cfg.Provider,
+		Domain: n.cfg.Domain.String(), Shards: n.cfg.Shards, Keys: n.LiveKeys(), Counters: map[string]uint64{},
+		LeaseValid: n.members.Lease().Valid(), Membership: n.members.Status()}
+	n.mu.Lock()
+	l := n.life
+	s.Opened, s.LastRecovery = n.opened, n.last
+	s.Events = append([]Event(nil), n.events...)
+	if n.err != nil {
+		s.Error = n.err.Error()
+	}
+	n.mu.Unlock()
+	if p := n.failure.Load(); p != nil {
+		s.Error = (*p).Error()
+	}
+	select {
+	case <-n.done:
+		s.Role = "stopped"
+		return s
+	default:
+	}
+	if l == nil {
+		return s
+	}
+	s.Incarnation = uint32(l.self.Incarnation)
+	switch {
+	case !v.Has(l.self):
+		s.Role = "joining"
+	case v.Cold:
+		s.Role = "cold"
+	case v.Shadow.Has(l.self.Node):
+		s.Role = "shadow"
+	case s.LeaseValid:
+		s.Role = "live"
+	default:
+		s.Role = "fenced"
+	}
+	if n.host.Core() == l.core {
+		n.count(l, &s)
+	}
+	return s
+}
+
+// count fills in what the shards know.
+func (n *Node) count(l *life, s *Status) {
+	c := s.Counters
+	for i, w := range l.core.Workers() {
+		w.Do(func() {
+			k, r := &w.Counters, &w.Replica().Counters
+			for name, x := range map[string]uint64{
+				"reads_at_worker": k.Reads, "rejected": k.Rejected, "no_room": k.NoRoom, "unknown": k.Unknown,
+				"ring_full_turns": k.RingFullTurns, "flushes": k.Flushes, "sleeps": k.Sleeps, "stream_faults": k.StreamFaults,
+				"cleaned_bytes": k.CleanedBytes, "cleaned_segments": k.CleanedSegments, "ranges_given_up": k.GivenUp,
+				"writes": r.Writes, "superseded": r.Superseded, "confirmed": r.Confirmed, "waited_for_view": r.WaitedForView,
+				"locked_reads": r.LockedReads, "adopted": r.Adopted, "adopted_locked": r.AdoptedLocked,
+				"rolled_forward": r.RolledForward, "ring_full": r.RingFull, "stalled_no_space": r.StalledNoSpace,
+				"turns": w.Turns(), "stable_position": w.Replica().StablePos(), "log_tail": w.Pool().Store().Tail(),
+			} {
+				c[name] += x
+			}
+		})
+		info := l.pools[i].Info()
+		s.PoolBytes += uint64(info.LogBytes)
+		s.PoolUsedBytes += info.UsedBytes
+		s.Domain = info.Domain.String()
+		s.PageSize = pageSize(info.PageSize)
+	}
+	wire := n.control.Stats()
+	c["control_refused"] = wire.Garbage + wire.TooLarge + wire.CutOff + wire.WrongCluster + wire.WrongNode + wire.WrongUser + wire.UnknownKind
+}
+
+func pageSize(b int) string {
+	switch {
+	case b >= 1<<30:
+		return "1GiB"
+	case b >= 2<<20:
+		return "2MiB"
+	}
+	return "4KiB"
+}
+
+// Digest sums up a node's data, independent of order: equal digests mean equal
+// keys, timestamps and values.
+type Digest struct {
+	Keys       uint64 `json:"keys"`
+	Tombstones uint64 `json:"tombstones"`
+	Sum        uint64 `json:"sum"`
+	Locked     uint64 `json:"locked"` // records not yet readable; not settled while above 0
+}
+
+// Digest reads all records. Exact while nobody writes.
+func (n *Node) Digest() (d Digest) {
+	core := n.host.Core()
+	if core == nil {
+		return d
+	}
+	for _, w := range core.Workers() {
+		st := w.Pool().Store()
+		r := st.NewReader()
+		st.ForEach(r, func(_ uint64, locked bool, img []byte) bool {
+			if locked {
+				d.Locked++
+			}
+			var b [16]byte
+			h := xxh3.Hash(record.Key(img)) ^ record.TS(img)*0x9E3779B97F4A7C15
+			if record.KindOf(img) == record.Delete {
+				d.Tombstones++
+			} else {
+				d.Keys++
+				h ^= xxh3.HashSeed(record.Value(img), h)
+			}
+			for i := range 8 {
+				b[i] = byte(h >> (8 * i))
+			}
+			d.Sum += xxh3.Hash(b[:])
+			return true
+		})
+		r.Close()
+	}
+	return d
+}
