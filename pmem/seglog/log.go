@@ -154,22 +154,28 @@ func (l *Log) AppendCopy(h *record.Header, img []byte) uint64 {
 	return pos
 }
 
-// AppendVerified is AppendCopy for an image in memory that a peer may change:
-// the body's checksum is verified on the log's own copy (H27). On
-// record.ErrBody nothing was appended. Precondition: Fits.
-func (l *Log) AppendVerified(h *record.Header, img []byte) (uint64, error) {
-	n := h.Bytes()
-	dst := l.reserve(n)
-	pos := l.next
+// Stage writes what AppendCopy would, behind the tail, for an image in memory
+// that a peer may change: the body's checksum is verified on the log's own copy
+// (H27), and the caller may look at it too. Commit makes it part of the log;
+// without a Commit, Unstage takes it back. On record.ErrBody it is taken back.
+// Precondition: Fits.
+func (l *Log) Stage(h *record.Header, img []byte) (own []byte, pos uint64, err error) {
+	own = l.reserve(h.Bytes())
+	pos = l.next
 	h.Durable = l.flushed.Load()
-	record.EncodeCopy(dst, h, img, record.Seed(pos, l.inc))
-	if err := record.VerifyBody(dst, h); err != nil {
-		blank(dst)
-		return 0, err
+	record.EncodeCopy(own, h, img, record.Seed(pos, l.inc))
+	if err := record.VerifyBody(own, h); err != nil {
+		l.Unstage(own)
+		return nil, 0, err
 	}
-	l.commit(n)
-	return pos, nil
+	return own, pos, nil
 }
+
+// Commit ends a Stage that succeeded.
+func (l *Log) Commit(own []byte) { l.commit(len(own)) }
+
+// Unstage blanks what was staged, so that a scan ends there after a crash.
+func (l *Log) Unstage(own []byte) { blank(own) }
 
 // reserve finds the place of a record of n bytes and blanks the header behind
 // it, before the record itself is written: a process crash in between leaves

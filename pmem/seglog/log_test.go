@@ -505,18 +505,19 @@ func TestDiscard(t *testing.T) {
 }
 
 // A body that changed on its way leaves no trace in the log.
-func TestAppendVerified(t *testing.T) {
+func TestStage(t *testing.T) {
 	l := Format(config(8, 1024, 1))
 	img := make([]byte, record.Bytes(3, 100))
 	h := record.Header{Kind: record.Put}
 	record.Encode(img, &h, []byte("key"), make([]byte, 100), 1)
-	pos, err := l.AppendVerified(&h, img)
+	own, pos, err := l.Stage(&h, img)
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.Commit(own)
 	tail := l.Tail()
 	img[80] ^= 1
-	if _, err := l.AppendVerified(&h, img); err != record.ErrBody || l.Tail() != tail {
+	if _, _, err := l.Stage(&h, img); err != record.ErrBody || l.Tail() != tail {
 		t.Fatalf("%v, tail %d, want %d", err, l.Tail(), tail)
 	}
 	n := 0
@@ -550,7 +551,7 @@ func TestVictims(t *testing.T) {
 			t.Errorf("below %d: %d %v, want %d", k.below, n, ok, k.want)
 		}
 	}
-	if live, _ := l.Live(5); live != 0 {
+	if live := l.Live(5); live != 0 {
 		t.Errorf("%d live bytes in a dead segment", live)
 	}
 	l.Postpone(5)
@@ -652,9 +653,11 @@ func TestAppendAllocatesNothing(t *testing.T) {
 		rs = l.Ranges(rs[:0], pos, l.Tail())
 		l.SetFlushed(l.Tail())
 		record.Decode(img, &h)
-		if _, err := l.AppendVerified(&h, img); err != nil {
+		own, _, err := l.Stage(&h, img)
+		if err != nil {
 			t.Fatal(err)
 		}
+		l.Commit(own)
 		if l.FreeBytes() == 0 || record.TS(l.Record(pos)) != 0 {
 			t.Fatal("no room")
 		}

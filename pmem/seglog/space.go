@@ -199,18 +199,33 @@ func (l *Log) Postpone(number uint64) {
 	}
 }
 
-// Live is the bytes of records in the segment not reported dead, and the end
-// position of its last record.
-func (l *Log) Live(number uint64) (live int, end uint64) {
+// Live is the bytes of records in the segment not reported dead.
+func (l *Log) Live(number uint64) int {
 	i := l.lookup(number << l.shift)
 	if i < 0 {
+		return 0
+	}
+	return l.segs[i].live
+}
+
+// Forgive ends all postponements.
+func (l *Log) Forgive() {
+	for i := range l.segs {
+		l.segs[i].notBefore = 0
+	}
+}
+
+// Bounds are the positions of the segment's first record and behind its last.
+func (l *Log) Bounds(number uint64) (start, end uint64) {
+	base := number << l.shift
+	i := l.lookup(base)
+	switch {
+	case i < 0:
 		return 0, 0
+	case i == l.open:
+		return base + SegmentHeaderBytes, l.next
 	}
-	s := &l.segs[i]
-	if i == l.open {
-		return s.live, l.next
-	}
-	return s.live, number<<l.shift + uint64(s.end)
+	return base + SegmentHeaderBytes, base + uint64(l.segs[i].end)
 }
 
 // Retire takes a sealed segment out of the choice of victims: the caller found

@@ -1,0 +1,273 @@
+package store
+
+import (
+	"healkv/pmem/index"
+	"healkv/pmem/record"
+	"healkv/pmem/seglog"
+)
+
+type walker = seglog.Walker
+
+// waitingMax is how many emptied segments may wait for a flush and for readers.
+const waitingMax = 16
+
+// headerCost is what a look at a record takes from the budget: about what
+// copying as many bytes costs, a header's line and a bucket's.
+const headerCost = 128
+
+type cleaner struct {
+	uncounted bool   // there are segments whose live bytes are not known
+	counting  uint64 // number of the segment being counted, 0: none
+	victim    uint64 // number of the segment being examined, 0: none
+	walk      walker // through counting or victim, never both
+
+	waiting int
+	queue   [waitingMax]emptied // in order of examination
+
+	// After finding no victim: not again before the tail or the bound has
+	// moved on by a segment's part.
+	idleTail, idleBound uint64
+	idleRounds          int // begun in vain; every 64th forgives what was postponed
+}
+
+// emptied is a segment nothing refers to any more.
+type emptied struct {
+	number uint64
+	tail   uint64 // the log must be flushed through here (H25)
+	epoch  uint64 // readers that entered before must have left (S3)
+}
+
+// CleanResult is what one step of Clean did.
+type CleanResult struct {
+	MovedBytes    int
+	MovedRecords  int
+	LookedAt      int // records examined or counted
+	FreedSegments int
+	// Idle: there is nothing to gain below the bound and nothing to wait for.
+	Idle bool
+	// Err is a *seglog.Damage if a segment could not be examined; it is left
+	// alone for a while.
+	Err error
+}
+
+// Clean does one bounded step: it gives back what has become free, counts
+// segments found at Open, and moves live records out of sparse segments,
+// spending about budgetBytes. It touches nothing at or above bound (the lowest
+// of stable position, missed ranges and pins, which must not be below
+// positions the caller still names). flushed is how far the log is durable.
+// Above half free it only finishes what it has begun. Worker only.
+func (s *Store) Clean(budgetBytes int, bound, flushed uint64) (r CleanResult) {
+	c := &s.clean
+	s.releasePages()
+	s.releaseSegments(&r, bound, flushed)
+	for budgetBytes > 0 {
+		switch {
+		case c.victim != 0:
+			s.examine(&r, &budgetBytes, bound)
+		case c.counting == 0 && c.waiting < waitingMax && s.begin(bound):
+		case c.uncounted:
+			s.count(&r, &budgetBytes)
+		default:
+			budgetBytes = 0
+		}
+		if r.Err != nil {
+			break
+		}
+	}
+	// Nobody appends and everything is flushed: released segments would wait
+	// for ever for the flush that makes them free.
+	if s.log.Pending() {
+		s.log.FreeBytes() // collects
+		if s.log.Pending() && s.log.Flushed() == s.log.Tail() {
+			s.log.Pad()
+		}
+	}
+	r.Idle = c.victim == 0 && !c.uncounted && c.waiting == 0 && !s.log.Pending()
+	return r
+}
+
+// releasePages lets the index use pages again that no reader can be in.
+func (s *Store) releasePages() {
+	if s.pageEpoch != 0 && s.left(s.pageEpoch) {
+		s.x.Release()
+		s.pageEpoch = 0
+	}
+	if s.pageEpoch == 0 && s.x.Retired() > 0 {
+		s.pageEpoch = s.retire()
+	}
+}
+
+func (s *Store) releaseSegments(r *CleanResult, bound, flushed uint64) {
+	c := &s.clean
+	flushed = min(flushed, s.log.Flushed())
+	done := 0
+	for done < c.waiting {
+		w := &c.queue[done]
+		// The bound once more: a pin made since may cover it.
+		if flushed < w.tail || (w.number+1)*uint64(s.log.SegmentBytes()) > bound || !s.left(w.epoch) {
+			break
+		}
+		s.log.Release(w.number)
+		r.FreedSegments++
+		done++
+	}
+	if done > 0 {
+		copy(c.queue[:], c.queue[done:c.waiting])
+		c.waiting -= done
+	}
+}
+
+// begin chooses the next victim; false if there is none.
+func (s *Store) begin(bound uint64) bool {
+	c := &s.clean
+	if 2*s.log.FreeSegments() >= s.log.SegmentCount() && !s.log.Crowded() {
+		return false
+	}
+	if c.idleRounds >= 64 {
+		c.idleRounds, c.idleTail = 0, 0
+		s.log.Forgive()
+	}
+	part := uint64(s.log.SegmentBytes() / 8)
+	if tail := s.log.Tail(); tail < c.idleTail+part && bound < c.idleBound+part && bound >= c.idleBound && c.idleTail != 0 {
+		c.idleRounds++
+		return false
+	}
+	number, ok := s.log.Victim(bound)
+	if ok {
+		live := s.log.Live(number)
+		ok = uint64(live) <= s.log.FreeBytes() || live == 0
+	}
+	if !ok {
+		c.idleTail, c.idleBound = s.log.Tail(), bound
+		c.idleRounds++
+		return false
+	}
+	c.idleTail = 0
+	start, end := s.log.Bounds(number)
+	c.victim, c.walk = number, s.log.Walk(start, end)
+	return true
+}
+
+// examine moves live records out of the victim until the budget is spent.
+func (s *Store) examine(r *CleanResult, budget *int, bound uint64) {
+	c := &s.clean
+	if (c.victim+1)*uint64(s.log.SegmentBytes()) > bound {
+		// A pin made since covers it. What was moved stays moved.
+		c.victim = 0
+		return
+	}
+	var h record.Header
+	for *budget > 0 {
+		pos, img := c.walk.Next(&h)
+		if img == nil {
+			s.finish(r)
+			return
+		}
+		*budget -= headerCost
+		r.LookedAt++
+		moved, ok, err := s.move(pos, &h, img)
+		if !ok {
+			r.Err = err
+			s.log.Postpone(c.victim)
+			c.victim = 0
+			return
+		}
+		if moved > 0 {
+			*budget -= moved
+			r.MovedBytes += moved
+			r.MovedRecords++
+		}
+	}
+}
+
+// move appends the record once more if the index refers to it. ok is false if
+// it must stay where it is: locked, no room, or damaged (err).
+func (s *Store) move(pos uint64, h *record.Header, img []byte) (bytes int, ok bool, err error) {
+	n := h.Bytes()
+	if h.Kind == record.Marker {
+		if pos != s.lastMarker {
+			return 0, true, nil
+		}
+		if !s.log.Fits(n) {
+			return 0, false, nil
+		}
+		h.Flags |= record.FlagRelocated
+		s.setMarker(s.log.AppendCopy(h, img))
+		return n, true, nil
+	}
+	var cur index.Cursor
+	if !s.seek(&cur, h.Hash, pos) {
+		return 0, true, nil
+	}
+	w := cur.Word()
+	if w.Locked() || !s.log.Fits(n) {
+		return 0, false, nil
+	}
+	// A damaged body must not get a place where it would look new.
+	if err := record.VerifyBody(img, h); err != nil {
+		return 0, false, &seglog.Damage{Pos: pos, Cause: err}
+	}
+	h.Flags |= record.FlagRelocated
+	to := s.log.AppendCopy(h, img)
+	s.x.Store(&cur, w.WithPos(to))
+	if h.Kind == record.Delete && !s.log.CountedAt(pos) {
+		s.tombstones.Add(1)
+	}
+	s.log.Dead(pos, n)
+	return n, true, nil
+}
+
+// finish ends an examination: from here on nothing leads into the segment.
+func (s *Store) finish(r *CleanResult) {
+	c := &s.clean
+	if err := c.walk.Err(); err != nil {
+		r.Err = err
+		s.log.Postpone(c.victim)
+		c.victim = 0
+		return
+	}
+	s.log.Retire(c.victim)
+	c.queue[c.waiting] = emptied{c.victim, s.log.Tail(), s.retire()}
+	c.waiting++
+	c.victim = 0
+}
+
+// count goes through a segment that was there at Open and reports what the
+// index does not refer to as dead.
+func (s *Store) count(r *CleanResult, budget *int) {
+	c := &s.clean
+	if c.counting == 0 {
+		number, ok := s.log.Uncounted()
+		if !ok {
+			c.uncounted, c.idleTail = false, 0
+			return
+		}
+		start, end := s.log.Bounds(number)
+		c.counting, c.walk = number, s.log.Walk(start, end)
+	}
+	var h record.Header
+	for *budget > 0 {
+		before := c.walk.Pos()
+		pos, img := c.walk.Next(&h)
+		if img == nil {
+			// At its end, or damaged: what lies behind the damage counts as live.
+			_, end := s.log.Bounds(c.counting)
+			s.log.Counted(end)
+			s.log.Dead(before, int(c.walk.Pos()-before)) // pads
+			c.counting, r.Err = 0, c.walk.Err()
+			return
+		}
+		*budget -= headerCost
+		r.LookedAt++
+		s.log.Counted(c.walk.Pos())
+		s.log.Dead(before, int(pos-before)) // pads
+		var cur index.Cursor
+		switch {
+		case h.Kind == record.Marker && pos == s.lastMarker:
+		case h.Kind == record.Marker || !s.seek(&cur, h.Hash, pos):
+			s.log.Dead(pos, h.Bytes())
+		case h.Kind == record.Delete:
+			s.tombstones.Add(1)
+		}
+	}
+}

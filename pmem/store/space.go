@@ -1,0 +1,35 @@
+package store
+
+// reserve is how many segments the cleaner keeps for itself: one it may be
+// filling and one for what the next victim holds, so that a log full of dead
+// records can always be cleaned.
+const reserve = 2
+
+// FreeBytes is how many bytes of records users can append for certain, if none
+// is larger than the largest so far: what the end of each segment wastes and
+// the cleaner's reserve are taken off. A few instructions.
+func (s *Store) FreeBytes() uint64 { return s.log.FreeBytesBeside(reserve) }
+
+// Fits says whether a user's record of n bytes (record.Bytes) can be appended
+// without touching the cleaner's reserve.
+func (s *Store) Fits(n int) bool { return s.log.FitsBeside(n, reserve) }
+
+// SegmentsIn is over how many segments that many bytes spread at most.
+func (s *Store) SegmentsIn(bytes uint64) uint64 {
+	return bytes/uint64(s.log.SegmentBytes()) + 1
+}
+
+// SpaceShort says that hardly more than the reserve is free: a sixteenth of
+// the log or one segment. What a cleaner that is Idle cannot gain then, only
+// the caller can, by raising the bound.
+func (s *Store) SpaceShort() bool {
+	return s.log.FreeSegments() <= reserve+max(1, s.log.SegmentCount()/16)
+}
+
+// WantsCleaning says that Clean has something to do or to wait for. A few
+// instructions; asked once per turn of the worker.
+func (s *Store) WantsCleaning() bool {
+	c := &s.clean
+	return c.uncounted || c.victim != 0 || c.waiting != 0 || s.log.Pending() ||
+		2*s.log.FreeSegments() < s.log.SegmentCount() || s.log.Crowded()
+}
