@@ -58,10 +58,16 @@ func Open(o OpenOptions) (*Pool, error) {
 		return nil, err
 	}
 	p := &Pool{path: path, lock: lock}
+	opened := false
+	defer func() {
+		if !opened { // an error, or a panic that goes on
+			p.releaseAll()
+		}
+	}()
 	if err := guard(func() error { return p.open(&o, begun) }); err != nil {
-		p.releaseAll()
 		return nil, err
 	}
+	opened = true
 	p.recovered.Total = time.Since(begun)
 	return p, nil
 }
@@ -321,7 +327,13 @@ func (p *Pool) rebuildIndex(why string) error {
 	goroutines := rebuildGoroutines()
 	stable := min(p.super.Stable, p.log.Tail())
 	b := &rebuild{log: p.log, stable: stable}
-	if b.build, err = index.Build(f.region.Bytes(), f.ensure, p.indexTag(), rebuildParts(goroutines, p.log.Tail()-p.log.Oldest())); err != nil {
+	for parts := rebuildParts(goroutines, p.log.Tail()-p.log.Oldest()); ; parts /= 2 {
+		b.build, err = index.Build(f.region.Bytes(), f.ensure, p.indexTag(), parts)
+		if parts == 1 || !errors.Is(err, index.ErrSize) {
+			break // a small index has no room for many parts
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("pmem: %s: %w", p.indexPath, err)
 	}
 	for _, s := range p.log.Segments() {

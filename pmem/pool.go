@@ -320,14 +320,7 @@ func (p *Pool) Discard(incarnation uint32) error {
 	}
 	p.leftovers = nil
 	p.index.Reset()
-	p.mu.Lock()
-	p.ranges = p.log.Discard(p.ranges[:0])
-	for _, r := range p.ranges {
-		p.region.Flush(dataOffset+r.Off, r.Len)
-	}
-	err = p.region.Drain()
-	p.mu.Unlock()
-	if err != nil {
+	if err := p.emptyLog(); err != nil {
 		return err
 	}
 	p.log.SetIncarnation(incarnation)
@@ -335,6 +328,20 @@ func (p *Pool) Discard(incarnation uint32) error {
 	p.store.Reset()
 	p.markAll()
 	p.began = true
+	return nil
+}
+
+func (p *Pool) emptyLog() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ranges = p.log.Discard(p.ranges[:0])
+	for _, r := range p.ranges {
+		p.region.Flush(dataOffset+r.Off, r.Len)
+	}
+	if err := p.region.Drain(); err != nil {
+		p.recordFailure()
+		return err
+	}
 	return nil
 }
 
