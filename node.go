@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -95,6 +96,9 @@ func (n *Node) open(context.Context) (err error) {
 	}
 	for _, p := range pools {
 		p.Close(false)
+	}
+	if err := os.MkdirAll(c.RunDir, 0o700); err != nil {
+		return fmt.Errorf("healkv: run directory: %w", err)
 	}
 	if n.dir, err = shm.Open(c.RunDir); err != nil {
 		return err

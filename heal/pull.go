@@ -196,13 +196,14 @@ func (p *puller) parse(piece []byte, r *run) (done, need int, err error) {
 	var h record.Header
 	for len(piece)-done >= record.HeaderBytes {
 		img := piece[done:]
-		if err := record.VerifyHeader(img, record.Seed(r.pos+uint64(done), r.incarnation), &h); err != nil {
-			return done, 0, fmt.Errorf("heal: record at %d of the buddy: %w", r.pos+uint64(done), err)
-		}
+		err := record.VerifyHeader(img, record.Seed(r.pos+uint64(done), r.incarnation), &h)
 		n := h.Bytes()
-		if n > len(img) {
+		if err == record.ErrShort { // the header stands, the rest comes with the next piece
 			need = n
 			break
+		}
+		if err != nil {
+			return done, 0, fmt.Errorf("heal: record at %d of the buddy: %w", r.pos+uint64(done), err)
 		}
 		if err := record.VerifyBody(img, &h); err != nil {
 			return done, 0, fmt.Errorf("heal: record at %d of the buddy: %w", r.pos+uint64(done), err)

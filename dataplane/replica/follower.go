@@ -63,8 +63,11 @@ func (s *Shard) OnStream(c proto.NodeID, m *ring.Mirror, budget int) (bytes int,
 // watermarks, since the record that beat it stands below the log's tail (H11).
 func (s *Shard) apply(st *stream, w []byte, at uint64) (n int, wait bool, err error) {
 	hd := &s.head
-	nh := copy(s.headBytes[:], w) // read shared bytes once
-	if err := record.VerifyHeader(s.headBytes[:nh], record.Seed(at, uint32(st.member.Incarnation)), hd); err != nil {
+	if copy(s.headBytes[:], w) < record.HeaderBytes { // read shared bytes once
+		return 0, false, ErrEntry
+	}
+	err = record.VerifyHeader(s.headBytes[:], record.Seed(at, uint32(st.member.Incarnation)), hd)
+	if err != nil && err != record.ErrShort { // short: the body is not in the copy
 		return 0, false, err
 	}
 	n = hd.Bytes()
