@@ -171,3 +171,12 @@ func (p *Proposer) compute() (send bool) {
 	p.accepting, p.answered, p.failed, p.lost, p.held = true, 0, 0, false, false
 	return true
 }
+
+// ChosenAt is a ballot at which the result was chosen. It belongs to Chosen
+// and Unchanged.
+func (p *Proposer) ChosenAt() Ballot {
+	if p.accepting {
+		return p.ballot
+	}
+	return p.at
+}

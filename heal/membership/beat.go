@@ -1,0 +1,173 @@
+package membership
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"healkv/dataplane/proto"
+	"healkv/heal/membership/grant"
+	"healkv/heal/membership/lease"
+	"healkv/heal/membership/register"
+)
+
+// beat is sent to every configured node several times a lease: it says that
+// we live, asks for our lease, and compares what both know of the register.
+type beat struct {
+	Life       proto.Member  `json:"life"`
+	Want       bool          `json:"want"` // a lease
+	Fresh      bool          `json:"fresh,omitempty"`
+	Seq        uint64        `json:"seq"` // newest value known
+	Configured proto.NodeSet `json:"configured"`
+	Model      proto.Model   `json:"model"`
+	Shards     uint8         `json:"shards"`
+}
+
+type beatAnswer struct {
+	Life    proto.Member `json:"life"`
+	Granted bool         `json:"granted"`
+	Why     string       `json:"why,omitempty"`
+	Seq     uint64       `json:"seq"`
+}
+
+// beats runs the beat's loop. Nothing in it waits for a disk.
+func (s *Service) beats() {
+	period := time.Duration(s.lease) / renewalsALease
+	var progressed int64 // last time Progress said yes
+	for {
+		now := lease.Now()
+		s.mu.Lock()
+		want := s.liveLocked() && !s.leaving && s.config == nil
+		s.mu.Unlock()
+		wait := period
+		// A beat out of turn (a new view, a new peer) must not ask Progress
+		// again so soon that an honest answer is no.
+		if want && s.cfg.Progress != nil && now-progressed > s.lease/8 {
+			if want = s.cfg.Progress(); want {
+				progressed = now
+			} else {
+				wait = period / 4
+				s.mu.Lock()
+				s.counts.NoProgress++
+				s.mu.Unlock()
+			}
+		}
+		s.beatAll(want)
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-s.beatNow:
+		case <-s.ctx.Done():
+		}
+		t.Stop()
+		if s.ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+func (s *Service) beatAll(want bool) {
+	sent := lease.Now() // before anything is sent: the lease is counted from here
+	s.mu.Lock()
+	b := beat{
+		Life: s.self, Want: want && s.liveLocked(), Fresh: s.fresh, Seq: s.known.Seq,
+		Configured: s.cfg.Configured, Model: s.cfg.Initial.Model, Shards: s.cfg.Initial.Shards,
+	}
+	if b.Want && s.grantLocked(b.Life, sent) == grant.Granted {
+		s.grantedLocked(s.cfg.Node, b.Life, sent)
+	}
+	s.mu.Unlock()
+	for _, n := range s.others() {
+		if s.ctl.Connected(n) {
+			go s.beatOne(n, b, sent)
+		}
+	}
+}
+
+// grantedLocked counts a granted request.
+func (s *Service) grantedLocked(n proto.NodeID, life proto.Member, sent int64) {
+	if s.self != life || s.leaving || !s.liveLocked() || s.stopped == ErrClosed {
+		return
+	}
+	s.renewal.Granted(n, sent)
+	s.counts.BeatsGranted++
+	had := s.holder.Until() != 0
+	if s.holder.Extend(s.renewal.Until(s.lease), lease.Now()) && had {
+		s.counts.LeasesLost++
+		s.log.Warn("membership: the lease had run out and was won again")
+	}
+}
+
+func (s *Service) beatOne(n proto.NodeID, b beat, sent int64) {
+	ctx, cancel := context.WithTimeout(s.ctx, time.Duration(s.lease))
+	defer cancel()
+	var a beatAnswer
+	err := s.ctl.Call(ctx, n, kindBeat, b, &a)
+	s.mu.Lock()
+	s.counts.BeatsSent++
+	if err != nil {
+		s.mu.Unlock()
+		s.log.Debug("membership: beat", "to", n, "err", err)
+		return
+	}
+	if a.Life.Node == n {
+		s.peers[n].heard(a.Life, lease.Now())
+	}
+	if b.Want && a.Granted {
+		s.grantedLocked(n, b.Life, sent)
+	} else if b.Want {
+		s.counts.BeatsRefused++
+		s.log.Debug("membership: lease refused", "by", n, "why", a.Why)
+	}
+	known := s.known.Seq
+	s.mu.Unlock()
+	switch {
+	case a.Seq < known:
+		s.tell(n)
+	case a.Seq > known:
+		s.fetch(ctx, n)
+	}
+}
+
+// fetch asks n for the newest value it knows.
+func (s *Service) fetch(ctx context.Context, n proto.NodeID) {
+	var a stateAnswer
+	if err := s.ctl.Call(ctx, n, kindState, nil, &a); err == nil {
+		s.learn(a.Chosen.Ballot, register.Value(a.Chosen.Value))
+	}
+}
+
+func (s *Service) onBeat(_ context.Context, from proto.Member, body json.RawMessage) (any, error) {
+	var b beat
+	if err := s.decode(body, &b); err != nil {
+		return nil, err
+	}
+	if b.Life.Node != from.Node {
+		return nil, fmt.Errorf("membership: message refused: node %d sends a beat of %v", from.Node, b.Life)
+	}
+	theirs := s.cfg.Initial
+	theirs.Configured, theirs.Model, theirs.Shards = b.Configured, b.Model, b.Shards
+	now := lease.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := &s.peers[from.Node]
+	if err := sameConfig(&s.cfg.Initial, &theirs); err != nil {
+		if p.config == "" {
+			s.log.Error("membership: a node has another configuration", "node", from.Node, "err", err)
+		}
+		p.config, p.fresh = err.Error(), false
+		return nil, err
+	}
+	p.config, p.fresh = "", b.Fresh
+	p.heard(b.Life, now)
+	a := beatAnswer{Life: s.self, Seq: s.known.Seq}
+	if b.Want {
+		p.wantAt = now
+		answer := s.grantLocked(b.Life, now)
+		if a.Granted = answer == grant.Granted; !a.Granted {
+			a.Why = answer.String()
+		}
+	}
+	return a, nil
+}

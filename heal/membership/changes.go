@@ -1,0 +1,248 @@
+package membership
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"healkv/dataplane/proto"
+)
+
+var (
+	ErrMoved     = errors.New("membership: the view moved on")
+	ErrNotMember = errors.New("membership: not a member in that life")
+	ErrStale     = errors.New("membership: a later life of the node is known")
+	ErrLastLive  = errors.New("membership: it is the last live member")
+	ErrCold      = errors.New("membership: no live member runs: the cluster must start cold")
+)
+
+// NextIncarnation has the register hand out a new life of this node. A number
+// is never handed out twice; some may be skipped.
+func (s *Service) NextIncarnation(ctx context.Context) (proto.Incarnation, error) {
+	n := s.cfg.Node
+	v, err := s.Update(ctx, func(v *proto.View) error {
+		v.Issued[n]++
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("membership: no incarnation for node %d: %w", n, err)
+	}
+	return v.Issued[n], nil
+}
+
+// Admit makes m a shadow; an earlier life of its node leaves with the same
+// view. full means that m will be given a full copy: what it has counts for
+// nothing (liveUntil 0). Errors: ErrStale, ErrCold, ErrLastLive.
+//
+// It needs a live member that runs and stays: without one the view is left as
+// it is, because a cold start goes by it. We may not have heard of one yet, so
+// ErrCold takes as long as it takes to call somebody silent.
+func (s *Service) Admit(ctx context.Context, m proto.Member, full bool) (proto.View, error) {
+	begin := time.Now()
+	for {
+		v, err := s.Update(ctx, func(v *proto.View) error {
+			if err := admit(v, m, full); err != nil {
+				return err
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.runningLocked(v) == 0 {
+				return fmt.Errorf("%w: live members of epoch %d: %v", ErrCold, v.Epoch-1, v.Live.Nodes(nil))
+			}
+			return nil
+		})
+		if !errors.Is(err, ErrCold) || v.Live == 0 || time.Since(begin) > time.Duration(s.guard+s.lease/2) {
+			return v, err
+		}
+		if s.pause(ctx, time.Duration(s.lease)/50) != nil {
+			return v, err
+		}
+	}
+}
+
+func admit(v *proto.View, m proto.Member, full bool) error {
+	n := m.Node
+	switch {
+	case m.Incarnation == 0 || m.Incarnation > v.Issued[n]:
+		return fmt.Errorf("%w: %v was never handed out, the last one was %d", ErrNotMember, m, v.Issued[n])
+	case v.Has(m) && (!full || v.Live.Has(n) || v.LiveUntil[n] == 0):
+		return ErrNoChange
+	case m.Incarnation < v.Incarnation[n]:
+		return fmt.Errorf("%w: %v, and the view had %d", ErrStale, m, v.Incarnation[n])
+	case v.Live == 0:
+		return ErrCold
+	case v.Live.Without(n) == 0:
+		return fmt.Errorf("%w: %v can only come back by a cold start", ErrLastLive, v.Member(n))
+	}
+	w := v.Next(v.Live.Without(n), v.Shadow.With(n))
+	w.Incarnation[n] = m.Incarnation
+	if full {
+		w.LiveUntil[n] = 0
+	}
+	*v = w
+	return nil
+}
+
+// Promote makes the shadow m live if the view is still that of epoch expect;
+// else ErrMoved, and the caller tries again when it is done in the new one.
+func (s *Service) Promote(ctx context.Context, m proto.Member, expect proto.Epoch) (proto.View, error) {
+	return s.Update(ctx, func(v *proto.View) error {
+		switch {
+		case v.Has(m) && v.Live.Has(m.Node):
+			return ErrNoChange
+		case !v.Has(m):
+			return fmt.Errorf("%w: %v", ErrNotMember, m)
+		case v.Epoch != expect:
+			return fmt.Errorf("%w: from %d to %d", ErrMoved, expect, v.Epoch)
+		case v.Live == 0:
+			return fmt.Errorf("%w: its members are promoted together", ErrCold)
+		}
+		*v = v.Next(v.Live.With(m.Node), v.Shadow.Without(m.Node))
+		return nil
+	})
+}
+
+// Leave takes m, which is us, out of the view: the lease is given up at once
+// and nobody has to wait for it. The last live member stays in the view
+// (ErrLastLive), because a cold start goes by it. m's life is over afterwards
+// in any case.
+func (s *Service) Leave(ctx context.Context, m proto.Member) (proto.View, error) {
+	s.mu.Lock()
+	if m != s.self {
+		s.mu.Unlock()
+		return s.Current(), fmt.Errorf("%w: leave of %v by %v", ErrNotMember, m, s.self)
+	}
+	s.leaving = true
+	s.holder.Revoke()
+	s.granter.End(m)
+	s.mu.Unlock()
+	// Told before the proposal; who does not hear it lets the lease run out.
+	told := make(chan struct{}, proto.NodesMax)
+	rctx, cancel := context.WithTimeout(ctx, time.Duration(s.lease))
+	defer cancel()
+	others := s.others()
+	for _, n := range others {
+		go func() {
+			s.ctl.Call(rctx, n, kindRelease, nil, nil)
+			told <- struct{}{}
+		}()
+	}
+	for range others {
+		<-told
+	}
+	return s.Remove(ctx, m)
+}
+
+// Remove takes m out of the view. While its lease may run it takes until ctx
+// ends or the lease has run out, whichever comes first.
+func (s *Service) Remove(ctx context.Context, m proto.Member) (proto.View, error) {
+	return s.Update(ctx, func(v *proto.View) error {
+		switch {
+		case !v.Has(m):
+			return ErrNoChange
+		case v.Live.Without(m.Node) == 0 && v.Live != 0:
+			return fmt.Errorf("%w: %v", ErrLastLive, m)
+		case v.Live == 0:
+			return ErrCold
+		}
+		*v = v.Next(v.Live.Without(m.Node), v.Shadow.Without(m.Node))
+		return nil
+	})
+}
+
+// SameMembers takes the next epoch with the members of expect: a version is
+// exhausted, or tombstones are to be dropped. ErrMoved if another view came.
+func (s *Service) SameMembers(ctx context.Context, expect proto.Epoch) (proto.View, error) {
+	return s.Update(ctx, func(v *proto.View) error {
+		if v.Epoch != expect {
+			return fmt.Errorf("%w: from %d to %d", ErrMoved, expect, v.Epoch)
+		}
+		cold := v.Cold
+		*v = v.Next(v.Live, v.Shadow)
+		v.Cold = cold
+		return nil
+	})
+}
+
+// Bootstrap makes the first view of a new cluster, with every configured node
+// live, and returns it; at once if there is one already. All nodes call it,
+// each with a fresh pool and after SetMember; the lowest of them proposes
+// when all are there. The error names who is missing.
+func (s *Service) Bootstrap(ctx context.Context) (proto.View, error) {
+	s.mu.Lock()
+	s.fresh = true
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.fresh = false
+		s.mu.Unlock()
+	}()
+	signal(s.beatNow)
+	rank := (s.cfg.Configured & (1<<s.cfg.Node - 1)).Count()
+	var ready time.Time
+	for {
+		if v := s.Current(); v.Epoch > 0 {
+			return v, nil
+		}
+		inc, missing := s.assembled()
+		switch {
+		case missing != "":
+			ready = time.Time{}
+		case ready.IsZero():
+			ready = time.Now()
+		}
+		// Others follow when the lowest one does not.
+		if missing == "" && time.Since(ready) >= time.Duration(rank)*50*time.Millisecond {
+			v, err := s.Update(ctx, func(v *proto.View) error {
+				if v.Epoch > 0 {
+					return ErrNoChange
+				}
+				*v = v.Next(v.Configured, 0)
+				for n := range v.Incarnation {
+					if v.Configured.Has(proto.NodeID(n)) {
+						v.Incarnation[n] = inc[n]
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				return v, fmt.Errorf("membership: no first view: %w", err)
+			}
+			return v, nil
+		}
+		if err := s.pause(ctx, 5*time.Millisecond); err != nil {
+			if missing == "" {
+				missing = "nobody"
+			}
+			return s.Current(), fmt.Errorf("membership: no first view: still waiting for %s: %w", missing, err)
+		}
+	}
+}
+
+// assembled gives everybody's lives once all configured nodes are there with
+// fresh pools; else it says who is missing.
+func (s *Service) assembled() (inc [proto.NodesMax]proto.Incarnation, missing string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.self.Incarnation == 0 {
+		return inc, fmt.Sprintf("node %d, which is us and has no incarnation yet", s.cfg.Node)
+	}
+	if !s.voting {
+		return inc, "enough other nodes to vote"
+	}
+	inc[s.cfg.Node] = s.self.Incarnation
+	for _, n := range s.others() {
+		p := &s.peers[n]
+		switch {
+		case p.config != "":
+			missing += fmt.Sprintf("node %d (%s) ", n, p.config)
+		case !s.ctl.Connected(n) || p.life.Incarnation == 0:
+			missing += fmt.Sprintf("node %d ", n)
+		case !p.fresh:
+			missing += fmt.Sprintf("node %d (its pool is not new) ", n)
+		}
+		inc[n] = p.life.Incarnation
+	}
+	return inc, missing
+}

@@ -1,0 +1,378 @@
+package membership
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"healkv/dataplane/proto"
+	"healkv/heal/control"
+	"healkv/heal/membership/grant"
+	"healkv/heal/membership/lease"
+	"healkv/heal/membership/register"
+)
+
+// Defaults of Config. The lease is long because six nodes may share two
+// cores: a renewal must never come too late for want of a processor.
+const (
+	LeaseDefault   = time.Second
+	DriftShare     = 10 // of the lease, in percent, if Config.Drift is 0
+	renewalsALease = 4
+)
+
+var (
+	ErrNoMajority = errors.New("membership: no majority of the configured nodes answers")
+	ErrHeld       = errors.New("membership: a lease forbids this view for now")
+	ErrChange     = errors.New("membership: change refused")
+	ErrConfig     = errors.New("membership: configuration differs from the cluster's")
+	ErrClosed     = errors.New("membership: closed")
+	// ErrNoChange is for change functions: there is nothing to do. Update then
+	// returns the newest view and no error.
+	ErrNoChange = errors.New("membership: nothing to change")
+)
+
+// Config of a Service.
+type Config struct {
+	Node       proto.NodeID
+	Configured proto.NodeSet // the acceptors; Node is one of them
+	ClusterID  string
+	StateDir   string // where FormatState made the acceptor's file
+	Ephemeral  bool   // allows a StateDir that does not survive a reboot
+	// Initial gives Configured, Model and Shards; a register with others is
+	// refused with ErrConfig.
+	Initial proto.View
+	Lease   time.Duration // 0: LeaseDefault
+	Drift   time.Duration // by which two clocks may differ after one lease; 0: a tenth of it
+	// Progress reports whether every shard moved since it was asked last. The
+	// lease is renewed only then. nil: always.
+	Progress func() bool
+	// ProvenDead reports whether the kernel of this host released the liveness
+	// lock of that life of a node. nil: nothing is ever proven.
+	ProvenDead func(proto.Member) (bool, error)
+	// OnView is told every new view, in the order of epochs, one call at a
+	// time; views may be skipped. It may block: newer views wait.
+	OnView func(proto.View)
+	// OnSuspect is told once per life why a member is about to be removed.
+	OnSuspect func(proto.NodeID, string)
+	Logger    *slog.Logger // nil: none
+	Control   *control.Server
+}
+
+// peer is what we know of another configured node.
+type peer struct {
+	life    proto.Member // that spoke last
+	heardAt int64        // when, lease.Now; 0: never
+	wantAt  int64        // last time that life asked for its lease
+	fresh   bool         // it says its pool is new (Bootstrap)
+	config  string       // how its configuration differs from ours; "": not
+	probe   int64        // until then its death is looked for at every turn
+}
+
+// heard notes that a life of the peer spoke.
+func (p *peer) heard(m proto.Member, now int64) {
+	if p.life != m {
+		p.life, p.wantAt = m, 0
+	}
+	p.heardAt = now
+}
+
+// Service is one node's part in the membership. Methods may be called from
+// any goroutine.
+type Service struct {
+	cfg      Config
+	log      *slog.Logger
+	ctl      *control.Server
+	majority int
+	life     uint64 // of our ballots
+	lease    int64  // ns
+	guard    int64  // lease + drift, ns
+
+	ctx     context.Context
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+	beatNow chan struct{}
+	look    chan struct{} // for the detector
+	viewNew chan struct{}
+	learnt  chan struct{}
+	propose chan struct{} // a token: one proposal at a time
+
+	holder lease.Holder
+
+	// disk is held from a step of the acceptor until its state is durable; mu
+	// is not held meanwhile, so that granting leases never waits for a disk.
+	disk sync.Mutex
+	file *acceptorFile
+
+	mu       sync.Mutex
+	acceptor register.Acceptor
+	durable  register.State // what of it is on disk
+	voting   bool
+	stopped  error // why this acceptor votes no more
+	granter  grant.Granter
+	known    register.Value // newest chosen value we have heard of
+	knownAt  register.Ballot
+	viewAt   int64  // when its epoch was learned
+	round    uint64 // of the highest ballot seen
+	self     proto.Member
+	fresh    bool
+	leaving  bool
+	renewal  grant.Renewal
+	peers    [proto.NodesMax]peer
+	suspects [proto.NodesMax]suspect
+	config   error // our configuration differs from the register's
+	counts   counts
+}
+
+type counts struct {
+	Proposals, Chosen, Conflicts, Held, Removed uint64
+	BeatsSent, BeatsGranted, BeatsRefused       uint64
+	NoProgress, LeasesLost                      uint64
+	Damaged                                     uint64
+}
+
+// New opens the acceptor's state and registers the membership's messages with
+// the control plane; Start begins to take part.
+func New(cfg Config) (*Service, error) {
+	switch {
+	case cfg.Control == nil:
+		return nil, errors.New("membership: no control plane")
+	case !cfg.Configured.Has(cfg.Node):
+		return nil, fmt.Errorf("membership: node %d is not among the configured nodes %v", cfg.Node, cfg.Configured.Nodes(nil))
+	case cfg.Lease < 0 || cfg.Drift < 0:
+		return nil, fmt.Errorf("membership: lease %v, drift %v: want them above 0", cfg.Lease, cfg.Drift)
+	}
+	if cfg.Lease == 0 {
+		cfg.Lease = LeaseDefault
+	}
+	if cfg.Drift == 0 {
+		cfg.Drift = cfg.Lease * DriftShare / 100
+	}
+	cfg.Initial.Configured = cfg.Configured
+	if err := cfg.Initial.Validate(); err != nil {
+		return nil, fmt.Errorf("membership: initial view: %w", err)
+	}
+	file, st, err := openState(cfg.StateDir, cfg.ClusterID, cfg.Node, cfg.Ephemeral)
+	if err != nil {
+		return nil, err
+	}
+	if st.Value.Seq != 0 {
+		if err := sameConfig(&cfg.Initial, &st.Value.View); err != nil {
+			file.close()
+			return nil, err
+		}
+	}
+	var life [8]byte
+	rand.Read(life[:])
+	s := &Service{
+		cfg: cfg, log: cfg.Logger, ctl: cfg.Control, file: file,
+		majority: register.Majority(cfg.Configured), life: binary.LittleEndian.Uint64(life[:]),
+		lease: int64(cfg.Lease), guard: int64(cfg.Lease + cfg.Drift),
+		beatNow: make(chan struct{}, 1), look: make(chan struct{}, 1), viewNew: make(chan struct{}, 1),
+		learnt: make(chan struct{}, 1), propose: make(chan struct{}, 1),
+		acceptor: register.Acceptor{State: st}, durable: st, round: st.Promised.Round,
+		self: proto.Member{Node: cfg.Node},
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.granter = grant.NewGranter(int64(cfg.Lease), int64(cfg.Drift), lease.Now())
+	s.renewal = grant.NewRenewal(s.majority)
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.register()
+	s.ctl.OnEvent(s.onEvent)
+	return s, nil
+}
+
+// sameConfig compares what a node was configured with to what the register
+// says.
+func sameConfig(ours, theirs *proto.View) error {
+	if ours.Model == theirs.Model && ours.Shards == theirs.Shards && ours.Configured == theirs.Configured {
+		return nil
+	}
+	return fmt.Errorf("%w: this node has model %v, %d shards, nodes %v; the cluster has model %v, %d shards, nodes %v",
+		ErrConfig, ours.Model, ours.Shards, ours.Configured.Nodes(nil), theirs.Model, theirs.Shards, theirs.Configured.Nodes(nil))
+}
+
+// Start begins to vote, to beat and to watch the others.
+func (s *Service) Start() {
+	s.wg.Go(s.catchUp)
+	s.wg.Go(s.beats)
+	s.wg.Go(s.detect)
+	s.wg.Go(s.views)
+	s.wg.Go(s.learner)
+}
+
+// Close gives the lease up, without telling anybody, and stops voting.
+func (s *Service) Close() error {
+	s.cancel()
+	s.mu.Lock()
+	s.stopped = ErrClosed
+	s.holder.Revoke()
+	s.mu.Unlock()
+	s.wg.Wait()
+	s.disk.Lock()
+	defer s.disk.Unlock()
+	return s.file.close()
+}
+
+// Lease is what the read path looks at.
+func (s *Service) Lease() *lease.Holder { return &s.holder }
+
+// Current is the newest view known to be chosen; its epoch is 0 before that.
+// Another may have been chosen since.
+func (s *Service) Current() proto.View {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known.View
+}
+
+// SetMember says which life of this node we are from now on. A lease of
+// another life is given up first.
+func (s *Service) SetMember(m proto.Member) {
+	s.mu.Lock()
+	if s.self != m {
+		s.holder.Revoke()
+		s.renewal.Reset()
+		s.self, s.leaving = m, false
+	}
+	s.mu.Unlock()
+	s.ctl.SetMember(m)
+	signal(s.beatNow)
+}
+
+// signal leaves a token where one waits for it.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// pause waits, unless the service or ctx ends.
+func (s *Service) pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.ctx.Done():
+		return ErrClosed
+	}
+}
+
+// views calls OnView, one at a time and in order.
+func (s *Service) views() {
+	var told proto.Epoch
+	for {
+		select {
+		case <-s.viewNew:
+		case <-s.ctx.Done():
+			return
+		}
+		if v := s.Current(); v.Epoch > told {
+			told = v.Epoch
+			if s.cfg.OnView != nil {
+				s.cfg.OnView(v)
+			}
+		}
+	}
+}
+
+// learn takes in a value chosen at ballot b.
+func (s *Service) learn(b register.Ballot, v register.Value) {
+	if v.Seq == 0 {
+		return
+	}
+	s.mu.Lock()
+	s.round = max(s.round, b.Round)
+	if v.Seq <= s.known.Seq {
+		// The same value may have been chosen again higher up.
+		if v.Seq == s.known.Seq && b.Compare(s.knownAt) > 0 {
+			s.knownAt = b
+		}
+		s.mu.Unlock()
+		return
+	}
+	if err := sameConfig(&s.cfg.Initial, &v.View); err != nil {
+		if s.config == nil {
+			s.log.Error("membership: refused the register's value", "err", err)
+		}
+		s.config = err
+		s.holder.Revoke()
+		s.mu.Unlock()
+		return
+	}
+	old := s.known.View
+	s.known, s.knownAt = v, b
+	isNew := v.View.Epoch > old.Epoch
+	if isNew {
+		now := lease.Now()
+		s.viewAt = now
+		if !s.liveLocked() && s.holder.Until() != 0 {
+			s.holder.Revoke()
+		}
+	}
+	s.mu.Unlock()
+	if isNew {
+		s.log.Info("membership: view", "epoch", v.View.Epoch, "live", v.View.Live.Nodes(nil), "shadow", v.View.Shadow.Nodes(nil))
+		signal(s.viewNew)
+		signal(s.beatNow) // a new live member asks for its lease at once
+		signal(s.look)
+	}
+	signal(s.learnt)
+}
+
+// liveLocked reports whether the newest view has us, in this life, as live.
+func (s *Service) liveLocked() bool {
+	v := &s.known.View
+	return s.self.Incarnation != 0 && v.Live.Has(s.self.Node) && v.Incarnation[s.self.Node] == s.self.Incarnation
+}
+
+// runsLocked reports whether that life runs, as far as we heard lately.
+func (s *Service) runsLocked(m proto.Member, now int64) bool {
+	if m.Node == s.cfg.Node {
+		return m == s.self && !s.leaving
+	}
+	p := &s.peers[m.Node]
+	return p.life == m && p.heardAt != 0 && now-p.heardAt < s.guard+s.lease/2 && !s.granter.Ended(m)
+}
+
+// Running is which live members of the newest view run in the life the view
+// names, as far as this node heard lately. None after having listened for a
+// lease or two is what calls for a cold start.
+func (s *Service) Running() proto.NodeSet {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.runningLocked(&s.known.View)
+}
+
+func (s *Service) runningLocked(v *proto.View) (set proto.NodeSet) {
+	now := lease.Now()
+	for _, n := range v.Live.Nodes(nil) {
+		if s.runsLocked(v.Member(n), now) {
+			set = set.With(n)
+		}
+	}
+	return set
+}
+
+// tell passes the newest value on to n.
+func (s *Service) tell(n proto.NodeID) {
+	s.mu.Lock()
+	c := chosenJSON{s.knownAt, value(s.known)}
+	s.mu.Unlock()
+	if c.Value.Seq != 0 {
+		s.ctl.Notify(n, kindChosen, c)
+	}
+}
+
+func (s *Service) others() []proto.NodeID {
+	return s.cfg.Configured.Without(s.cfg.Node).Nodes(nil)
+}

@@ -1,0 +1,196 @@
+package membership
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"healkv/dataplane/proto"
+	"healkv/heal/membership/register"
+)
+
+// attemptWait bounds one proposal; a peer that does not answer in that time
+// counts as unreachable.
+const attemptWait = 2 * time.Second
+
+// Update changes the view by compare-and-swap: fn gets a copy of the newest
+// one, changes it, and is called again on a newer one when somebody else was
+// faster. fn runs in this goroutine, must have no effect but its result, and
+// may find its own change done already (then it returns ErrNoChange).
+//
+// The result is the newest view: the changed one if err is nil. Errors:
+// ErrChange with fn's own error if that declined; ErrNoMajority or ErrHeld if
+// ctx ended first: then the change may still take effect; ErrConfig; ErrClosed.
+func (s *Service) Update(ctx context.Context, fn func(*proto.View) error) (proto.View, error) {
+	for try := 0; ; try++ {
+		p, err := s.attempt(ctx, fn)
+		if err != nil {
+			return s.Current(), err
+		}
+		outcome, v := p.Outcome()
+		wait := time.Duration(1+rand.Int64N(1+int64(min(try, 20)))) * time.Millisecond
+		switch outcome {
+		case register.Chosen:
+			return v.View, nil
+		case register.Unchanged:
+			if errors.Is(p.Declined, ErrNoChange) {
+				return v.View, nil
+			}
+			if errors.Is(p.Declined, ErrConfig) {
+				return v.View, p.Declined
+			}
+			return v.View, fmt.Errorf("%w: %w", ErrChange, p.Declined)
+		case register.Lost:
+			err = fmt.Errorf("%w: other proposals were faster each time", ErrNoMajority)
+		case register.Held:
+			err = fmt.Errorf("%w: %s", ErrHeld, p.Detail)
+			wait = max(10*time.Millisecond, time.Duration(s.lease)/50)
+		default:
+			err = fmt.Errorf("%w: %d of %d must", ErrNoMajority, s.majority, s.cfg.Configured.Count())
+			wait += 20 * time.Millisecond
+		}
+		if perr := s.pause(ctx, wait); perr != nil {
+			if errors.Is(perr, ErrClosed) {
+				return s.Current(), ErrClosed
+			}
+			return s.Current(), fmt.Errorf("%w: %w", err, perr)
+		}
+	}
+}
+
+// attempt carries one proposal through.
+func (s *Service) attempt(ctx context.Context, fn func(*proto.View) error) (*register.Proposer, error) {
+	select { // rounds of one node do not compete with each other
+	case s.propose <- struct{}{}:
+		defer func() { <-s.propose }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", ErrNoMajority, ctx.Err())
+	case <-s.ctx.Done():
+		return nil, ErrClosed
+	}
+	s.mu.Lock()
+	s.round++
+	b := register.Ballot{Round: s.round, Node: s.cfg.Node, Life: s.life}
+	s.counts.Proposals++
+	s.mu.Unlock()
+	p := register.NewProposer(s.cfg.Configured, b, s.cfg.Initial, s.checked(fn))
+	ctx, cancel := context.WithTimeout(ctx, attemptWait)
+	defer cancel()
+	answers := s.ask(ctx, p.Request())
+	for {
+		outcome, v := p.Outcome()
+		if outcome != register.Pending {
+			s.finish(&p, outcome, v)
+			return &p, nil
+		}
+		var a answer
+		select {
+		case a = <-answers:
+		case <-s.ctx.Done():
+			return nil, ErrClosed
+		}
+		if a.err != nil {
+			p.Unreachable(a.node)
+		} else if p.Step(&a.m) {
+			answers = s.ask(ctx, p.Request()) // answers of the phase before are not read any more
+		}
+	}
+}
+
+type answer struct {
+	node proto.NodeID
+	m    register.Message
+	err  error
+}
+
+// ask sends a request to every acceptor. Each yields exactly one answer.
+func (s *Service) ask(ctx context.Context, m register.Message) <-chan answer {
+	nodes := s.cfg.Configured.Nodes(nil)
+	out := make(chan answer, len(nodes))
+	for _, n := range nodes {
+		m.To = n
+		req := m
+		if n == s.cfg.Node {
+			go func() { out <- answer{n, s.vote(&req), nil} }()
+			continue
+		}
+		go func() {
+			var j voteJSON
+			if err := s.ctl.Call(ctx, n, kindVote, voteOf(req), &j); err != nil {
+				out <- answer{node: n, err: err}
+				return
+			}
+			a := j.message()
+			a.From = n // whoever it says it is
+			out <- answer{node: n, m: a}
+		}()
+	}
+	return out
+}
+
+// finish notes a proposal's end and passes a chosen value on.
+func (s *Service) finish(p *register.Proposer, outcome register.Outcome, v register.Value) {
+	s.mu.Lock()
+	s.round = max(s.round, p.Highest.Round)
+	switch outcome {
+	case register.Chosen:
+		s.counts.Chosen++
+	case register.Lost:
+		s.counts.Conflicts++
+	case register.Held:
+		s.counts.Held++
+	}
+	s.mu.Unlock()
+	if (outcome == register.Chosen || outcome == register.Unchanged) && v.Seq != 0 {
+		s.learn(p.ChosenAt(), v)
+		if outcome == register.Chosen {
+			for _, n := range s.others() {
+				s.tell(n)
+			}
+		}
+	}
+}
+
+// checked wraps a change function in what must hold of every change.
+func (s *Service) checked(fn func(*proto.View) error) register.Change {
+	return func(v *proto.View) error {
+		old := *v
+		if err := sameConfig(&s.cfg.Initial, v); err != nil {
+			return err
+		}
+		if err := fn(v); err != nil {
+			return err
+		}
+		if *v == old {
+			return ErrNoChange
+		}
+		return checkChange(&old, v)
+	}
+}
+
+var errView = errors.New("membership: not a view that may follow")
+
+func checkChange(old, v *proto.View) error {
+	if old.Epoch == proto.EpochMax && v.Epoch != old.Epoch {
+		return fmt.Errorf("%w: the epochs are used up at %d: this cluster takes no view change any more; copy its data to a new one", errView, old.Epoch)
+	}
+	if err := v.Validate(); err != nil {
+		return err
+	}
+	for n := range v.Issued {
+		if v.Issued[n] < old.Issued[n] || v.Incarnation[n] > v.Issued[n] {
+			return fmt.Errorf("%w: node %d has incarnation %d, issued %d, before %d", errView, n, v.Incarnation[n], v.Issued[n], old.Issued[n])
+		}
+	}
+	same := *old
+	same.Issued = v.Issued
+	switch {
+	case v.Epoch == old.Epoch && *v != same:
+		return fmt.Errorf("%w: it changes epoch %d, which is decided", errView, v.Epoch)
+	case v.Epoch != old.Epoch && v.Epoch != old.Epoch+1:
+		return fmt.Errorf("%w: epoch %d after %d", errView, v.Epoch, old.Epoch)
+	}
+	return sameConfig(old, v)
+}

@@ -1,0 +1,291 @@
+package membership
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"healkv/dataplane/proto"
+	"healkv/heal/membership/grant"
+	"healkv/heal/membership/lease"
+	"healkv/heal/membership/register"
+)
+
+// The messages of the membership.
+const (
+	kindVote    = "member.vote"    // voteJSON → voteJSON
+	kindState   = "member.state"   // → stateAnswer
+	kindChosen  = "member.chosen"  // chosenJSON, nobody waits
+	kindBeat    = "member.beat"    // beat → beatAnswer
+	kindMayDrop = "member.maydrop" // mayDrop → mayDropAnswer
+	kindRelease = "member.release" // nothing: the sender's life is over
+)
+
+type stateAnswer struct {
+	State  stateJSON  `json:"state"`
+	Chosen chosenJSON `json:"chosen"`
+}
+
+func (s *Service) register() {
+	s.ctl.Handle(kindVote, func(_ context.Context, from proto.Member, body json.RawMessage) (any, error) {
+		var j voteJSON
+		if err := s.decode(body, &j); err != nil {
+			return nil, err
+		}
+		m := j.message()
+		if err := s.checkVote(&m, from.Node); err != nil {
+			return nil, err
+		}
+		return voteOf(s.vote(&m)), nil
+	})
+	s.ctl.Handle(kindState, func(context.Context, proto.Member, json.RawMessage) (any, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return stateAnswer{toJSON(s.durable), chosenJSON{s.knownAt, value(s.known)}}, nil
+	})
+	s.ctl.Handle(kindChosen, func(_ context.Context, _ proto.Member, body json.RawMessage) (any, error) {
+		var c chosenJSON
+		if err := s.decode(body, &c); err != nil {
+			return nil, err
+		}
+		s.learn(c.Ballot, register.Value(c.Value))
+		return nil, nil
+	})
+	s.ctl.Handle(kindBeat, s.onBeat)
+	s.ctl.Handle(kindMayDrop, s.onMayDrop)
+	s.ctl.Handle(kindRelease, func(_ context.Context, from proto.Member, _ json.RawMessage) (any, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.granter.End(from)
+		return nil, nil
+	})
+}
+
+// decode counts what does not decode.
+func (s *Service) decode(body json.RawMessage, to any) error {
+	err := json.Unmarshal(body, to)
+	if err != nil {
+		s.mu.Lock()
+		s.counts.Damaged++
+		s.mu.Unlock()
+		return fmt.Errorf("membership: message refused: %w", err)
+	}
+	return nil
+}
+
+// checkVote refuses what no proposer sends, so that the acceptor's
+// preconditions hold whatever a peer does.
+func (s *Service) checkVote(m *register.Message, from proto.NodeID) (err error) {
+	switch {
+	case m.Kind != register.Prepare && m.Kind != register.Accept:
+		err = fmt.Errorf("membership: message refused: a request to vote of kind %v", m.Kind)
+	case m.From != from || m.Ballot.Node != from || m.To != s.cfg.Node:
+		err = fmt.Errorf("membership: message refused: ballot %v from node %d to %d, sent by %d to %d", m.Ballot, m.From, m.To, from, s.cfg.Node)
+	case m.Ballot.Round == 0 || m.Ballot.Round > 1<<62:
+		err = fmt.Errorf("membership: message refused: round %d", m.Ballot.Round)
+	case m.Kind == register.Accept && m.Value.Seq == 0:
+		err = fmt.Errorf("membership: message refused: no value")
+	case m.Kind == register.Accept:
+		err = sameConfig(&s.cfg.Initial, &m.Value.View)
+	}
+	if err != nil {
+		s.mu.Lock()
+		s.counts.Damaged++
+		s.mu.Unlock()
+	}
+	return err
+}
+
+// vote answers a request to vote; its effect is durable before it returns.
+func (s *Service) vote(m *register.Message) register.Message {
+	silent := register.Message{Kind: register.Refuse, From: m.To, To: m.From, Ballot: m.Ballot, Why: register.Silent}
+	s.disk.Lock()
+	defer s.disk.Unlock()
+	if m.Kind == register.Accept {
+		s.prove(&m.Value.View)
+	}
+	s.mu.Lock()
+	if !s.voting || s.stopped != nil {
+		s.mu.Unlock()
+		return silent
+	}
+	reply, changed := s.acceptor.Step(m, s.guardLocked)
+	st := s.acceptor.State
+	s.round = max(s.round, st.Promised.Round)
+	s.mu.Unlock()
+	if changed && s.save(st) != nil {
+		return silent
+	}
+	return reply
+}
+
+// save makes the acceptor's state durable; disk is held. After a failure this
+// acceptor never answers again.
+func (s *Service) save(st register.State) error {
+	err := s.file.write(st)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		if s.stopped == nil {
+			s.stopped = err
+			s.log.Error("membership: stopped voting", "err", err)
+		}
+		return err
+	}
+	s.durable = st
+	return nil
+}
+
+// guardLocked is asked before a view is accepted. Who got this far has a
+// majority's promise, so the lease in its way is not extended any more: it
+// runs out, and then the view passes.
+func (s *Service) guardLocked(next *proto.View) string {
+	now := lease.Now()
+	m, wait, blocked := s.granter.Blocks(next, &s.acceptor.Value.View, now)
+	if !blocked {
+		return ""
+	}
+	s.granter.Complain(m.Node, now+s.guard)
+	return fmt.Sprintf("node %d guards the lease of %v for another %v", s.cfg.Node, m, time.Duration(wait).Round(time.Millisecond))
+}
+
+// prove looks for proofs of death of the members whose leases forbid next.
+func (s *Service) prove(next *proto.View) {
+	var tried proto.NodeSet
+	for {
+		s.mu.Lock()
+		m, _, blocked := s.granter.Blocks(next, &s.acceptor.Value.View, lease.Now())
+		s.mu.Unlock()
+		if !blocked || tried.Has(m.Node) || !s.dead(m) {
+			return
+		}
+		tried = tried.With(m.Node)
+	}
+}
+
+// dead reports whether m's life is over for certain.
+func (s *Service) dead(m proto.Member) bool {
+	s.mu.Lock()
+	over := s.granter.Ended(m)
+	s.mu.Unlock()
+	if over || s.cfg.ProvenDead == nil || m == s.member() {
+		return over
+	}
+	proven, err := s.cfg.ProvenDead(m)
+	if err != nil {
+		s.log.Warn("membership: cannot tell whether a member is dead", "member", m, "err", err)
+		return false
+	}
+	if proven {
+		s.mu.Lock()
+		s.granter.End(m)
+		s.mu.Unlock()
+	}
+	return proven
+}
+
+func (s *Service) member() proto.Member {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.self
+}
+
+// catchUp reads the states of enough other acceptors before the first vote:
+// with our own they make a majority, and without one nothing can be decided
+// anyway. So an old copy of our file does no harm as long as one of them knows
+// better.
+func (s *Service) catchUp() {
+	for {
+		if s.catchUpOnce() {
+			s.log.Info("membership: voting")
+			signal(s.look)
+			return
+		}
+		if s.pause(s.ctx, 20*time.Millisecond) != nil {
+			return
+		}
+	}
+}
+
+func (s *Service) catchUpOnce() bool {
+	ctx, cancel := context.WithTimeout(s.ctx, time.Second)
+	defer cancel()
+	others := s.others()
+	answers := make(chan *stateAnswer, len(others))
+	for _, n := range others {
+		go func() {
+			var a stateAnswer
+			if s.ctl.Call(ctx, n, kindState, nil, &a) != nil {
+				answers <- nil
+				return
+			}
+			answers <- &a
+		}()
+	}
+	var states []register.State
+	for range others {
+		a := <-answers
+		if a == nil {
+			continue
+		}
+		st, err := a.State.state()
+		if err != nil {
+			continue
+		}
+		s.learn(a.Chosen.Ballot, register.Value(a.Chosen.Value))
+		states = append(states, st)
+	}
+	if len(states) < s.majority-1 {
+		return false
+	}
+	s.disk.Lock()
+	defer s.disk.Unlock()
+	for i := range states {
+		if states[i].Value.Seq != 0 {
+			s.prove(&states[i].Value.View)
+		}
+	}
+	s.mu.Lock()
+	changed := s.known.Seq != 0 && s.acceptor.Learn(s.knownAt, s.known)
+	done, more := s.acceptor.CatchUp(states, s.guardLocked)
+	st := s.acceptor.State
+	s.round = max(s.round, st.Promised.Round)
+	s.mu.Unlock()
+	if (changed || more) && s.save(st) != nil {
+		return true // it will never vote; why is in the status
+	}
+	s.mu.Lock()
+	s.voting = done
+	s.mu.Unlock()
+	return done
+}
+
+// learner makes chosen values durable that did not come by a vote: leases are
+// granted from what is on disk.
+func (s *Service) learner() {
+	for {
+		select {
+		case <-s.learnt:
+		case <-s.ctx.Done():
+			return
+		}
+		s.disk.Lock()
+		s.mu.Lock()
+		changed := s.stopped == nil && s.known.Seq != 0 && s.acceptor.Learn(s.knownAt, s.known)
+		st := s.acceptor.State
+		s.mu.Unlock()
+		if changed && s.save(st) == nil {
+			signal(s.beatNow)
+		}
+		s.disk.Unlock()
+	}
+}
+
+// grantLocked answers a request for a lease.
+func (s *Service) grantLocked(m proto.Member, now int64) grant.Answer {
+	if d := &s.durable.Value.View; s.stopped != nil || !d.Live.Has(m.Node) || d.Incarnation[m.Node] != m.Incarnation {
+		return grant.NotLive
+	}
+	return s.granter.Grant(m, &s.acceptor.Value.View, now)
+}
