@@ -48,7 +48,7 @@ does not answer is down.
 	"serve": `usage: node serve --config FILE [FLAGS]
 
 Runs one node in the foreground. SIGTERM or Ctrl-C: it flushes, leaves the view
-and exits 0. A flag wins over the environment (HEALKV_POOL_SIZE), the
+and exits 0; SIGHUP likewise, without waiting for a majority that stops too. A flag wins over the environment (HEALKV_POOL_SIZE), the
 environment over the file, the file over the default. ` + "`node help config`" + ` has
 them all.
 

@@ -49,14 +49,10 @@ func init() {
 var errUsage = errors.New("see `node help`")
 
 func main() {
-	// The first signal ends the work in order; how often more are looked at is
-	// the command's affair.
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	err := dispatch(ctx, os.Args[1:])
-	stop()
-	switch {
-	case err == nil:
-	case errors.Is(err, flag.ErrHelp):
+	ctx, cancel := context.WithCancelCause(context.Background())
+	go endAtSignal(cancel)
+	switch err := dispatch(ctx, os.Args[1:]); {
+	case err == nil, errors.Is(err, flag.ErrHelp):
 	default:
 		fmt.Fprintln(os.Stderr, "node:", err)
 		if errors.Is(err, errUsage) {
@@ -64,6 +60,19 @@ func main() {
 		}
 		os.Exit(1)
 	}
+}
+
+// signaled is the cause of a context that a signal has ended.
+type signaled struct{ os.Signal }
+
+func (s signaled) Error() string { return s.String() }
+
+// endAtSignal ends the work in order at the first signal. Later ones are the
+// command's affair.
+func endAtSignal(cancel context.CancelCauseFunc) {
+	first := make(chan os.Signal, 1)
+	signal.Notify(first, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	cancel(signaled{<-first})
 }
 
 func dispatch(ctx context.Context, args []string) error {

@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"healkv"
@@ -110,22 +111,39 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) error {
 		}
 	}()
 
+	patience := time.Duration(c.StopTimeout)
 	select {
 	case <-ctx.Done():
-		log.Info("stopping: a signal asked for it")
+		patience = stopPatience(ctx, c)
+		log.Info("stopping", "signal", context.Cause(ctx), "within", patience)
 	case <-node.Done():
 		err = fmt.Errorf("the node stopped by itself: %w", node.Err())
 	case err = <-broken:
 	}
-	return errors.Join(err, s.stop(node))
+	return errors.Join(err, s.stop(node, patience))
 }
 
-// stop lets clients' commands end, then flushes and leaves the view, all
-// within the configured time.
-func (s *served) stop(node *healkv.Node) error {
-	all, cancel := context.WithTimeout(context.Background(), time.Duration(s.c.StopTimeout))
+// groupStopTimeout is what a node gets when all nodes stop at once. Leaving the
+// view needs a majority, which is going away: the last ones would wait for it
+// in vain. A node that does not leave is one more that counts at the next
+// start, and nothing is lost by it.
+const groupStopTimeout = 500 * time.Millisecond
+
+// stopPatience is how long flushing and leaving may take. SIGHUP says that the
+// whole group stops (`node cluster` sends it).
+func stopPatience(ctx context.Context, c *config.Config) time.Duration {
+	var s signaled
+	if errors.As(context.Cause(ctx), &s) && s.Signal == syscall.SIGHUP {
+		return min(groupStopTimeout, time.Duration(c.StopTimeout))
+	}
+	return time.Duration(c.StopTimeout)
+}
+
+// stop lets clients' commands end, then flushes and leaves the view.
+func (s *served) stop(node *healkv.Node, patience time.Duration) error {
+	all, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	clients, cancelClients := context.WithTimeout(all, time.Duration(s.c.StopTimeout)/4)
+	clients, cancelClients := context.WithTimeout(all, patience/4)
 	defer cancelClients()
 	if err := s.resp.Shutdown(clients); err != nil {
 		_ = s.resp.Close() // they were given their time

@@ -81,5 +81,5 @@ func newLog(c *config.Config) *slog.Logger {
 			}
 			return a
 		},
-	})).With("node", c.Node)
+	}))
 }

@@ -34,8 +34,8 @@ func TestMain(m *testing.M) {
 // Manners of a fake node, in a file "manners" beside its node.toml.
 const (
 	crashes = "crash at the start"
-	stays   = "ignore SIGTERM"
-	fails   = "exit 3 at SIGTERM"
+	stays   = "ignore every signal"
+	fails   = "exit 3 when told to stop"
 )
 
 func fakeNode(path string, flags []string) int {
@@ -70,7 +70,7 @@ func fakeNode(path string, flags []string) int {
 		return 1
 	}
 	term := make(chan os.Signal, 1)
-	signal.Notify(term, syscall.SIGTERM)
+	signal.Notify(term, syscall.SIGTERM, syscall.SIGHUP)
 	<-term
 	switch string(manners) {
 	case stays:

@@ -32,6 +32,10 @@ var (
 	ErrStop = errors.New("not every node stopped cleanly")
 )
 
+// stopSignal tells a node that the whole group stops: it flushes and does not
+// insist on leaving the view, for which there will be no majority.
+const stopSignal = syscall.SIGHUP
+
 // child is one node process that this supervisor started.
 type child struct {
 	node  int
@@ -60,8 +64,8 @@ func (c *child) exit() error {
 // Run starts every node and stays until ctx is done, then stops them. A node
 // that dies meanwhile is reported and not restarted: what a killed node means,
 // and when it comes back, is the user's to say. The calling goroutine's thread
-// must live as long as Run, since the children are bound to it: they get a
-// SIGTERM when it, and so this process, dies.
+// must live as long as Run, since the children are bound to it: they get
+// the stop signal when it, and so this process, dies.
 func (c *Cluster) Run(ctx context.Context, o RunOptions) error {
 	runtime.LockOSThread() // the parent-death signal follows the thread, prctl(2)
 	defer runtime.UnlockOSThread()
@@ -103,6 +107,9 @@ func (c *Cluster) Run(ctx context.Context, o RunOptions) error {
 		children = append(children, ch)
 	}
 	if err := c.awaitLive(ctx, children, o); err != nil {
+		for _, ch := range children {
+			ch.seen = true // err tells of it
+		}
 		_ = c.stop(children, o)
 		return err
 	}
@@ -130,7 +137,7 @@ func (c *Cluster) start(i int, o RunOptions) (*child, error) {
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setpgid:   true, // Ctrl-C at the terminal reaches us only, and we pass it on in order
-		Pdeathsig: syscall.SIGTERM,
+		Pdeathsig: stopSignal,
 	}
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -210,8 +217,8 @@ func (c *Cluster) report(children []*child, o RunOptions) {
 	}
 }
 
-// stop sends SIGTERM to every child that runs, waits for their deadline and a
-// little more, and kills what is left then.
+// stop sends the stop signal to every child that runs, waits for their deadline
+// and a little more, and kills what is left then.
 func (c *Cluster) stop(children []*child, o RunOptions) error {
 	c.report(children, o)
 	patience := time.Duration(c.Configs[0].StopTimeout) + 5*time.Second
@@ -220,7 +227,7 @@ func (c *Cluster) stop(children []*child, o RunOptions) error {
 	var asked []*child
 	for _, ch := range children {
 		if ch.running() {
-			_ = ch.cmd.Process.Signal(syscall.SIGTERM) // an error means it has just ended
+			_ = ch.cmd.Process.Signal(stopSignal) // an error means it has just ended
 			asked = append(asked, ch)
 		}
 	}
