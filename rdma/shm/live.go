@@ -104,8 +104,8 @@ func (d *Dir) provenDead(name string) (bool, error) {
 	}
 }
 
-// proofsKept is how many proofs of death Sweep leaves per node: peers that are
-// slow to ask about the last life must still find it.
+// proofsKept is how many locks Sweep leaves per node, the newest: peers that
+// are slow to ask about the life before the present one must still find it.
 const proofsKept = 2
 
 // Sweep removes the files of dead lives of all nodes, and tells how many. A
