@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 // node runs the binary to its end.
 func node(t *testing.T, env []string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // clean-up comes here too
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Env = append(os.Environ(), env...)
@@ -396,7 +396,6 @@ func TestProcessRefusals(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
 	port, adminPort := freePorts(t, 1)
 	elsewhere := []string{"--resp-listen", fmt.Sprintf("127.0.0.1:%d", port), "--admin-listen", fmt.Sprintf("127.0.0.1:%d", adminPort)}
-	foreign := strings.Repeat("ab", 16)
 	cases := []struct {
 		what string
 		env  []string
@@ -417,7 +416,6 @@ func TestProcessRefusals(t *testing.T) {
 		{"second process", nil, append([]string{"serve", "--config", g.config(0)}, elsewhere...), 1, []string{"node 0", "still running"}},
 		{"port in use", nil, []string{"serve", "--config", g.config(0), "--state-dir", state, "--ephemeral"}, 1, []string{"another process has the port"}},
 		{"pool in use", nil, append([]string{"serve", "--config", g.config(0), "--state-dir", state, "--ephemeral"}, elsewhere...), 1, []string{"in use", "pid"}},
-		{"pool of another cluster", nil, append([]string{"serve", "--config", g.config(0), "--state-dir", state, "--ephemeral", "--cluster-id", foreign}, elsewhere...), 1, []string{"cluster"}},
 		{"format again", nil, []string{"format", "--config", g.config(0), "--state-dir", state, "--ephemeral"}, 1, []string{"exists"}},
 		{"another cluster in the same place", nil, []string{"cluster", "--dir", g.dir}, 1, []string{"still running"}},
 		{"contradiction", nil, []string{"cluster", "--dir", g.dir, "--model", "eventual"}, 1, []string{"flag --model", "eventual", "synchronous", "--destroy"}},
@@ -509,6 +507,27 @@ func TestProcessRefusals(t *testing.T) {
 		t.Errorf("a small key after a full pool: %q %v", got, err)
 	}
 	t.Logf("%d MiB went into a pool of 128 MiB", stored)
+
+	// Pools of others are refused, and nothing is lost by trying.
+	g.stop()
+	for _, wrong := range []struct {
+		flag, value, want string
+	}{
+		{"--cluster-id", strings.Repeat("ab", 16), "abababab"},
+		{"--hash-seed", strings.Repeat("ab", 8), "seed"},
+		{"--domain", "file", "formatted for memory"},
+		{"--pool-dir", t.TempDir(), "node format"},
+	} {
+		out, complaint, code := node(t, nil, "serve", "--config", g.config(0), wrong.flag, wrong.value)
+		lines := strings.Split(strings.TrimSpace(complaint), "\n")
+		if code != 1 || !strings.Contains(lines[len(lines)-1], wrong.want) {
+			t.Errorf("%s %s: %d, lacks %q: %s%s", wrong.flag, wrong.value, code, wrong.want, out, complaint)
+		}
+	}
+	g.start()
+	if got, err := c.Get(t.Context(), "k").Result(); err != nil || got != "v" {
+		t.Errorf("after refused starts: %q %v", got, err)
+	}
 }
 
 // unixSockets finds the control sockets of a group.
