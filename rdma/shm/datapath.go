@@ -159,7 +159,7 @@ func (e *Endpoint) Marks(peer int, m *rdma.Marks) {
 		*m = rdma.Marks{}
 		return
 	}
-	if l.tag != 0 || e.pair(l) {
+	if !l.malformed && (l.tag != 0 || e.pair(l)) {
 		l.page.marks[e.self].load(m)
 		if l.page.pairs[e.self].tag.Load() == l.tag { // S2
 			l.last = *m

@@ -176,7 +176,8 @@ func (l *link) Close() error {
 	return errors.Join(l.ring.close(), l.bell.close())
 }
 
-// Prepare maps the files of one life of a peer. Any goroutine.
+// Prepare maps the files of one life of a peer. ErrNoPeer, or ErrFile if they
+// are not what they should be. Any goroutine.
 func (e *Endpoint) Prepare(peer int, incarnation uint32) (rdma.Link, error) {
 	if e.closed.Load() {
 		return nil, rdma.ErrClosed
@@ -204,6 +205,12 @@ func (e *Endpoint) Prepare(peer int, incarnation uint32) (rdma.Link, error) {
 func (e *Endpoint) checkPeer(peer int, incarnation uint32) error {
 	if peer < 0 || peer >= e.cfg.Nodes || peer == e.self || incarnation == 0 {
 		return fmt.Errorf("%w: node %d, incarnation %d, asked by node %d of %d", rdma.ErrNoPeer, peer, incarnation, e.self, e.cfg.Nodes)
+	}
+	// A crashed life leaves its files behind.
+	if dead, err := e.dir.ProvenDead(peer, incarnation); err != nil {
+		return err
+	} else if dead {
+		return fmt.Errorf("%w: node %d, incarnation %d is proven dead", rdma.ErrNoPeer, peer, incarnation)
 	}
 	return nil
 }

@@ -179,6 +179,25 @@ func TestHandoverProcesses(t *testing.T) {
 	t.Logf("%d entries between processes; producer slept %d and woke %d times", n, c.Sleeps, c.Wakes)
 }
 
+// A wake-up for every single watermark, there and back, between two processes
+// that always sleep without timeout.
+func TestPingPongSleeping(t *testing.T) {
+	n := handovers(t) / 20
+	d := runDir(t)
+	a := newEnd(t, d, 0, 1)
+	cmd := startHelper(t, "echo-sleep", d, n)
+	awaitPeer(t, a, 1)
+	ping(a, 1, n, true)
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	c := a.Counters()
+	if c.Sleeps < n/10 {
+		t.Fatalf("slept only %d times", c.Sleeps)
+	}
+	t.Logf("%d round trips, slept %d and woke %d times", n, c.Sleeps, c.Wakes)
+}
+
 // startHelper runs this binary as node 1 in the directory.
 func startHelper(t testing.TB, mode string, d *Dir, n uint64) *exec.Cmd {
 	t.Helper()

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"healkv/rdma"
 )
 
 func helperLive(d *Dir) int {
@@ -154,6 +156,36 @@ func TestSweep(t *testing.T) {
 		}
 		if again, err := d.Sweep(); again != 0 || err != nil {
 			t.Errorf("again: %d, %v", again, err)
+		}
+	})
+}
+
+// What a crash leaves behind is not connected to; a connection that is there
+// goes on reading it.
+func TestNobodyConnectsToTheDead(t *testing.T) {
+	bothDirs(t, func(t *testing.T, d *Dir) {
+		a, b := newEnd(t, d, 0, 1), newEnd(t, d, 1, 1)
+		l, err := d.HoldLiveness(1, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pairUp(t, a, b)
+		b.Feed(0, 0)
+		b.Out().Next(64)
+		b.Publish()
+		l.Release()
+		if _, err := a.Prepare(1, 1); !errors.Is(err, rdma.ErrNoPeer) {
+			t.Errorf("prepare: %v", err)
+		}
+		if _, err := a.Remote(1, 1); !errors.Is(err, rdma.ErrNoPeer) {
+			t.Errorf("remote: %v", err)
+		}
+		if _, err := d.Sweep(); err != nil {
+			t.Fatal(err)
+		}
+		a.Poll()
+		if m := a.Mirror(1); m == nil || m.Limit() != 64 {
+			t.Error("what was published before the death is gone")
 		}
 	})
 }
