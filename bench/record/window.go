@@ -295,3 +295,44 @@ func decodeWindow(payload []byte) (w Window, err error) {
 	}
 	return w, c.err
 }
+
+// Join adds b, of the same index, to w: for a node with two generators. Both
+// histograms are decoded and packed again; the four numbers are read anew.
+//
+// Preconditions: both windows came from ReadWindows, so their histograms parse.
+func (w Window) Join(b Window) Window {
+	w.Reads, w.Writes, w.Requests, w.NotFound = w.Reads+b.Reads, w.Writes+b.Writes, w.Requests+b.Requests, w.NotFound+b.NotFound
+	w.Backlog += b.Backlog
+	for i, n := range b.Errors {
+		w.Errors[i] += n
+	}
+	switch { // the gap of both together is at most the smaller one
+	case w.FirstWrite < 0:
+		w.FirstWrite, w.LastWrite, w.WriteGap = b.FirstWrite, b.LastWrite, b.WriteGap
+	case b.FirstWrite >= 0:
+		w.FirstWrite, w.LastWrite, w.WriteGap = min(w.FirstWrite, b.FirstWrite), max(w.LastWrite, b.LastWrite), min(w.WriteGap, b.WriteGap)
+	}
+	w.ReadHist, w.Read = joinHist(w.ReadHist, w.Read, b.ReadHist, b.Read)
+	w.WriteHist, w.Write = joinHist(w.WriteHist, w.Write, b.WriteHist, b.Write)
+	return w
+}
+
+func joinHist(a []byte, la Latency, b []byte, lb Latency) ([]byte, Latency) {
+	var m Merged
+	if err := errors.Join(m.Add(a, la.Max), m.Add(b, lb.Max)); err != nil {
+		panic("record: joining histograms that do not parse: " + err.Error())
+	}
+	return m.appendSparse(nil), Latency{uint32(m.Quantile(0.5)), uint32(m.Quantile(0.99)), uint32(m.Quantile(0.999)), uint32(m.Max())}
+}
+
+func (m *Merged) appendSparse(dst []byte) []byte {
+	last := 0
+	for c := m.lo; c < m.hi; c++ {
+		if n := m.counts[c]; n != 0 {
+			dst = binary.AppendUvarint(dst, uint64(c-last))
+			dst = binary.AppendUvarint(dst, uint64(n))
+			last = c
+		}
+	}
+	return dst
+}
