@@ -26,6 +26,10 @@ type cluster struct {
 	lease time.Duration
 	model proto.Model
 	nodes []*node
+	// Instead of the stand-in, and beside the notes, if set.
+	provenDead func(proto.Member) (bool, error)
+	told       func(proto.View)
+	noticed    func(proto.NodeID)
 
 	mu   sync.Mutex
 	dead map[proto.Member]bool
@@ -60,6 +64,14 @@ func (c *cluster) run() string            { return filepath.Join(c.dir, "r") }
 func (c *cluster) state(i int) string     { return filepath.Join(c.dir, fmt.Sprint("s", i)) }
 func (c *cluster) nodeset() proto.NodeSet { return 1<<c.n - 1 }
 
+// testLog is no log unless the environment asks for one.
+func testLog(i int) *slog.Logger {
+	if os.Getenv("MEMBERSHIP_TEST_LOG") == "" {
+		return nil
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", i)
+}
+
 func (c *cluster) config(i int, ctl *control.Server) Config {
 	return Config{
 		Node: proto.NodeID(i), Configured: c.nodeset(), ClusterID: testCluster, StateDir: c.state(i), Ephemeral: true,
@@ -81,15 +93,26 @@ func (c *cluster) start(i int) *node {
 	x := &node{c: c, id: proto.NodeID(i), ctl: ctl}
 	cfg := c.config(i, ctl)
 	cfg.Progress = func() bool { return !x.stuck.Load() }
-	cfg.OnView = func(v proto.View) { x.mu.Lock(); defer x.mu.Unlock(); x.views = append(x.views, v) }
+	if c.provenDead != nil {
+		cfg.ProvenDead = c.provenDead
+	}
+	cfg.OnView = func(v proto.View) {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.views = append(x.views, v)
+		if f := c.told; f != nil {
+			f(v)
+		}
+	}
 	cfg.OnSuspect = func(n proto.NodeID, why string) {
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		x.suspects = append(x.suspects, fmt.Sprint(n, ": ", why))
+		if f := c.noticed; f != nil {
+			f(n)
+		}
 	}
-	if os.Getenv("MEMBERSHIP_TEST_LOG") != "" {
-		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", i)
-	}
+	cfg.Logger = testLog(i)
 	if x.s, err = New(cfg); err != nil {
 		c.t.Fatal(err)
 	}

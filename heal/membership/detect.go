@@ -15,7 +15,7 @@ import (
 const (
 	probeFor     = 2 * time.Second       // after a peer's process exited or hung up
 	probeEvery   = time.Millisecond      // the kernel is still unmapping it, say
-	proposeAfter = 10 * time.Millisecond // per rank: the others give the first one this head start
+	proposeAfter = 10 * time.Millisecond // per rank, at least: the others give the first one this head start
 	proposeAgain = 20 * time.Millisecond // in one epoch
 )
 
@@ -70,7 +70,7 @@ func (s *Service) detect() {
 			wait = probeEvery
 		}
 		if v := s.Current(); gone|silent != 0 && s.mayPropose(&v, gone|silent) {
-			head := time.Duration(s.rank(&v, gone|silent)) * proposeAfter
+			head := min(time.Duration(s.rank(&v, gone|silent))*max(proposeAfter, 2*s.pace()), time.Duration(s.lease)/2)
 			since := time.Duration(now - s.noticed(gone|silent))
 			switch {
 			case since < head:

@@ -116,8 +116,9 @@ type Service struct {
 	granter  grant.Granter
 	known    register.Value // newest chosen value we have heard of
 	knownAt  register.Ballot
-	viewAt   int64  // when its epoch was learned
-	round    uint64 // of the highest ballot seen
+	viewAt   int64         // when its epoch was learned
+	round    uint64        // of the highest ballot seen
+	pacing   time.Duration // see pace
 	self     proto.Member
 	fresh    bool
 	leaving  bool

@@ -30,7 +30,9 @@ func (s *Service) Update(ctx context.Context, fn func(*proto.View) error) (proto
 			return s.Current(), err
 		}
 		outcome, v := p.Outcome()
-		wait := time.Duration(1+rand.Int64N(1+int64(min(try, 20)))) * time.Millisecond
+		// Long enough for one of the competitors to get through, measured by
+		// how long a proposal takes at present.
+		wait := time.Millisecond + rand.N(s.pace()*time.Duration(min(try+1, 8))/2)
 		switch outcome {
 		case register.Chosen:
 			return v.View, nil
@@ -49,7 +51,7 @@ func (s *Service) Update(ctx context.Context, fn func(*proto.View) error) (proto
 			wait = max(10*time.Millisecond, time.Duration(s.lease)/50)
 		default:
 			err = fmt.Errorf("%w: %d of %d must", ErrNoMajority, s.majority, s.cfg.Configured.Count())
-			wait += 20 * time.Millisecond
+			wait += 10 * time.Millisecond
 		}
 		if perr := s.pause(ctx, wait); perr != nil {
 			if errors.Is(perr, ErrClosed) {
@@ -78,6 +80,8 @@ func (s *Service) attempt(ctx context.Context, fn func(*proto.View) error) (*reg
 	p := register.NewProposer(s.cfg.Configured, b, s.cfg.Initial, s.checked(fn))
 	ctx, cancel := context.WithTimeout(ctx, attemptWait)
 	defer cancel()
+	begin := time.Now()
+	defer func() { s.took(time.Since(begin)) }()
 	answers := s.ask(ctx, p.Request())
 	for {
 		outcome, v := p.Outcome()
@@ -97,6 +101,19 @@ func (s *Service) attempt(ctx context.Context, fn func(*proto.View) error) (*reg
 			answers = s.ask(ctx, p.Request()) // answers of the phase before are not read any more
 		}
 	}
+}
+
+// took and pace keep how long a proposal takes, smoothed.
+func (s *Service) took(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pacing += (min(d, attemptWait/4) - s.pacing) / 4
+}
+
+func (s *Service) pace() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return max(s.pacing, time.Millisecond)
 }
 
 type answer struct {
