@@ -44,7 +44,8 @@ func take(path, what string, patience time.Duration) (*Lock, error) {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	if err := f.Truncate(0); err == nil {
+	err = f.Truncate(0)
+	if err == nil {
 		_, err = fmt.Fprintf(f, "%d\n", os.Getpid())
 	}
 	if err != nil {
