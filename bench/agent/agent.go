@@ -77,7 +77,7 @@ type Verified struct {
 
 // Agent serves one node.
 type Agent struct {
-	node *healkv.Node
+	find func() *healkv.Node
 
 	mu  sync.Mutex
 	run *running
@@ -91,8 +91,10 @@ type running struct {
 	err    error
 }
 
-// New makes the agent of a node.
-func New(n *healkv.Node) *Agent { return &Agent{node: n} }
+// New makes the agent of a node; find gives it, nil while it opens.
+func New(find func() *healkv.Node) *Agent { return &Agent{find: find} }
+
+var errOpening = errors.New("agent: the node is still opening its pools")
 
 // Register adds the handlers.
 func (a *Agent) Register(mux *http.ServeMux) {
@@ -127,6 +129,9 @@ func handle[Q, R any](f func(context.Context, *Q) (*R, error)) http.HandlerFunc 
 var errBusy = errors.New("agent: a run is under way; stop it first")
 
 func (a *Agent) start(_ context.Context, q *Run) (*struct{}, error) {
+	if a.find() == nil {
+		return nil, errOpening
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.run != nil {
@@ -201,7 +206,8 @@ func (a *Agent) prepare(q *Run) (r *running, begin func(), err error) {
 
 // drive runs generator and watcher to their ends.
 func (a *Agent) drive(ctx context.Context, q *Run, r *running) error {
-	if err := a.node.WaitReady(ctx); err != nil {
+	node := a.find()
+	if err := node.WaitReady(ctx); err != nil {
 		return err
 	}
 	var wg sync.WaitGroup
@@ -209,7 +215,7 @@ func (a *Agent) drive(ctx context.Context, q *Run, r *running) error {
 	watchCtx, stopWatch := context.WithCancel(ctx)
 	if r.watch != nil {
 		wg.Go(func() {
-			s := a.node.NewSession()
+			s := node.NewSession()
 			defer s.Close()
 			watchErr = r.watch.Run(watchCtx, s)
 		})
@@ -226,7 +232,7 @@ func (a *Agent) drive(ctx context.Context, q *Run, r *running) error {
 			}
 		}()
 	}
-	s := a.node.NewSession()
+	s := node.NewSession()
 	defer s.Close()
 	var err error
 	if q.Load {
@@ -298,7 +304,11 @@ func (a *Agent) verify(ctx context.Context, q *Verify) (*Verified, error) {
 		}
 		acked = check.MergeAcks(acked, t.TS)
 	}
-	s := a.node.NewSession()
+	node := a.find()
+	if node == nil {
+		return nil, errOpening
+	}
+	s := node.NewSession()
 	defer s.Close()
 	var key, value []byte
 	var failed error
@@ -323,6 +333,6 @@ func (a *Agent) verify(ctx context.Context, q *Verify) (*Verified, error) {
 		failed = ctx.Err()
 		return 0
 	})
-	v.Digest, v.LiveKeys = a.node.Digest(), a.node.LiveKeys()
+	v.Digest, v.LiveKeys = node.Digest(), node.LiveKeys()
 	return v, failed
 }

@@ -4,28 +4,164 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"healkv/bench/workload"
+	"healkv/cmd/node/config"
+	"healkv/cmd/node/demo"
+	"healkv/cmd/node/local"
 )
 
+// labArgs are the flags that `node demo` and `node bench` share: the cluster
+// they make for themselves and remove again.
+type labArgs struct {
+	out       string
+	nodes     int
+	keys      uint64
+	workload  string
+	model     string
+	domain    string
+	huge      string
+	pool      string
+	shards    int
+	respPort  int
+	adminPort int
+	keep      bool
+}
+
+func (a *labArgs) flags(fs *flag.FlagSet, out string) {
+	fs.StringVar(&a.out, "out", out, "where the results go, `DIR`; the cluster lives in DIR/cluster meanwhile")
+	fs.IntVar(&a.nodes, "nodes", nodesDefault, "`number` of node processes")
+	fs.Uint64Var(&a.keys, "keys", 500_000, "`number` of records loaded")
+	fs.StringVar(&a.workload, "workload", "taobench-a", "one of "+strings.Join(workload.Names(), ", "))
+	fs.StringVar(&a.model, "model", "synchronous", "persistency `model`: synchronous, strict, read-enforced, eventual, scope")
+	fs.StringVar(&a.domain, "domain", "memory", "durability `domain`: memory, file, dax, auto")
+	fs.StringVar(&a.huge, "huge-pages", "auto", "auto, on, off")
+	fs.StringVar(&a.pool, "pool-size", "512MiB", "log space of a node, `size`")
+	fs.IntVar(&a.shards, "shards", 1, "shard workers per node")
+	fs.IntVar(&a.respPort, "resp-port", 17000, "first `port` for Redis clients")
+	fs.IntVar(&a.adminPort, "admin-port", 17100, "first `port` for /status, /metrics and the load generators")
+	fs.BoolVar(&a.keep, "keep", false, "keep the cluster's files")
+}
+
+// cluster makes the cluster; done removes it.
+func (a *labArgs) cluster() (c *local.Cluster, done func(), err error) {
+	dir := filepath.Join(a.out, "cluster")
+	if there, err := local.Exists(dir); err != nil {
+		return nil, nil, err
+	} else if there {
+		if err := local.Destroy(dir); err != nil { // of a run that was cut off
+			return nil, nil, err
+		}
+	}
+	if err := os.MkdirAll(a.out, 0o700); err != nil {
+		return nil, nil, err
+	}
+	s := config.New()
+	s.Config.Nodes = a.nodes
+	s.Config.Model, s.Config.Domain, s.Config.HugePages, s.Config.Shards = a.model, a.domain, a.huge, a.shards
+	if err := s.Config.PoolSize.Set(a.pool); err != nil {
+		return nil, nil, badConfig(fmt.Errorf("--pool-size: %w", err))
+	}
+	c, err = local.Create(local.Options{Dir: dir, RespPort: a.respPort, AdminPort: a.adminPort, Source: s, Format: formatNode,
+		Say: func(format string, args ...any) { fmt.Printf(format+"\n", args...) }})
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, func() {
+		if a.keep {
+			fmt.Println("kept:", dir)
+		} else if err := local.Destroy(dir); err != nil {
+			fmt.Fprintln(os.Stderr, "node: cleaning up:", err)
+		}
+	}, nil
+}
+
 type demoArgs struct {
-	out string
+	labArgs
+	o demo.Options
 }
 
 func demoFlags(a *demoArgs) *flag.FlagSet {
 	fs := newFlagSet("demo")
-	fs.StringVar(&a.out, "out", "out/demo", "where the report goes, `DIR`")
+	a.o = demo.Defaults()
+	a.labArgs.flags(fs, "out/demo")
+	fs.Float64Var(&a.o.Rate, "rate", a.o.Rate, "accesses per second offered, all nodes together")
+	fs.IntVar(&a.o.Victim, "victim", a.o.Victim, "the `node` that is killed")
+	fs.DurationVar(&a.o.Steady, "steady", a.o.Steady, "steady `time` before a kill")
+	fs.DurationVar(&a.o.Away, "away", a.o.Away, "`time` without the node")
+	fs.DurationVar(&a.o.After, "after", a.o.After, "`time` after a recovery")
+	fs.IntVar(&a.o.Overwrite, "overwrite", a.o.Overwrite, "how many `times` 1 % of the keys are overwritten in the third experiment; 0 leaves it out")
 	return fs
 }
 
-var errNotBuilt = errors.New("not built into this binary yet")
-
-// runDemo is where bench/demo is called: demo.Run(ctx, demo.Options{...}).
-func runDemo(_ context.Context, args []string) error {
+func runDemo(ctx context.Context, args []string) error {
 	var a demoArgs
 	if err := parse(demoFlags(&a), args); err != nil {
 		return err
 	}
-	return errNotBuilt
+	program, err := local.ProgramPath()
+	if err != nil {
+		return err
+	}
+	o := a.o
+	o.Out, o.Nodes, o.Keys, o.Workload, o.Program, o.Commit = a.out, a.nodes, a.keys, a.workload, program, version
+	o.Verify = demo.MinimaFor(&o)
+	o.Say = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
+	c, done, err := a.cluster()
+	if err != nil {
+		return err
+	}
+	defer done()
+	err = demo.Run(ctx, o, c, os.Stdout)
+	if err == nil || errors.Is(err, demo.ErrVerify) {
+		fmt.Printf("report: %s\n", filepath.Join(a.out, "report.html"))
+	} else {
+		a.keep = true // the logs say why
+	}
+	return err
 }
 
-// runBench is where the workloads of bench/ are called.
-func runBench(context.Context, []string) error { return errNotBuilt }
+type benchArgs struct {
+	labArgs
+	o demo.BenchOptions
+}
+
+func benchFlags(a *benchArgs) *flag.FlagSet {
+	fs := newFlagSet("bench")
+	a.labArgs.flags(fs, "out/bench")
+	fs.DurationVar(&a.o.Time, "time", 5*time.Second, "measured `time`, after a second of warming up")
+	fs.IntVar(&a.o.Runs, "runs", 3, "`number` of runs; the median and the spread are shown")
+	fs.Float64Var(&a.o.Rate, "rate", 0, "accesses per second offered, all nodes together; 0 is a closed loop")
+	fs.IntVar(&a.o.Window, "window", 256, "operations in flight per node")
+	return fs
+}
+
+func runBench(ctx context.Context, args []string) error {
+	var a benchArgs
+	if err := parse(benchFlags(&a), args); err != nil {
+		return err
+	}
+	program, err := local.ProgramPath()
+	if err != nil {
+		return err
+	}
+	c, done, err := a.cluster()
+	if err != nil {
+		return err
+	}
+	defer done()
+	o := a.o
+	o.Options = demo.Defaults()
+	o.Out, o.Nodes, o.Keys, o.Workload, o.Program, o.Commit = a.out, a.nodes, a.keys, a.workload, program, version
+	o.Say = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
+	if err := demo.Bench(ctx, o, c, os.Stdout); err != nil {
+		a.keep = true
+		return err
+	}
+	return nil
+}

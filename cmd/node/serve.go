@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"healkv"
+	"healkv/bench/agent"
 	"healkv/cmd/node/admin"
 	"healkv/cmd/node/config"
 	"healkv/cmd/node/local"
@@ -25,10 +26,6 @@ import (
 // lockPatience covers the time in which the kernel takes the memory of a
 // killed predecessor apart before it releases its locks.
 const lockPatience = 3 * time.Second
-
-// mountExtra adds what this binary offers on a node's admin port beyond
-// status, such as load generators; nil if nothing.
-var mountExtra func(mux *http.ServeMux, node func() *healkv.Node)
 
 func runServe(ctx context.Context, args []string) error {
 	var a nodeArgs
@@ -79,8 +76,8 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) error {
 	}
 	defer s.resp.Close()
 	source := admin.Source{Status: func() any { return s.status() }, Metrics: s.metrics, Ready: s.Ready, Pprof: c.Admin.Pprof, Log: log}
-	if mountExtra != nil {
-		source.Extra = func(mux *http.ServeMux) { mountExtra(mux, s.node.Load) }
+	if c.Bench.Enabled {
+		source.Extra = func(mux *http.ServeMux) { agent.New(s.node.Load).Register(mux) }
 	}
 	if s.admin, err = admin.Listen(c.Admin.Listen, source); err != nil {
 		return err

@@ -48,6 +48,7 @@ type Config struct {
 	Resp  Resp  `toml:"resp"`
 	Admin Admin `toml:"admin"`
 	Log   Log   `toml:"log"`
+	Bench Bench `toml:"bench"`
 }
 
 // Resp is the Redis-protocol listener.
@@ -60,6 +61,11 @@ type Resp struct {
 type Admin struct {
 	Listen string `toml:"listen"`
 	Pprof  bool   `toml:"pprof"`
+}
+
+// Bench lets load generators run inside the node.
+type Bench struct {
+	Enabled bool `toml:"enabled"`
 }
 
 // Log is what the node writes to standard error.
@@ -238,6 +244,8 @@ func keys() []Key {
 			field: func(c *Config) value { return boolValue{&c.Admin.Pprof} }},
 		{Name: "log.level", Help: "what is logged", Allowed: levels,
 			field: text(func(c *Config) *string { return &c.Log.Level }), check: levelOK},
+		{Name: "bench.enabled", Help: "run load generators inside the node on request of the admin port; for `node demo` and `node bench`, never on a node with data of worth", Allowed: "true, false",
+			field: func(c *Config) value { return boolValue{&c.Bench.Enabled} }},
 	}
 }
 

@@ -39,7 +39,15 @@ type Minima struct {
 func Defaults() Options {
 	return Options{Nodes: 6, Keys: 500_000, Workload: "taobench-a", Rate: 60_000, Victim: 2,
 		Steady: 6 * time.Second, Away: 5 * time.Second, After: 5 * time.Second, Overwrite: 100,
-		Verify: Minima{AckedWrites: 500_000, AckedKeys: 500_000, HistoryOps: 10_000}}
+	}
+}
+
+// MinimaFor scales what must be compared with what is asked for: every loaded
+// key, and a share of the watched operations that the time allows (300 a
+// second and node, half of which may meet a busy machine).
+func MinimaFor(o *Options) Minima {
+	load := (2*(o.Steady+o.After) + o.Away).Seconds()
+	return Minima{AckedWrites: o.Keys, AckedKeys: o.Keys, HistoryOps: int(load * 150 * float64(o.Nodes-1))}
 }
 
 var errOptions = errors.New("demo: options")

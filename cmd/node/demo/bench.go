@@ -1,0 +1,133 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"healkv/bench/agent"
+	"healkv/bench/record"
+	"healkv/bench/workload"
+	"healkv/cmd/node/local"
+)
+
+// BenchOptions of a throughput and latency measurement without faults. Rate 0
+// is a closed loop.
+type BenchOptions struct {
+	Options
+	Time   time.Duration
+	Runs   int
+	Rate   float64
+	Window int
+}
+
+// Bench loads the records, runs the workload in generators inside the nodes,
+// and prints what all nodes together completed.
+func Bench(ctx context.Context, o BenchOptions, c *local.Cluster, out io.Writer) error {
+	if o.Runs < 1 || o.Time <= 0 {
+		return fmt.Errorf("%w: %d runs of %v", errOptions, o.Runs, o.Time)
+	}
+	spec, err := workload.New(o.Workload, workload.Options{Keys: o.Keys})
+	if err != nil {
+		return err
+	}
+	files := filepath.Join(o.Out, "data")
+	if err := os.RemoveAll(files); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(files, 0o700); err != nil {
+		return err
+	}
+	r := &runner{o: o.Options, k: newCluster(c, o.Program), spec: spec, files: files, started: time.Now(),
+		windows: map[int][]string{}, life: make([]int, o.Nodes)}
+	defer r.k.client.CloseIdleConnections()
+	err = r.bench(ctx, o, out)
+	if stopErr := r.k.stop(); err == nil {
+		err = stopErr
+	}
+	return err
+}
+
+func (r *runner) bench(ctx context.Context, o BenchOptions, out io.Writer) error {
+	for i := range o.Nodes {
+		if err := r.k.start(i, benchFlag); err != nil {
+			return err
+		}
+	}
+	wait, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if err := r.k.awaitServing(wait, r.k.all()); err != nil {
+		return err
+	}
+	if err := r.environment(ctx); err != nil {
+		return err
+	}
+	if err := r.load(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s: %s\n%d nodes, %s, domain %s, pages %s, model %s, %d records, values of %d bytes, %s, %d cores\n",
+		r.spec.Name(), r.spec.About(), r.env.Nodes, r.env.Provider, r.env.Domain, r.env.PageSize, r.env.Model, r.env.Keys, r.env.ValueBytes,
+		map[bool]string{true: fmt.Sprintf("closed loop, %d in flight per node", o.Window), false: fmt.Sprintf("open loop, %.0f accesses/s", o.Rate)}[o.Rate == 0], r.env.Cores)
+	fmt.Fprintf(out, "%4s %12s %12s %12s   %-31s %-31s\n", "run", "ops/s", "reads/s", "writes/s", "read p50/p99/p99.9 µs", "write p50/p99/p99.9 µs")
+	var rates []float64
+	for n := range o.Runs {
+		ops, err := r.benchRun(ctx, o, n, out)
+		if err != nil {
+			return err
+		}
+		rates = append(rates, ops)
+	}
+	slices.Sort(rates)
+	fmt.Fprintf(out, "median %.0f ops/s, spread %.0f to %.0f over %d runs\n", rates[len(rates)/2], rates[0], rates[len(rates)-1], len(rates))
+	return nil
+}
+
+func (r *runner) benchRun(ctx context.Context, o BenchOptions, n int, out io.Writer) (float64, error) {
+	err := r.k.each(r.k.all(), func(i int) error {
+		return r.begin(ctx, i, agent.Run{Workload: o.Workload, Rate: o.Rate / float64(o.Nodes), Window: o.Window})
+	})
+	if err != nil {
+		return 0, err
+	}
+	if err := sleep(ctx, time.Second); err != nil {
+		return 0, err
+	}
+	from := now()
+	if err := sleep(ctx, o.Time); err != nil {
+		return 0, err
+	}
+	to := now()
+	if err := r.stopLoad(ctx, r.k.all()); err != nil {
+		return 0, err
+	}
+	var reads, writes uint64
+	var readHist, writeHist record.Merged
+	for _, i := range r.k.all() {
+		f, err := record.ReadWindows(r.windows[i][len(r.windows[i])-1])
+		if err != nil {
+			return 0, err
+		}
+		for _, w := range f.Windows {
+			if w.Start() < from || w.Start() >= to {
+				continue
+			}
+			reads, writes = reads+w.Reads, writes+w.Writes
+			if err := readHist.Add(w.ReadHist, w.Read.Max); err != nil {
+				return 0, err
+			}
+			if err := writeHist.Add(w.WriteHist, w.Write.Max); err != nil {
+				return 0, err
+			}
+		}
+	}
+	secs := float64(to-from) / 1e9
+	q := func(m *record.Merged) string {
+		return fmt.Sprintf("%d/%d/%d", m.Quantile(0.5), m.Quantile(0.99), m.Quantile(0.999))
+	}
+	fmt.Fprintf(out, "%4d %12.0f %12.0f %12.0f   %-31s %-31s\n", n+1, float64(reads+writes)/secs, float64(reads)/secs, float64(writes)/secs, q(&readHist), q(&writeHist))
+	return float64(reads+writes) / secs, nil
+}

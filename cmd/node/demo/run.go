@@ -1,0 +1,440 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"healkv"
+	"healkv/bench/agent"
+	"healkv/bench/check"
+	"healkv/bench/record"
+	"healkv/bench/report"
+	"healkv/bench/workload"
+	"healkv/cmd/node/local"
+)
+
+// ErrVerify: the run finished, and what it compared was not right.
+var ErrVerify = errors.New("demo: verification failed")
+
+// clientOverwrite and others number the generators of one node; the lives of a
+// process follow one another within them.
+const lives = 16
+
+// runner carries the state of one demo.
+type runner struct {
+	o       Options
+	k       *cluster
+	spec    *workload.Spec
+	env     report.Environment
+	files   string
+	started time.Time
+
+	mu       sync.Mutex
+	acks     []string
+	windows  map[int][]string // by node
+	history  []string
+	life     []int // how often a node's generators were started
+	problems []string
+
+	events []report.Event // of the one who kills and restarts
+	seen   map[int]map[healkv.Event]bool
+	nodeEv []report.Event
+}
+
+// Run makes the cluster, does the experiments, verifies and reports. The
+// error is ErrVerify if something compared was not right; the report is
+// written all the same.
+func Run(ctx context.Context, o Options, c *local.Cluster, out io.Writer) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	spec, err := workload.New(o.Workload, workload.Options{Keys: o.Keys})
+	if err != nil {
+		return err
+	}
+	files := filepath.Join(o.Out, "data")
+	if err := os.RemoveAll(files); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(files, 0o700); err != nil {
+		return err
+	}
+	r := &runner{o: o, k: newCluster(c, o.Program), spec: spec, files: files, started: time.Now(),
+		windows: map[int][]string{}, life: make([]int, o.Nodes), seen: map[int]map[healkv.Event]bool{}}
+	defer r.k.client.CloseIdleConnections()
+	in, err := r.all(ctx)
+	if stopErr := r.k.stop(); err == nil {
+		err = stopErr
+	}
+	if err != nil {
+		return err
+	}
+	rep, err := report.Compute(*in)
+	if err != nil {
+		return err
+	}
+	if err := rep.WriteAll(o.Out); err != nil {
+		return err
+	}
+	if err := rep.WriteTerminal(out); err != nil {
+		return err
+	}
+	if v := in.Verification; !v.OK {
+		for _, p := range v.Problems {
+			fmt.Fprintln(out, "FAILED:", p)
+		}
+		return ErrVerify
+	}
+	return nil
+}
+
+func (r *runner) say(format string, args ...any) {
+	r.o.Say("%5.1fs  %s", time.Since(r.started).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// all is the demo from start to verification.
+func (r *runner) all(ctx context.Context) (*report.Input, error) {
+	r.say("starting %d node processes", r.o.Nodes)
+	for i := range r.o.Nodes {
+		if err := r.k.start(i, benchFlag); err != nil {
+			return nil, err
+		}
+	}
+	wait, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if err := r.k.awaitServing(wait, r.k.all()); err != nil {
+		return nil, err
+	}
+	if err := r.environment(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.load(ctx); err != nil {
+		return nil, err
+	}
+	heal, err := r.experiment(ctx, "heal", nil)
+	if err != nil {
+		return nil, err
+	}
+	full, err := r.experiment(ctx, "full", []string{"--recovery", "full"})
+	if err != nil {
+		return nil, err
+	}
+	r.say("stopping the load")
+	if err := r.stopLoad(ctx, r.k.all()); err != nil {
+		return nil, err
+	}
+	notes, err := r.overwritten(ctx, full.Recovery.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	v, err := r.verify(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.checkMissed(heal)
+	v.Problems = append(v.Problems, r.problems...)
+	v.OK = v.OK && len(v.Problems) == 0
+	in := &report.Input{Env: r.env, Verification: v, Notes: notes}
+	in.Env.DurationS = time.Since(r.started).Seconds()
+	for _, x := range []*report.Run{heal, full} {
+		if err := r.traces(x); err != nil {
+			return nil, err
+		}
+		in.Runs = append(in.Runs, *x)
+	}
+	return in, nil
+}
+
+// benchFlag lets a node run generators.
+const benchFlag = "--bench-enabled"
+
+func (r *runner) environment(ctx context.Context) error {
+	s, err := r.k.status(ctx, 0)
+	if err != nil {
+		return err
+	}
+	r.env = machine()
+	r.env.Commit, r.env.Nodes, r.env.Provider, r.env.Domain = r.o.Commit, r.o.Nodes, s.Provider, s.Domain
+	r.env.PageSize, r.env.Model, r.env.Shards = s.PageSize, s.Model, s.Shards
+	r.env.Keys, r.env.ValueBytes, r.env.Workload, r.env.Mix = r.spec.Keys(), r.spec.ValueBytes(), r.spec.Name(), r.spec.About()
+	r.env.KeyBytes, r.env.RatePerS = r.keyBytes(), r.o.Rate
+	r.env.Clients = fmt.Sprintf("one open-loop generator and one client of watched keys inside each of %d node processes", r.o.Nodes)
+	r.env.StartUnix = r.started.UnixNano()
+	return nil
+}
+
+func (r *runner) keyBytes() string {
+	lo, hi := 1<<30, 0
+	var key []byte
+	for id := uint64(0); id < r.spec.Keys(); id += 1 + r.spec.Keys()/1000 {
+		key = r.spec.AppendKey(key[:0], id)
+		lo, hi = min(lo, len(key)), max(hi, len(key))
+	}
+	return fmt.Sprintf("%d to %d", lo, hi)
+}
+
+// name gives the next life of a node's generators its files.
+func (r *runner) name(i int, kind string) string {
+	return filepath.Join(r.files, fmt.Sprintf("node%d-life%d.%s", i, r.life[i], kind))
+}
+
+// begin starts a generator at a node. The files of a life are known before it
+// starts: what a killed process wrote counts.
+func (r *runner) begin(ctx context.Context, i int, q agent.Run) error {
+	r.mu.Lock()
+	r.life[i]++
+	q.Keys, q.Node, q.Nodes = r.o.Keys, i, r.o.Nodes
+	q.Seed = uint64(r.life[i])<<16 | uint64(i)
+	q.Acks = r.name(i, "acks")
+	r.acks = append(r.acks, q.Acks)
+	if !q.Load && q.Workload == r.o.Workload {
+		q.Windows = r.name(i, "windows")
+		r.windows[i] = append(r.windows[i], q.Windows)
+		q.History, q.Client = r.name(i, "history"), uint32(i*lives+r.life[i])
+		q.WatchKeys, q.WatchRate = 8, 300
+		r.history = append(r.history, q.History)
+	}
+	r.mu.Unlock()
+	return r.k.ask(ctx, i, http.MethodPost, "/bench/start", q, nil)
+}
+
+func (r *runner) load(ctx context.Context) error {
+	r.say("loading %d records through all nodes", r.spec.Keys())
+	began := time.Now()
+	err := r.k.each(r.k.all(), func(i int) error {
+		if err := r.begin(ctx, i, agent.Run{Workload: r.o.Workload, Load: true, Window: 512}); err != nil {
+			return err
+		}
+		return r.finished(ctx, i, "/bench/wait")
+	})
+	if err == nil {
+		d := time.Since(began)
+		r.say("loaded in %.1f s (%.0f durable replicated writes/s)", d.Seconds(), float64(r.spec.Keys())/d.Seconds())
+	}
+	return err
+}
+
+// finished ends or awaits a node's run and passes on its error.
+func (r *runner) finished(ctx context.Context, i int, path string) error {
+	var t agent.Totals
+	if err := r.k.ask(ctx, i, http.MethodPost, path, struct{}{}, &t); err != nil {
+		return err
+	}
+	if t.Err != "" {
+		return fmt.Errorf("generator at node %d: %s", i, t.Err)
+	}
+	return nil
+}
+
+func (r *runner) startLoad(ctx context.Context, nodes []int) error {
+	return r.k.each(nodes, func(i int) error {
+		return r.begin(ctx, i, agent.Run{Workload: r.o.Workload, Rate: r.o.Rate / float64(r.o.Nodes), Window: 512})
+	})
+}
+
+func (r *runner) stopLoad(ctx context.Context, nodes []int) error {
+	return r.k.each(nodes, func(i int) error { return r.finished(ctx, i, "/bench/stop") })
+}
+
+func (r *runner) note(name string, node int, at int64, detail string) {
+	r.events = append(r.events, report.Event{At: at, Node: node, Name: name, Detail: detail})
+}
+
+// experiment is load, steady state, kill, absence, return, steady again.
+func (r *runner) experiment(ctx context.Context, name string, flags []string) (*report.Run, error) {
+	v := r.o.Victim
+	x := &report.Run{Name: name, Victim: v, WallOffset: time.Now().UnixNano() - now()}
+	r.events = nil
+	if name == "heal" {
+		r.say("%s: %.0f accesses/s offered, open loop", r.spec.Name(), r.o.Rate)
+		if err := r.startLoad(ctx, r.k.all()); err != nil {
+			return nil, err
+		}
+		if err := sleep(ctx, 2*time.Second); err != nil { // warm up
+			return nil, err
+		}
+	}
+	x.Marks.Begin = now()
+	if err := sleep(ctx, r.o.Steady); err != nil {
+		return nil, err
+	}
+	r.collectEvents(ctx, v) // the last chance to ask it
+	before := r.acked()
+	r.say("%s: SIGKILL to node %d", name, v)
+	x.Marks.Killed = r.k.kill(v)
+	r.note(report.EventKilled, v, x.Marks.Killed, "SIGKILL")
+	<-r.k.procs[v].ended
+	r.note(report.EventProcessGone, v, now(), "the kernel has taken the process down")
+	if err := sleep(ctx, r.o.Away); err != nil {
+		return nil, err
+	}
+	r.say("%s: restarting node %d", name, v)
+	x.Marks.Restarted = now()
+	r.note(report.EventRestarted, v, x.Marks.Restarted, "")
+	if err := r.k.start(v, append([]string{benchFlag}, flags...)...); err != nil {
+		return nil, err
+	}
+	wait, cancel := context.WithTimeout(ctx, 60*time.Second)
+	defer cancel()
+	if err := r.k.awaitServing(wait, []int{v}); err != nil {
+		return nil, err
+	}
+	s, err := r.k.status(ctx, v)
+	if err != nil {
+		return nil, err
+	}
+	after := r.acked()
+	if s.LastRecovery == nil {
+		return nil, fmt.Errorf("node %d serves but reports no recovery", v)
+	}
+	l := s.LastRecovery
+	x.Recovery = report.Recovery{Kind: l.Kind, Why: l.Why, Buddy: l.Buddy, ToAdmitted: int64(l.ToAdmitted), ToInstalled: int64(l.ToInstalled),
+		Transfer: int64(l.Transfer), Finish: int64(l.Finish), Total: int64(l.Total), Bytes: l.Bytes, Records: l.Records, Applied: l.Applied,
+		RangeBytes: l.RangeBytes, StoreBytes: l.StoreBytes, Leftovers: l.Leftovers, MissedBytes: r.missed(before, after).Bytes}
+	r.say("%s: node %d serves again, %.1f ms after its process began to recover: %s of %s in the store",
+		name, v, float64(l.Total)/1e6, size(l.Bytes), size(l.StoreBytes))
+	if l.Kind != name {
+		r.problem("%s: the node recovered by %q (%s), not by %q", name, l.Kind, l.Why, name)
+	}
+	if err := r.startLoad(ctx, []int{v}); err != nil {
+		return nil, err
+	}
+	if err := sleep(ctx, r.o.After); err != nil {
+		return nil, err
+	}
+	x.Marks.End = now()
+	for _, i := range r.k.all() {
+		r.collectEvents(ctx, i)
+	}
+	for _, e := range append(r.nodeEv, r.events...) {
+		if e.At >= x.Marks.Begin && e.At <= x.Marks.End {
+			x.Events = append(x.Events, e)
+		}
+	}
+	return x, nil
+}
+
+// collectEvents takes over what a node's status lists and was not seen yet.
+func (r *runner) collectEvents(ctx context.Context, i int) {
+	s, err := r.k.status(ctx, i)
+	if err != nil {
+		return // a node that is down has told before
+	}
+	if r.seen[i] == nil {
+		r.seen[i] = map[healkv.Event]bool{}
+	}
+	for _, e := range s.Events {
+		if !r.seen[i][e] {
+			r.seen[i][e] = true
+			r.nodeEv = append(r.nodeEv, report.Event{At: e.At, Node: i, Name: e.Name, Epoch: e.Epoch, Detail: e.Detail})
+		}
+	}
+}
+
+// acked merges the tables of acknowledged writes as they stand now.
+func (r *runner) acked() (ts []uint64) {
+	r.mu.Lock()
+	files := append([]string(nil), r.acks...)
+	r.mu.Unlock()
+	for _, f := range files {
+		if t, err := record.ReadAcks(f); err == nil {
+			ts = check.MergeAcks(ts, t.TS)
+		}
+	}
+	return ts
+}
+
+// missed is what was acknowledged between two states of the tables.
+func (r *runner) missed(before, after []uint64) (m missed) {
+	var key []byte
+	for id, ts := range after {
+		if id < len(before) && ts == before[id] {
+			continue
+		}
+		key = r.spec.AppendKey(key[:0], uint64(id))
+		m.Keys++
+		m.Bytes += uint64(recordBytes(len(key), r.spec.ValueBytes()))
+	}
+	return m
+}
+
+func (r *runner) problem(format string, args ...any) {
+	r.problems = append(r.problems, fmt.Sprintf(format, args...))
+}
+
+// fixedPart is what a recovery may move whatever was missed: the records that
+// were under way at the kill and the list's frame.
+const fixedPart = 256 << 10
+
+func (r *runner) checkMissed(x *report.Run) {
+	if limit := x.Recovery.MissedBytes*12/10 + fixedPart; x.Recovery.Bytes > limit {
+		r.problem("heal moved %d bytes, more than 1.2 times the %d distinct missed ones and %d", x.Recovery.Bytes, x.Recovery.MissedBytes, fixedPart)
+	}
+}
+
+// overwritten is the third experiment: while the victim is away 1 % of the
+// keys are overwritten many times. What it moves then is what it lacks, not
+// what was written.
+func (r *runner) overwritten(ctx context.Context, fullBytes uint64) (notes []string, err error) {
+	if r.o.Overwrite == 0 {
+		return nil, nil
+	}
+	v := r.o.Victim
+	writes := uint64(r.o.Overwrite) * r.o.Keys / 100
+	r.say("overwrite: SIGKILL to node %d, then %d writes to 1 %% of the keys", v, writes)
+	r.k.kill(v)
+	<-r.k.procs[v].ended
+	var rest []int
+	for _, i := range r.k.all() {
+		if i != v {
+			rest = append(rest, i)
+		}
+	}
+	err = r.k.each(rest, func(i int) error {
+		q := agent.Run{Workload: "overwrite", HotShare: 0.01, Window: 512, Ops: writes / uint64(len(rest))}
+		if err := r.begin(ctx, i, q); err != nil {
+			return err
+		}
+		return r.finished(ctx, i, "/bench/wait")
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := r.k.start(v, benchFlag); err != nil {
+		return nil, err
+	}
+	wait, cancel := context.WithTimeout(ctx, 60*time.Second)
+	defer cancel()
+	if err := r.k.awaitServing(wait, []int{v}); err != nil {
+		return nil, err
+	}
+	s, err := r.k.status(ctx, v)
+	if err != nil {
+		return nil, err
+	}
+	l := s.LastRecovery
+	share := float64(l.Bytes) / float64(fullBytes) * 100
+	text := fmt.Sprintf("1 %% of the keys overwritten %d times while node %d was away: %s were logged meanwhile, %s (%d records) moved, %.2f %% of the full copy, in %.1f ms",
+		r.o.Overwrite, v, size(l.RangeBytes), size(l.Bytes), l.Records, share, float64(l.Total)/1e6)
+	r.say("overwrite: %s", text)
+	if l.Kind != "heal" || share >= 2 {
+		r.problem("overwrite: recovered by %q with %.2f %% of a full copy's bytes, want heal and under 2 %%", l.Kind, share)
+	}
+	return []string{text}, nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
