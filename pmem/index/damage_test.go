@@ -75,6 +75,9 @@ func TestEveryBitOfHeaderAndDirectory(t *testing.T) {
 		if off >= headMarks+8*Marks && off < headerBytes && bit%61 != 0 {
 			continue // nothing is there
 		}
+		if raceEnabled && bit%41 != 0 {
+			continue // one goroutine: nothing for the race detector
+		}
 		copy(work, mem)
 		work[bit/8] ^= 1 << (bit % 8)
 		y, err := Open(work, nil, 7)
@@ -94,7 +97,7 @@ func TestEveryBitOfHeaderAndDirectory(t *testing.T) {
 	}
 	// Every word that Open looks at: fixed header words and sum, depth, seal,
 	// directory sum, the level in use.
-	if most := (7 + 1 + 1 + 1 + 1<<depth) * 64; refused < most*9/10 {
+	if most := (7 + 1 + 1 + 1 + 1<<depth) * 64; refused < most*9/10 && !raceEnabled {
 		t.Fatalf("%d flips refused, of about %d that should be", refused, most)
 	}
 	t.Logf("%d flips refused, %d without effect, %d keys", refused, harmless, len(keys))

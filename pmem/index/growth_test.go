@@ -93,7 +93,7 @@ type seen struct{ hits, misses, again, newer uint64 }
 func (g *growth) read(i int, s *seen) error {
 	var c Cursor
 	seed := uint64(i + 77)
-	for !g.done.Load() {
+	for s.hits == 0 || !g.done.Load() {
 		seed = seed*6364136223846793005 + 1442695040888963407
 		known := g.known.Load()
 		if known == 0 {
@@ -159,12 +159,17 @@ func grow(t *testing.T, keys uint64, readers int) {
 		err error
 	}
 	results := make(chan result)
+	started := make(chan bool)
 	for i := range readers {
 		go func() {
 			var r result
+			started <- true
 			r.err = g.read(i, &r.seen)
 			results <- r
 		}()
+	}
+	for range readers {
+		<-started
 	}
 	start := time.Now()
 	if err := g.write(); err != nil {
@@ -206,8 +211,11 @@ func grow(t *testing.T, keys uint64, readers int) {
 
 func TestGrowthUnderReaders(t *testing.T) {
 	keys := uint64(4_000_000)
-	if raceEnabled {
-		keys = 150_000
+	switch {
+	case planted:
+		keys = 20_000
+	case raceEnabled:
+		keys = 100_000
 	}
 	readers := max(1, runtime.GOMAXPROCS(0)-1) // the writer keeps a processor
 	for _, n := range []uint64{1000, keys} {

@@ -121,12 +121,15 @@ func TestWord(t *testing.T) {
 
 // TestAgainstMap runs puts, replacements and erasures and compares with a map.
 func TestAgainstMap(t *testing.T) {
-	const keys = 60_000
+	keys := uint64(60_000)
+	if raceEnabled {
+		keys = 20_000
+	}
 	x := mustCreate(t, keys)
 	want := map[uint64]Word{}
 	seed := uint64(1)
 	erased := 0
-	for i := range uint64(4 * keys) {
+	for i := range 4 * keys {
 		seed = keyHash(seed + i)
 		key := seed % keys
 		if seed>>60 == 0 {
@@ -148,7 +151,7 @@ func TestAgainstMap(t *testing.T) {
 	}
 	checkContents(t, x, want)
 	var c Cursor
-	for key := uint64(keys); key < 2*keys; key++ {
+	for key := keys; key < 2*keys; key++ {
 		if find(x, &c, key) || !c.SameDirectory() {
 			t.Fatalf("key %d was never put", key)
 		}
@@ -158,9 +161,12 @@ func TestAgainstMap(t *testing.T) {
 
 // TestChurn: keys that come and go for ever must not make the index grow.
 func TestChurn(t *testing.T) {
-	const alive = 20_000
+	alive := uint64(20_000)
+	if raceEnabled {
+		alive = 4000
+	}
 	x := mustCreate(t, alive)
-	for key := range uint64(40 * alive) {
+	for key := range 40 * alive {
 		if err := put(x, key, 0, false); err != nil {
 			t.Fatalf("key %d: %v", key, err)
 		}
@@ -179,6 +185,9 @@ func TestChurn(t *testing.T) {
 
 func TestBytesIsEnough(t *testing.T) {
 	for _, keys := range []uint64{1, 1000, 10_000, 24_577, 49_153, 100_000, 196_609, 400_000} {
+		if raceEnabled && keys > 50_000 {
+			break // one goroutine: nothing for the race detector
+		}
 		mem := make([]byte, Bytes(keys))
 		backed := 0
 		x, err := Create(mem, func(n int) error {
@@ -354,8 +363,12 @@ func TestOpen(t *testing.T) {
 }
 
 func TestBuild(t *testing.T) {
+	keys := uint64(100_000)
+	if raceEnabled {
+		keys = 20_000
+	}
 	for _, parts := range []int{1, 2, 8, 64} {
-		mem := make([]byte, Bytes(100_000)+2*parts*pageBytes)
+		mem := make([]byte, Bytes(keys+20_000)+2*parts*pageBytes)
 		b, err := Build(mem, nil, 7, parts)
 		if err != nil {
 			t.Fatal(err)
@@ -364,7 +377,7 @@ func TestBuild(t *testing.T) {
 			t.Fatal("an unfinished index was opened", err)
 		}
 		want := map[uint64]Word{}
-		for key := range uint64(100_000) {
+		for key := range keys {
 			want[key] = MakeWord(keyHash(key), posOf(key, 1), key%2 == 0)
 		}
 		errs := make(chan error)
@@ -372,7 +385,7 @@ func TestBuild(t *testing.T) {
 			go func() {
 				p := b.Part(i)
 				for version := range uint64(2) {
-					for key := range uint64(100_000) {
+					for key := range keys {
 						if b.PartOf(keyHash(key)) != i {
 							continue
 						}
@@ -397,7 +410,7 @@ func TestBuild(t *testing.T) {
 		}
 		checkContents(t, x, want)
 		for key := range uint64(20_000) { // it goes on as any index
-			key += 100_000
+			key += keys
 			if err := put(x, key, 1, false); err != nil {
 				t.Fatal(err)
 			}
