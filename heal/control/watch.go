@@ -98,7 +98,8 @@ func (s *Server) await(k watchKey, w *watch) {
 	exited := false
 	raw, err := w.f.SyscallConn()
 	if err == nil {
-		err = raw.Read(func(fd uintptr) bool {
+		// It fails only when the file is closed under it: then nothing exited.
+		raw.Read(func(fd uintptr) bool {
 			p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 			n, err := unix.Poll(p, 0)
 			exited = err == nil && n == 1

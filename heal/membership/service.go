@@ -322,7 +322,7 @@ func (s *Service) learn(b register.Ballot, v register.Value) {
 	}
 	s.mu.Unlock()
 	if isNew {
-		s.log.Info("membership: view", "epoch", v.View.Epoch, "live", v.View.Live.Nodes(nil), "shadow", v.View.Shadow.Nodes(nil))
+		s.log.Info("membership: view", "epoch", v.View.Epoch, "live", v.View.Live.String(), "shadow", v.View.Shadow.String())
 		signal(s.viewNew)
 		signal(s.beatNow) // a new live member asks for its lease at once
 		signal(s.look)
