@@ -235,8 +235,8 @@ func (l *Life) install(ctx context.Context, v, old *proto.View) bool {
 	l.announce()
 	l.mu.Unlock()
 	l.dropRanges(func(s *served) bool { return !v.Shadow.Has(s.to.Node) || !v.Has(s.to) })
-	l.cfg.Event("view_installed", v.Epoch, fmt.Sprintf("live %v, shadow %v", v.Live.Nodes(nil), v.Shadow.Nodes(nil)))
-	l.log.Info("view installed", "epoch", v.Epoch, "live", v.Live.Nodes(nil), "shadow", v.Shadow.Nodes(nil))
+	l.cfg.Event("view_installed", v.Epoch, fmt.Sprintf("live %v, shadow %v", v.Live, v.Shadow))
+	l.log.Info("view installed", "epoch", v.Epoch, "live", v.Live.String(), "shadow", v.Shadow.String())
 	for _, ks := range gone {
 		for _, k := range ks {
 			k.Close()

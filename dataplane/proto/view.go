@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"strconv"
 )
 
 // NodeSet is a set of configured nodes, bit i for node i.
@@ -20,6 +21,18 @@ func (s NodeSet) Nodes(dst []NodeID) []NodeID {
 		dst = append(dst, NodeID(bits.TrailingZeros16(r)))
 	}
 	return dst
+}
+
+// String lists the members: "[0 1 2]".
+func (s NodeSet) String() string {
+	b := []byte{'['}
+	for i, n := range s.Nodes(nil) {
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		b = strconv.AppendUint(b, uint64(n), 10)
+	}
+	return string(append(b, ']'))
 }
 
 // View is the value of the view register: who is live, who is a shadow, in

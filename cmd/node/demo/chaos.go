@@ -38,7 +38,7 @@ const (
 var chaosPhases = []string{PhaseSteady, PhaseTwice, PhaseViewChange, PhaseShadow, PhaseBuddy, PhasePromotion}
 
 // slowBudget makes a full copy last long enough to be met in the middle.
-var slowBudget = []string{"--recovery", "full", "--recovery-budget", "2KiB"}
+var slowBudget = []string{"--recovery", "full", "--recovery-budget", "4KiB"}
 
 // Chaos keeps a cluster under load, kills nodes in every phase, brings them
 // back, and verifies in the end as the demo does. It returns how often it
