@@ -16,6 +16,9 @@ import (
 	"healkv/dataplane"
 )
 
+// The real session is what the generators are for.
+var _ Session = (*dataplane.Session)(nil)
+
 const second = int64(time.Second)
 
 func spec(t testing.TB, name string) *workload.Spec {

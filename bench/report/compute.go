@@ -91,18 +91,24 @@ func Compute(in Input) (*Report, error) {
 	if e := in.Env.Emulated; e != "" {
 		r.NotMeasured = append(r.NotMeasured, "Hardware: "+e)
 	}
-	for i := range in.Runs {
-		run := in.Runs[i] // fill changes it
+	runs := slices.Clone(in.Runs) // fill changes them
+	span := int64(0)
+	for i := range runs {
+		run := &runs[i]
 		for _, other := range r.Runs {
 			if other.Name == run.Name {
 				return nil, fmt.Errorf("%w: two runs are called %q", ErrInput, run.Name)
 			}
 		}
-		rr, err := computeRun(&run)
+		rr, err := computeRun(run)
 		if err != nil {
 			return nil, err
 		}
 		r.Runs = append(r.Runs, *rr)
+		span = max(span, run.afterRestart())
+	}
+	for i := range runs {
+		runs[i].computeZoom(&r.Runs[i], span)
 	}
 	r.headline()
 	return r, nil

@@ -56,10 +56,12 @@ type pageRun struct {
 	*RunReport
 	Label     string
 	PartBars  []bar
+	Enlarged  []bar // the same at full width, if they are small there
+	Factor    string
 	StallBars []bar
 	ByteBars  []byteBar
 	Stall     string
-	PerNode   []NodeStall
+	PerNode   string
 }
 
 type pageData struct {
@@ -96,9 +98,13 @@ func (r *Report) WriteHTML(w io.Writer) error {
 	}
 	for i := range r.Runs {
 		run := &r.Runs[i]
-		pr := pageRun{RunReport: run, Label: run.label(), Stall: run.Stall.text(), PerNode: run.Stall.PerNode}
+		pr := pageRun{RunReport: run, Label: run.label(), Stall: run.Stall.text(), PerNode: perNodeText(run.Stall.PerNode)}
 		for _, part := range run.Parts {
 			pr.PartBars = append(pr.PartBars, bar{part.Name, part.Ms, share(part.Ms, longest), partColor(part.Name)})
+			if run.RecoveryMs > 0 && longest > 2*run.RecoveryMs {
+				pr.Enlarged = append(pr.Enlarged, bar{part.Name, part.Ms, share(part.Ms, run.RecoveryMs), partColor(part.Name)})
+				pr.Factor = times(longest / run.RecoveryMs)
+			}
 		}
 		whole := 0.0
 		for _, part := range run.Stall.Parts {
@@ -225,7 +231,7 @@ func (r *Report) tiles() (t []tile) {
 	t = append(t, rec, moved, live, stall)
 	v := tile{Key: "Verified", Value: "not verified", Note: "nothing was compared", Class: "no"}
 	if s := r.Verification; s != nil {
-		v.Value, v.Class = "✓ nothing lost", "ok"
+		v.Value, v.Class = "✓ passed", "ok"
 		if !s.OK {
 			v.Value, v.Class = "✗ failed", "no"
 		}
@@ -260,6 +266,14 @@ func (e Environment) rows() (kv []keyValue) {
 		add("Duration", duration(e.DurationS*1000))
 	}
 	return kv
+}
+
+func perNodeText(nodes []NodeStall) string {
+	var s []string
+	for _, n := range nodes {
+		s = append(s, fmt.Sprintf("%d: %s", n.Node, duration(n.LongestMs)))
+	}
+	return strings.Join(s, ", ")
 }
 
 func errorsText(m map[string]uint64) string {

@@ -67,6 +67,21 @@ func (l *latencySeries) set(i int, m *record.Merged) {
 	l.p50[i], l.p99[i], l.p999[i], l.max[i] = m.Quantile(0.5), m.Quantile(0.99), m.Quantile(0.999), m.Max()
 }
 
+// afterRestart is how long after the restart a run is worth showing enlarged.
+func (r *Run) afterRestart() int64 {
+	m := r.Marks
+	return m.Serving - m.Restarted + max(zoomAfter, (m.Serving-m.Restarted)/4)
+}
+
+// computeZoom samples the recovery over a span that all runs share, so that they
+// can be compared side by side.
+func (r *Run) computeZoom(rr *RunReport, span int64) {
+	m := r.Marks
+	from := max(firstWindow(m.Restarted-zoomBefore), firstWindow(m.Begin))
+	to := max(min(firstWindow(m.Restarted+span), firstWindow(m.End)), from)
+	rr.zoom = r.sample(from, to, max((to-from+seriesMax-1)/seriesMax, 1))
+}
+
 func (r *Run) computeSeries(rr *RunReport) {
 	m := r.Marks
 	begin, end := firstWindow(m.Begin), firstWindow(m.End)
@@ -74,8 +89,6 @@ func (r *Run) computeSeries(rr *RunReport) {
 		return max(firstWindow(from), begin), max(min(firstWindow(to), end), begin)
 	}
 	rr.full = r.sample(begin, end, max((end-begin+seriesMax-1)/seriesMax, 1))
-	from, to := within(m.Restarted-zoomBefore, m.Serving+max(zoomAfter, (m.Serving-m.Restarted)/4))
-	rr.zoom = r.sample(from, to, max((to-from+seriesMax-1)/seriesMax, 1))
-	from, to = within(m.Killed-killBefore, max(m.ViewInstalled, m.Begin+int64(rr.Stall.ToMs*1e6))+killAfter)
+	from, to := within(m.Killed-killBefore, max(m.ViewInstalled, m.Begin+int64(rr.Stall.ToMs*1e6))+killAfter)
 	rr.kill = r.sample(from, to, max((to-from+seriesMax-1)/seriesMax, 1))
 }

@@ -147,7 +147,7 @@ func (s shape) events(m Marks) (e []Event) {
 }
 
 func healShape() shape {
-	return shape{name: "heal", nodes: 6, victim: 3, opsPerWindow: 200, steady: 5 * sec, away: 6 * sec, tail: 5 * sec, view: 21 * msec, stall: 27 * msec,
+	return shape{name: "heal", nodes: 6, victim: 3, opsPerWindow: 150, steady: 3 * sec, away: 4 * sec, tail: 3 * sec, view: 21 * msec, stall: 27 * msec,
 		recovery: 90 * msec, dip: 0.03, bytes: 4_310_000, missed: 3_980_000, start: 5_000 * sec}
 }
 
@@ -161,7 +161,7 @@ func syntheticInput(t testing.TB) Input {
 	return Input{
 		Env: Environment{Commit: "0123abc", Machine: "synthetic test data", Kernel: "Linux 6.1", Cores: 2, Nodes: 6, Provider: "shm", Domain: "memory", PageSize: "2 MiB",
 			Model: "synchronous", Shards: 1, Keys: 500_000, KeyBytes: "3 to 24", ValueBytes: 158, Workload: "taobench-a", Mix: "TAOBench A: 12 % of the accesses write",
-			Clients: "6 generators inside the nodes, 256 in flight each", RatePerS: 120_000, DurationS: 16, StartUnix: 1_700_000_000 * sec},
+			Clients: "6 generators inside the nodes, 256 in flight each", RatePerS: 90_000, DurationS: 10, StartUnix: 1_700_000_000 * sec},
 		Runs: []Run{synthetic(t, healShape()), synthetic(t, fullShape())},
 		Verification: &Verification{AckedWrites: 412_345, AckedKeys: 101_234, KeysCompared: 607_404, DigestNodes: 6, DigestKeys: 500_008, Digest: "9f3b…c2",
 			DigestsAgree: true, HistoryOps: 61_034, HistoryKeys: 8, Linearizable: true, Minimum: "100 000 acknowledged writes, 50 000 keys, 10 000 operations", OK: true},

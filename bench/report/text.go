@@ -23,8 +23,9 @@ func (r *Report) WriteTerminal(w io.Writer) error {
 			if p.Name == PhaseSteady || p.Windows == 0 {
 				all, live = "", ""
 			}
-			rows = append(rows, []string{p.Name, duration(p.DurationMs), num(p.OpsPerS), all, live,
-				micros(p.Read.P50Us), micros(p.Read.P99Us), micros(p.Read.P999Us), micros(p.Write.P50Us), micros(p.Write.P99Us), micros(p.Write.P999Us), micros(p.Write.MaxUs)})
+			row := []string{p.Name, duration(p.DurationMs), num(p.OpsPerS), all, live}
+			row = append(row, p.Read.texts()[:3]...)
+			rows = append(rows, append(row, p.Write.texts()...))
 		}
 		table(&b, rows)
 		fmt.Fprintf(&b, "  failover stall %s%s\n", run.Stall.text(), partsText(run.Stall.Parts))
@@ -53,6 +54,14 @@ func (r *Report) WriteTerminal(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, strings.ReplaceAll(b.String(), "\u202f", " "))
 	return err
+}
+
+// texts are p50, p99, p99.9 and max.
+func (q Quantiles) texts() []string {
+	if q.Count == 0 {
+		return []string{"–", "–", "–", "–"}
+	}
+	return []string{micros(q.P50Us), micros(q.P99Us), micros(q.P999Us), micros(q.MaxUs)}
 }
 
 func (e Environment) offered() string {

@@ -48,13 +48,19 @@ func duration(ms float64) string {
 		return "0 ms"
 	case a < 1:
 		return num(ms*1000) + " µs"
-	case a < 10_000:
+	case a < 1000:
 		return num(ms) + " ms"
 	}
 	return num(ms/1000) + " s"
 }
 
-func micros(us uint64) string { return duration(float64(us) / 1000) }
+// micros of a histogram are whole below a millisecond.
+func micros(us uint64) string {
+	if us < 1000 {
+		return strconv.FormatUint(us, 10) + " µs"
+	}
+	return duration(float64(us) / 1000)
+}
 
 // byteSize in decimal units.
 func byteSize(n uint64) string {

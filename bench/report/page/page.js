@@ -1,5 +1,7 @@
 "use strict";
+(() => {
 const D = JSON.parse(document.getElementById("data").textContent);
+const redraws = [];
 const tip = document.getElementById("tip");
 const css = v => getComputedStyle(document.documentElement).getPropertyValue(v).trim();
 const dpr = () => window.devicePixelRatio || 1;
@@ -16,7 +18,7 @@ function num(v) {
 const short = v => String(+v.toPrecision(3));
 const rate = v => v >= 1e6 ? short(v / 1e6) + " M/s" : v >= 1e4 ? short(v / 1e3) + " k/s" : num(v) + " /s";
 const us = v => v < 1000 ? short(v) + " µs" : v < 1e6 ? short(v / 1e3) + " ms" : short(v / 1e6) + " s";
-const ms = v => Math.abs(v) >= 10000 ? (v / 1000).toFixed(2) + " s" : num(v) + " ms";
+const ms = v => Math.abs(v) >= 1000 ? (v / 1000).toFixed(3) + " s" : num(v) + " ms";
 
 function ticks(a, b, n) {
   const raw = (b - a) / n, p = Math.pow(10, Math.floor(Math.log10(raw)));
@@ -33,7 +35,6 @@ const M = { l: 62, r: 10, b: 20 };
 class Plot {
   constructor(canvas, group, cfg) {
     Object.assign(this, { canvas, group, cfg });
-    canvas.style.height = cfg.height + "px";
     group.plots.push(this);
     canvas.addEventListener("pointermove", e => group.move(this, e));
     canvas.addEventListener("pointerleave", () => group.leave());
@@ -46,7 +47,8 @@ class Plot {
   index(t) { return Math.floor((t - this.cfg.from) / this.cfg.step); }
   draw() {
     const c = this.canvas, r = dpr();
-    this.w = c.clientWidth; this.h = this.cfg.height;
+    this.w = c.clientWidth; this.h = this.cfg.height + (this.cfg.markers ? 16 * (this.group.markRows - 1) : 0);
+    c.style.height = this.h + "px";
     if (c.width !== Math.round(this.w * r)) c.width = Math.round(this.w * r);
     if (c.height !== Math.round(this.h * r)) c.height = Math.round(this.h * r);
     const g = this.g = c.getContext("2d");
@@ -186,7 +188,7 @@ function decades(lo, hi) {
 class Group {
   constructor(a, b, phases, markers, zero) {
     Object.assign(this, { a, b, a0: a, b0: b, phases, plots: [], at: null, sel: null, zero });
-    this.markers = markers; this.markRows = 1; this.peers = [this];
+    this.markers = markers; this.rows = this.markRows = 1; this.peers = [this];
     new ResizeObserver(() => this.draw()).observe(document.body);
   }
   stagger() { // markers closer than a label go to the next row
@@ -198,7 +200,8 @@ class Group {
       while (last[r] !== undefined && x - last[r] < 17 && r < 9) r++;
       m.row = r; last[r] = x;
     }
-    this.markRows = Math.max(1, ...this.markers.map(m => m.row + 1));
+    this.rows = Math.max(1, ...this.markers.map(m => m.row + 1));
+    this.markRows = Math.max(...this.peers.map(g => g.rows)); // so that plots side by side stay level
   }
   draw() { this.stagger(); for (const p of this.plots) p.draw(); }
   later() { if (!this.frame) this.frame = requestAnimationFrame(() => { this.frame = 0; this.draw(); }); }
@@ -262,7 +265,7 @@ const QUANT = [["p50", "--p50"], ["p99", "--p99"], ["p99.9", "--p999"]];
 const quantLines = l => [
   { label: "max", data: l.max, color: "--max", width: 1, alpha: 0.7 },
   { label: "p99.9", data: l.p999, color: "--p999" }, { label: "p99", data: l.p99, color: "--p99" }, { label: "p50", data: l.p50, color: "--p50" }];
-const top = (arrays, at) => {
+const peak = (arrays, at) => {
   let m = 0;
   for (const a of arrays) { const s = a.filter(v => v > 0).sort((x, y) => x - y); if (s.length) m = Math.max(m, s[Math.floor((s.length - 1) * at)]); }
   return m || 1;
@@ -292,14 +295,14 @@ for (const box of document.querySelectorAll("[data-timeline]")) {
   const G = new Group(0, end, run.phases, mk, false);
   const win = s.step === 10 ? "10 ms windows" : ms(s.step) + " windows";
   caption(box, "Throughput, " + win, [["all nodes", "--total"], ["live nodes (without the killed one)", "--live"], ...phaseKeys]);
-  plot(box, G, { height: 220, y: "linear", name: "", max: top([s.total], 0.995) * 1.12, from: s.from, step: s.step, fmt: rate, markers: true,
+  plot(box, G, { height: 220, y: "linear", name: "", max: peak([s.total], 0.995) * 1.12, from: s.from, step: s.step, fmt: rate, markers: true,
     lines: [{ label: "all nodes", data: s.total, color: "--total", width: 1.5 }, { label: "live nodes", data: s.live, color: "--live", width: 1.2 }] });
   caption(box, "Each node, same scale", [["killed node", "--victim", 1], ["others", "--node", 1]]);
-  plot(box, G, { height: 30 * run.nodes.length + 30, y: "rows", max: top(s.nodes, 0.99) * 1.1, from: s.from, step: s.step, fmt: rate,
+  plot(box, G, { height: 30 * run.nodes.length + 30, y: "rows", max: peak(s.nodes, 0.99) * 1.1, from: s.from, step: s.step, fmt: rate,
     lines: run.nodes.map((n, k) => ({ label: "node " + n, data: s.nodes[k], color: n === run.victim ? "--victim" : "--node", strong: n === run.victim })) });
-  const [lo, hi] = logRange([s.r, s.w]);
   for (const [title, l] of [["Write", s.w], ["Read", s.r]]) {
     if (!l.max.some(v => v > 0)) continue;
+    const [lo, hi] = logRange([l]);
     caption(box, title + " latency, all nodes, log scale", [...QUANT, ["max", "--max"]]);
     plot(box, G, { height: 170, y: "log", name: title.toLowerCase(), min: lo, max: hi, from: s.from, step: s.step, fmt: us, lines: quantLines(l) });
   }
@@ -314,32 +317,36 @@ function zooms(attr, pick, zeroOf, wanted, lines) {
   if (!all.length) return;
   let a = Infinity, b = -Infinity;
   for (const r of all) { const s = pick(r); a = Math.min(a, s.from - zeroOf(r)); b = Math.max(b, s.from + s.step * s.total.length - zeroOf(r)); }
-  const max = Math.max(...all.map(r => top([pick(r).total], 0.995))) * 1.12;
-  const [lo, hi] = logRange(all.flatMap(r => [pick(r).w, pick(r).r]));
+  const max = Math.max(...all.map(r => peak([pick(r).total], 0.995))) * 1.12;
+  const ranges = { w: logRange(all.map(r => pick(r).w)), r: logRange(all.map(r => pick(r).r)) };
+  const peers = [];
   boxes.forEach((box, k) => {
     const r = all[k], s = pick(r), zero = zeroOf(r), v = r.nodes.indexOf(r.victim);
     const mk = markers(r.events.filter(e => wanted(e, r)), zero);
     const G = new Group(a, b, r.phases.map(p => ({ name: p.name, from: p.from - zero, to: p.to - zero })), mk, true);
+    G.peers = peers; peers.push(G);
     caption(box, "Throughput", [["all", "--total"], ["live", "--live"], ["killed node", "--victim"]]);
     plot(box, G, { height: 210, y: "linear", max, from: s.from - zero, step: s.step, fmt: rate, markers: true, lines: [
       { label: "all nodes", data: s.total, color: "--total", width: 1.5 }, { label: "live nodes", data: s.live, color: "--live", width: 1.3 },
       { label: "node " + r.victim, data: s.nodes[v], color: "--victim", width: 1.3 }] });
-    for (const [title, l] of [["Write", s.w], ["Read", s.r]]) {
+    for (const [title, l, range] of [["Write", s.w, ranges.w], ["Read", s.r, ranges.r]]) {
       if (!l.max.some(x => x > 0)) continue;
       caption(box, title + " latency", [...QUANT, ["max", "--max"]]);
-      plot(box, G, { height: 130, y: "log", name: title.toLowerCase(), min: lo, max: hi, from: s.from - zero, step: s.step, fmt: us, lines: quantLines(l) });
+      plot(box, G, { height: 130, y: "log", name: title.toLowerCase(), min: range[0], max: range[1], from: s.from - zero, step: s.step, fmt: us, lines: quantLines(l) });
     }
     markList(box, mk);
-    G.draw();
+    G.stagger();
   });
+  for (const g of peers) g.draw();
 }
 const at = (r, name) => r.phases.find(p => p.name === name).from;
 zooms("data-zoom", r => r.zoom, r => at(r, "recovering"), (e, r) => e.zoom);
 zooms("data-kill", r => r.kill, r => at(r, "failover"), (e, r) => e.kill);
 
 // ---- HDR percentile plots -------------------------------------------------------
+const ordered = (run, kind) => run.phases.map(p => [p.name, run.hdr[kind][p.name]]).filter(c => c[1]);
 function hdr(canvas, run, kind, lo, hi, decadesX) {
-  const H = 270, curves = run.hdr[kind];
+  const H = 270, curves = ordered(run, kind);
   const draw = () => {
     const r = dpr(), w = canvas.clientWidth;
     canvas.style.height = H + "px"; canvas.width = w * r; canvas.height = H * r;
@@ -358,7 +365,7 @@ function hdr(canvas, run, kind, lo, hi, decadesX) {
     }
     g.fillText("percentile", M.l + (w - M.l - M.r) / 2, y0 + 19);
     g.save(); g.beginPath(); g.rect(M.l, 0, w - M.l - M.r, y0 + 1); g.clip();
-    for (const [phase, pts] of Object.entries(curves)) {
+    for (const [phase, pts] of curves) {
       g.strokeStyle = css("--ph-" + phase); g.lineWidth = phase === "steady" ? 2.4 : 1.6; g.lineJoin = "round"; g.beginPath();
       pts.forEach(([x, v], i) => i ? g.lineTo(X(x), Y(Math.max(v, lo))) : g.moveTo(X(x), Y(Math.max(v, lo))));
       g.stroke();
@@ -371,7 +378,7 @@ function hdr(canvas, run, kind, lo, hi, decadesX) {
     tip.textContent = "";
     tip.append(el("b", "", kind + ", percentile " + (100 * (1 - 1 / x)).toPrecision(x > 1e4 ? 7 : 5) + " %"));
     const tab = el("table");
-    for (const [phase, pts] of Object.entries(curves)) {
+    for (const [phase, pts] of curves) {
       const p = pts.find(q => q[0] >= x);
       const tr = tab.insertRow(); tr.insertCell().textContent = phase; tr.insertCell().textContent = p ? us(p[1]) : "too few operations";
     }
@@ -383,7 +390,6 @@ function hdr(canvas, run, kind, lo, hi, decadesX) {
   new ResizeObserver(draw).observe(document.body);
   draw();
 }
-const redraws = [];
 {
   let lo = Infinity, hi = 1, dx = 2;
   for (const r of D.runs) for (const kind of ["read", "write"]) for (const pts of Object.values(r.hdr[kind])) for (const [x, v] of pts) {
@@ -391,10 +397,11 @@ const redraws = [];
   }
   lo = Math.pow(10, Math.floor(Math.log10(lo === Infinity ? 1 : lo))); hi = Math.pow(10, Math.ceil(Math.log10(Math.max(hi, lo * 10)) - 1e-9));
   for (const box of document.querySelectorAll("[data-hdr]")) {
-    const [k, kind] = box.dataset.hdr.split(" "), run = D.runs[+k], phases = Object.keys(run.hdr[kind]);
+    const [k, kind] = box.dataset.hdr.split(" "), run = D.runs[+k], phases = ordered(run, kind).map(c => c[0]);
     if (!phases.length) { box.append(el("p", "sub", "No " + kind + "s in this workload.")); continue; }
     caption(box, "", phases.map(p => [p, "--ph-" + p]));
     const c = el("canvas"); box.append(c); hdr(c, run, kind, lo, hi, Math.min(dx, 7));
   }
 }
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { window.dispatchEvent(new Event("resize")); for (const d of redraws) d(); document.body.style.minHeight = document.body.style.minHeight ? "" : "1px"; });
+})();
