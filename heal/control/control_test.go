@@ -140,27 +140,29 @@ func TestCallErrors(t *testing.T) {
 		return strings.Repeat("x", FrameBytesMax), nil
 	})
 	start(t, a, b)
-	ctx := t.Context()
-	short, cancel := context.WithTimeout(ctx, 30*time.Millisecond)
-	defer cancel()
 	for _, c := range []struct {
-		ctx  context.Context
+		wait time.Duration // 0: as long as it takes
 		node proto.NodeID
 		kind string
 		req  any
 		want error
 		text string
 	}{
-		{ctx, 1, "fail", nil, ErrRemote, "no flour"},
-		{ctx, 1, "nonesuch", nil, ErrUnknownKind, `"nonesuch"`},
-		{ctx, 0, "nonesuch", nil, ErrUnknownKind, `"nonesuch"`},
-		{short, 1, "hang", nil, context.DeadlineExceeded, "hang"},
-		{ctx, 2, "echo", nil, ErrUnreachable, "node 2"},
-		{ctx, 9, "echo", nil, ErrUnreachable, "not configured"},
-		{ctx, 1, "fail", strings.Repeat("x", FrameBytesMax), ErrTooLarge, "limit"},
-		{ctx, 1, "large", nil, ErrTooLarge, "limit"},
+		{0, 1, "fail", nil, ErrRemote, "no flour"},
+		{0, 1, "nonesuch", nil, ErrUnknownKind, `"nonesuch"`},
+		{0, 0, "nonesuch", nil, ErrUnknownKind, `"nonesuch"`},
+		{30 * time.Millisecond, 1, "hang", nil, context.DeadlineExceeded, "hang"},
+		{0, 2, "echo", nil, ErrUnreachable, "node 2"},
+		{0, 9, "echo", nil, ErrUnreachable, "not configured"},
+		{0, 1, "fail", strings.Repeat("x", FrameBytesMax), ErrTooLarge, "limit"},
+		{0, 1, "large", nil, ErrTooLarge, "limit"},
 	} {
-		err := a.Call(c.ctx, c.node, c.kind, c.req, nil)
+		ctx, cancel := t.Context(), context.CancelFunc(func() {})
+		if c.wait > 0 {
+			ctx, cancel = context.WithTimeout(ctx, c.wait)
+		}
+		err := a.Call(ctx, c.node, c.kind, c.req, nil)
+		cancel()
 		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
 			t.Errorf("call %d %s: %v; want %v with %q", c.node, c.kind, err, c.want, c.text)
 		}

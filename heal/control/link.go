@@ -282,7 +282,7 @@ func (s *Server) Call(ctx context.Context, n proto.NodeID, kind string, req, res
 		return s.callSelf(ctx, kind, req, resp)
 	}
 	if err := ctx.Err(); err != nil {
-		return err
+		return fmt.Errorf("control: %s to node %d: %w", kind, n, err)
 	}
 	up, err := s.session(n)
 	if err != nil {
