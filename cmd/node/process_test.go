@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"healkv/cmd/node/config"
 )
 
 // The tests of this file run the binary that users run.
@@ -527,6 +529,58 @@ func TestProcessRefusals(t *testing.T) {
 	g.start()
 	if got, err := c.Get(t.Context(), "k").Result(); err != nil || got != "v" {
 		t.Errorf("after refused starts: %q %v", got, err)
+	}
+}
+
+// setting reads one key of a node's configuration.
+func (g *group) setting(i int, key string) string {
+	g.t.Helper()
+	s := config.New()
+	if err := s.File(g.config(i)); err != nil {
+		g.t.Fatal(err)
+	}
+	k := config.Lookup(key)
+	if k == nil {
+		g.t.Fatalf("no key %s", key)
+	}
+	return k.Text(&s.Config)
+}
+
+// A pool in memory is gone after a reboot: the node comes back with a blank
+// one, as its state file names it, and gets a full copy. On a disk a missing
+// pool is an error.
+func TestProcessBlankPool(t *testing.T) {
+	g := newGroup(t, 3, "--domain", "memory")
+	ctx := t.Context()
+	const keys = 500
+	for i := range keys {
+		if err := g.client(0).Set(ctx, fmt.Sprintf("k-%d", i), "v", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := syscall.Kill(g.status()[1].PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	g.await("node 1 (pid")
+	for _, key := range []string{"pool_dir", "index_dir"} {
+		if err := os.RemoveAll(g.setting(1, key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	byHand := exec.Command(binary, "serve", "--config", g.config(1))
+	byHand.Stderr = os.Stderr
+	if err := byHand.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = byHand.Process.Signal(syscall.SIGTERM)
+		if err := byHand.Wait(); err != nil {
+			t.Error(err)
+		}
+	}()
+	s := g.awaitLive(1)
+	if s.LastRecovery == nil || s.LastRecovery.Kind != "full" || s.Keys != keys {
+		t.Errorf("with a blank pool: %+v, recovery %+v", s, s.LastRecovery)
 	}
 }
 

@@ -171,6 +171,9 @@ func openNode(ctx context.Context, c *config.Config, settings healkv.Config, log
 	if err := formatPools(c); err != nil {
 		return nil, err
 	}
+	// The others may hold a missed range for the pool that is gone: what lies
+	// below it would never come.
+	settings.Recovery = healkv.RecoveryFull
 	return healkv.Open(ctx, settings)
 }
 
