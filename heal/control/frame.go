@@ -2,6 +2,7 @@ package control
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -42,6 +43,7 @@ var codes = []struct {
 	{"wrong_node", ErrWrongNode},
 	{"unknown_kind", ErrUnknownKind},
 	{"busy", ErrBusy},
+	{"deadline", context.DeadlineExceeded}, // the handler noticed before the caller did
 	{"failed", ErrRemote},
 }
 
