@@ -53,6 +53,7 @@ type Log struct {
 	number    uint64 // of the next segment to open
 	largest   int    // largest record appended so far: what the end of a segment may waste
 	pending   int    // segments in state released or cleared
+	freed     uint64 // segments freed by collect
 	pendingAt uint64 // the lowest releasedAt of them
 
 	mask  uint64

@@ -7,34 +7,28 @@ import (
 )
 
 // Fits says whether a record of n bytes can be appended now.
-func (l *Log) Fits(n int) bool { return l.FitsBeside(n, 0) }
-
-// FitsBeside is Fits for one who must leave a number of segments free.
-func (l *Log) FitsBeside(n, reserve int) bool {
+func (l *Log) Fits(n int) bool {
 	if l.open >= 0 && l.off+n <= l.size {
 		return true
 	}
 	if n > l.size-SegmentHeaderBytes {
 		return false
 	}
-	if len(l.free) <= reserve {
+	if len(l.free) == 0 {
 		l.collect()
 	}
-	return len(l.free) > reserve && l.slotFree()
+	return len(l.free) > 0 && l.slotFree()
 }
 
 // FreeBytes is how many bytes of records can be appended for certain, if none
 // is larger than the largest appended so far: each segment may waste that much
 // at its end. A few instructions; called once per burst.
-func (l *Log) FreeBytes() uint64 { return l.FreeBytesBeside(0) }
-
-// FreeBytesBeside is FreeBytes for one who must leave a number of segments free.
-func (l *Log) FreeBytesBeside(reserve int) uint64 {
+func (l *Log) FreeBytes() uint64 {
 	if l.pending != 0 {
 		l.collect()
 	}
 	waste := l.largest - record.Align
-	free := max(0, len(l.free)-reserve) * (l.size - SegmentHeaderBytes - waste)
+	free := len(l.free) * (l.size - SegmentHeaderBytes - waste)
 	if l.open >= 0 {
 		free += max(0, l.size-l.off-waste)
 	}
@@ -46,6 +40,10 @@ func (l *Log) FreeSegments() int { return len(l.free) + l.pending }
 
 // Pending says that released segments wait for a flush.
 func (l *Log) Pending() bool { return l.pending != 0 }
+
+// Freed counts the segments that became free again after a Release, which they
+// do in the order of their release.
+func (l *Log) Freed() uint64 { return l.freed }
 
 // collect takes released segments one step on when what was written to their
 // headers is flushed (L4): a flush to a position above the tail of that moment
@@ -67,6 +65,7 @@ func (l *Log) collect() {
 				*s = segment{}
 				l.free = append(l.free, int32(i))
 				l.pending--
+				l.freed++
 				continue
 			}
 			clear(l.place(i)[:SegmentHeaderBytes])

@@ -8,8 +8,9 @@ import (
 
 type walker = seglog.Walker
 
-// waitingMax is how many emptied segments may wait for a flush and for readers.
-const waitingMax = 16
+// waitingMax is how many emptied segments may wait for a flush, for readers,
+// and for the log to free them.
+const waitingMax = 32
 
 // headerCost is what a look at a record takes from the budget: about what
 // copying as many bytes costs, a header's line and a bucket's.
@@ -21,8 +22,13 @@ type cleaner struct {
 	victim    uint64 // number of the segment being examined, 0: none
 	walk      walker // through counting or victim, never both
 
-	waiting int
-	queue   [waitingMax]emptied // in order of examination
+	moved int // bytes moved out of the victim
+	debt  int // and, with those, out of the segments in the queue
+
+	waiting  int                 // length of the queue
+	released int                 // its first ones are released, but not freed by the log yet
+	freed    uint64              // seglog's count of freed segments when the queue's first was the next
+	queue    [waitingMax]emptied // in order of examination
 
 	// After finding no victim: not again before the tail or the bound has
 	// moved on by a segment's part.
@@ -35,6 +41,7 @@ type emptied struct {
 	number uint64
 	tail   uint64 // the log must be flushed through here (H25)
 	epoch  uint64 // readers that entered before must have left (S3)
+	moved  int
 }
 
 // CleanResult is what one step of Clean did.
@@ -74,16 +81,28 @@ func (s *Store) Clean(budgetBytes int, bound, flushed uint64) (r CleanResult) {
 			break
 		}
 	}
-	// Nobody appends and everything is flushed: released segments would wait
-	// for ever for the flush that makes them free.
-	if s.log.Pending() {
-		s.log.FreeBytes() // collects
-		if s.log.Pending() && s.log.Flushed() == s.log.Tail() {
-			s.log.Pad()
-		}
-	}
+	s.collect()
 	r.Idle = c.victim == 0 && !c.uncounted && c.waiting == 0 && !s.log.Pending()
 	return r
+}
+
+// collect sees to it that released segments become free.
+func (s *Store) collect() {
+	if s.log.Pending() {
+		s.log.FreeBytes() // takes them one step on, if there was a flush
+	}
+	c := &s.clean
+	if n := int(s.log.Freed() - c.freed); n > 0 {
+		for _, w := range c.queue[:n] {
+			c.debt -= w.moved
+		}
+		copy(c.queue[:], c.queue[n:c.waiting])
+		c.waiting, c.released, c.freed = c.waiting-n, c.released-n, s.log.Freed()
+	}
+	if s.log.Pending() && s.log.Flushed() == s.log.Tail() {
+		// Nobody appends: they would wait for ever for the flush they need.
+		s.log.Pad()
+	}
 }
 
 // releasePages lets the index use pages again that no reader can be in.
@@ -100,20 +119,15 @@ func (s *Store) releasePages() {
 func (s *Store) releaseSegments(r *CleanResult, bound, flushed uint64) {
 	c := &s.clean
 	flushed = min(flushed, s.log.Flushed())
-	done := 0
-	for done < c.waiting {
-		w := &c.queue[done]
+	for c.released < c.waiting {
+		w := &c.queue[c.released]
 		// The bound once more: a pin made since may cover it.
 		if flushed < w.tail || (w.number+1)*uint64(s.log.SegmentBytes()) > bound || !s.left(w.epoch) {
 			break
 		}
 		s.log.Release(w.number)
+		c.released++
 		r.FreedSegments++
-		done++
-	}
-	if done > 0 {
-		copy(c.queue[:], c.queue[done:c.waiting])
-		c.waiting -= done
 	}
 }
 
@@ -134,8 +148,12 @@ func (s *Store) begin(bound uint64) bool {
 	}
 	number, ok := s.log.Victim(bound)
 	if ok {
+		// What is known to be live, pads and all, must fit into the debt; a
+		// victim that does not waits until those before it are free.
 		live := s.log.Live(number)
-		ok = uint64(live) <= s.log.FreeBytes() || live == 0
+		if c.debt != 0 && c.debt+live > s.debtMax() {
+			return false
+		}
 	}
 	if !ok {
 		c.idleTail, c.idleBound = s.log.Tail(), bound
@@ -144,7 +162,7 @@ func (s *Store) begin(bound uint64) bool {
 	}
 	c.idleTail = 0
 	start, end := s.log.Bounds(number)
-	c.victim, c.walk = number, s.log.Walk(start, end)
+	c.victim, c.moved, c.walk = number, 0, s.log.Walk(start, end)
 	return true
 }
 
@@ -153,7 +171,7 @@ func (s *Store) examine(r *CleanResult, budget *int, bound uint64) {
 	c := &s.clean
 	if (c.victim+1)*uint64(s.log.SegmentBytes()) > bound {
 		// A pin made since covers it. What was moved stays moved.
-		c.victim = 0
+		s.abandon()
 		return
 	}
 	var h record.Header
@@ -169,15 +187,22 @@ func (s *Store) examine(r *CleanResult, budget *int, bound uint64) {
 		if !ok {
 			r.Err = err
 			s.log.Postpone(c.victim)
-			c.victim = 0
+			s.abandon()
 			return
 		}
 		if moved > 0 {
 			*budget -= moved
+			c.moved += moved
+			c.debt += moved
 			r.MovedBytes += moved
 			r.MovedRecords++
 		}
 	}
+}
+
+// affords says whether the cleaner can take on n more bytes of debt.
+func (s *Store) affords(n int) bool {
+	return s.clean.debt+n <= s.debtMax() && s.log.Fits(n)
 }
 
 // move appends the record once more if the index refers to it. ok is false if
@@ -188,7 +213,7 @@ func (s *Store) move(pos uint64, h *record.Header, img []byte) (bytes int, ok bo
 		if pos != s.lastMarker {
 			return 0, true, nil
 		}
-		if !s.log.Fits(n) {
+		if !s.affords(n) {
 			return 0, false, nil
 		}
 		h.Flags |= record.FlagRelocated
@@ -200,7 +225,7 @@ func (s *Store) move(pos uint64, h *record.Header, img []byte) (bytes int, ok bo
 		return 0, true, nil
 	}
 	w := cur.Word()
-	if w.Locked() || !s.log.Fits(n) {
+	if w.Locked() || !s.affords(n) {
 		return 0, false, nil
 	}
 	// A damaged body must not get a place where it would look new.
@@ -223,13 +248,21 @@ func (s *Store) finish(r *CleanResult) {
 	if err := c.walk.Err(); err != nil {
 		r.Err = err
 		s.log.Postpone(c.victim)
-		c.victim = 0
+		s.abandon()
 		return
 	}
 	s.log.Retire(c.victim)
-	c.queue[c.waiting] = emptied{c.victim, s.log.Tail(), s.retire()}
+	c.queue[c.waiting] = emptied{c.victim, s.log.Tail(), s.retire(), c.moved}
 	c.waiting++
 	c.victim = 0
+}
+
+// abandon gives a victim up. What was moved out of it is no debt any more: no
+// segment will come back for it soon.
+func (s *Store) abandon() {
+	c := &s.clean
+	c.debt -= c.moved
+	c.victim, c.moved = 0, 0
 }
 
 // count goes through a segment that was there at Open and reports what the

@@ -17,9 +17,9 @@ import (
 // concurrent runs readers, a manifest and a digest against a worker that
 // writes, grows the index, locks and unlocks, and cleans. Timestamps only grow,
 // so no reader may see one go back, nor a value that was not written with it.
-func concurrent(t *testing.T, writes int) {
-	const keys, hot, readers = 3000, 20, 3
-	m := makeStore(t, 48, 1<<15, 20000)
+func concurrent(t *testing.T, writes, keys, segments, segmentBytes int) {
+	const hot, readers = 20, 3
+	m := makeStore(t, segments, segmentBytes, 20000)
 	model := make(map[int]known)
 	w := rand.New(rand.NewPCG(1, 9))
 	var stop atomic.Bool
@@ -64,7 +64,7 @@ func concurrent(t *testing.T, writes int) {
 	}
 	// A recovering node's requests, pinned as the protocol pins them: the
 	// worker takes note of the pin before the manifest begins.
-	ask, begun := make(chan struct{}, 1), make(chan [2]uint64, 1)
+	ask, begun, digest := make(chan struct{}, 1), make(chan [2]uint64, 1), make(chan struct{}, 1)
 	wait.Go(func() {
 		for !stop.Load() {
 			ask <- struct{}{}
@@ -96,7 +96,7 @@ func concurrent(t *testing.T, writes int) {
 	wait.Go(func() {
 		rd := m.NewReader()
 		defer rd.Close()
-		for !stop.Load() {
+		for range digest {
 			if err := m.ForEach(rd, func(_ uint64, _ bool, img []byte) bool {
 				if record.KindOf(img) == record.Put {
 					v := record.Value(img)
@@ -111,7 +111,6 @@ func concurrent(t *testing.T, writes int) {
 				return
 			}
 			digests.Add(1)
-			runtime.Gosched()
 		}
 	})
 
@@ -128,15 +127,28 @@ func concurrent(t *testing.T, writes int) {
 			moved, freed = moved+res.MovedRecords, freed+res.FreedSegments
 			runtime.Gosched() // readers must leave
 			if tries > 1_000_000 {
-				t.Fatalf("no room: %+v", res)
+				select {
+				case err := <-fail:
+					t.Fatal(err)
+				default:
+					t.Fatalf("no room: %+v, pin %d, tail %d, free %d, readers left %v", res, pin.Load(), m.Tail(), m.FreeBytes(), m.left(^uint64(0)))
+				}
 			}
 		}
 		pos := m.put(w, model, n, 16+w.IntN(150), w.IntN(20) == 0)
 		if w.IntN(8) == 0 {
 			hash := m.Hash(keyOf(n))
 			m.Lock(hash, pos)
-			runtime.Gosched()
+			if w.IntN(8) == 0 {
+				runtime.Gosched() // costs a time slice of every reader
+			}
 			m.Unlock(hash, pos)
+		}
+		if i%1024 == 0 {
+			select {
+			case digest <- struct{}{}:
+			default:
+			}
 		}
 		if i%16 == 0 {
 			m.SetFlushed(m.Tail())
@@ -146,7 +158,6 @@ func concurrent(t *testing.T, writes int) {
 			case <-ask:
 				from := uint64(0)
 				if w.IntN(2) == 0 {
-					from = m.log.Oldest() + (m.Tail()-m.log.Oldest())/2
 					from = m.log.Segments()[len(m.log.Segments())/2].Start
 				}
 				pin.Store(from)
@@ -173,6 +184,7 @@ func concurrent(t *testing.T, writes int) {
 	}
 	stop.Store(true)
 	close(begun)
+	close(digest)
 	wait.Wait()
 	select {
 	case fails = <-fail:
@@ -192,11 +204,11 @@ func concurrent(t *testing.T, writes int) {
 }
 
 func TestConcurrent(t *testing.T) {
-	writes := 60_000
+	writes := 30_000
 	if testing.Short() {
-		writes = 20_000
+		writes = 8_000
 	}
-	concurrent(t, writes)
+	concurrent(t, writes, 1500, 32, 1<<14)
 }
 
 // The body of the subprocess of TestPlantedRaceIsFound: short, and a failure
@@ -206,7 +218,7 @@ func TestPlantedRace(t *testing.T) {
 		t.Log("runs in the plant build only")
 		return
 	}
-	concurrent(t, 4_000)
+	concurrent(t, 1_500, 60, 8, 1<<13)
 }
 
 // The race detector sees a reader's announcement and the log's tail when they
@@ -233,4 +245,3 @@ func TestPlantedRaceIsFound(t *testing.T) {
 }
 
 func tail(s string) string { return s[max(0, len(s)-4000):] }
-

@@ -1,18 +1,33 @@
 package store
 
-// reserve is how many segments the cleaner keeps for itself: one it may be
-// filling and one for what the next victim holds, so that a log full of dead
-// records can always be cleaned.
+import "healkv/pmem/seglog"
+
+// reserve is how many segments the cleaner keeps for itself. What it has moved
+// out of victims that are not free yet is its debt: the reserve shrinks by it,
+// so that what users were told is free does not change while a victim is
+// emptied. The debt never exceeds one segment; the other one is there for pads
+// and for what was not foreseen, so a log full of dead records can always be
+// cleaned.
 const reserve = 2
+
+func (s *Store) debtMax() int { return s.log.SegmentBytes() - seglog.SegmentHeaderBytes }
+
+// held is what users must leave free.
+func (s *Store) held() uint64 {
+	return uint64(reserve*s.debtMax() - s.clean.debt)
+}
 
 // FreeBytes is how many bytes of records users can append for certain, if none
 // is larger than the largest so far: what the end of each segment wastes and
 // the cleaner's reserve are taken off. A few instructions.
-func (s *Store) FreeBytes() uint64 { return s.log.FreeBytesBeside(reserve) }
+func (s *Store) FreeBytes() uint64 {
+	free, held := s.log.FreeBytes(), s.held()
+	return free - min(free, held)
+}
 
 // Fits says whether a user's record of n bytes (record.Bytes) can be appended
 // without touching the cleaner's reserve.
-func (s *Store) Fits(n int) bool { return s.log.FitsBeside(n, reserve) }
+func (s *Store) Fits(n int) bool { return s.log.FreeBytes() >= s.held()+uint64(n) && s.log.Fits(n) }
 
 // SegmentsIn is over how many segments that many bytes spread at most.
 func (s *Store) SegmentsIn(bytes uint64) uint64 {

@@ -41,7 +41,7 @@ func New(l *seglog.Log, x *index.Index, seed uint64) *Store {
 	s := &Store{log: l, x: x, seed: seed}
 	s.hashOf = func(pos uint64) uint64 { return record.Hash(s.log.Record(pos)) }
 	s.epoch.Store(1)
-	s.clean.uncounted = true
+	s.clean.uncounted, s.clean.freed = true, l.Freed()
 	return s
 }
 
@@ -49,7 +49,7 @@ func New(l *seglog.Log, x *index.Index, seed uint64) *Store {
 // them. Readers stay; none may be inside.
 func (s *Store) Reset() {
 	s.lastMarker, s.pageEpoch = 0, 0
-	s.clean = cleaner{}
+	s.clean = cleaner{freed: s.log.Freed()}
 	s.tombstones.Store(0)
 }
 
