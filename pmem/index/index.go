@@ -215,8 +215,8 @@ func (x *Index) Mark(i int) uint64 {
 
 // Words calls fn for every word until fn returns false, in no useful order. By
 // the worker, or by a goroutine announced as a reader for as long as it takes;
-// then a key inserted meanwhile may or may not be among them, no other key is
-// left out, and none comes twice.
+// then a key inserted or erased meanwhile may or may not be among them (one that
+// was both may come twice); every other key comes once.
 func (x *Index) Words(fn func(Word) bool) {
 	depth := int(x.mem.load(headDepth))
 	for i := 0; i < 1<<depth; {
