@@ -228,7 +228,11 @@ func (s *Session) lookup(i int, hash uint64, key, dst []byte) (value []byte, ts 
 	case st == store.Shut || !c.lease.Valid() || c.lease.Generation() != generation || !c.serving.Load():
 		return dst, 0, store.Shut, ErrTryAgain
 	case st == store.Found:
-		return value, proto.TS(raw), st, nil
+		ts = proto.TS(raw)
+		if planted {
+			value, ts = plantStaleRead(key, value, int(c.workers[i].self.Node), ts)
+		}
+		return value, ts, st, nil
 	}
 	return dst, proto.TS(raw), st, ErrNotFound
 }

@@ -52,6 +52,7 @@ type WorkerConfig struct {
 // the end of its goroutine.
 type Worker struct {
 	core  *Core
+	self  proto.Member
 	shard int
 	nodes int
 	rep   *replica.Shard
@@ -137,6 +138,7 @@ func (w *Worker) Begin(self proto.Member, markers []byte) error {
 	w.st = w.pool.Store()
 	w.lostThrough = proto.Epoch(w.pool.Super().LostThrough)
 	w.rep = replica.New(w.gates, w.st, opsMax)
+	w.self = self
 	return w.rep.Begin(self, w.ep.Out(), w.pool.Stable(), markers)
 }
 
@@ -261,6 +263,9 @@ func (w *Worker) turn() (moved bool) {
 	w.turns.Add(1)
 	w.now = Now()
 	w.leased = w.lease.Valid()
+	if planted {
+		plantReplica(w)
+	}
 	moved = w.readMail()
 	w.ep.Poll()
 	members := w.rep.View().Members().Without(w.rep.Self().Node)

@@ -101,6 +101,10 @@ func (w *Worker) startWrite(op *Op, l *lane, h int32, kind record.Kind) bool {
 		w.end(op, l, ErrNoRoom)
 		return true
 	}
+	if planted && plantLostWrite(w, op) {
+		w.end(op, l, nil)
+		return true
+	}
 	a, ts, existed := w.rep.Write(kind, op.hash, op.Key, value, op.Scope, w.leased, replica.Handle(h))
 	op.TS, op.Existed = ts, existed
 	return w.admitted(a, op, l, h)

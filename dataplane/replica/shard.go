@@ -85,6 +85,7 @@ type Counters struct {
 
 // Shard is one shard's replica. See the package comment for who may call it.
 type Shard struct {
+	plant
 	self  proto.Member
 	gates *proto.Gates
 	st    *store.Store
