@@ -58,6 +58,7 @@ func Run(t *testing.T, fabric func(t *testing.T) Fabric) {
 		{"AttachReplaces", attachReplaces},
 		{"Reconnect", reconnect},
 		{"ReconnectOneSide", reconnectOneSide},
+		{"ReconnectByPeer", reconnectByPeer},
 		{"Sleep", sleeps},
 		{"Remote", remote},
 		{"Close", closes},
@@ -610,6 +611,9 @@ func detach(t *testing.T, f Fabric) {
 	a.PublishMarks(1, &m)
 	a.WakePeers()
 	f.Settle()
+	if b.Mirror(0) != nil { // without Poll: bytes may be overwritten already
+		t.Fatal("a mirror of a peer that has detached us")
+	}
 	b.wantNoMirror(a)
 	b.wantMarks(a, before)
 	if a.Detach(1) != nil {
@@ -735,6 +739,33 @@ func reconnectOneSide(t *testing.T, f Fabric) {
 		f.Settle()
 		b.want(a, 200+i, 201+i)
 	}
+}
+
+// Only the producer connects again, between two looks of the reader: what it
+// said before is gone, and it feeds anew from where it says.
+func reconnectByPeer(t *testing.T, f Fabric) {
+	a, b := newEnd(t, f, 0, 1), newEnd(t, f, 1, 1)
+	join(f, a, b)
+	a.Feed(1, 0)
+	for i := range uint64(8) {
+		a.put(i, 64)
+	}
+	a.Publish()
+	m := marks(10)
+	a.PublishMarks(1, &m)
+	f.Settle()
+	b.want(a, 0, 8)
+	b.wantMarks(a, m)
+	a.detach(b)
+	a.attach(b)
+	f.Settle()
+	b.wantMarks(a, rdma.Marks{})
+	b.wantNoMirror(a)
+	a.Feed(1, 64*6)
+	a.PublishMarks(1, &m)
+	f.Settle()
+	b.want(a, 6, 8)
+	b.wantMarks(a, m)
 }
 
 func sleeps(t *testing.T, f Fabric) {

@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -151,4 +152,50 @@ func TestWakeFromManyGoroutines(t *testing.T) {
 		wg.Wait()
 		t.Logf("%d handed over", taken)
 	})
+}
+
+// Rings without news come between PrepareSleep and Sleep; the ring that comes
+// with the news must still end the sleep (S3).
+func TestRingsWithoutNews(t *testing.T) {
+	e := newEnd(t, runDir(t), 0, 1)
+	n := int64(200_000)
+	if raceEnabled || testing.Short() {
+		n = 50_000
+	}
+	var news, seen atomic.Int64
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for last := int64(0); last < n; {
+			if now := news.Load(); now != last {
+				last = now
+				seen.Store(now)
+				continue
+			}
+			e.PrepareSleep()
+			if news.Load() != last {
+				e.CancelSleep()
+				continue
+			}
+			e.Sleep(-1)
+		}
+	}()
+	deadline := time.Now().Add(60 * time.Second)
+	for i := int64(1); i <= n; i++ {
+		for range i % 4 {
+			e.Wake()
+		}
+		news.Store(i)
+		e.Wake()
+		for spins := 0; seen.Load() != i; spins++ {
+			if spins%1024 == 1023 {
+				runtime.Gosched()
+				if time.Now().After(deadline) {
+					t.Fatalf("lost the wake-up for news %d", i)
+				}
+			}
+		}
+	}
+	<-done
+	t.Logf("%d news, %d sleeps", n, e.Counters().Sleeps)
 }

@@ -159,7 +159,12 @@ func (e *Endpoint) Marks(peer int, m *rdma.Marks) {
 		*m = rdma.Marks{}
 		return
 	}
-	if !l.malformed && (l.tag != 0 || e.pair(l)) {
+	// Twice, since the peer may have attached us anew; what it is in the middle
+	// of doing now can wait for the next look.
+	for range 2 {
+		if l.malformed || l.tag == 0 && !e.pair(l) {
+			break
+		}
 		l.page.marks[e.self].load(m)
 		if l.page.pairs[e.self].tag.Load() == l.tag { // S2
 			l.last = *m
