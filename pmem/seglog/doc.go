@@ -49,8 +49,8 @@
 //	L5  Flushed never passes the tail and never steps back.
 //
 // One goroutine, the shard's worker, calls everything except Tail, Flushed,
-// SetFlushed, Record, ArenaOffset, Oldest, IncarnationOf and Scan, which any
-// goroutine may call that keeps the segments it reads from being released (an
+// SetFlushed, FreeBytes, and Record, ArenaOffset, Oldest, IncarnationOf, Walk and
+// Scan; the latter any goroutine may call that keeps the segments it reads from being released (an
 // announced reader of store, a pin, or nobody appending). Nothing allocates
 // but Format, Recover, Discard, Segments and errors.
 package seglog

@@ -64,6 +64,10 @@ type Log struct {
 	_       [56]byte
 	flushed atomic.Uint64 // stored by whoever flushed, pairs with Flushed and the worker's appends
 	_       [56]byte
+	// What FreeBytes adds up; stored by the worker when a segment is opened or
+	// freed, loaded by any goroutine.
+	room    atomic.Uint64 // in free segments
+	openEnd atomic.Uint64 // position up to which records in the open segment count; 0: none open
 	oldest  atomic.Uint64 // start of the oldest live segment; 0: none live. Stored by the worker
 	_       [56]byte
 }
@@ -106,6 +110,7 @@ func Format(c Config) *Log {
 	for i := len(l.segs) - 1; i >= 0; i-- {
 		l.free = append(l.free, int32(i))
 	}
+	l.account()
 	return l
 }
 
@@ -187,6 +192,7 @@ func (l *Log) reserve(n int) []byte {
 	}
 	if n > l.largest {
 		l.largest = n
+		l.account()
 	}
 	at := l.open<<l.shift + l.off
 	if behind := l.off + n; behind+record.HeaderBytes <= l.size {
@@ -221,7 +227,9 @@ func (l *Log) setTail(pos uint64) {
 //go:noinline
 func (l *Log) openSegment(n int) {
 	assert(n <= l.size-SegmentHeaderBytes, "record longer than a segment")
-	l.collect()
+	if len(l.free) == 0 {
+		l.collect()
+	}
 	assert(len(l.free) > 0 && l.slotFree(), "append to a full log; ask Fits first")
 	l.seal()
 	i := int(l.free[len(l.free)-1])
@@ -238,6 +246,7 @@ func (l *Log) openSegment(n int) {
 		l.oldest.Store(number << l.shift)
 	}
 	l.setTail(number<<l.shift + SegmentHeaderBytes)
+	l.account()
 }
 
 // seal closes the open segment, if any: from here on its end is known.

@@ -387,7 +387,7 @@ func build(t testing.TB, c Config) (*Log, *writer) {
 	for range 2 {
 		w.one(120)
 		l.SetFlushed(l.Tail())
-		l.FreeBytes()
+		l.Collect()
 	}
 	for l.Fits(record.Bytes(16, 120)) && len(l.Segments()) < len(c.Arena)/c.SegmentBytes {
 		w.one(120)
@@ -570,7 +570,7 @@ func TestVictims(t *testing.T) {
 			t.Fatal("no room for a pad")
 		}
 		l.SetFlushed(l.Tail())
-		l.FreeBytes()
+		l.Collect()
 	}
 	if l.Pending() || len(l.free) != free {
 		t.Fatalf("not free after two flushes: %d of %d", len(l.free), free)

@@ -283,4 +283,5 @@ func (r *recovery) adopt(tail, floor uint64) {
 	}
 	l.number = max(r.newest, tail>>l.shift) + 1
 	l.setTail(tail)
+	l.account()
 }

@@ -22,17 +22,25 @@ func (l *Log) Fits(n int) bool {
 
 // FreeBytes is how many bytes of records can be appended for certain, if none
 // is larger than the largest appended so far: each segment may waste that much
-// at its end. A few instructions; called once per burst.
+// at its end. Three loads; any goroutine.
 func (l *Log) FreeBytes() uint64 {
-	if l.pending != 0 {
-		l.collect()
+	free, end, tail := l.room.Load(), l.openEnd.Load(), l.tail.Load()
+	if end > tail {
+		free += end - tail
 	}
+	return free
+}
+
+// account brings room and openEnd up to date after the free segments, the open
+// one or the largest record changed.
+func (l *Log) account() {
 	waste := l.largest - record.Align
-	free := len(l.free) * (l.size - SegmentHeaderBytes - waste)
+	l.room.Store(uint64(max(0, len(l.free)*(l.size-SegmentHeaderBytes-waste))))
+	end := uint64(0)
 	if l.open >= 0 {
-		free += max(0, l.size-l.off-waste)
+		end = l.segs[l.open].number<<l.shift + uint64(max(0, l.size-waste))
 	}
-	return uint64(max(0, free))
+	l.openEnd.Store(end)
 }
 
 // FreeSegments is how many segments are free or will be after the next flush.
@@ -44,6 +52,14 @@ func (l *Log) Pending() bool { return l.pending != 0 }
 // Freed counts the segments that became free again after a Release, which they
 // do in the order of their release.
 func (l *Log) Freed() uint64 { return l.freed }
+
+// Collect makes released segments free as far as flushes allow. Fits and an
+// append without a free segment do it too.
+func (l *Log) Collect() {
+	if l.pending != 0 {
+		l.collect()
+	}
+}
 
 // collect takes released segments one step on when what was written to their
 // headers is flushed (L4): a flush to a position above the tail of that moment
@@ -74,6 +90,7 @@ func (l *Log) collect() {
 		lowest = min(lowest, s.releasedAt)
 	}
 	l.pendingAt = lowest
+	l.account()
 }
 
 // Pad appends 64 bytes that mean nothing and that no Scan reports. The cleaner
@@ -139,7 +156,8 @@ const worthOf = 32
 // Victim names the sealed segment that is best cleaned next: entirely below
 // `below`, counted, and with the most dead bytes, of which there must be
 // enough: a share of its records at least as large as the free share of the
-// log, so that nothing is moved for little while there is room. When live
+// log, so that nothing is moved for little while there is room, and more than
+// the largest record, which is what the ends of segments may waste. When live
 // segments spread over half of the table, the oldest is taken whatever is dead
 // in it, so that the table never runs out.
 //
@@ -166,7 +184,7 @@ func (l *Log) Victim(below uint64) (number uint64, ok bool) {
 		}
 		used := s.end - SegmentHeaderBytes
 		dead := used - s.live
-		if dead*worthOf < used || dead*len(l.segs) < used*share {
+		if used > 0 && (dead*worthOf < used || dead <= l.largest || dead*len(l.segs) < used*share) {
 			continue
 		}
 		if best < 0 || dead > l.segs[best].end-SegmentHeaderBytes-l.segs[best].live ||
@@ -283,5 +301,6 @@ func (l *Log) Discard(dst []Range) []Range {
 	}
 	l.pending = 0
 	l.oldest.Store(0)
+	l.account()
 	return dst
 }

@@ -88,21 +88,26 @@ func (s *Store) Clean(budgetBytes int, bound, flushed uint64) (r CleanResult) {
 
 // collect sees to it that released segments become free.
 func (s *Store) collect() {
-	if s.log.Pending() {
-		s.log.FreeBytes() // takes them one step on, if there was a flush
-	}
-	c := &s.clean
-	if n := int(s.log.Freed() - c.freed); n > 0 {
-		for _, w := range c.queue[:n] {
-			c.debt -= w.moved
-		}
-		copy(c.queue[:], c.queue[n:c.waiting])
-		c.waiting, c.released, c.freed = c.waiting-n, c.released-n, s.log.Freed()
-	}
+	s.log.Collect()
+	s.settle()
 	if s.log.Pending() && s.log.Flushed() == s.log.Tail() {
 		// Nobody appends: they would wait for ever for the flush they need.
 		s.log.Pad()
 	}
+}
+
+// settle takes what the log has freed off the debt.
+func (s *Store) settle() {
+	c := &s.clean
+	n := int(s.log.Freed() - c.freed)
+	if n == 0 {
+		return
+	}
+	for _, w := range c.queue[:n] {
+		s.setDebt(c.debt - w.moved)
+	}
+	copy(c.queue[:], c.queue[n:c.waiting])
+	c.waiting, c.released, c.freed = c.waiting-n, c.released-n, s.log.Freed()
 }
 
 // releasePages lets the index use pages again that no reader can be in.
@@ -193,7 +198,7 @@ func (s *Store) examine(r *CleanResult, budget *int, bound uint64) {
 		if moved > 0 {
 			*budget -= moved
 			c.moved += moved
-			c.debt += moved
+			s.setDebt(c.debt + moved)
 			r.MovedBytes += moved
 			r.MovedRecords++
 		}
@@ -261,7 +266,7 @@ func (s *Store) finish(r *CleanResult) {
 // segment will come back for it soon.
 func (s *Store) abandon() {
 	c := &s.clean
-	c.debt -= c.moved
+	s.setDebt(c.debt - c.moved)
 	c.victim, c.moved = 0, 0
 }
 

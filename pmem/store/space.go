@@ -12,22 +12,26 @@ const reserve = 2
 
 func (s *Store) debtMax() int { return s.log.SegmentBytes() - seglog.SegmentHeaderBytes }
 
-// held is what users must leave free.
-func (s *Store) held() uint64 {
-	return uint64(reserve*s.debtMax() - s.clean.debt)
+// setDebt keeps held, what users must leave free, in step.
+func (s *Store) setDebt(debt int) {
+	s.clean.debt = debt
+	s.held.Store(uint64(reserve*s.debtMax() - debt))
 }
 
 // FreeBytes is how many bytes of records users can append for certain, if none
 // is larger than the largest so far: what the end of each segment wastes and
-// the cleaner's reserve are taken off. A few instructions.
+// the cleaner's reserve are taken off. Cleaning does not lower it, but for pads.
+// A few loads; any goroutine, exact for the worker.
 func (s *Store) FreeBytes() uint64 {
-	free, held := s.log.FreeBytes(), s.held()
+	free, held := s.log.FreeBytes(), s.held.Load()
 	return free - min(free, held)
 }
 
 // Fits says whether a user's record of n bytes (record.Bytes) can be appended
-// without touching the cleaner's reserve.
-func (s *Store) Fits(n int) bool { return s.log.FreeBytes() >= s.held()+uint64(n) && s.log.Fits(n) }
+// without touching the cleaner's reserve. Worker only.
+func (s *Store) Fits(n int) bool {
+	return s.log.FreeBytes() >= s.held.Load()+uint64(n) && s.log.Fits(n)
+}
 
 // SegmentsIn is over how many segments that many bytes spread at most.
 func (s *Store) SegmentsIn(bytes uint64) uint64 {

@@ -29,7 +29,8 @@ type Store struct {
 	readers atomic.Pointer[Reader]
 	_       [64]byte
 
-	tombstones atomic.Int64 // counted ones; stored by the worker, loaded by LiveKeys
+	held       atomic.Uint64 // bytes users must leave free; stored by the worker, loaded by FreeBytes
+	tombstones atomic.Int64  // counted ones; stored by the worker, loaded by LiveKeys
 }
 
 // New makes the store of a log and the index over it. The seed keys the hash
@@ -42,6 +43,7 @@ func New(l *seglog.Log, x *index.Index, seed uint64) *Store {
 	s.hashOf = func(pos uint64) uint64 { return record.Hash(s.log.Record(pos)) }
 	s.epoch.Store(1)
 	s.clean.uncounted, s.clean.freed = true, l.Freed()
+	s.setDebt(0)
 	return s
 }
 
@@ -50,6 +52,7 @@ func New(l *seglog.Log, x *index.Index, seed uint64) *Store {
 func (s *Store) Reset() {
 	s.lastMarker, s.pageEpoch = 0, 0
 	s.clean = cleaner{freed: s.log.Freed()}
+	s.setDebt(0)
 	s.tombstones.Store(0)
 }
 

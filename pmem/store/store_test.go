@@ -204,9 +204,13 @@ func TestModel(t *testing.T) {
 			if r.IntN(3) == 0 {
 				m.SetFlushed(m.Tail())
 			}
+			told := m.FreeBytes()
 			res := m.Clean(r.IntN(1024), m.Tail(), m.Flushed())
 			if res.Err != nil {
 				t.Fatal(res.Err)
+			}
+			if is := m.FreeBytes(); is+2*record.HeaderBytes < told { // a pad now and then
+				t.Fatalf("seed %d step %d: cleaning took free space: %d, was %d; %+v debt %d waiting %d victim %d tail %d", seed, step, is, told, res, m.clean.debt, m.clean.waiting, m.clean.victim, m.Tail())
 			}
 			moved += res.MovedRecords
 			freed += res.FreedSegments
