@@ -666,3 +666,43 @@ func TestShut(t *testing.T) {
 		t.Fatalf("%d readers made, closed ones are not used again", n)
 	}
 }
+
+// Cold records in one segment while the others are used over and over: before
+// the segment table runs out, the cold ones are moved though nothing of their
+// segment is dead.
+func TestColdSegmentDoesNotExhaustTheTable(t *testing.T) {
+	r := rand.New(rand.NewPCG(2, 2))
+	m := makeStore(t, 16, 4096, 100)
+	model := make(map[int]known)
+	cold := 0
+	for m.log.FreeSegments() > 14 {
+		m.put(r, model, 100+cold, 100, false)
+		cold++
+	}
+	first := m.log.Oldest()
+	moved := 0
+	for i := range 16 * 20 * 20 {
+		for tries := 0; !m.Fits(record.Bytes(10, 100)); tries++ {
+			m.SetFlushed(m.Tail())
+			m.Clean(4096, m.Tail(), m.Flushed())
+			if tries > 500 {
+				t.Fatalf("write %d: no room, oldest %d, tail %d", i, m.log.Oldest(), m.Tail())
+			}
+		}
+		m.put(r, model, i%5, 100, false)
+		if i%8 == 0 {
+			m.SetFlushed(m.Tail())
+			moved += m.Clean(1<<14, m.Tail(), m.Flushed()).MovedRecords
+		}
+	}
+	if m.log.Oldest() == first || moved < cold {
+		t.Fatalf("oldest segment still at %d, %d records moved", m.log.Oldest(), moved)
+	}
+	if laps := (m.Tail() - first) / uint64(len(m.arena)); laps < 15 {
+		t.Fatalf("%d laps only", laps)
+	}
+	if err := errors.Join(m.compare(model), m.deadMatches()); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d cold records, %d moved, %d laps", cold, moved, (m.Tail()-first)/uint64(len(m.arena)))
+}
