@@ -33,11 +33,12 @@ const (
 	ReportCold               // tell the cold members that this one is done
 	PromoteCold              // all cold members are done: promote them together
 	StartOver                // a new life with a full copy: Why says why
+	Again                    // a new life, the view and what the pool holds stay: Why says why
 	Serve                    // live: done
 )
 
 var names = [...]string{"wait", "connect", "admit", "await-installed", "transfer", "roll-leftovers", "flush",
-	"promote", "cold-start", "report-cold", "promote-cold", "start-over", "serve"}
+	"promote", "cold-start", "report-cold", "promote-cold", "start-over", "again", "serve"}
 
 func (d Do) String() string { return names[d] }
 
@@ -48,7 +49,7 @@ type Action struct {
 	Epoch proto.Epoch   // AwaitInstalled, Promote, ColdStart, PromoteCold
 	Buddy proto.Member  // Transfer
 	Full  bool          // Admit, Transfer
-	Why   string        // Admit with Full, StartOver
+	Why   string        // Admit with Full, StartOver, Again
 }
 
 // Config is what a life knows of itself from the start.
@@ -255,8 +256,17 @@ func (m *Machine) ColdView() proto.View {
 // cold: one of the shadows of a cold view. Each rolls its own leftovers
 // forward; when all are done they are promoted together, since one alone may
 // lack what another's leftover covers.
+//
+// A member that has begun another life takes the cold start with it: what the
+// others rolled forward and it had applied may be lost there, and nobody sends
+// it again. All begin anew, and the cold start is repeated with their new lives.
 func (m *Machine) cold() Action {
 	v := &m.view
+	for r := v.Shadow.Without(m.self.Node); r != 0; r &= r - 1 {
+		if n := lowest(r); m.connected[n] > v.Incarnation[n] {
+			return Action{Do: Again, Why: "a member of the cold start died in it"}
+		}
+	}
 	if m.allInstalled < v.Epoch {
 		return Action{Do: AwaitInstalled, Epoch: v.Epoch}
 	}

@@ -1,0 +1,129 @@
+package rejoin_test
+
+import (
+	"healkv/bench/check"
+	"healkv/dataplane/proto"
+	"healkv/pmem/record"
+)
+
+// lossyCold notes a cold start of nodes that all lost power: what a model does
+// not promise may be gone.
+func (w *world) lossyCold(e proto.Epoch) {
+	w.count("cold starts after power losses of all")
+	w.clock++
+	w.lossyAt = w.clock
+	w.event(evFault, 0, 99, uint64(e))
+}
+
+// judge looks at what is left after the calm.
+func (w *world) judge() {
+	for _, n := range w.nodes {
+		for k := range w.o.keys {
+			w.start(n, &op{kind: opGet, key: k})
+		}
+	}
+	for round := 0; ; round++ {
+		left := 0
+		for _, n := range w.nodes {
+			n.turn()
+			left += len(n.queue) + n.held
+		}
+		if left == 0 {
+			break
+		}
+		if round > 1000 {
+			w.fail("the final reads do not end")
+		}
+	}
+	w.same()
+	if st := w.net.Stats(); st.EarlyReclaims != 0 {
+		w.fail("%d times ring space was reused that a peer still needed", st.EarlyReclaims)
+	}
+	if w.damaged == 0 && w.counters.BadEntries > 0 {
+		w.fail("%d bad entries without damage", w.counters.BadEntries)
+	}
+	w.acknowledged()
+	w.linearizable()
+}
+
+// same: all nodes hold the same records, all readable.
+func (w *world) same() {
+	type is struct {
+		ts    proto.TS
+		value uint64
+	}
+	var first []is
+	for i, n := range w.nodes {
+		has := make([]is, w.o.keys)
+		keys := 0
+		err := n.d.st.ForEach(n.reader, func(pos uint64, locked bool, img []byte) bool {
+			k := int(record.Key(img)[4]-'0')*100 + int(record.Key(img)[5]-'0')*10 + int(record.Key(img)[6]-'0')
+			if locked {
+				w.fail("node %d: key %d is locked at the end", n.id, k)
+			}
+			x := is{ts: proto.TS(record.TS(img)), value: w.stamped(k, proto.TS(record.TS(img)))}
+			if record.KindOf(img) == record.Put && w.valueID(k, record.Value(img)) != x.value {
+				w.fail("node %d: key %d, TS %v has another write's value (I2)", n.id, k, x.ts)
+			}
+			has[k] = x
+			keys++
+			return true
+		})
+		if err != nil {
+			w.fail("node %d: %v", n.id, err)
+		}
+		if i == 0 {
+			first = has
+		}
+		for k := range has {
+			if has[k] != first[k] {
+				w.fail("key %d: node %d has TS %v, node 0 has %v", k, n.id, has[k].ts, first[k].ts)
+			}
+		}
+	}
+}
+
+// acknowledged: what was answered as done is there, as far as the model
+// promises it.
+func (w *world) acknowledged() {
+	d := w.nodes[0].d
+	at := func(key int) uint64 {
+		_, ts, _ := w.nodes[0].reader.Get(d.st.Hash(keyName(key)), keyName(key), nil)
+		return ts
+	}
+	if w.lossyAt == 0 || w.o.model.Gates().Answer == proto.Durable {
+		r := check.Acks(w.acked, func(id uint64) uint64 { return at(int(id)) })
+		if !r.OK() {
+			w.fail("acknowledged writes are lost: %v", r.Losses)
+		}
+		w.add("acknowledged keys compared", int(r.Compared))
+	}
+	for _, x := range w.persisted {
+		if uint64(x.ts) > at(x.key) {
+			w.fail("key %d: TS %v was persisted with its scope, the nodes have %v", x.key, x.ts, proto.TS(at(x.key)))
+		}
+	}
+}
+
+// linearizable checks the whole history, less what the model gives up when all
+// live members lose power at once: of an answered write that was not durable
+// it is unknown whether it happened, of a read of what was not durable nothing
+// is promised.
+func (w *world) linearizable() {
+	g := w.o.model.Gates()
+	for i := range w.hist {
+		o := &w.hist[i]
+		if w.lossyAt == 0 || o.Outcome != check.Done || o.Return > w.lossyAt {
+			continue
+		}
+		if o.Kind == check.Write && g.Answer != proto.Durable || o.Kind == check.Read && g.Read != proto.Durable {
+			o.Outcome = check.Pending
+		}
+	}
+	r := check.Registers(w.hist)
+	w.add("operations compared", r.Compared())
+	w.add("operations", r.Ops)
+	if !r.OK() {
+		w.fail("not linearizable: %v", r.Violations[0])
+	}
+}

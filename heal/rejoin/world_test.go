@@ -1,0 +1,300 @@
+package rejoin_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"healkv/bench/check"
+	"healkv/dataplane/proto"
+	"healkv/dataplane/replica"
+	"healkv/rdma/sim"
+)
+
+// options of one run, drawn from its seed.
+type options struct {
+	nodes    int
+	model    proto.Model
+	power    bool // faults may be power losses
+	bytes    int  // of a log
+	segment  int
+	ring     int
+	keys     int
+	valueMax int
+	reads    int // percent
+	steps    int
+	faults   int
+	cold     bool // everybody may be down at once
+	damage   bool // stream deliveries may be damaged
+
+	noReports bool // planted: the buddy does not wait for the members' reports
+}
+
+func draw(seed uint64, rng *rand.Rand) options {
+	o := options{nodes: []int{3, 3, 3, 4, 4, 5}[rng.IntN(6)], model: proto.Models()[seed%5], power: rng.IntN(2) == 0,
+		segment: 8 << 10, ring: 4096 << rng.IntN(4), keys: 4 + rng.IntN(60), valueMax: []int{64, 300, 1500, 5000}[rng.IntN(4)],
+		reads: 20 + rng.IntN(50), steps: 1500 + rng.IntN(5000), faults: rng.IntN(12), cold: rng.IntN(3) == 0, damage: rng.IntN(4) == 0}
+	if o.valueMax > 2000 {
+		o.segment, o.ring = 16<<10, max(o.ring, 16<<10) // an entry and the skip before it must fit into the ring
+	}
+	// The replica sets 64 KiB aside for every member twice, and a part of each
+	// segment; the cleaner begins at one half. What is beyond is small.
+	kept := 2 * o.nodes * (64 << 10) * o.segment / (o.segment - o.valueMax - 100)
+	o.bytes = (2*kept + (128+64*rng.IntN(6))<<10) &^ (o.segment - 1)
+	return o
+}
+
+// world is one run: everything happens in its goroutine, in an order that
+// follows from the seed.
+type world struct {
+	o     options
+	rng   *rand.Rand
+	net   *sim.Net
+	nodes []*node
+	reg   proto.View
+	views []proto.View
+	cut   [proto.NodesMax][proto.NodesMax]bool
+	told  proto.NodeSet // live nodes whose lease is gone: they may be removed
+	drop  proto.NodeSet // shadows that may be removed
+
+	step      int
+	calm      bool
+	damaged   int
+	clock     int64
+	values    uint64
+	hist      []check.Op
+	written   map[stamp]uint64
+	acked     []uint64
+	scoped    [proto.NodesMax][3][]wrote
+	persisted []wrote
+	direct    []directRead
+	lossyAt   int64 // history before was cut by a cold start of those who lost power
+
+	counts   counts
+	counters counters
+	hash     uint64
+	trace    [traceLen]traced
+	traceAt  int
+}
+
+const traceLen = 4096
+
+type traced struct {
+	step int
+	ev   event
+	node proto.NodeID
+	a, b uint64
+}
+
+type event uint8
+
+const (
+	evBegin event = iota
+	evCrash
+	evPower
+	evFenced
+	evInstall
+	evView
+	evDrive
+	evTransfer
+	evTransferred
+	evApply
+	evFlush
+	evStart
+	evDone
+	evRejected
+	evUnknown
+	evFault
+)
+
+var eventNames = [...]string{"life begins (incarnation, tail)", "process crash (stable)", "power loss (stable)", "fenced (view)",
+	"installs (view, stable)", "VIEW decided (live|shadow, epoch)", "way back (do, epoch)", "transfer begins (buddy, from)", "transfer ends (buddy)",
+	"applies (of, bytes)", "flushes (tail, stable)", "op starts (kind, no)", "op done (no, value)", "op rejected (no)", "op unknown (no)", "fault (kind, other)"}
+
+func (w *world) event(e event, n proto.NodeID, a, b uint64) {
+	for _, v := range [...]uint64{uint64(e)<<8 | uint64(n), a, b} {
+		w.hash = (w.hash ^ v) * 0x9e3779b97f4a7c15
+		w.hash ^= w.hash >> 29
+	}
+	w.trace[w.traceAt%traceLen] = traced{w.step, e, n, a, b}
+	w.traceAt++
+}
+
+// last gives the last events but the ones that say little.
+func (w *world) last(most int) string {
+	var lines []string
+	for i := w.traceAt - 1; i >= max(0, w.traceAt-traceLen) && len(lines) < most; i-- {
+		x := &w.trace[i%traceLen]
+		switch x.ev {
+		case evApply, evFlush, evStart, evDone, evRejected, evUnknown:
+			continue
+		case evDrive:
+			if x.a == 0 || x.a == 1 || x.a == 3 {
+				continue
+			}
+		}
+		lines = append(lines, fmt.Sprintf("  %6d node %d %s %d %d", x.step, x.node, eventNames[x.ev], x.a, x.b))
+	}
+	slices.Reverse(lines)
+	return strings.Join(lines, "\n")
+}
+
+// counts are what happened, by name, in the order in which it happened first.
+type counts struct {
+	names []string
+	n     []int
+}
+
+func (c *counts) add(name string, n int) {
+	i := slices.Index(c.names, name)
+	if i < 0 {
+		i = len(c.names)
+		c.names, c.n = append(c.names, name), append(c.n, 0)
+	}
+	c.n[i] += n
+}
+
+func (w *world) count(name string) { w.counts.add(name, 1) }
+func (w *world) add(name string, n int) {
+	if n > 0 {
+		w.counts.add(name, n)
+	}
+}
+
+// counters sums those of all lives.
+type counters struct{ replica.Counters }
+
+func (c *counters) add(o *replica.Counters) {
+	c.Writes += o.Writes
+	c.Replays += o.Replays
+	c.Superseded += o.Superseded
+	c.Confirmed += o.Confirmed
+	c.WaitedForView += o.WaitedForView
+	c.LockedReads += o.LockedReads
+	c.Adopted += o.Adopted
+	c.AdoptedLocked += o.AdoptedLocked
+	c.AdoptSkipped += o.AdoptSkipped
+	c.RolledForward += o.RolledForward
+	c.RingFull += o.RingFull
+	c.NoRoom += o.NoRoom
+	c.BadEntries += o.BadEntries
+	c.StalledNoSpace += o.StalledNoSpace
+}
+
+// failure is what a check found wrong.
+type failure struct{ text string }
+
+func (w *world) fail(format string, args ...any) { panic(failure{fmt.Sprintf(format, args...)}) }
+
+// burst is a random one of some budgets.
+func (w *world) burst(b ...int) int {
+	if w.calm {
+		return b[len(b)-1]
+	}
+	return b[w.rng.IntN(len(b))]
+}
+
+// run makes a world from a seed, lets it live, and checks what is left.
+func run(seed uint64, change func(*options)) (w *world, err error) {
+	rng := rand.New(rand.NewPCG(seed, 0x7768_6f6c_65))
+	o := draw(seed, rng)
+	if change != nil {
+		change(&o)
+	}
+	w = &world{o: o, rng: rng, written: map[stamp]uint64{}}
+	defer func() {
+		if r := recover(); r != nil {
+			text := ""
+			if f, ok := r.(failure); ok {
+				text = f.text
+			} else {
+				text = fmt.Sprintf("panic: %v\n%s", r, debug.Stack())
+			}
+			state := fmt.Sprintf("view %d live %v shadow %v cold %v incarnations %v until %v", w.reg.Epoch, w.reg.Live.Nodes(nil),
+				w.reg.Shadow.Nodes(nil), w.reg.Cold, w.reg.Incarnation[:o.nodes], w.reg.LiveUntil[:o.nodes])
+			for _, n := range w.nodes {
+				state += "\n" + n.String()
+			}
+			err = fmt.Errorf("seed %d, step %d (%+v): %s\n%s\n%s", seed, w.step, o, text, state, w.last(70))
+		}
+	}()
+	w.bootstrap(seed)
+	for w.step = 0; w.step < o.steps; w.step++ {
+		w.act()
+	}
+	w.calmDown()
+	w.judge()
+	for _, n := range w.nodes {
+		w.counters.add(&n.rep.Counters)
+	}
+	st := w.net.Stats()
+	w.event(evDone, 0, st.Deliveries, st.Bytes)
+	return w, nil
+}
+
+func (w *world) bootstrap(seed uint64) {
+	delay := []uint64{1, 4, 15}[w.rng.IntN(3)]
+	w.net = sim.New(sim.Options{Seed: seed, DelayMin: 0, DelayMax: delay, TearMarks: true})
+	w.reg = proto.View{Model: w.o.model, Shards: 1}
+	for i := range w.o.nodes {
+		d := newDisk(w.o.bytes, w.o.segment)
+		d.format()
+		w.nodes = append(w.nodes, &node{w: w, id: proto.NodeID(i), d: d})
+		w.reg.Configured = w.reg.Configured.With(proto.NodeID(i))
+	}
+	for _, n := range w.nodes {
+		n.begin()
+	}
+	v := w.reg.Next(w.reg.Configured, 0)
+	for _, n := range w.nodes {
+		v.Incarnation[n.id] = n.self.Incarnation
+	}
+	w.reg = v
+	w.views = append(w.views, v)
+}
+
+// act does one random thing.
+func (w *world) act() {
+	n := w.nodes[w.rng.IntN(len(w.nodes))]
+	awake := n.up && !w.net.Paused(int(n.id))
+	switch r := w.rng.IntN(1000); {
+	case r < 420:
+		if awake {
+			n.turn()
+		}
+	case r < 620:
+		w.net.Tick()
+	case r < 770:
+		if awake && n.rep != nil {
+			w.submit(n)
+		}
+	case r < 800:
+		w.readDirect(n)
+	case r < 830:
+		w.endDirect()
+	case r < 880:
+		if awake {
+			n.look(false)
+		}
+	case r < 960:
+		if awake && !n.served {
+			n.drive()
+		}
+	case r < 963:
+		w.expire(n)
+	case r < 973:
+		w.remove()
+	case r < 983:
+		if !n.up && (w.o.cold || w.rng.IntN(2) == 0) {
+			n.begin()
+		}
+	default:
+		if w.rng.IntN(w.o.steps) < 40*w.o.faults { // about 2/3 of faults
+			w.fault(n)
+		} else {
+			w.mend()
+		}
+	}
+}
