@@ -25,7 +25,10 @@ func (w *Worker) clients() (moved bool) {
 	for i := 0; i < len(w.active) && budget > 0; {
 		l := w.active[i]
 		tail := l.subTail.Load()
-		for l.subHead < tail && budget > 0 {
+		for ahead := l.subHead; l.subHead < tail && budget > 0; {
+			if ahead == l.subHead {
+				ahead = w.lookAhead(l, min(tail, l.subHead+opsAhead))
+			}
 			if !w.start(l.sub[l.subHead&laneMask], l) {
 				w.Counters.RingFullTurns++
 				w.rotate(i)
@@ -51,6 +54,21 @@ func (w *Worker) clients() (moved bool) {
 		w.rotate(1)
 	}
 	return moved
+}
+
+// opsAhead is how many operations are looked at ahead of their handling.
+const opsAhead = 8
+
+// lookAhead asks the memory for what the lane's next operations will need, so
+// that their cache misses overlap.
+func (w *Worker) lookAhead(l *lane, to uint64) uint64 {
+	for i := l.subHead; i < to; i++ {
+		w.st.PrefetchKey(l.sub[i&laneMask].hash)
+	}
+	for i := l.subHead; i < to; i++ {
+		w.st.PrefetchRecord(l.sub[i&laneMask].hash)
+	}
+	return to
 }
 
 // rotate moves the lanes before i behind the others, so that each gets turns.

@@ -66,7 +66,12 @@ func (s *Shard) complete() (moved bool) {
 		s.stable, moved = v, true
 	}
 	q := &s.queue
-	for s.visAt < q.tail && q.at(s.visAt).seq <= s.visible {
+	for ahead := s.visAt; s.visAt < q.tail && q.at(s.visAt).seq <= s.visible; {
+		if ahead == s.visAt {
+			for ; ahead < q.tail && ahead < s.visAt+burstAhead; ahead++ {
+				s.st.PrefetchKey(q.at(ahead).hash)
+			}
+		}
 		s.becomeVisible(&q.at(s.visAt).entry)
 		s.visAt++
 	}
