@@ -136,7 +136,6 @@ func (s *Shard) apply(st *stream, w []byte, at uint64) (n int, wait bool, err er
 		return 0, false, err
 	}
 	st.entries.push(entry{hd.Seq, hash, pos})
-	s.maxRecord = max(s.maxRecord, uint64(n))
 	return n, false, nil
 }
 
