@@ -46,7 +46,6 @@ func (s *Shard) Adopt(img []byte, locked bool) Adoption {
 	}
 	hd.Hash, hd.Flags, hd.Durable = hash, record.FlagAdopted, 0
 	pos := s.st.PutCopy(e, hd, img, locked)
-	s.maxRecord = max(s.maxRecord, uint64(n))
 	s.Counters.Adopted++
 	if locked {
 		s.Counters.AdoptedLocked++

@@ -148,9 +148,7 @@ func (s *Shard) updateRoom() (moved bool) {
 	members := s.view.Members()
 	n := uint64(members.Count())
 	free := s.st.FreeBytes()
-	// A record never crosses a segment: the end of each may be wasted.
-	waste := s.st.SegmentsIn(free) * s.maxRecord
-	reserve := waste + 2*n*deleteReserve
+	reserve := 2 * n * deleteReserve
 	if free <= reserve {
 		return false
 	}

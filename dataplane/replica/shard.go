@@ -117,7 +117,6 @@ type Shard struct {
 	settleTo  uint64      // log tail at the last install
 	settled   proto.Epoch // flushed through settleTo for this view
 
-	maxRecord  uint64 // largest entry seen, for the estimate of wasted segment ends
 	wantFlush  bool   // a PERSIST or an install asks for a flush in every model
 	lifeStart  uint64 // log position at Begin: what lies above came in this life
 	waiters    waiters

@@ -71,7 +71,6 @@ func (s *Shard) appendOwn(img []byte, end, hash uint64, ts proto.TS, h Handle) {
 	pos := s.st.PutCopy(&s.scratch, &s.head, img, true)
 	s.spans.note(end, before, s.st.Tail())
 	s.queue.push(own{entry{end, hash, pos}, ts, h})
-	s.maxRecord = max(s.maxRecord, uint64(len(img)))
 }
 
 // note extends the newest span if that has not been published as a burst of
