@@ -42,5 +42,6 @@ var (
 	ErrValueSize  = dataplane.ErrValueSize
 	ErrScope      = dataplane.ErrScope
 	ErrClosed     = dataplane.ErrClosed
+	ErrDamaged    = dataplane.ErrDamaged
 	ErrPoolFailed = dataplane.ErrPoolFailed
 )

@@ -44,8 +44,7 @@ type Node struct {
 	opened string
 	last   *RecoveryStatus
 
-	failure   atomic.Pointer[error] // of a pool: the node stops
-	firstRead atomic.Bool
+	failure atomic.Pointer[error] // of a pool: the node stops
 }
 
 // life is what one incarnation of the node holds.
@@ -325,7 +324,12 @@ func (n *Node) healConfig(l *life, force string) heal.Config {
 		var left []heal.Leftover
 		p.Leftovers(func(hash, pos, _ uint64) { left = append(left, heal.Leftover{Hash: hash, Pos: pos}) })
 		c.Leftovers = append(c.Leftovers, left)
-		if c.Full == "" && !r.Complete && r.PreviousIncarnation != 0 {
+		switch {
+		case r.PreviousIncarnation == 0 && n.members.Current().Epoch > 0:
+			// Such as a memory-domain pool after a reboot. The view may still
+			// say that this node was live with the pool it had before.
+			c.Full, c.Blank = "the pool is blank", true
+		case c.Full == "" && !r.Complete && r.PreviousIncarnation != 0:
 			c.Full = "the pool is incomplete: an earlier full copy was cut off"
 		}
 	}

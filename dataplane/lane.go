@@ -24,13 +24,12 @@ type lane struct {
 	_       [56]byte
 	subHead uint64 // worker
 
-	cmp      [laneOps]*Op
-	cmpNext  uint64        // worker: completions pushed, not all published
-	cmpTail  atomic.Uint64 // written by the worker
-	_        [56]byte
-	cmpHead  uint64 // session
-	dirty    bool   // worker: cmpNext is above cmpTail
-	isActive bool   // worker: in its list of lanes with work
+	cmp     [laneOps]*Op
+	cmpNext uint64        // worker: completions pushed, not all published
+	cmpTail atomic.Uint64 // written by the worker
+	_       [56]byte
+	cmpHead uint64 // session
+	dirty   bool   // worker: cmpNext is above cmpTail
 
 	queued atomic.Uint32 // 1: on the worker's ready stack or in its active list
 	next   *lane         // in the ready stack; owned by whoever set queued

@@ -30,11 +30,14 @@ var (
 	ErrUnknown = errors.New("healkv: outcome unknown: the write may or may not have been applied; read the key to find out")
 	// ErrDeadline: the deadline passed before anything was applied, or a read
 	// was not answered in time.
-	ErrDeadline   = errors.New("healkv: deadline passed, not applied")
-	ErrKeySize    = fmt.Errorf("healkv: key length out of %d..%d bytes", KeyBytesMin, KeyBytesMax)
-	ErrValueSize  = fmt.Errorf("healkv: value longer than %d bytes", ValueBytesMax)
-	ErrScope      = errors.New("healkv: unknown scope: a scope belongs to one life of its coordinator, and only the scope model has them")
-	ErrClosed     = errors.New("healkv: node closed")
+	ErrDeadline  = errors.New("healkv: deadline passed, not applied")
+	ErrKeySize   = fmt.Errorf("healkv: key length out of %d..%d bytes", KeyBytesMin, KeyBytesMax)
+	ErrValueSize = fmt.Errorf("healkv: value longer than %d bytes", ValueBytesMax)
+	ErrScope     = errors.New("healkv: unknown scope: a scope belongs to one life of its coordinator, and only the scope model has them")
+	ErrClosed    = errors.New("healkv: node closed")
+	// ErrDamaged: the record does not verify here. It is refused, never guessed
+	// and never taken for a miss.
+	ErrDamaged    = errors.New("healkv: this node's record of the key is damaged; read it at another node")
 	ErrPoolFailed = errors.New("healkv: the pool failed; the node has stopped serving")
 )
 

@@ -21,7 +21,7 @@ const (
 // drive steps the machine of the way back until the life serves, and stays to
 // answer a fence.
 func (l *Life) drive(ctx context.Context) {
-	m := rejoin.New(rejoin.Config{Self: l.self, Full: l.cfg.Full})
+	m := rejoin.New(rejoin.Config{Self: l.self, Full: l.cfg.Full, Blank: l.cfg.Blank})
 	l.recovery.begin()
 	last := rejoin.Wait
 	for ctx.Err() == nil {
@@ -29,7 +29,10 @@ func (l *Life) drive(ctx context.Context) {
 		a := m.Next()
 		if a.Do != last {
 			l.log.Debug("way back", "do", a.Do.String(), "epoch", m.View().Epoch, "why", a.Why)
-			last = a.Do
+			if last = a.Do; a.Do == rejoin.Wait && a.Why != "" {
+				l.log.Error("cannot go on", "why", a.Why)
+				l.cfg.Event("waiting", m.View().Epoch, a.Why)
+			}
 		}
 		switch a.Do {
 		case rejoin.Serve:

@@ -42,6 +42,7 @@ type Config struct {
 	Tails      []uint64     // recovered logs, by shard
 	Leftovers  [][]Leftover // by shard
 	Full       string       // why this life heals by full copy; empty: by range
+	Blank      bool         // the pool was made anew since the cluster last ran
 	// Budget bounds what a recovery moves, in bytes per millisecond; 0: none.
 	Budget int
 	// ProvenDead reports a life whose process has provably ended.

@@ -49,7 +49,9 @@ func (o *FormatOptions) complete() error {
 	if s < segmentBytesMin || s > segmentBytesMax || s&(s-1) != 0 {
 		return fmt.Errorf("%w: segment of %d bytes, want a power of two from %d to %d", ErrOptions, s, segmentBytesMin, segmentBytesMax)
 	}
-	o.SizeBytes &^= s - 1
+	if o.SizeBytes > dataOffset { // whole segments behind the superblocks
+		o.SizeBytes = dataOffset + (o.SizeBytes-dataOffset)&^(s-1)
+	}
 	if least := dataOffset + segmentsMin*s; o.SizeBytes < least {
 		return fmt.Errorf("%w: pool of %d bytes, at least %d with segments of %d", ErrOptions, o.SizeBytes, least, s)
 	}

@@ -21,6 +21,13 @@ const (
 // Read answers a read from the own log, or lets it wait for the timestamp it
 // found locked (protocol.md, "Read at node n"). key must stay unchanged until
 // the read is answered or cancelled.
+//
+// A read that waited gives the record it found locked, not a newer one that
+// became visible first: the newer one may be a write that the same client
+// submitted after its read, and the commands of one connection take effect in
+// order. It is not too old: no member had applied anything newer when the read
+// began and could still complete before it, and once something newer is
+// visible, what it found stands in the order of timestamps just before that.
 func (s *Shard) Read(hash uint64, key []byte, leased bool, h Handle) (pos uint64, ts proto.TS, state ReadState) {
 	if !leased || !s.Live() {
 		return 0, 0, ReadRefused
@@ -33,7 +40,7 @@ func (s *Shard) Read(hash uint64, key []byte, leased bool, h Handle) (pos uint64
 	case !e.Locked:
 		return e.Pos, proto.TS(e.TS), ReadNow
 	}
-	if !s.waiters.add(waiter{hash: hash, ts: e.TS, key: key, handle: h}) {
+	if !s.waiters.add(waiter{hash: hash, ts: e.TS, pos: e.Pos, key: key, handle: h}) {
 		return 0, 0, ReadBusy
 	}
 	s.Counters.LockedReads++
@@ -55,7 +62,11 @@ func (s *Shard) wake(hash, pos uint64) {
 		if x.hash == hash {
 			img := s.st.Record(pos)
 			if ts := record.TS(img); x.ts <= ts && bytes.Equal(x.key, record.Key(img)) {
-				s.done = append(s.done, Completion{x.handle, proto.TS(ts), pos})
+				c := Completion{x.handle, proto.TS(ts), pos}
+				if x.ts < ts && s.st.Record(x.pos) != nil { // gone only if it came with no stream
+					c.TS, c.Pos = proto.TS(x.ts), x.pos
+				}
+				s.done = append(s.done, c)
 				*link = x.next
 				w.release(i)
 				continue
@@ -71,6 +82,7 @@ const waiterBuckets = 1024
 type waiter struct {
 	hash   uint64
 	ts     uint64 // of the record when it was found
+	pos    uint64
 	key    []byte
 	handle Handle
 	next   int32

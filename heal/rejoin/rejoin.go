@@ -49,7 +49,7 @@ type Action struct {
 	Epoch proto.Epoch   // AwaitInstalled, Promote, ColdStart, PromoteCold
 	Buddy proto.Member  // Transfer
 	Full  bool          // Admit, Transfer
-	Why   string        // Admit with Full, StartOver, Again
+	Why   string        // Admit with Full, StartOver, Wait, Again
 }
 
 // Config is what a life knows of itself from the start.
@@ -58,12 +58,16 @@ type Config struct {
 	// Full says why this life heals by full copy: selected, incomplete pool,
 	// stale pool, pool never live. Empty: by range.
 	Full string
+	// Blank: the pool was made anew since the cluster last ran; it holds
+	// nothing and can give nothing to a cold start.
+	Blank bool
 }
 
 // Machine is the knowledge of one life on its way back. One goroutine.
 type Machine struct {
-	self proto.Member
-	full string
+	self  proto.Member
+	full  string
+	blank bool
 
 	view      proto.View
 	connected [proto.NodesMax]proto.Incarnation // life of each node we are connected to, both ways
@@ -80,7 +84,7 @@ type Machine struct {
 }
 
 // New starts a machine.
-func New(c Config) *Machine { return &Machine{self: c.Self, full: c.Full} }
+func New(c Config) *Machine { return &Machine{self: c.Self, full: c.Full, blank: c.Blank} }
 
 // View is the newest view known.
 func (m *Machine) View() *proto.View { return &m.view }
@@ -220,6 +224,9 @@ func (m *Machine) coldCandidate(others proto.NodeSet) Action {
 	}
 	if !cold.Has(m.self.Node) {
 		return Action{Do: Connect, Nodes: others}
+	}
+	if m.blank {
+		return Action{Do: Wait, Why: "every live member of the last view is down, and this one's pool is blank: its data is gone and it cannot make a cold start"}
 	}
 	for r := cold.Without(m.self.Node); r != 0; r &= r - 1 {
 		n := lowest(r)

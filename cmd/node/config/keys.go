@@ -260,7 +260,7 @@ func Default() Config {
 		Provider: "shm", RingSize: 8 * MiB, Spin: Auto,
 		Lease: Duration(2 * time.Second), Drift: Duration(200 * time.Millisecond),
 		Domain: "auto", PoolDir: "pool", StateDir: "state",
-		PoolSize: 512 * MiB, SegmentSize: 2 * MiB, HugePages: "auto",
+		PoolSize: 512 * MiB, SegmentSize: 4 * MiB, HugePages: "auto",
 		Recovery: "heal", RecoveryBudget: MiB,
 		StopTimeout: Duration(10 * time.Second),
 		Resp:        Resp{Listen: "127.0.0.1:7000"},
