@@ -46,6 +46,10 @@ func (s *Shard) Adopt(img []byte, locked bool) Adoption {
 	}
 	hd.Hash, hd.Flags, hd.Durable = hash, record.FlagAdopted, 0
 	pos := s.st.PutCopy(e, hd, img, locked)
+	if pos == 0 {
+		s.indexFull(nil)
+		return AdoptFull
+	}
 	s.Counters.Adopted++
 	if locked {
 		s.Counters.AdoptedLocked++

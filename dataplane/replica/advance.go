@@ -147,7 +147,8 @@ func (s *Shard) Settled() bool { return s.installed && s.settled == s.view.Epoch
 func (s *Shard) updateRoom() (moved bool) {
 	members := s.view.Members()
 	n := uint64(members.Count())
-	free := s.st.FreeBytes()
+	// A record takes a word of the index, at most.
+	free := min(s.st.FreeBytes(), s.freeKeys()*recordBytesMin)
 	reserve := 2 * n * deleteReserve
 	if free <= reserve {
 		return false

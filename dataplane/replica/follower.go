@@ -23,14 +23,18 @@ var (
 // taken effect.
 func (s *Shard) OnStream(c proto.NodeID, m *ring.Mirror, budget int) (bytes int, err error) {
 	st := &s.streams[c]
-	if !st.in {
+	if !st.in || s.failure != nil {
 		return 0, nil
 	}
 	before := s.st.Tail()
+	ahead := uint64(0) // entries before this position have been asked for
 	for bytes < budget && err == nil {
 		var w []byte
 		if w, err = m.Window(); len(w) == 0 {
 			break
+		}
+		if ahead <= m.Cursor() {
+			ahead = m.Cursor() + uint64(s.lookAhead(w))
 		}
 		var n int
 		var wait bool
@@ -132,8 +136,12 @@ func (s *Shard) apply(st *stream, w []byte, at uint64) (n int, wait bool, err er
 	}
 	hd.Hash, hd.Flags = hash, 0
 	pos, err := s.st.PutVerified(e, hd, img, locked)
-	if err != nil {
+	switch {
+	case err == record.ErrBody:
 		return 0, false, err
+	case err != nil: // not the peer's fault
+		s.indexFull(err)
+		return 0, true, nil
 	}
 	st.entries.push(entry{hd.Seq, hash, pos})
 	return n, false, nil

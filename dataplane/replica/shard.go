@@ -117,6 +117,8 @@ type Shard struct {
 	settleTo  uint64      // log tail at the last install
 	settled   proto.Epoch // flushed through settleTo for this view
 
+	keysMax    uint64 // keys that the index takes for certain
+	failure    error  // Failed
 	wantFlush  bool   // a PERSIST or an install asks for a flush in every model
 	lifeStart  uint64 // log position at Begin: what lies above came in this life
 	waiters    waiters
@@ -133,6 +135,7 @@ type Shard struct {
 // how many reads can wait for locked records.
 func New(gates *proto.Gates, st *store.Store, handlesMax int) *Shard {
 	s := &Shard{gates: gates, st: st, waiters: newWaiters(handlesMax), done: make([]Completion, 0, 4096)}
+	s.keysMax = keysMax(st.Index().Usage())
 	s.queue = newQueue[own](1 << 12)
 	s.spans.queue = newQueue[span](64)
 	s.persists = newQueue[persist](16)

@@ -15,6 +15,7 @@ const (
 	NoRoom                // some member has no log space for it now: offer again or reject
 	NeedsView             // version exhausted or record of a newer epoch: reject for now
 	Unsupported           // PERSIST without scopes in the model
+	Absent                // delete of a key that was never written: nothing to do, as a read that misses
 )
 
 // deleteReserve is log space every member keeps for each coordinator's
@@ -42,6 +43,17 @@ func (s *Shard) Write(kind record.Kind, hash uint64, key, value []byte, scope ui
 	}
 	e := &s.scratch
 	s.st.Find(e, hash, key)
+	if !e.OK {
+		// No member can have answered anything about the key but "missing", so
+		// a tombstone would only take space, for ever.
+		if kind == record.Delete {
+			return Absent, 0, false
+		}
+		if s.keysShort() {
+			s.Counters.NoRoom++
+			return NoRoom, 0, false
+		}
+	}
 	ts, ok := proto.TS(e.TS).Next(s.view.Epoch, s.self.Node)
 	if !ok {
 		s.exhausted = proto.TS(e.TS).Epoch() <= s.view.Epoch
@@ -69,6 +81,9 @@ func (s *Shard) appendOwn(img []byte, end, hash uint64, ts proto.TS, h Handle) {
 	before := s.st.Tail()
 	assert(uint64(ts) >= s.scratch.TS, r1)
 	pos := s.st.PutCopy(&s.scratch, &s.head, img, true)
+	if pos == 0 {
+		s.indexFull(nil)
+	}
 	s.spans.note(end, before, s.st.Tail())
 	s.queue.push(own{entry{end, hash, pos}, ts, h})
 }

@@ -19,8 +19,11 @@ func (w *world) fault(n *node) {
 		for _, x := range w.nodes {
 			if x.up && x.tr != nil {
 				n = x
-				if w.rng.IntN(2) == 0 {
+				switch w.rng.IntN(3) {
+				case 0:
 					n = w.nodes[x.tr.buddy.Node]
+				case 1:
+					n = w.nodes[w.rng.IntN(len(w.nodes))]
 				}
 				break
 			}

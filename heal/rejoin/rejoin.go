@@ -13,6 +13,7 @@
 //	J2  A range counts only if its buddy was the same life to the end (H9).
 //	J3  An incomplete pool is healed by full copy, never by range (H17).
 //	J4  Only the live members of the last view make a cold start (H15).
+//	J5  A life that was removed from the view never asks to come back.
 package rejoin
 
 import "healkv/dataplane/proto"
@@ -177,6 +178,11 @@ func (m *Machine) Next() Action {
 // outside: not a member. Connect before you decide.
 func (m *Machine) outside() Action {
 	v := &m.view
+	if v.Incarnation[m.self.Node] >= m.self.Incarnation {
+		// It was a member once. The others have cut it off; its streams would
+		// begin anew in the middle of what it has taken in (H9).
+		return Action{Do: Again, Why: "a view came without this life"}
+	}
 	others := v.Configured.Without(m.self.Node)
 	if v.Live == 0 || m.nobodyRuns() {
 		return m.coldCandidate(others)

@@ -86,7 +86,11 @@ func (n *node) look(newest bool) {
 		return
 	}
 	if !n.newest.Has(n.self) {
-		if n.installed.Epoch != 0 || n.newest.Incarnation[n.id] > n.self.Incarnation {
+		// >=: this very life was a member once, be it that it never installed that view.
+		if n.installed.Epoch != 0 || n.newest.Incarnation[n.id] >= n.self.Incarnation {
+			if n.installed.Epoch == 0 {
+				w.count("lives removed before their first install")
+			}
 			n.fenced()
 		}
 		return
@@ -138,7 +142,7 @@ func (n *node) drive() {
 		n.fenced()
 		n.full = "started over"
 	case rejoin.Again:
-		w.count("cold starts begun again")
+		w.count("again: " + a.Why)
 		n.fenced()
 	case rejoin.Connect:
 		n.connect(a.Nodes)

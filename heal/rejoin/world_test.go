@@ -26,8 +26,10 @@ type options struct {
 	reads    int // percent
 	steps    int
 	faults   int
-	cold     bool // everybody may be down at once
-	damage   bool // stream deliveries may be damaged
+	cold     bool   // everybody may be down at once
+	away     bool   // the log is large and nodes come back late: missed ranges are given up
+	mix      [5]int // weights: turns, ticks, operations, views, ways back
+	damage   bool   // stream deliveries may be damaged
 
 	noReports bool // planted: the buddy does not wait for the members' reports
 }
@@ -39,10 +41,20 @@ func draw(seed uint64, rng *rand.Rand) options {
 	if o.valueMax > 2000 {
 		o.segment, o.ring = 16<<10, max(o.ring, 16<<10) // an entry and the skip before it must fit into the ring
 	}
+	o.mix = [5]int{420, 200, 150, 50, 80}
+	for i := range o.mix {
+		o.mix[i] = o.mix[i] * []int{1, 2, 3, 4, 6}[rng.IntN(5)] / 3
+	}
 	// The replica sets 64 KiB aside for every member twice, and a part of each
 	// segment; the cleaner begins at one half. What is beyond is small.
 	kept := 2 * o.nodes * (64 << 10) * o.segment / (o.segment - o.valueMax - 100)
 	o.bytes = (2*kept + (128+64*rng.IntN(6))<<10) &^ (o.segment - 1)
+	if rng.IntN(30) == 0 {
+		// Space counts as short at a sixteenth of the log, which must be more
+		// than what the replica sets aside.
+		o.away, o.nodes, o.ring, o.segment, o.bytes, o.valueMax, o.reads = true, 3, 64<<10, 128<<10, 8<<20, 16000, 10
+		o.steps, o.mix = 7000, [5]int{420, 200, 250, 50, 80}
+	}
 	return o
 }
 
@@ -228,6 +240,7 @@ func run(seed uint64, change func(*options)) (w *world, err error) {
 	w.judge()
 	for _, n := range w.nodes {
 		w.counters.add(&n.rep.Counters)
+		w.add("pools refused after a power loss", n.d.refused)
 	}
 	st := w.net.Stats()
 	w.event(evDone, 0, st.Deliveries, st.Bytes)
@@ -259,35 +272,38 @@ func (w *world) bootstrap(seed uint64) {
 func (w *world) act() {
 	n := w.nodes[w.rng.IntN(len(w.nodes))]
 	awake := n.up && !w.net.Paused(int(n.id))
-	switch r := w.rng.IntN(1000); {
-	case r < 420:
+	m := &w.o.mix
+	turns, ticks, ops, views := m[0], m[0]+m[1], m[0]+m[1]+m[2], m[0]+m[1]+m[2]+m[3]
+	ways := views + m[4]
+	switch r := w.rng.IntN(ways + 100); {
+	case r < turns:
 		if awake {
 			n.turn()
 		}
-	case r < 620:
+	case r < ticks:
 		w.net.Tick()
-	case r < 770:
+	case r < ops:
 		if awake && n.rep != nil {
 			w.submit(n)
 		}
-	case r < 800:
-		w.readDirect(n)
-	case r < 830:
-		w.endDirect()
-	case r < 880:
+	case r < views:
 		if awake {
 			n.look(false)
 		}
-	case r < 960:
+	case r < ways:
 		if awake && !n.served {
 			n.drive()
 		}
-	case r < 963:
+	case r < ways+30:
+		w.readDirect(n)
+	case r < ways+60:
+		w.endDirect()
+	case r < ways+63:
 		w.expire(n)
-	case r < 973:
+	case r < ways+73:
 		w.remove()
-	case r < 983:
-		if !n.up && (w.o.cold || w.rng.IntN(2) == 0) {
+	case r < ways+83:
+		if !n.up && (w.o.cold || w.rng.IntN(2) == 0) && (!w.o.away || w.rng.IntN(30) == 0) {
 			n.begin()
 		}
 	default:
