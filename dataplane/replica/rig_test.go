@@ -153,6 +153,7 @@ func (r *rig) each(f func(from, to int)) {
 func (r *rig) settle() {
 	for range 100 {
 		moved := false
+		r.each(r.marks)
 		r.each(func(from, to int) {
 			n, err := r.stream(from, to)
 			if err != nil {
@@ -169,7 +170,6 @@ func (r *rig) settle() {
 				moved = u.advance() || moved
 			}
 		}
-		r.each(r.marks)
 		if !moved {
 			return
 		}
