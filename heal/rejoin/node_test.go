@@ -56,7 +56,9 @@ type node struct {
 	faultUntil  [proto.NodesMax]int
 	faulty      proto.NodeSet // whose stream was refused in this life
 	turns       int
-	noRoom      int // turns a write has waited for room
+	noRoom      int          // turns a write has waited for room
+	asked       proto.Member // the buddy asked for its list, which it makes at its turn askedAt
+	askedAt     int
 	tr          *transfer
 
 	lastStable uint64

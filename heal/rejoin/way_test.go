@@ -259,6 +259,12 @@ func (n *node) fetch(a rejoin.Action) {
 		fail(false)
 		return
 	}
+	if n.askedAt == 0 || n.asked != a.Buddy {
+		n.asked, n.askedAt = a.Buddy, b.turns+1
+	}
+	if b.turns < n.askedAt && !w.o.noReports {
+		return
+	}
 	if !w.o.noReports {
 		for _, x := range v.Members().Without(n.id).Without(b.id).Nodes(nil) {
 			if c := w.running(v.Member(x)); c != nil && c.installed.Has(n.self) && b.polled[x].Visible < c.rep.FeedFrom(n.id) {
@@ -266,6 +272,7 @@ func (n *node) fetch(a rejoin.Action) {
 			}
 		}
 	}
+	n.askedAt = 0
 	tr := &transfer{buddy: a.Buddy, full: a.Full, end: b.d.st.Tail()}
 	if !a.Full {
 		until := v.LiveUntil[n.id]

@@ -143,7 +143,7 @@ func (w *world) last(most int) string {
 		case evApply, evFlush, evStart, evDone, evRejected, evUnknown:
 			continue
 		case evDrive:
-			if x.a == 0 || x.a == 1 || x.a == 3 {
+			if x.a <= 1 || x.a == 3 || x.a == 5 {
 				continue
 			}
 		}
@@ -229,7 +229,7 @@ func run(seed uint64, change func(*options)) (w *world, err error) {
 			for _, n := range w.nodes {
 				state += "\n" + n.String()
 			}
-			err = fmt.Errorf("seed %d, step %d (%+v): %s\n%s\n%s", seed, w.step, o, text, state, w.last(70))
+			err = fmt.Errorf("seed %d, step %d (%+v): %s\n%s\n%s", seed, w.step, o, text, state, w.last(400))
 		}
 	}()
 	w.bootstrap(seed)
