@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"math/bits"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -73,7 +74,7 @@ func (c *Core) Stop() {
 	}
 	c.closed.Store(true)
 	c.mu.Lock()
-	lanes := c.lanes
+	lanes := slices.Clone(c.lanes) // sessions that close move the list
 	c.mu.Unlock()
 	for _, l := range lanes {
 		c.drain(l)

@@ -61,7 +61,7 @@ type Op struct {
 	// Value is written by a Put; a Get appends what it read to Value[:0].
 	Value []byte
 	// Deadline is on the clock of Now, in nanoseconds; 0 takes the session's
-	// default from the moment of Submit.
+	// default from the moment of Submit. It is not written.
 	Deadline int64
 	Tag      uint64 // the caller's, not looked at
 
@@ -71,9 +71,9 @@ type Op struct {
 	Existed bool     // Delete: there was a value
 
 	hash   uint64 // of Key, from Submit on
+	due    int64  // the deadline that counts, from Submit on; 0: none
 	parent *Op    // of a part of a PERSIST over several shards
 	left   *int   // parts that are not finished
-
 }
 
 // whole gives the operation the client knows: itself, or the parent once the

@@ -143,16 +143,12 @@ func (s *Session) Submit(op *Op) error {
 		s.finish(op, ErrTryAgain)
 		return nil
 	}
-	if op.Deadline == 0 && s.timeout > 0 {
-		op.Deadline = Now() + s.timeout
-	}
-	i := 0
 	if op.Kind == OpPersist {
 		s.persist(op)
 		return nil
 	}
 	op.hash = s.h.hash(op.Key)
-	i = core.shardOf(op.hash)
+	i := core.shardOf(op.hash)
 	if op.Kind == OpGet && s.writing[op.hash%writingSlots] == 0 && s.read(i, op) {
 		return nil
 	}
@@ -162,6 +158,9 @@ func (s *Session) Submit(op *Op) error {
 
 // hand gives an operation to a worker.
 func (s *Session) hand(i int, op *Op) {
+	if op.due = op.Deadline; op.due == 0 && s.timeout > 0 {
+		op.due = Now() + s.timeout
+	}
 	s.writing[op.hash%writingSlots]++
 	s.outstanding++
 	s.lanes[i].submit(op)

@@ -252,10 +252,21 @@ func (w *Worker) sleepTime() time.Duration {
 		return time.Millisecond // stalled on room
 	case w.st.Flushed() < w.st.Tail():
 		return time.Duration(backgroundEvery)
-	case w.busy > 0:
+	case w.busy > 0 || w.resting():
 		return time.Duration(deadlineEvery)
 	}
 	return -1
+}
+
+// resting reports whether a peer's stream rests after a fault: nobody but time
+// ends that.
+func (w *Worker) resting() bool {
+	for _, until := range w.faultUntil {
+		if until > w.now {
+			return true
+		}
+	}
+	return false
 }
 
 // turn does everything there is to do once. True if anything moved.
@@ -280,9 +291,14 @@ func (w *Worker) turn() (moved bool) {
 	if w.adopt() {
 		moved = true
 	}
+	w.collect()
 	// Roll-forward is ahead of client writes.
 	if w.rep.ForwardPending() == 0 && w.clients() {
 		moved = true
+	}
+	if err := w.rep.Failed(); err != nil {
+		w.failed(err)
+		return true // nothing of this turn is published
 	}
 	if w.clean() {
 		moved = true
@@ -293,7 +309,7 @@ func (w *Worker) turn() (moved bool) {
 	}
 	w.publish(members)
 	w.answer()
-	if w.busy > 0 && w.now-w.lastDeadline > deadlineEvery {
+	if (w.busy > 0 || len(w.active) > 0) && w.now-w.lastDeadline > deadlineEvery {
 		w.expire()
 	}
 	return moved

@@ -6,14 +6,14 @@ import (
 	"healkv/pmem/record"
 )
 
-// clients takes operations from the sessions' lanes, in the order of each
-// lane, until the burst is full or a write must wait for ring or log space.
-func (w *Worker) clients() (moved bool) {
+// collect takes the lanes that were kicked, in the order of the kicks.
+func (w *Worker) collect() {
+	if w.ready.Load() == nil {
+		return
+	}
 	var first *lane
-	if w.ready.Load() != nil {
-		for l := w.ready.Swap(nil); l != nil; {
-			l.next, first, l = first, l, l.next
-		}
+	for l := w.ready.Swap(nil); l != nil; {
+		l.next, first, l = first, l, l.next
 	}
 	for l := first; l != nil; {
 		next := l.next
@@ -21,6 +21,11 @@ func (w *Worker) clients() (moved bool) {
 		w.active = append(w.active, l)
 		l = next
 	}
+}
+
+// clients takes operations from the sessions' lanes, in the order of each
+// lane, until the burst is full or a write must wait for ring or log space.
+func (w *Worker) clients() (moved bool) {
 	budget := clientBurst
 	for i := 0; i < len(w.active) && budget > 0; {
 		l := w.active[i]
@@ -84,7 +89,7 @@ func (w *Worker) rotate(i int) {
 // start begins one operation. False: it stays at the head of its lane, for
 // lack of space now.
 func (w *Worker) start(op *Op, l *lane) bool {
-	if op.Deadline != 0 && op.Deadline < w.now {
+	if op.due != 0 && op.due < w.now {
 		w.end(op, l, ErrDeadline)
 		return true
 	}
@@ -132,7 +137,9 @@ func (w *Worker) startWrite(op *Op, l *lane, h int32, kind record.Kind) bool {
 func (w *Worker) admitted(a replica.Admission, op *Op, l *lane, h int32) bool {
 	switch a {
 	case replica.Taken:
-		w.noRoomSince, w.full = 0, false
+		if op.Kind == OpPut { // a delete finds room in a full pool too
+			w.noRoomSince, w.full = 0, false
+		}
 		w.hold(op, l, h)
 	case replica.RingFull:
 		return false
@@ -147,6 +154,12 @@ func (w *Worker) admitted(a replica.Admission, op *Op, l *lane, h int32) bool {
 		w.full, w.noRoomSince = true, w.now-noRoomPatience
 		w.Counters.NoRoom++
 		w.end(op, l, ErrNoRoom)
+	case replica.NoKeys: // for good: keys do not go away
+		w.Counters.NoRoom++
+		w.end(op, l, ErrNoRoom)
+	case replica.Absent: // as a read that misses: the lease must have held
+		op.Err = nil
+		w.ended = append(w.ended, ended{op, l})
 	case replica.Unsupported:
 		w.end(op, l, ErrScope)
 	default:
@@ -247,12 +260,23 @@ func (w *Worker) answer() {
 }
 
 // expire answers operations whose deadline has passed: a write that reached
-// the log is unknown, a waiting read was simply not answered.
+// the log is unknown, a waiting read was simply not answered, and what still
+// stands in a lane, behind something that waits for space, was not applied.
 func (w *Worker) expire() {
 	w.lastDeadline = w.now
+	for _, l := range w.active {
+		for tail := l.subTail.Load(); l.subHead < tail; l.subHead++ {
+			op := l.sub[l.subHead&laneMask]
+			if op.due == 0 || op.due > w.now {
+				break
+			}
+			l.sub[l.subHead&laneMask] = nil
+			w.end(op, l, ErrDeadline)
+		}
+	}
 	for h := range w.ops {
 		s := &w.ops[h]
-		if s.op == nil || s.op.Deadline == 0 || s.op.Deadline > w.now {
+		if s.op == nil || s.op.due == 0 || s.op.due > w.now {
 			continue
 		}
 		if s.op.Kind == OpGet {

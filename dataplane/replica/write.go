@@ -13,6 +13,7 @@ const (
 	NotServing            // not live, or the lease is gone: rejected
 	RingFull              // back-pressure: offer it again
 	NoRoom                // some member has no log space for it now: offer again or reject
+	NoKeys                // the index takes no new keys: reject
 	NeedsView             // version exhausted or record of a newer epoch: reject for now
 	Unsupported           // PERSIST without scopes in the model
 	Absent                // delete of a key that was never written: nothing to do, as a read that misses
@@ -51,7 +52,7 @@ func (s *Shard) Write(kind record.Kind, hash uint64, key, value []byte, scope ui
 		}
 		if s.keysShort() {
 			s.Counters.NoRoom++
-			return NoRoom, 0, false
+			return NoKeys, 0, false
 		}
 	}
 	ts, ok := proto.TS(e.TS).Next(s.view.Epoch, s.self.Node)
