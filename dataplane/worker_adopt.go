@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"healkv/dataplane/replica"
+	"healkv/pmem/record"
 )
 
 // Batch is a burst of a buddy's verified records on its way from the recovery
@@ -79,7 +80,10 @@ func (w *Worker) adopt() (moved bool) {
 			w.adoptAt = 0
 		}
 		b := w.adopting
-		for ; w.adoptAt < len(b.Items) && budget > 0; w.adoptAt++ {
+		for ahead := w.adoptAt; w.adoptAt < len(b.Items) && budget > 0; w.adoptAt++ {
+			if ahead == w.adoptAt {
+				ahead = w.adoptAhead(b)
+			}
 			it := &b.Items[w.adoptAt]
 			switch w.rep.Adopt(b.Buf[it.Off:it.Off+it.Len], it.Locked) {
 			case replica.AdoptFull:
@@ -97,4 +101,14 @@ func (w *Worker) adopt() (moved bool) {
 		}
 	}
 	return moved
+}
+
+// adoptAhead asks the memory for what the batch's next records will need, so
+// that their cache misses overlap.
+func (w *Worker) adoptAhead(b *Batch) (to int) {
+	to = min(len(b.Items), w.adoptAt+opsAhead)
+	for _, it := range b.Items[w.adoptAt:to] {
+		w.st.PrefetchKey(record.Hash(b.Buf[it.Off : it.Off+it.Len]))
+	}
+	return to
 }

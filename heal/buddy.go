@@ -3,23 +3,52 @@ package heal
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 
+	"healkv/dataplane"
 	"healkv/dataplane/proto"
 	"healkv/heal/rejoin"
 )
 
-// pageBytes bounds one page of a range's list in an answer.
-const pageBytes = 512 << 10
+// pageBytes bounds one page of a range's list in an answer. The first page is
+// short, so that the recovering node has something to read at once.
+const (
+	pageBytes      = 128 << 10
+	firstPageBytes = 4 << 10
+)
 
-// served is a range this node keeps readable for a recovering member.
+// served is a range this node keeps readable for a recovering member. Its list
+// is made by one goroutine while the member reads it.
 type served struct {
 	to    proto.Member
 	shard int
-	list  []byte // encoded runs
-	ends  []int  // offsets in list at which a page may end
 	pin   uint64
+
+	mu      sync.Mutex
+	more    chan struct{} // closed and replaced when a page is added
+	list    []byte        // encoded runs
+	ends    []int         // offsets in list at which pages end
+	records uint64        // bytes of the records listed
+	done    bool
+	err     error
+	dropped bool
+}
+
+// page adds a page to the list, or ends it. False: nobody wants it any more.
+func (s *served) page(data []byte, records uint64, done bool, err error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(data) > 0 {
+		s.list = append(s.list, data...)
+		s.ends = append(s.ends, len(s.list))
+	}
+	s.records, s.done, s.err = records, done, err
+	close(s.more)
+	s.more = make(chan struct{})
+	return !s.dropped
 }
 
 // Serve registers the requests between lives. current is the life of the
@@ -103,20 +132,18 @@ func (l *Life) onCold(_ context.Context, _ proto.Member, q *coldRequest) (*struc
 // The list is made after this node has taken in the watermarks that every
 // member published when it installed the view: an entry below the position
 // from which its coordinator feeds the shadow is unlocked by then (H6, H7).
-func (l *Life) onRange(ctx context.Context, _ proto.Member, q *rangeRequest) (*rangeReply, error) {
+func (l *Life) onRange(_ context.Context, _ proto.Member, q *rangeRequest) (*rangeReply, error) {
 	if err := l.forMe(q.To); err != nil {
 		return nil, err
 	}
 	if q.Shard < 0 || q.Shard >= len(l.workers) {
 		return nil, fmt.Errorf("heal: shard %d of %d", q.Shard, len(l.workers))
 	}
-	runtime.LockOSThread() // dies with the goroutine, and its affinity with it
-	pinRecovery(len(l.workers))
 	w := l.workers[q.Shard]
 	if !w.Do(func() {}) { // the turn of this call polls all watermarks before the next one's
 		return nil, errNoLife
 	}
-	s := &served{to: q.From, shard: q.Shard}
+	s := &served{to: q.From, shard: q.Shard, more: make(chan struct{})}
 	r := &rangeReply{}
 	var from, tail uint64
 	var err error
@@ -144,37 +171,42 @@ func (l *Life) onRange(ctx context.Context, _ proto.Member, q *rangeRequest) (*r
 	if err != nil || r.NoRange {
 		return r, err
 	}
-	st := w.Pool().Store()
-	var last run
-	page := 0
-	err = st.Manifest(from, tail, q.Full, func(pos uint64, off int64, n int, inc uint32, locked bool) bool {
-		next := run{pos, off, n, inc, locked}
-		s.list = appendRun(s.list, &next, &last)
-		last = next
-		r.Runs++
-		r.Records += uint64(n)
-		if len(s.list)-page > pageBytes {
-			s.ends = append(s.ends, len(s.list))
-			page = len(s.list)
-			last = run{} // every page decodes on its own
-		}
-		return ctx.Err() == nil
-	})
-	s.ends = append(s.ends, len(s.list))
-	if err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		l.dropRanges(func(x *served) bool { return x == s })
-		return nil, err
-	}
 	if !q.Full {
 		r.RangeBytes = tail - min(from, tail)
 	}
-	info := w.Pool().Info()
-	r.StoreBytes = info.UsedBytes
-	l.cfg.Event("buddy_of", q.Epoch, fmt.Sprintf("node %d, shard %d: %d runs, %d bytes", q.From.Node, q.Shard, r.Runs, r.Records))
+	r.StoreBytes = w.Pool().UsedBytes()
+	go l.list(w, s, from, tail, q)
 	return r, nil
+}
+
+// list is the buddy's recovery goroutine: locked to its thread, on a core of
+// its own where there is one. It walks its own log and lists what nothing has
+// superseded; the member reads the pages meanwhile.
+func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeRequest) {
+	runtime.LockOSThread() // dies with the goroutine, and its affinity with it
+	pinRecovery(len(l.workers))
+	var last run
+	var page []byte
+	var records uint64
+	runs, limit := 0, firstPageBytes
+	err := w.Pool().Store().Manifest(from, tail, q.Full, func(pos uint64, off int64, n int, inc uint32, locked bool) bool {
+		next := run{pos, off, n, inc, locked}
+		page = appendRun(page, &next, &last)
+		last = next
+		runs++
+		records += uint64(n)
+		if len(page) < limit {
+			return true
+		}
+		ok := s.page(page, records, false, nil)
+		page, last, limit = page[:0], run{}, pageBytes // every page decodes on its own
+		return ok
+	})
+	s.page(page, records, true, err)
+	if err != nil {
+		l.log.Error("listing a missed range", "for", q.From, "shard", q.Shard, "err", err)
+	}
+	l.cfg.Event("buddy_of", q.Epoch, fmt.Sprintf("node %d, shard %d: %d runs, %d bytes", q.From.Node, q.Shard, runs, records))
 }
 
 // addRange keeps a range readable until its end or until its member is gone
@@ -214,6 +246,9 @@ func (l *Life) dropRanges(which func(*served) bool) {
 		if which(s) {
 			delete(l.ranges, id)
 			shards = append(shards, s.shard)
+			s.mu.Lock()
+			s.dropped = true
+			s.mu.Unlock()
 		}
 	}
 	l.rangeMu.Unlock()
@@ -226,24 +261,43 @@ func (l *Life) dropRanges(which func(*served) bool) {
 	}
 }
 
-func (l *Life) onPage(_ context.Context, _ proto.Member, q *pageRequest) (*pageReply, error) {
+// onPage answers with the page that begins at the offset, once it is there.
+func (l *Life) onPage(ctx context.Context, _ proto.Member, q *pageRequest) (*pageReply, error) {
 	if err := l.forMe(q.To); err != nil {
 		return nil, err
 	}
 	l.rangeMu.Lock()
 	s := l.ranges[q.ID]
 	l.rangeMu.Unlock()
-	if s == nil || q.Off < 0 || q.Off > len(s.list) {
+	if s == nil {
 		return nil, errPage
 	}
-	end := q.Off
-	for _, e := range s.ends {
-		if e > q.Off {
-			end = e
-			break
+	for {
+		s.mu.Lock()
+		more := s.more
+		if s.err != nil || q.Off < 0 || q.Off > len(s.list) {
+			s.mu.Unlock()
+			return nil, errors.Join(errPage, s.err)
+		}
+		if q.Off < len(s.list) || s.done {
+			end := q.Off
+			for _, e := range s.ends {
+				if e > q.Off {
+					end = e
+					break
+				}
+			}
+			r := &pageReply{Data: s.list[q.Off:end], More: end < len(s.list) || !s.done, Records: s.records}
+			s.mu.Unlock()
+			return r, nil
+		}
+		s.mu.Unlock()
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
 	}
-	return &pageReply{s.list[q.Off:end], end < len(s.list)}, nil
 }
 
 func (l *Life) onEnd(_ context.Context, _ proto.Member, q *endRequest) (*struct{}, error) {

@@ -12,8 +12,8 @@ import (
 const (
 	kindHello = "heal.hello" // prepare a connection to me
 	kindAwait = "heal.await" // answer when you have installed this epoch
-	kindRange = "heal.range" // make the list of what I missed, and keep it readable
-	kindPage  = "heal.page"  // one page of that list
+	kindRange = "heal.range" // begin the list of what I missed, and keep it readable
+	kindPage  = "heal.page"  // one page of that list, as soon as it is there
 	kindEnd   = "heal.end"   // I am done; are you still the same life?
 	kindCold  = "heal.cold"  // I am done with my leftovers in the cold view
 )
@@ -55,9 +55,7 @@ type rangeRequest struct {
 type rangeReply struct {
 	ID         uint64
 	NoRange    bool
-	Runs       int
-	Records    uint64 // bytes of the records in the runs
-	RangeBytes uint64 // bytes of the log range they were picked from
+	RangeBytes uint64 // bytes of the log range the records are picked from
 	StoreBytes uint64 // bytes of the buddy's log in use
 }
 
@@ -68,8 +66,9 @@ type pageRequest struct {
 }
 
 type pageReply struct {
-	Data []byte
-	More bool
+	Data    []byte
+	More    bool
+	Records uint64 // bytes of the records in the runs, up to here
 }
 
 type endRequest struct {

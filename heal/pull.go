@@ -104,7 +104,7 @@ func (l *Life) pull(ctx context.Context, e proto.Epoch, a rejoin.Action, shard i
 		// J2: the same life to the end, and the range was kept to the end.
 		err = l.cfg.Control.Call(ctx, b.Node, kindEnd, endRequest{b, r.ID}, nil)
 	}
-	l.recovery.add(p.listBytes+remote.BytesRead(), p.records, p.adopted, r.Records, r.RangeBytes, r.StoreBytes)
+	l.recovery.add(p.listBytes+remote.BytesRead(), p.records, p.adopted, p.missed, r.RangeBytes, r.StoreBytes)
 	return err
 }
 
@@ -120,6 +120,7 @@ type puller struct {
 	listBytes uint64
 	records   uint64
 	adopted   uint64
+	missed    uint64 // bytes listed
 	budget    int
 	began     time.Time
 }
@@ -137,7 +138,7 @@ func (p *puller) pages(ctx context.Context, b proto.Member, r *rangeReply) error
 			return err
 		}
 		off += len(page.Data)
-		more = page.More && len(page.Data) > 0
+		more, p.missed = page.More, page.Records
 		p.listBytes += uint64(len(page.Data))
 		var last run
 		for rest := page.Data; len(rest) > 0; {
@@ -260,12 +261,8 @@ func (p *puller) collect() {
 
 // wait gives the worker time. A recovery is not in a hurry to the microsecond.
 func (p *puller) wait(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(50 * time.Microsecond):
-		return nil
-	}
+	time.Sleep(20 * time.Microsecond)
+	return ctx.Err()
 }
 
 // yield keeps to the budget: it never lowers a priority, it just stops.

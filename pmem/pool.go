@@ -280,6 +280,12 @@ func (p *Pool) recordFailure() {
 	}
 }
 
+// UsedBytes is what of the log's space is not free. Any goroutine.
+func (p *Pool) UsedBytes() uint64 {
+	size := uint64(p.super.SizeBytes - dataOffset)
+	return size - min(size, p.store.FreeBytes())
+}
+
 // Info says what the pool is. It reads the page tables: for status, not a loop.
 func (p *Pool) Info() Info {
 	i := Info{
