@@ -6,6 +6,7 @@ LDFLAGS  := -X main.version=$(VERSION)
 OUT      ?= out/demo
 BENCHTIME ?= 200ms
 FUZZTIME  ?= 3s
+SOAKTIME  ?= 10m
 
 # A clone made by another user (CI) must build too: the version comes from git
 # describe above, so Go need not ask git again.
@@ -56,6 +57,10 @@ process: build ## tests with real node processes
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME
 	@GO=$(GO) sh scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: soak
+soak: build ## six saturated nodes for SOAKTIME: no view change, no lost lease
+	bin/node bench --out out/soak --workload write-only --keys 100000 --time $(SOAKTIME) --runs 1 --expect-epoch-stable
 
 .PHONY: bench
 bench: build ## micro-benchmarks, then the workloads of bench.md

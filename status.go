@@ -107,7 +107,9 @@ func (n *Node) Status() Status {
 	s := Status{PID: os.Getpid(), Node: n.cfg.Node, Role: "starting", Serving: n.Ready(), Epoch: uint32(v.Epoch),
 		Live: ints(v.Live), Shadow: ints(v.Shadow), Model: n.cfg.Model.String(), Provider: n.cfg.Provider,
 		Domain: n.cfg.Domain.String(), Shards: n.cfg.Shards, Keys: n.LiveKeys(), Counters: map[string]uint64{},
-		LeaseValid: n.members.Lease().Valid(), Membership: n.members.Status()}
+		LeaseValid: n.members.Lease().Valid()}
+	m := n.members.Status()
+	s.Membership, s.Counters["leases_lost"] = m, m.Counts.LeasesLost
 	n.mu.Lock()
 	l := n.life
 	s.Opened, s.LastRecovery = n.opened, n.last

@@ -16,13 +16,15 @@ import (
 )
 
 const (
-	opsMax          = 16 << 10  // operations under way at one shard, all sessions
-	clientBurst     = 512       // operations taken per turn
-	streamBurst     = 256 << 10 // stream bytes applied per member and turn
-	forwardBurst    = 256       // roll-forwards per turn
-	adoptBurst      = 256       // buddy's records per turn
-	cleanBurst      = 64 << 10  // bytes the cleaner looks at per turn
-	noRoomPatience  = 200 * int64(time.Millisecond)
+	opsMax       = 16 << 10  // operations under way at one shard, all sessions
+	clientBurst  = 512       // operations taken per turn
+	streamBurst  = 256 << 10 // stream bytes applied per member and turn
+	forwardBurst = 256       // roll-forwards per turn
+	adoptBurst   = 256       // buddy's records per turn
+	cleanBurst   = 64 << 10  // bytes the cleaner looks at per turn
+	// noRoomPatience is how long a member may owe its first log space before a
+	// write is refused: a process that joins on a busy host is that slow.
+	noRoomPatience  = int64(time.Second)
 	deadlineEvery   = 20 * int64(time.Millisecond)
 	backgroundEvery = 10 * int64(time.Millisecond) // Eventual, Scope: flush at least so often
 	backgroundBytes = 1 << 20
@@ -272,12 +274,12 @@ func (w *Worker) resting() bool {
 // turn does everything there is to do once. True if anything moved.
 func (w *Worker) turn() (moved bool) {
 	w.turns.Add(1)
+	moved = w.readMail() // a letter may take long: the clock is read after it
 	w.now = Now()
 	w.leased = w.lease.Valid()
 	if planted {
 		plantReplica(w)
 	}
-	moved = w.readMail()
 	w.ep.Poll()
 	members := w.rep.View().Members().Without(w.rep.Self().Node)
 	for n := range proto.NodeID(proto.NodesMax) {

@@ -163,6 +163,7 @@ func (w *Worker) admitted(a replica.Admission, op *Op, l *lane, h int32) bool {
 	case replica.Unsupported:
 		w.end(op, l, ErrScope)
 	default:
+		w.noRoomSince, w.full = 0, false // the next view counts from its own beginning
 		w.Counters.Rejected++
 		w.end(op, l, ErrTryAgain)
 	}

@@ -70,7 +70,8 @@ HDR histograms and one HTML page. Exit status 0: everything verified.
 	"bench": `usage: node bench [FLAGS]
 
 Runs the published workloads (TAOBench A, O, read-only; YCSB) with generators
-inside the nodes.
+inside the nodes. With --expect-epoch-stable exit status 0 also means that load
+alone moved nobody out of the group.
 
 `,
 	"version": "usage: node version\n\n",
@@ -115,6 +116,9 @@ func explain(w io.Writer, name string) {
 	case "demo":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, demoFlags(&demoArgs{}))
+	case "bench":
+		fmt.Fprint(w, "flags:\n")
+		explainFlags(w, benchFlags(&benchArgs{}))
 	}
 }
 

@@ -120,7 +120,7 @@ func (w *Walker) enter() {
 	w.inc = binary.LittleEndian.Uint32(b[offInc:])
 	// In the tail's segment the seal is not to be looked at: the worker may be
 	// writing it. An earlier one was sealed before the tail left it.
-	end := int(l.size)
+	var end int
 	if tail := l.Tail(); (tail-1)>>l.shift == number {
 		end = int(tail - start)
 	} else if end = readSeal(b, number, w.inc, l.size); end == 0 {

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -23,7 +24,13 @@ type BenchOptions struct {
 	Runs   int
 	Rate   float64
 	Window int
+	// Stable: a change of view or a lost lease during the runs is an error.
+	Stable bool
 }
+
+// ErrUnstable: the group's view changed, or a lease ran out, under nothing but
+// load.
+var ErrUnstable = errors.New("bench: membership changed under load")
 
 // Bench loads the records, runs the workload in generators inside the nodes,
 // and prints what all nodes together completed.
@@ -73,6 +80,10 @@ func (r *runner) bench(ctx context.Context, o BenchOptions, out io.Writer) error
 		r.spec.Name(), r.spec.About(), r.env.Nodes, r.env.Provider, r.env.Domain, r.env.PageSize, r.env.Model, r.env.Keys, r.env.ValueBytes,
 		map[bool]string{true: fmt.Sprintf("closed loop, %d in flight per node", o.Window), false: fmt.Sprintf("open loop, %.0f accesses/s", o.Rate)}[o.Rate == 0], r.env.Cores)
 	fmt.Fprintf(out, "%4s %12s %12s %12s   %-31s %-31s\n", "run", "ops/s", "reads/s", "writes/s", "read p50/p99/p99.9 µs", "write p50/p99/p99.9 µs")
+	before, err := r.footings(ctx)
+	if err != nil {
+		return err
+	}
 	var rates []float64
 	for n := range o.Runs {
 		ops, err := r.benchRun(ctx, o, n, out)
@@ -81,8 +92,48 @@ func (r *runner) bench(ctx context.Context, o BenchOptions, out io.Writer) error
 		}
 		rates = append(rates, ops)
 	}
+	after, err := r.footings(ctx)
+	if err != nil {
+		return err
+	}
 	slices.Sort(rates)
 	fmt.Fprintf(out, "median %.0f ops/s, spread %.0f to %.0f over %d runs\n", rates[len(rates)/2], rates[0], rates[len(rates)-1], len(rates))
+	return r.compareFootings(before, after, o.Stable, out)
+}
+
+// footing is where a node stands in the group; load must not move it.
+type footing struct {
+	Epoch, Incarnation uint32
+	LeasesLost         uint64
+	Serving            bool // live, with a lease
+}
+
+func (r *runner) footings(ctx context.Context) ([]footing, error) {
+	f := make([]footing, r.o.Nodes)
+	err := r.k.each(r.k.all(), func(i int) error {
+		s, err := r.k.status(ctx, i)
+		f[i] = footing{s.Epoch, s.Incarnation, s.Counters["leases_lost"], s.Role == "live" && s.LeaseValid}
+		return err
+	})
+	return f, err
+}
+
+// compareFootings tells what moved between two looks at the group.
+func (r *runner) compareFootings(before, after []footing, stable bool, out io.Writer) error {
+	moved := 0
+	for i := range after {
+		if after[i] == before[i] && after[i].Serving && after[i].Epoch == after[0].Epoch {
+			continue
+		}
+		moved++
+		fmt.Fprintf(out, "node %d: before the runs %+v, after them %+v\n", i, before[i], after[i])
+	}
+	if moved > 0 && stable {
+		return fmt.Errorf("%w: at %d of %d nodes; their logs are beside %s", ErrUnstable, moved, len(after), r.k.local.LogPath(0))
+	}
+	if moved == 0 {
+		fmt.Fprintf(out, "no view change and no lost lease at %d nodes, epoch %d\n", len(after), after[0].Epoch)
+	}
 	return nil
 }
 

@@ -68,15 +68,6 @@ func (o *Options) validate() error {
 
 func now() int64 { return record.Now() }
 
-// experiment is one kill, absence and recovery.
-type experiment struct {
-	Name  string // "heal" or "full"
-	Flags []string
-
-	SteadyFrom, Killed, Removed, Restarted, Serving, End int64
-	Missed                                               missed
-}
-
 // missed is what the victim had to catch up with, computed from the tables of
 // acknowledged writes, not from what the nodes say.
 type missed struct {
