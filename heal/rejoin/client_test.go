@@ -32,6 +32,7 @@ type op struct {
 	hash   uint64
 	writes []wrote // of a PERSIST: the scope's answered writes when it was asked for
 	gen    int     // direct reads: the lease under which the value was read
+	ts     proto.TS
 	result uint64
 }
 
@@ -145,9 +146,9 @@ func (n *node) startOp(o *op, leased bool, h replica.Handle) bool {
 		pos, ts, state := n.rep.Read(o.hash, o.name, leased, h)
 		switch state {
 		case replica.ReadNow:
-			n.endRead(o, n.value(o, pos, ts))
+			n.endRead(o, n.value(o, pos, ts), ts)
 		case replica.ReadMissing:
-			n.endRead(o, check.Initial)
+			n.endRead(o, check.Initial, 0)
 		case replica.ReadWaits:
 			n.hold(o, h)
 		default:
@@ -229,7 +230,7 @@ func (n *node) answer() {
 		n.held--
 		switch o.kind {
 		case opGet:
-			n.endRead(o, n.value(o, c.Pos, c.TS))
+			n.endRead(o, n.value(o, c.Pos, c.TS), c.TS)
 		case opPersist:
 			w.persisted = append(w.persisted, o.writes...)
 			w.count("scopes persisted")
@@ -239,13 +240,19 @@ func (n *node) answer() {
 	}
 }
 
-func (n *node) endRead(o *op, value uint64) {
+func (n *node) endRead(o *op, value uint64, ts proto.TS) {
 	if !n.leased {
 		n.w.count("reads stopped by the lease check")
 		n.w.rejected(o)
 		return
 	}
+	n.w.sawTS(o.key, ts)
 	n.w.returned(o, value)
+}
+
+func (w *world) sawTS(key int, ts proto.TS) {
+	a := &w.answeredTS[key]
+	a.read = max(a.read, uint64(ts))
 }
 
 func (n *node) done(o *op, ts proto.TS) {
@@ -255,6 +262,8 @@ func (n *node) done(o *op, ts proto.TS) {
 		w.acked = append(w.acked, 0)
 	}
 	w.acked[o.key] = max(w.acked[o.key], uint64(ts))
+	a := &w.answeredTS[o.key]
+	a.written = max(a.written, uint64(ts))
 	if o.scope != 0 {
 		w.scoped[n.id][o.scope] = append(w.scoped[n.id][o.scope], wrote{o.key, ts})
 	}
@@ -310,7 +319,7 @@ func (w *world) readDirect(n *node) {
 	default:
 		w.fail("node %d: direct read: %v", n.id, state)
 	}
-	o.gen = n.leaseGen
+	o.gen, o.ts = n.leaseGen, proto.TS(ts)
 	w.direct = append(w.direct, directRead{n.id, n.self, o})
 	w.count("direct reads")
 }
@@ -334,6 +343,7 @@ func (w *world) endDirect() {
 		w.rejected(d.o)
 		return
 	}
+	w.sawTS(d.o.key, d.o.ts)
 	w.returned(d.o, d.o.result)
 }
 

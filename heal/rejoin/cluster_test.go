@@ -12,6 +12,7 @@ import (
 var (
 	oneSeed   = flag.Uint64("seed", 0, "run only this seed of the simulation")
 	moreSeeds = flag.Int("seeds", 0, "run this many seeds of the simulation; 0: as many as fit into 25 s, at least 200")
+	stopFirst = flag.Bool("stop", false, "stop the simulation at the first failing seed")
 	firstSeed = flag.Uint64("first", 1, "first seed of the simulation")
 )
 
@@ -45,7 +46,7 @@ func TestCluster(t *testing.T) {
 		w, err := run(*firstSeed+uint64(ran), nil)
 		if err != nil {
 			t.Errorf("%v\nrepeat: go test ./heal/rejoin -run TestCluster -seed %d", err, *firstSeed+uint64(ran))
-			if failed++; failed >= 3 {
+			if failed++; failed >= 3 || *stopFirst {
 				return
 			}
 			continue

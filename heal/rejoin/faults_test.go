@@ -173,6 +173,9 @@ func (w *world) calmRound(round int) {
 		switch {
 		case !n.up:
 			n.begin()
+		case n.faulty != 0 && round > 40 && w.reg.Live == 0:
+			w.count("restarts by hand in a cold start")
+			n.crash(false)
 		case n.faulty != 0 && round > 40 && w.reg.Has(n.self):
 			// Damage stays in the reader's copy of the ring: it must go.
 			if w.liveRunning(proto.NodeSet(0).With(n.id)) > 0 {

@@ -6,12 +6,72 @@ import (
 	"healkv/pmem/record"
 )
 
+// checkHas: a live node that runs has, for every key, nothing older than what
+// was ever answered to a client, be it read or written (I3); with durable, in
+// flushed records what the model's row calls durable then (I4, I5).
+func (w *world) checkHas(n *node, durable bool) {
+	g := w.o.model.Gates()
+	var flushed []uint64
+	if durable && (g.Answer == proto.Durable || g.Read == proto.Durable) {
+		flushed = make([]uint64, w.o.keys)
+		err := n.d.log.Scan(0, n.d.log.Flushed(), func(_ uint64, h *record.Header, img []byte) bool {
+			if h.Kind != record.Marker {
+				k := keyNumber(record.Key(img))
+				flushed[k] = max(flushed[k], h.TS)
+			}
+			return true
+		})
+		if err != nil {
+			w.fail("node %d: %v", n.id, err)
+		}
+	}
+	for k := range w.answeredTS {
+		a := &w.answeredTS[k]
+		name := keyName(k)
+		_, ts, _ := n.reader.Get(n.d.st.Hash(name), name, nil)
+		if ts < max(a.written, a.read) {
+			w.fail("node %d is live and has key %d with TS %v; answered were a write with %v and a read with %v (I3)", n.id, k, proto.TS(ts),
+				proto.TS(a.written), proto.TS(a.read))
+		}
+		if flushed == nil {
+			continue
+		}
+		if g.Answer == proto.Durable && flushed[k] < a.written || g.Read == proto.Durable && flushed[k] < a.read {
+			w.fail("node %d is live and has flushed key %d only with TS %v; answered were a write with %v and a read with %v (I4, I5)", n.id, k,
+				proto.TS(flushed[k]), proto.TS(a.written), proto.TS(a.read))
+		}
+	}
+	w.count("live nodes checked")
+}
+
+// checkLive looks at a node if the register has it live.
+func (w *world) checkLive(n *node, durable bool) {
+	if n.rep != nil && w.running(n.self) == n && w.reg.Has(n.self) && w.reg.Live.Has(n.id) && n.installed.Epoch != 0 {
+		w.checkHas(n, durable)
+	}
+}
+
+func keyNumber(key []byte) int { return int(key[4]-'0')*100 + int(key[5]-'0')*10 + int(key[6]-'0') }
+
+// answered is the newest TS of a key that clients were given.
+type answered struct{ written, read uint64 }
+
 // lossyCold notes a cold start of nodes that all lost power: what a model does
 // not promise may be gone.
 func (w *world) lossyCold(e proto.Epoch) {
 	w.count("cold starts after power losses of all")
 	w.clock++
 	w.lossyAt = w.clock
+	g := w.o.model.Gates()
+	for k := range w.answeredTS {
+		a := &w.answeredTS[k]
+		if g.Answer != proto.Durable {
+			a.written = 0
+		}
+		if g.Read != proto.Durable {
+			a.read = 0
+		}
+	}
 	w.event(evFault, 0, 99, uint64(e))
 }
 
@@ -57,7 +117,7 @@ func (w *world) same() {
 		has := make([]is, w.o.keys)
 		keys := 0
 		err := n.d.st.ForEach(n.reader, func(pos uint64, locked bool, img []byte) bool {
-			k := int(record.Key(img)[4]-'0')*100 + int(record.Key(img)[5]-'0')*10 + int(record.Key(img)[6]-'0')
+			k := keyNumber(record.Key(img))
 			if locked {
 				w.fail("node %d: key %d is locked at the end", n.id, k)
 			}

@@ -95,6 +95,7 @@ func (n *node) begin() {
 	n.m = rejoin.New(rejoin.Config{Self: n.self, Full: n.full})
 	n.full = ""
 	n.reader = n.d.st.NewReader()
+	w.scoped[n.id] = [3][]wrote{} // a scope belongs to one life of its coordinator
 	w.event(evBegin, n.id, uint64(n.self.Incarnation), tail)
 }
 
@@ -382,6 +383,7 @@ func (n *node) install(v *proto.View) bool {
 	if n.serving {
 		n.lossy = false
 	}
+	w.checkLive(n, false)
 	w.event(evInstall, n.id, uint64(v.Epoch), n.rep.StablePos())
 	return true
 }

@@ -28,6 +28,7 @@ type transfer struct {
 	at, end uint64 // what is not listed yet
 	full    bool
 	runs    []stretch
+	listed  bool // through the tail as it stood in one moment
 	failed  bool
 }
 
@@ -167,6 +168,7 @@ func (n *node) drive() {
 	case rejoin.Promote:
 		if w.update(a.Epoch, func(v proto.View) proto.View { return v.Next(v.Live.With(n.id), v.Shadow.Without(n.id)) }) {
 			w.count("promotions")
+			w.checkLive(n, true)
 		}
 		n.newest = w.reg
 	case rejoin.ColdStart:
@@ -196,7 +198,11 @@ func (n *node) drive() {
 		}
 		n.m.Reported()
 	case rejoin.PromoteCold:
-		w.update(a.Epoch, func(v proto.View) proto.View { return v.Next(v.Shadow, 0) })
+		if w.update(a.Epoch, func(v proto.View) proto.View { return v.Next(v.Shadow, 0) }) {
+			for _, x := range w.nodes {
+				w.checkLive(x, true)
+			}
+		}
 		n.newest = w.reg
 	default:
 		w.fail("node %d: no way to carry out %v", n.id, a.Do)
@@ -320,11 +326,20 @@ func (n *node) pull() {
 			}
 			continue
 		}
-		if tr.at >= tr.end {
-			break
-		}
 		seg := uint64(b.d.segment)
 		to := min(tr.end, (tr.at/seg+1)*seg)
+		if tr.at >= tr.end {
+			if tr.listed {
+				break
+			}
+			// What has been appended meanwhile may stand for what was left out
+			// as superseded. It is listed in one step with the worker.
+			tr.listed, to = true, b.d.st.Tail()
+			if w.o.listGap || tr.at == to {
+				break
+			}
+			tr.end = to
+		}
 		err := b.d.st.Manifest(tr.at, to, tr.full, func(pos uint64, off int64, n int, inc uint32, locked bool) bool {
 			tr.runs = append(tr.runs, stretch{pos, off, n, inc, locked})
 			return true
@@ -334,7 +349,7 @@ func (n *node) pull() {
 		}
 		tr.at = to
 	}
-	if tr.at < tr.end || len(tr.runs) > 0 || len(n.adopting) > 0 {
+	if !tr.listed || len(tr.runs) > 0 || len(n.adopting) > 0 {
 		return
 	}
 	ok := false

@@ -31,13 +31,15 @@ type options struct {
 	mix      [5]int // weights: turns, ticks, operations, views, ways back
 	damage   bool   // stream deliveries may be damaged
 
-	noReports bool // planted: the buddy does not wait for the members' reports
+	// Planted bugs of what the simulation itself stands for.
+	noReports bool // the buddy does not wait for the members' reports
+	listGap   bool // the buddy's list is not completed in one step
 }
 
 func draw(seed uint64, rng *rand.Rand) options {
 	o := options{nodes: []int{3, 3, 3, 4, 4, 5}[rng.IntN(6)], model: proto.Models()[seed%5], power: rng.IntN(2) == 0,
 		segment: 8 << 10, ring: 4096 << rng.IntN(4), keys: 4 + rng.IntN(60), valueMax: []int{64, 300, 1500, 5000}[rng.IntN(4)],
-		reads: 20 + rng.IntN(50), steps: 1500 + rng.IntN(5000), faults: rng.IntN(12), cold: rng.IntN(3) == 0, damage: rng.IntN(4) == 0}
+		reads: 20 + rng.IntN(50), steps: 1500 + rng.IntN(5000), faults: rng.IntN(20), cold: rng.IntN(3) == 0, damage: rng.IntN(4) == 0}
 	if o.valueMax > 2000 {
 		o.segment, o.ring = 16<<10, max(o.ring, 16<<10) // an entry and the skip before it must fit into the ring
 	}
@@ -71,18 +73,19 @@ type world struct {
 	told  proto.NodeSet // live nodes whose lease is gone: they may be removed
 	drop  proto.NodeSet // shadows that may be removed
 
-	step      int
-	calm      bool
-	damaged   int
-	clock     int64
-	values    uint64
-	hist      []check.Op
-	written   map[stamp]uint64
-	acked     []uint64
-	scoped    [proto.NodesMax][3][]wrote
-	persisted []wrote
-	direct    []directRead
-	lossyAt   int64 // history before was cut by a cold start of those who lost power
+	step       int
+	calm       bool
+	damaged    int
+	clock      int64
+	values     uint64
+	hist       []check.Op
+	written    map[stamp]uint64
+	acked      []uint64
+	answeredTS []answered // by key
+	scoped     [proto.NodesMax][3][]wrote
+	persisted  []wrote
+	direct     []directRead
+	lossyAt    int64 // history before was cut by a cold start of those who lost power
 
 	counts   counts
 	counters counters
@@ -215,7 +218,7 @@ func run(seed uint64, change func(*options)) (w *world, err error) {
 	if change != nil {
 		change(&o)
 	}
-	w = &world{o: o, rng: rng, written: map[stamp]uint64{}}
+	w = &world{o: o, rng: rng, written: map[stamp]uint64{}, answeredTS: make([]answered, o.keys)}
 	defer func() {
 		if r := recover(); r != nil {
 			text := ""
@@ -229,7 +232,7 @@ func run(seed uint64, change func(*options)) (w *world, err error) {
 			for _, n := range w.nodes {
 				state += "\n" + n.String()
 			}
-			err = fmt.Errorf("seed %d, step %d (%+v): %s\n%s\n%s", seed, w.step, o, text, state, w.last(400))
+			err = fmt.Errorf("seed %d, step %d (%+v): %s\n%s\n%s", seed, w.step, o, text, state, w.last(70))
 		}
 	}()
 	w.bootstrap(seed)
@@ -272,6 +275,9 @@ func (w *world) bootstrap(seed uint64) {
 func (w *world) act() {
 	n := w.nodes[w.rng.IntN(len(w.nodes))]
 	awake := n.up && !w.net.Paused(int(n.id))
+	if w.step%32 == 0 {
+		w.checkLive(n, w.rng.IntN(8) == 0)
+	}
 	m := &w.o.mix
 	turns, ticks, ops, views := m[0], m[0]+m[1], m[0]+m[1]+m[2], m[0]+m[1]+m[2]+m[3]
 	ways := views + m[4]
