@@ -29,7 +29,7 @@ type rig struct {
 	dir   *shm.Dir
 	view  proto.View
 	nodes []*rigNode
-	logs  logBook
+	logs  *logBook
 }
 
 type rigNode struct {
@@ -83,9 +83,9 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	if o.poolBytes == 0 {
 		o.poolBytes = 24 << 20
 	}
-	r := &rig{t: t, dir: shm.Heap()}
+	r := &rig{t: t, dir: shm.Heap(), logs: new(logBook)}
 	r.view = proto.View{Epoch: 1, Model: o.model, Shards: uint8(o.shards)}
-	logger := slog.New(slog.NewTextHandler(&r.logs, nil))
+	logger := slog.New(slog.NewTextHandler(r.logs, nil))
 	for i := range o.nodes {
 		n := &rigNode{id: proto.NodeID(i)}
 		r.nodes = append(r.nodes, n)

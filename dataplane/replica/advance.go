@@ -147,13 +147,14 @@ func (s *Shard) Settled() bool { return s.installed && s.settled == s.view.Epoch
 func (s *Shard) updateRoom() (moved bool) {
 	members := s.view.Members()
 	n := uint64(members.Count())
-	// A record takes a word of the index, at most.
-	free := min(s.st.FreeBytes(), s.freeKeys()*recordBytesMin)
 	reserve := 2 * n * deleteReserve
+	free := s.st.FreeBytes()
 	if free <= reserve {
 		return false
 	}
-	free -= reserve
+	// A record takes a word of the index, at most. The reserve takes none:
+	// deletes and replays are of keys that are there.
+	free = min(free-reserve, s.freeKeys()*recordBytesMin)
 	used := s.limit - min(s.limit, s.out.Tail())
 	for m := members.Without(s.self.Node); m != 0; m &= m - 1 {
 		st := &s.streams[first(m)]

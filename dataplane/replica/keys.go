@@ -61,3 +61,10 @@ func (s *Shard) indexFull(cause error) {
 		s.failure = fmt.Errorf("%w: %w", s.failure, cause)
 	}
 }
+
+// LimitKeys replaces what is known of the index's size, for tests, which
+// cannot make one of any size. It returns how many keys are accepted at most.
+func (s *Shard) LimitKeys(n uint64) uint64 {
+	s.keysMax = n
+	return n - n/keysSpare + 1
+}
