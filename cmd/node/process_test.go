@@ -231,39 +231,11 @@ func (g *group) awaitLive(i int) nodeStatus {
 	}
 }
 
-func redisTool(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
-
 // A user's whole way: make, use, kill, bring back, stop, start again.
 func TestProcessClusterLife(t *testing.T) {
 	g := newGroup(t, 3)
 	ctx := t.Context()
 
-	// redis-cli, redis-benchmark and a Go client work unchanged at every node.
-	for i := range g.nodes {
-		port := fmt.Sprint(g.resp + i)
-		key := fmt.Sprintf("cli-%d", i)
-		if out := redisTool(t, "redis-cli", "-p", port, "set", key, "v"+port); strings.TrimSpace(out) != "OK" {
-			t.Errorf("redis-cli set at node %d: %q", i, out)
-		}
-		for j := range g.nodes {
-			if out := redisTool(t, "redis-cli", "-p", fmt.Sprint(g.resp+j), "get", key); strings.TrimSpace(out) != "v"+port {
-				t.Errorf("written at %d, read at %d: %q", i, j, out)
-			}
-		}
-		out := redisTool(t, "redis-benchmark", "-p", port, "-t", "ping,set,get,mset", "-P", "16", "-n", "5000", "-c", "8", "-q")
-		if strings.Contains(strings.ToLower(out), "error") || strings.Count(out, "requests per second") < 5 {
-			t.Errorf("redis-benchmark at node %d:\n%s", i, out)
-		}
-	}
 	clients := []*redis.Client{g.client(0), g.client(1), g.client(2)}
 	for i := range 300 {
 		key, value := fmt.Sprintf("go-%d", i), fmt.Sprintf("value-%d", i)
