@@ -307,17 +307,24 @@ func TestFullIndex(t *testing.T) {
 		n.workers[0].Do(func() { limit = n.workers[0].rep.LimitKeys(12_000) })
 	}
 	put, refused := 0, 0
-	var op Op
-	for i := 0; refused == 0 && i < 20_000; i++ {
-		op = Op{Kind: OpPut, Key: fmt.Append(nil, "key-", i), Value: []byte("value")}
-		switch err := one(t, s, &op, 0); {
-		case err == nil:
-			put++
-		case errors.Is(err, ErrNoRoom):
-			refused++
-		default:
-			t.Fatal(err)
+	ops := make([]Op, 256)
+	for i := 0; refused == 0 && i < 20_000; i += len(ops) {
+		for j := range ops {
+			ops[j] = Op{Kind: OpPut, Key: fmt.Append(nil, "key-", i+j), Value: []byte("value")}
+			if err := s.Submit(&ops[j]); err != nil {
+				t.Fatal(err)
+			}
 		}
+		collect(t, s, len(ops), func(o *Op) {
+			switch {
+			case o.Err == nil:
+				put++
+			case errors.Is(o.Err, ErrNoRoom):
+				refused++
+			default:
+				t.Fatal(o.Err)
+			}
+		})
 	}
 	if refused == 0 || uint64(put) > limit || uint64(put) < limit*3/4 {
 		t.Fatalf("%d keys put before a refusal, the limit is %d", put, limit)
