@@ -45,6 +45,7 @@ type Node struct {
 	last   *RecoveryStatus
 
 	failure atomic.Pointer[error] // of a pool: the node stops
+	closing atomic.Bool           // no further life
 }
 
 // life is what one incarnation of the node holds.
@@ -190,7 +191,7 @@ func (n *Node) run() {
 		err = n.live(full)
 		full = ""
 		var f *heal.Fenced
-		if n.ctx.Err() != nil || !errors.As(err, &f) {
+		if n.ctx.Err() != nil || n.closing.Load() || !errors.As(err, &f) {
 			break
 		}
 		n.event("fenced", 0, f.Why)
@@ -204,7 +205,7 @@ func (n *Node) run() {
 		}
 	}
 	n.host.Close()
-	if n.ctx.Err() != nil {
+	if n.failure.Load() == nil && (n.ctx.Err() != nil || n.closing.Load()) {
 		err = nil
 	}
 	n.mu.Lock()
@@ -504,6 +505,7 @@ func (n *Node) Err() error {
 // others go on; the node comes back with what it missed. ctx bounds the
 // leaving; the rest is done in any case.
 func (n *Node) Close(ctx context.Context) error {
+	n.closing.Store(true)
 	n.mu.Lock()
 	l := n.life
 	n.mu.Unlock()

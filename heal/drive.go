@@ -211,10 +211,6 @@ func (l *Life) admit(ctx context.Context, m *rejoin.Machine, a rejoin.Action) er
 		}
 		return w
 	})
-	if err == nil {
-		l.recovery.admitted()
-		l.cfg.Event("admitted", m.View().Epoch, "")
-	}
 	return err
 }
 
@@ -224,6 +220,9 @@ func (l *Life) awaitAll(ctx context.Context, m *rejoin.Machine, e proto.Epoch) e
 	defer cancel()
 	defer l.cancelOnNewer(cancel, e)()
 	v := m.View()
+	if l.recovery.admitted(v.Cold) {
+		l.cfg.Event("admitted", e, "")
+	}
 	members := v.Members().Nodes(nil)
 	errs := make([]error, len(members))
 	var wg sync.WaitGroup

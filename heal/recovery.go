@@ -36,6 +36,7 @@ type recorder struct {
 	mu sync.Mutex
 	Recovery
 	mark int64
+	in   bool // admitted
 }
 
 func monotonic() int64 {
@@ -68,7 +69,20 @@ func (r *recorder) asked(full bool, why string) {
 		}
 	})
 }
-func (r *recorder) admitted()  { r.locked(func() { r.ToAdmitted += r.lap() }) }
+
+// admitted is true the first time.
+func (r *recorder) admitted(cold bool) (first bool) {
+	r.locked(func() {
+		if first = !r.in; first {
+			r.in = true
+			r.ToAdmitted = r.lap()
+			if cold {
+				r.Kind = "cold"
+			}
+		}
+	})
+	return first
+}
 func (r *recorder) installed() { r.locked(func() { r.ToInstalled += r.lap() }) }
 func (r *recorder) transferring(b proto.NodeID, full bool) {
 	r.locked(func() {
@@ -83,9 +97,6 @@ func (r *recorder) finished() {
 	r.locked(func() {
 		r.Finish += r.lap()
 		r.Total = time.Duration(monotonic() - r.Start)
-		if r.Kind == "none" && r.Leftovers > 0 {
-			r.Kind = "cold"
-		}
 	})
 }
 func (r *recorder) add(bytes, records, applied, missed, rangeBytes, store uint64) {

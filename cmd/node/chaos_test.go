@@ -22,7 +22,8 @@ var (
 // TestProcessKilledInEveryPhase kills real node processes under continuous
 // load: in the steady state, twice in a row, during another one's view change,
 // the recovering node and its buddy in the middle of a transfer, and before
-// the promotion. In the end nothing acknowledged is lost, all nodes hold the
+// the promotion; it pauses one for longer than its lease and kills all at once.
+// In the end nothing acknowledged is lost, all nodes hold the
 // same data, and the watched keys' history is linearizable.
 func TestProcessKilledInEveryPhase(t *testing.T) {
 	const nodes = 6
@@ -49,7 +50,8 @@ func TestProcessKilledInEveryPhase(t *testing.T) {
 		}
 		t.Fatal(err)
 	}
-	for _, phase := range []string{demo.PhaseSteady, demo.PhaseTwice, demo.PhaseViewChange, demo.PhaseShadow, demo.PhaseBuddy, demo.PhasePromotion} {
+	for _, phase := range []string{demo.PhaseSteady, demo.PhaseTwice, demo.PhaseViewChange, demo.PhaseShadow, demo.PhaseBuddy, demo.PhasePromotion,
+		demo.PhasePaused, demo.PhaseAll} {
 		if kills[phase] < *chaosRounds {
 			t.Errorf("%d kills in phase %s, want at least %d", kills[phase], phase, *chaosRounds)
 		}

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"healkv"
@@ -32,10 +34,12 @@ const (
 	PhaseShadow     = "transfer"    // the recovering node in the middle of a transfer
 	PhaseBuddy      = "buddy"       // its buddy in the middle of a transfer
 	PhasePromotion  = "promotion"   // the recovering node between transfer and promotion
+	PhasePaused     = "paused"      // not killed: stopped for longer than its lease, then it goes on
+	PhaseAll        = "all"         // every node at once: cold start
 )
 
 // chaosPhases in the order of a round.
-var chaosPhases = []string{PhaseSteady, PhaseTwice, PhaseViewChange, PhaseShadow, PhaseBuddy, PhasePromotion}
+var chaosPhases = []string{PhaseSteady, PhaseTwice, PhaseViewChange, PhaseShadow, PhaseBuddy, PhasePromotion, PhasePaused, PhaseAll}
 
 // slowBudget makes a full copy last long enough to be met in the middle.
 var slowBudget = []string{"--recovery", "full", "--recovery-budget", "4KiB"}
@@ -166,6 +170,27 @@ func (x *chaos) kill(ctx context.Context, phase string) error {
 		x.fell(a)
 		x.kills[phase]++
 		return x.back(ctx, a)
+	case PhasePaused:
+		p := x.k.procs[a].cmd.Process
+		if err := p.Signal(syscall.SIGSTOP); err != nil {
+			return err
+		}
+		err := x.awaitRemoved(ctx, a)
+		if err := errors.Join(err, p.Signal(syscall.SIGCONT)); err != nil {
+			return err
+		}
+		x.kills[phase]++
+		// It is live again only in a new life; its generators go on in it.
+		return x.awaitNewLife(ctx, a)
+	case PhaseAll:
+		for _, i := range x.k.all() {
+			x.k.kill(i)
+		}
+		for _, i := range x.k.all() {
+			<-x.k.procs[i].ended
+		}
+		x.kills[phase]++
+		return x.back(ctx, x.k.all()...)
 	case PhaseViewChange:
 		x.fell(a)
 		if err := x.pause(ctx, 10*time.Millisecond); err != nil {
@@ -176,6 +201,40 @@ func (x *chaos) kill(ctx context.Context, phase string) error {
 		return x.back(ctx, a, b)
 	}
 	return x.killRecovering(ctx, phase, a)
+}
+
+// awaitRemoved waits until the others have a view without node a: its lease
+// has run out.
+func (x *chaos) awaitRemoved(ctx context.Context, a int) error {
+	wait, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	other := (a + 1) % x.o.Nodes
+	for {
+		s, err := x.k.status(wait, other)
+		if err == nil && !slices.Contains(s.Live, a) {
+			return nil
+		}
+		if err := sleep(wait, 5*time.Millisecond); err != nil {
+			return fmt.Errorf("node %d was paused and is still live at node %d (live %v): %w", a, other, s.Live, err)
+		}
+	}
+}
+
+// awaitNewLife waits until a node that was paused has noticed that the others
+// went on without it, and serves again.
+func (x *chaos) awaitNewLife(ctx context.Context, a int) error {
+	wait, cancel := context.WithTimeout(ctx, 60*time.Second)
+	defer cancel()
+	for {
+		s, err := x.k.status(wait, a)
+		fenced := err == nil && slices.ContainsFunc(s.Events, func(e healkv.Event) bool { return e.Name == "fenced" })
+		if fenced && s.Role == "live" && s.Serving {
+			return nil
+		}
+		if err := sleep(wait, 5*time.Millisecond); err != nil {
+			return fmt.Errorf("node %d did not begin another life after a pause: role %q, fenced %v: %w", a, s.Role, fenced, err)
+		}
+	}
 }
 
 // killRecovering lets node a come back slowly and kills it, or its buddy, when
