@@ -39,6 +39,10 @@ func (s *Shard) Write(kind record.Kind, hash uint64, key, value []byte, scope ui
 		reserve = deleteReserve
 	}
 	if !s.roomFor(uint64(n), reserve) {
+		if s.roomOwed() {
+			s.Counters.RingFull++
+			return RingFull, 0, false
+		}
 		s.Counters.NoRoom++
 		return NoRoom, 0, false
 	}
@@ -143,6 +147,17 @@ func (s *Shard) roomFor(n, reserve uint64) bool {
 		}
 	}
 	return true
+}
+
+// roomOwed reports whether some member has not said yet how much log space it
+// has: it has just joined, which is no full pool.
+func (s *Shard) roomOwed() bool {
+	for m := s.view.Members().Without(s.self.Node); m != 0; m &= m - 1 {
+		if p := &s.peers[first(m)]; p.room <= p.start {
+			return true
+		}
+	}
+	return false
 }
 
 // RollForward appends up to budget pending records to the own stream and log:
