@@ -203,13 +203,16 @@ func (w *Worker) value(op *Op, pos uint64, ts proto.TS) {
 func (w *Worker) hold(op *Op, l *lane, h int32) {
 	w.free = w.ops[h].next
 	w.ops[h] = slot{op, l, -1}
+	w.high = max(w.high, h+1)
 	w.busy++
 }
 
 func (w *Worker) release(h int32) {
 	w.ops[h] = slot{next: w.free}
 	w.free = h
-	w.busy--
+	if w.busy--; w.busy == 0 {
+		w.high = 0
+	}
 }
 
 // end gives an operation back to its session at the end of the turn.
@@ -275,7 +278,7 @@ func (w *Worker) expire() {
 			w.end(op, l, ErrDeadline)
 		}
 	}
-	for h := range w.ops {
+	for h := range w.ops[:w.high] {
 		s := &w.ops[h]
 		if s.op == nil || s.op.due == 0 || s.op.due > w.now {
 			continue
