@@ -57,6 +57,7 @@ type life struct {
 	core      *dataplane.Core
 	heal      *heal.Life
 	turns     []uint64
+	whole     bool // the way back is over and recorded; Node.mu
 }
 
 // Open starts a node and returns once it answers Status; it finds the others,
@@ -376,7 +377,7 @@ func (n *Node) promoted(l *life) error {
 	}
 	r := l.heal.Recovery()
 	n.mu.Lock()
-	n.last = recoveryStatus(&r)
+	n.last, l.whole = recoveryStatus(&r), true
 	n.mu.Unlock()
 	return nil
 }

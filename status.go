@@ -112,6 +112,7 @@ func (n *Node) Status() Status {
 	s.Membership, s.Counters["leases_lost"] = m, m.Counts.LeasesLost
 	n.mu.Lock()
 	l := n.life
+	whole := l != nil && l.whole
 	s.Opened, s.LastRecovery = n.opened, n.last
 	s.Events = append([]Event(nil), n.events...)
 	if n.err != nil {
@@ -136,7 +137,7 @@ func (n *Node) Status() Status {
 		s.Role = "joining"
 	case v.Cold:
 		s.Role = "cold"
-	case v.Shadow.Has(l.self.Node):
+	case v.Shadow.Has(l.self.Node), s.LeaseValid && !whole: // or promoted this moment, and not recorded yet
 		s.Role = "shadow"
 	case s.LeaseValid:
 		s.Role = "live"
