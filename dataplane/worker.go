@@ -71,7 +71,7 @@ type Worker struct {
 	active []*lane
 	ops    []slot
 	free   int32
-	high   int32 // slots from here on were not used since busy was 0
+	high   int32   // slots from here on were not used since busy was 0
 	busy   int     // ops under way
 	ended  []ended // read results of this turn, published after the lease check
 	dirty  []*lane
