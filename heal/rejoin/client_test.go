@@ -52,10 +52,10 @@ func keyName(k int) []byte { return fmt.Appendf(nil, "key-%03d", k) }
 // valueBytes is recognisable from its id.
 func valueBytes(id uint64, n int) []byte {
 	b := binary.LittleEndian.AppendUint64(make([]byte, 0, n+8), id)
-	for x := id; len(b) < n; x = x*6364136223846793005 + 1 {
-		b = append(b, byte(x>>56))
+	for x := id; len(b) < n; x = x*6364136223846793005 + 1442695040888963407 {
+		b = binary.LittleEndian.AppendUint64(b, x)
 	}
-	return b
+	return b[:n]
 }
 
 func (w *world) valueID(key int, v []byte) uint64 {
@@ -332,7 +332,7 @@ type directRead struct {
 
 // endDirect is the second half of the oldest direct read.
 func (w *world) endDirect() {
-	if len(w.direct) == 0 {
+	if len(w.direct) == 0 || !w.calm && len(w.direct) < 12 && w.rng.IntN(8) != 0 { // a thread can stand still here
 		return
 	}
 	d := w.direct[0]

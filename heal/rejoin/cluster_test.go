@@ -12,6 +12,7 @@ import (
 var (
 	oneSeed   = flag.Uint64("seed", 0, "run only this seed of the simulation")
 	moreSeeds = flag.Int("seeds", 0, "run this many seeds of the simulation; 0: as many as fit into 25 s, at least 200")
+	nodesOnly = flag.Int("nodes", 0, "clusters of this many nodes only; 0: by seed")
 	stopFirst = flag.Bool("stop", false, "stop the simulation at the first failing seed")
 	firstSeed = flag.Uint64("first", 1, "first seed of the simulation")
 )
@@ -31,8 +32,12 @@ var always = []string{
 // TestCluster runs whole clusters of the shipped state machine over a
 // simulated network, with faults and then calm, one seed after the other.
 func TestCluster(t *testing.T) {
+	var change func(*options)
+	if *nodesOnly != 0 {
+		change = func(o *options) { o.nodes = *nodesOnly }
+	}
 	if *oneSeed != 0 {
-		w, err := run(*oneSeed, nil)
+		w, err := run(*oneSeed, change)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,7 +48,7 @@ func TestCluster(t *testing.T) {
 	var all counts
 	begun, ran, failed := time.Now(), 0, 0
 	for ; *moreSeeds > 0 && ran < *moreSeeds || *moreSeeds == 0 && (ran < 200 || time.Since(begun) < 25*time.Second); ran++ {
-		w, err := run(*firstSeed+uint64(ran), nil)
+		w, err := run(*firstSeed+uint64(ran), change)
 		if err != nil {
 			t.Errorf("%v\nrepeat: go test ./heal/rejoin -run TestCluster -seed %d", err, *firstSeed+uint64(ran))
 			if failed++; failed >= 3 || *stopFirst {

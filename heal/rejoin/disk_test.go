@@ -201,7 +201,7 @@ func (d *disk) processCrash(rng *rand.Rand) {
 // part in lines or words.
 func (d *disk) powerLoss(rng *rand.Rand) (how string) {
 	from, tail := d.log.Flushed(), d.log.Tail()
-	d.segmentsTorn = (tail-1)/uint64(d.segment) > from/uint64(d.segment)+1
+	d.segmentsTorn = (tail-1)/uint64(d.segment) > (max(from, 1)-1)/uint64(d.segment)+1
 	switch rng.IntN(4) {
 	case 0:
 		how = "nothing"

@@ -36,6 +36,13 @@ func (w *world) fault(n *node) {
 	kind := w.rng.IntN(20)
 	w.event(evFault, n.id, uint64(kind), uint64(other.id))
 	switch {
+	case kind < 3 && other != n && other.up && len(w.nodes) > 3:
+		if !w.o.cold && w.liveRunning(proto.NodeSet(0).With(n.id).With(other.id)) == 0 {
+			return
+		}
+		w.count("two died at once")
+		n.crash(w.o.power && w.rng.IntN(2) == 0)
+		other.crash(w.o.power && w.rng.IntN(2) == 0)
 	case kind < 9:
 		if !w.o.cold && w.liveRunning(proto.NodeSet(0).With(n.id)) == 0 {
 			return

@@ -79,7 +79,7 @@ type Machine struct {
 	rolled       bool
 	flushed      bool
 	reported     bool
-	coldDone     proto.NodeSet
+	coldDone     [proto.NodesMax]proto.Epoch // newest cold view in which each node is done
 	startOver    string
 	died         proto.NodeSet // lives of the view known to have ended
 }
@@ -96,7 +96,7 @@ func (m *Machine) SawView(v *proto.View) {
 		return
 	}
 	m.view = *v
-	m.tried, m.died, m.reported, m.coldDone, m.flushed = 0, 0, false, 0, false
+	m.tried, m.died, m.reported, m.flushed = 0, 0, false, false
 }
 
 // Connected tells that the given life answered the hello and has prepared its
@@ -141,11 +141,10 @@ func (m *Machine) Flushed() { m.flushed = true }
 // Reported tells that the cold members were told.
 func (m *Machine) Reported() { m.reported = true }
 
-// ColdDone tells that a member of the cold view is done in epoch e.
+// ColdDone tells that a member of the cold view of epoch e is done. It is told
+// once, and may come before this machine has seen that view.
 func (m *Machine) ColdDone(n proto.NodeID, e proto.Epoch) {
-	if e == m.view.Epoch && m.view.Cold {
-		m.coldDone = m.coldDone.With(n)
-	}
+	m.coldDone[n] = max(m.coldDone[n], e)
 }
 
 // Stale tells that a member knows a higher flushed position of this node's
@@ -292,10 +291,15 @@ func (m *Machine) cold() Action {
 	if !m.reported {
 		return Action{Do: ReportCold, Epoch: v.Epoch}
 	}
-	if m.coldDone == v.Shadow && lowest(v.Shadow) == m.self.Node {
-		return Action{Do: PromoteCold, Epoch: v.Epoch}
+	for r := v.Shadow; r != 0; r &= r - 1 {
+		if m.coldDone[lowest(r)] != v.Epoch {
+			return Action{Do: Wait}
+		}
 	}
-	return Action{Do: Wait}
+	if lowest(v.Shadow) != m.self.Node {
+		return Action{Do: Wait}
+	}
+	return Action{Do: PromoteCold, Epoch: v.Epoch}
 }
 
 func (m *Machine) shadow() Action {

@@ -39,7 +39,7 @@ type options struct {
 func draw(seed uint64, rng *rand.Rand) options {
 	o := options{nodes: []int{3, 3, 3, 4, 4, 5}[rng.IntN(6)], model: proto.Models()[seed%5], power: rng.IntN(2) == 0,
 		segment: 8 << 10, ring: 4096 << rng.IntN(4), keys: 4 + rng.IntN(60), valueMax: []int{64, 300, 1500, 5000}[rng.IntN(4)],
-		reads: 20 + rng.IntN(50), steps: 1500 + rng.IntN(5000), faults: rng.IntN(20), cold: rng.IntN(3) == 0, damage: rng.IntN(4) == 0}
+		reads: 20 + rng.IntN(50), steps: 1500 + rng.IntN(5000), faults: rng.IntN(12) * []int{1, 1, 4}[rng.IntN(3)], cold: rng.IntN(3) == 0, damage: rng.IntN(4) == 0}
 	if o.valueMax > 2000 {
 		o.segment, o.ring = 16<<10, max(o.ring, 16<<10) // an entry and the skip before it must fit into the ring
 	}
@@ -253,6 +253,9 @@ func run(seed uint64, change func(*options)) (w *world, err error) {
 func (w *world) bootstrap(seed uint64) {
 	delay := []uint64{1, 4, 15}[w.rng.IntN(3)]
 	w.net = sim.New(sim.Options{Seed: seed, DelayMin: 0, DelayMax: delay, TearMarks: true})
+	for range w.rng.IntN(1 + w.o.nodes) { // some links are slow
+		w.net.SetDelay(w.rng.IntN(w.o.nodes), w.rng.IntN(w.o.nodes), 20, 150)
+	}
 	w.reg = proto.View{Model: w.o.model, Shards: 1}
 	for i := range w.o.nodes {
 		d := newDisk(w.o.bytes, w.o.segment)
