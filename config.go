@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"runtime"
 	"time"
 
@@ -82,6 +83,16 @@ func (c *Config) Validate() error {
 	if _, err := c.cluster(); err != nil {
 		return err
 	}
+	for _, dir := range []*string{&c.RunDir, &c.PoolDir, &c.IndexDir, &c.StateDir} {
+		if *dir == "" {
+			return fmt.Errorf("%w: run, pool, index and state directory are all needed", ErrConfig)
+		}
+		abs, err := filepath.Abs(*dir) // peers map the pool by its path
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrConfig, err)
+		}
+		*dir = abs
+	}
 	switch {
 	case c.Nodes < 1 || c.Nodes > proto.NodesMax:
 		return fmt.Errorf("%w: %d nodes, want 1 to %d", ErrConfig, c.Nodes, proto.NodesMax)
@@ -95,8 +106,6 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("%w: ring of %d bytes, want at least %d: it must hold the largest record twice", ErrConfig, c.RingBytes, ringBytesMin)
 	case c.RecoveryBudgetBytes < 0:
 		return fmt.Errorf("%w: recovery budget %d bytes per millisecond, want 0 or more", ErrConfig, c.RecoveryBudgetBytes)
-	case c.RunDir == "" || c.PoolDir == "" || c.IndexDir == "" || c.StateDir == "":
-		return fmt.Errorf("%w: run, pool, index and state directory are all needed", ErrConfig)
 	case c.Provider != "shm":
 		return fmt.Errorf("%w: provider %q: this version has \"shm\"; \"tcp\" and \"verbs\" are not built in", ErrConfig, c.Provider)
 	}

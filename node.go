@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -171,6 +172,10 @@ func (n *Node) progress() bool {
 		return true
 	}
 	for i, w := range l.core.Workers() {
+		if w.Exhausted() {
+			// A version is used up: the next epoch begins with new ones.
+			go n.members.SameMembers(n.ctx, n.members.Current().Epoch)
+		}
 		was := l.turns[i]
 		for tries := 0; w.Turns() == was; tries++ {
 			if tries == 50 {
@@ -326,13 +331,16 @@ func (n *Node) healConfig(l *life, force string) heal.Config {
 		var left []heal.Leftover
 		p.Leftovers(func(hash, pos, _ uint64) { left = append(left, heal.Leftover{Hash: hash, Pos: pos}) })
 		c.Leftovers = append(c.Leftovers, left)
+		v := n.members.Current()
 		switch {
-		case r.PreviousIncarnation == 0 && n.members.Current().Epoch > 0:
+		case r.PreviousIncarnation == 0 && n.begun():
 			// Such as a memory-domain pool after a reboot. The view may still
 			// say that this node was live with the pool it had before.
 			c.Full, c.Blank = "the pool is blank", true
-		case c.Full == "" && !r.Complete && r.PreviousIncarnation != 0:
-			c.Full = "the pool is incomplete: an earlier full copy was cut off"
+		case !r.Complete && v.Live.Has(l.self.Node) && v.Incarnation[l.self.Node] == proto.Incarnation(r.PreviousIncarnation):
+			// Promoted, and the process ended before the pool could say so.
+		case !r.Complete:
+			c.Full, c.Blank = "the pool is incomplete: an earlier full copy was cut off", true
 		}
 	}
 	if c.Full == "" && n.cfg.Recovery == RecoveryFull {
@@ -343,6 +351,9 @@ func (n *Node) healConfig(l *life, force string) heal.Config {
 
 // enter begins the life's pools and starts its workers.
 func (n *Node) enter(l *life, full bool) error {
+	if err := n.begin(); err != nil {
+		return err
+	}
 	for i, p := range l.pools {
 		w := l.core.Workers()[i]
 		if full {
@@ -365,6 +376,30 @@ func (n *Node) enter(l *life, full bool) error {
 	}
 	n.host.SetCore(l.core)
 	return nil
+}
+
+// begunFile says in the state directory that this node has had a pool with
+// something in it: a blank pool is a lost one from then on.
+const begunFile = "begun"
+
+func (n *Node) begun() bool {
+	_, err := os.Stat(filepath.Join(n.cfg.StateDir, begunFile))
+	return err == nil
+}
+
+func (n *Node) begin() error {
+	if n.begun() {
+		return nil
+	}
+	f, err := os.OpenFile(filepath.Join(n.cfg.StateDir, begunFile), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("healkv: state directory: %w", err)
+	}
+	dir, err := os.Open(n.cfg.StateDir)
+	if err != nil {
+		return errors.Join(fmt.Errorf("healkv: state directory: %w", err), f.Close())
+	}
+	return errors.Join(f.Sync(), f.Close(), dir.Sync(), dir.Close())
 }
 
 // promoted records that the pool is whole and in which view.

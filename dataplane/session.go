@@ -46,7 +46,13 @@ func (h *Host) NewSession() *Session {
 }
 
 // SetTimeout sets the deadline of operations that name none, from Submit on.
-func (s *Session) SetTimeout(d time.Duration) { s.timeout = int64(d) }
+// Every operation has a deadline: 0 or less takes the default of 5 s.
+func (s *Session) SetTimeout(d time.Duration) {
+	if d <= 0 {
+		d = defaultTimeout
+	}
+	s.timeout = int64(d)
+}
 
 // Outstanding counts operations that were submitted and not yet polled.
 func (s *Session) Outstanding() int { return s.outstanding }
@@ -365,6 +371,9 @@ func (s *Session) Get(key, dst []byte) (value []byte, ts proto.TS, err error) {
 	op.Kind, op.Key, op.Value = OpGet, key, nil
 	if err := check(op); err != nil {
 		return dst, 0, err
+	}
+	if s.closed || s.h.closed.Load() {
+		return dst, 0, ErrClosed
 	}
 	if c := s.h.core.Load(); c != nil && s.outstanding == 0 && s.bind(c) {
 		hash := s.h.hash(key)

@@ -76,14 +76,15 @@ type Worker struct {
 	ended  []ended // read results of this turn, published after the lease check
 	dirty  []*lane
 
-	mail     atomic.Pointer[letter]
-	stopping atomic.Bool
-	stopped  chan struct{}
-	turns    atomic.Uint64
-	adoptIn  batchRing
-	adoptOut batchRing
-	adopting *Batch
-	adoptAt  int
+	mail      atomic.Pointer[letter]
+	stopping  atomic.Bool
+	stopped   chan struct{}
+	turns     atomic.Uint64
+	exhausted atomic.Bool
+	adoptIn   batchRing
+	adoptOut  batchRing
+	adopting  *Batch
+	adoptAt   int
 
 	now          int64
 	leased       bool
@@ -162,6 +163,10 @@ func (w *Worker) Endpoint() rdma.Endpoint { return w.ep }
 
 // Pool is the shard's pool.
 func (w *Worker) Pool() *pmem.Pool { return w.pool }
+
+// Exhausted reports that a record's version is used up and a view with the
+// same members is wanted.
+func (w *Worker) Exhausted() bool { return w.exhausted.Load() }
 
 // Turns counts turns; it moves if the worker is alive and awake (H29).
 func (w *Worker) Turns() uint64 { return w.turns.Load() }
@@ -309,6 +314,9 @@ func (w *Worker) turn() (moved bool) {
 	w.flush()
 	if w.rep.Advance() {
 		moved = true
+	}
+	if x := w.rep.Exhausted(); x != w.exhausted.Load() {
+		w.exhausted.Store(x)
 	}
 	w.publish(members)
 	w.answer()

@@ -96,8 +96,8 @@ func (l *Life) onHello(_ context.Context, from proto.Member, q *helloRequest) (*
 	if err := l.prepare(q.From); err != nil {
 		return nil, err
 	}
-	l.tell(func(m *rejoin.Machine) { m.Connected(q.From) })
-	r := &helloReply{Me: l.self}
+	l.tell(func(m *rejoin.Machine) { m.Connected(q.From); m.Blank(q.From.Node, q.Blank) })
+	r := &helloReply{Me: l.self, Blank: l.cfg.Blank}
 	for i, w := range l.workers {
 		if i < len(q.Tails) && l.in() {
 			w.Do(func() {

@@ -42,6 +42,9 @@ func (l *Life) drive(ctx context.Context) {
 			l.leave(ctx)
 			l.end(&Fenced{Why: a.Why, Full: true})
 			return
+		case rejoin.Again:
+			l.end(&Fenced{Why: a.Why})
+			return
 		case rejoin.Wait:
 			l.pause(ctx, m, 50*time.Millisecond)
 		default:
@@ -55,12 +58,7 @@ func (l *Life) drive(ctx context.Context) {
 
 // learn hands the machine what has become known.
 func (l *Life) learn(m *rejoin.Machine) {
-	l.mu.Lock()
-	v := l.newest
-	l.mu.Unlock()
-	if v.Epoch > m.View().Epoch {
-		m.SawView(&v)
-	}
+	l.sawNewest(m)
 	for {
 		select {
 		case f := <-l.facts:
@@ -71,6 +69,17 @@ func (l *Life) learn(m *rejoin.Machine) {
 	}
 }
 
+// sawNewest hands the machine the newest view: before any fact, which may be
+// about that view.
+func (l *Life) sawNewest(m *rejoin.Machine) {
+	l.mu.Lock()
+	v := l.newest
+	l.mu.Unlock()
+	if v.Epoch > m.View().Epoch {
+		m.SawView(&v)
+	}
+}
+
 // pause waits for something new, at most d.
 func (l *Life) pause(ctx context.Context, m *rejoin.Machine, d time.Duration) {
 	l.mu.Lock()
@@ -78,6 +87,7 @@ func (l *Life) pause(ctx context.Context, m *rejoin.Machine, d time.Duration) {
 	l.mu.Unlock()
 	select {
 	case f := <-l.facts:
+		l.sawNewest(m)
 		f(m)
 	case <-changed:
 	case <-time.After(d):
@@ -164,7 +174,7 @@ func (l *Life) connect(ctx context.Context, m *rejoin.Machine, nodes proto.NodeS
 	for _, n := range list {
 		go func() {
 			a := answer{n: n}
-			a.err = l.cfg.Control.Call(ctx, n, kindHello, helloRequest{l.self, l.cfg.Prev, l.cfg.Tails}, &a.reply)
+			a.err = l.cfg.Control.Call(ctx, n, kindHello, helloRequest{l.self, l.cfg.Prev, l.cfg.Tails, l.cfg.Blank}, &a.reply)
 			if a.err == nil {
 				a.err = l.prepare(a.reply.Me)
 			}
@@ -176,6 +186,7 @@ func (l *Life) connect(ctx context.Context, m *rejoin.Machine, nodes proto.NodeS
 		a := <-answers
 		if a.err == nil && a.reply.Me.Node == a.n {
 			m.Connected(a.reply.Me)
+			m.Blank(a.n, a.reply.Blank)
 			if a.reply.Stale {
 				m.Stale()
 			}

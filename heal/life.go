@@ -179,7 +179,7 @@ func (l *Life) installer(ctx context.Context) {
 		case v.Epoch <= old.Epoch:
 		case !v.Has(l.self):
 			// Before the admission that is nothing new.
-			if old.Epoch != 0 || v.Incarnation[l.self.Node] > l.self.Incarnation {
+			if old.Epoch != 0 || v.Incarnation[l.self.Node] >= l.self.Incarnation {
 				l.cfg.Core.SetServing(false)
 				l.end(&Fenced{Why: fmt.Sprintf("view %d is without %v", v.Epoch, l.self)})
 				return

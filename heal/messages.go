@@ -30,11 +30,13 @@ type helloRequest struct {
 	From  proto.Member
 	Prev  proto.Incarnation // the life before, 0 if none
 	Tails []uint64          // of the recovered logs, by shard
+	Blank bool              // nothing in the pool for a cold start
 }
 
 type helloReply struct {
 	Me    proto.Member
 	Stale bool // I saw Prev flush beyond Tails (H19)
+	Blank bool // my pool has nothing for a cold start
 }
 
 type awaitRequest struct {

@@ -87,6 +87,7 @@ var opErrors = [...]struct {
 	{err: dataplane.ErrDeadline, code: "TRYAGAIN"},
 	{err: dataplane.ErrClosed, code: "TRYAGAIN"},
 	{err: dataplane.ErrPoolFailed, code: "TRYAGAIN"},
+	{err: dataplane.ErrDamaged, code: "TRYAGAIN"}, // a read; another node has it
 	{err: dataplane.ErrNoRoom, code: "OOM"},
 	{err: dataplane.ErrUnknown, code: "UNKNOWN"},
 	{err: dataplane.ErrKeySize, code: "ERR"},
