@@ -86,7 +86,7 @@ func (w *world) submit(n *node) {
 	case r < w.o.reads+14 && w.o.model == proto.Scope:
 		o.kind, o.key, o.scope = opPersist, 0, 1+uint32(w.rng.IntN(2))
 	default:
-		o.kind, o.bytes = opPut, 8+w.rng.IntN(w.o.valueMax)
+		o.kind, o.bytes = opPut, 8+w.o.valueMin+w.rng.IntN(w.o.valueMax-w.o.valueMin)
 	}
 	w.start(n, o)
 }

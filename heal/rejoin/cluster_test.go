@@ -88,6 +88,29 @@ func TestCluster(t *testing.T) {
 	}
 }
 
+// TestMissedRangeGivenUp fills the logs while a node is away: what it missed is
+// given up for space, and it comes back by full copy.
+func TestMissedRangeGivenUp(t *testing.T) {
+	var all counts
+	for seed := uint64(1); seed <= 5; seed++ {
+		w, err := run(seed, longAway)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, name := range w.counts.names {
+			all.add(name, w.counts.n[i])
+		}
+	}
+	for _, name := range []string{"missed ranges given up", "no range at the buddy", "segments cleaned", "records relocated", "transfers: full copy"} {
+		i := slices.Index(all.names, name)
+		if i < 0 {
+			t.Errorf("never happened: %s", name)
+			continue
+		}
+		t.Logf("%9d %s", all.n[i], name)
+	}
+}
+
 // TestSameSeed: equal seeds give equal runs.
 func TestSameSeed(t *testing.T) {
 	for seed := uint64(1); seed <= 10; seed++ {

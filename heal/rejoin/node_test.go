@@ -259,11 +259,11 @@ func (n *node) flush() {
 	}
 	g := w.o.model.Gates()
 	// The flush may be late, never absent; in the background it comes less often.
-	skip := 2
+	skip := w.o.lazy
 	if g.Flush == proto.FlushBackground && !n.rep.WantFlush() {
-		skip = 12
+		skip *= 6
 	}
-	if !w.calm && w.rng.IntN(skip) != 0 || w.calm && skip > 2 && w.rng.IntN(4) != 0 {
+	if !w.calm && w.rng.IntN(skip) != 0 || w.calm && skip > 8 && w.rng.IntN(4) != 0 {
 		return
 	}
 	n.d.stable = n.rep.StablePos()

@@ -24,10 +24,12 @@ type options struct {
 	keys     int
 	valueMax int
 	reads    int // percent
+	lazy     int // a flush follows one of so many turns
 	steps    int
 	faults   int
-	cold     bool   // everybody may be down at once
-	away     bool   // the log is large and nodes come back late: missed ranges are given up
+	cold     bool // everybody may be down at once
+	away     bool // nodes come back late, and space runs short
+	valueMin int
 	mix      [5]int // weights: turns, ticks, operations, views, ways back
 	damage   bool   // stream deliveries may be damaged
 
@@ -39,11 +41,11 @@ type options struct {
 func draw(seed uint64, rng *rand.Rand) options {
 	o := options{nodes: []int{3, 3, 3, 4, 4, 5}[rng.IntN(6)], model: proto.Models()[seed%5], power: rng.IntN(2) == 0,
 		segment: 8 << 10, ring: 4096 << rng.IntN(4), keys: 4 + rng.IntN(60), valueMax: []int{64, 300, 1500, 5000}[rng.IntN(4)],
-		reads: 20 + rng.IntN(50), steps: 1500 + rng.IntN(5000), faults: rng.IntN(12) * []int{1, 1, 4}[rng.IntN(3)], cold: rng.IntN(3) == 0, damage: rng.IntN(4) == 0}
+		reads: 20 + rng.IntN(50), steps: 1500 + rng.IntN(5000), faults: rng.IntN(12) * []int{1, 3, 6}[rng.IntN(3)], lazy: []int{2, 2, 8}[rng.IntN(3)], cold: rng.IntN(3) == 0, damage: rng.IntN(4) == 0}
 	if o.valueMax > 2000 {
 		o.segment, o.ring = 16<<10, max(o.ring, 16<<10) // an entry and the skip before it must fit into the ring
 	}
-	o.mix = [5]int{420, 200, 150, 50, 80}
+	o.mix = [5]int{400, 200, 150, 60, 120}
 	for i := range o.mix {
 		o.mix[i] = o.mix[i] * []int{1, 2, 3, 4, 6}[rng.IntN(5)] / 3
 	}
@@ -51,13 +53,15 @@ func draw(seed uint64, rng *rand.Rand) options {
 	// segment; the cleaner begins at one half. What is beyond is small.
 	kept := 2 * o.nodes * (64 << 10) * o.segment / (o.segment - o.valueMax - 100)
 	o.bytes = (2*kept + (128+64*rng.IntN(6))<<10) &^ (o.segment - 1)
-	if rng.IntN(30) == 0 {
-		// Space counts as short at a sixteenth of the log, which must be more
-		// than what the replica sets aside.
-		o.away, o.nodes, o.ring, o.segment, o.bytes, o.valueMax, o.reads = true, 3, 64<<10, 128<<10, 8<<20, 16000, 10
-		o.steps, o.mix = 7000, [5]int{420, 200, 250, 50, 80}
-	}
 	return o
+}
+
+// longAway makes the log so large that space counts as short, at a sixteenth of
+// it, before the replica takes no writes any more, and fills it while a node
+// is away: its missed range is given up.
+func longAway(o *options) {
+	o.away, o.nodes, o.ring, o.segment, o.bytes, o.valueMin, o.valueMax, o.reads = true, 3, 64<<10, 64<<10, 12<<20, 5000, 8000, 10
+	o.steps, o.faults, o.cold, o.damage, o.mix = 40000, 12, false, false, [5]int{420, 200, 350, 50, 80}
 }
 
 // world is one run: everything happens in its goroutine, in an order that
@@ -284,7 +288,7 @@ func (w *world) act() {
 	m := &w.o.mix
 	turns, ticks, ops, views := m[0], m[0]+m[1], m[0]+m[1]+m[2], m[0]+m[1]+m[2]+m[3]
 	ways := views + m[4]
-	switch r := w.rng.IntN(ways + 100); {
+	switch r := w.rng.IntN(ways + 110); {
 	case r < turns:
 		if awake {
 			n.turn()
@@ -309,10 +313,10 @@ func (w *world) act() {
 		w.endDirect()
 	case r < ways+63:
 		w.expire(n)
-	case r < ways+73:
+	case r < ways+80:
 		w.remove()
-	case r < ways+83:
-		if !n.up && (w.o.cold || w.rng.IntN(2) == 0) && (!w.o.away || w.rng.IntN(30) == 0) {
+	case r < ways+95:
+		if !n.up && (w.o.cold || w.rng.IntN(2) == 0) && (!w.o.away || w.step > w.o.steps*4/5) {
 			n.begin()
 		}
 	default:
