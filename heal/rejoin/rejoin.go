@@ -59,8 +59,8 @@ type Config struct {
 	// Full says why this life heals by full copy: selected, incomplete pool,
 	// stale pool, pool never live. Empty: by range.
 	Full string
-	// Blank: the pool was made anew since the cluster last ran; it holds
-	// nothing and can give nothing to a cold start.
+	// Blank: the pool was made anew since the cluster last ran, or a full copy
+	// into it was cut off: it can give nothing to a cold start (J4).
 	Blank bool
 }
 
@@ -82,6 +82,7 @@ type Machine struct {
 	coldDone     [proto.NodesMax]proto.Epoch // newest cold view in which each node is done
 	startOver    string
 	died         proto.NodeSet // lives of the view known to have ended
+	blanks       proto.NodeSet // nodes whose pool holds nothing for a cold start
 }
 
 // New starts a machine.
@@ -145,6 +146,14 @@ func (m *Machine) Reported() { m.reported = true }
 // once, and may come before this machine has seen that view.
 func (m *Machine) ColdDone(n proto.NodeID, e proto.Epoch) {
 	m.coldDone[n] = max(m.coldDone[n], e)
+}
+
+// Blank tells whether a connected life's pool holds nothing for a cold start.
+func (m *Machine) Blank(n proto.NodeID, blank bool) {
+	m.blanks = m.blanks.Without(n)
+	if blank {
+		m.blanks = m.blanks.With(n)
+	}
 }
 
 // Stale tells that a member knows a higher flushed position of this node's
@@ -238,6 +247,10 @@ func (m *Machine) coldCandidate(others proto.NodeSet) Action {
 		if m.connected[n] <= v.Incarnation[n] {
 			return Action{Do: Connect, Nodes: others}
 		}
+	}
+	if m.blanks&cold != 0 {
+		return Action{Do: Wait, Why: "every live member of the last view is down, and the pools of nodes " + (m.blanks & cold).String() +
+			" are blank or incomplete: a cold start without their data could lose acknowledged writes"}
 	}
 	if lowest(cold) != m.self.Node {
 		return Action{Do: Wait}
