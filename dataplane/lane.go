@@ -39,7 +39,7 @@ type lane struct {
 func (l *lane) submit(op *Op) {
 	t := l.subTail.Load()
 	l.sub[t&laneMask] = op
-	l.subTail.Store(t + 1)
+	publish(&l.subTail, t+1)
 }
 
 // kick puts the lane on the worker's ready stack if it is not known there. The

@@ -40,7 +40,7 @@ func (r *batchRing) put(b *Batch) bool {
 		return false
 	}
 	r.slot[t%batchRingLen] = b
-	r.tail.Store(t + 1)
+	publish(&r.tail, t+1)
 	return true
 }
 

@@ -255,7 +255,7 @@ func (w *Worker) answer() {
 		w.ended = w.ended[:0]
 	}
 	for i, l := range w.dirty {
-		l.cmpTail.Store(l.cmpNext)
+		publish(&l.cmpTail, l.cmpNext)
 		l.dirty = false
 		l.s.wake()
 		w.dirty[i] = nil
