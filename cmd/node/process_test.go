@@ -320,6 +320,13 @@ func TestProcessClusterLife(t *testing.T) {
 	}
 	g.stop()
 
+	// The pool of another node is refused.
+	_, complaint, code := node(t, nil, "serve", "--config", g.config(0), "--pool-dir", g.setting(1, "pool_dir"), "--index-dir", g.setting(1, "index_dir"))
+	lines := strings.Split(strings.TrimSpace(complaint), "\n")
+	if last := lines[len(lines)-1]; code != 1 || !strings.Contains(last, "node is 1 in the pool and 0 in the config") {
+		t.Errorf("pool of another node: exit status %d: %s", code, complaint)
+	}
+
 	// The same directory again has the same data.
 	g.start()
 	for i := range g.nodes {
