@@ -19,8 +19,9 @@ const (
 // "Rejoin of f", 4). locked is the buddy's lock, which is derived there.
 //
 // A locked record of a live owner needs nothing here: its entry lies above the
-// position from which the owner feeds this node, so the stream brings it. One
-// whose owner is gone is rolled forward by this node (H7, H8).
+// position from which the owner feeds this node, so the stream brings it, if
+// the owner lives that long. One whose owner is gone, now or by a later view, is
+// rolled forward by this node: it may be the only one that has it (H7, H8).
 func (s *Shard) Adopt(img []byte, locked bool) Adoption {
 	hd := &s.head
 	record.Decode(img, hd)
@@ -44,6 +45,12 @@ func (s *Shard) Adopt(img []byte, locked bool) Adoption {
 		s.Counters.StalledNoSpace++
 		return AdoptFull
 	}
+	// The buddy may not know yet what this node does: from where it is fed, the
+	// owner's stream is visible. Nothing would bring and unlock it again.
+	owner := proto.Member{Node: proto.NodeID(hd.OwnerNode % proto.NodesMax), Incarnation: proto.Incarnation(hd.OwnerIncarnation)}
+	if st := &s.streams[owner.Node]; st.in && st.member == owner && hd.Seq <= st.visible {
+		locked = false
+	}
 	hd.Hash, hd.Flags, hd.Durable = hash, record.FlagAdopted, 0
 	pos := s.st.PutCopy(e, hd, img, locked)
 	if pos == 0 {
@@ -53,9 +60,10 @@ func (s *Shard) Adopt(img []byte, locked bool) Adoption {
 	s.Counters.Adopted++
 	if locked {
 		s.Counters.AdoptedLocked++
-		owner := proto.Member{Node: proto.NodeID(hd.OwnerNode), Incarnation: proto.Incarnation(hd.OwnerIncarnation)}
 		if owner == s.self || !s.view.Has(owner) {
 			s.forward.push(pending{hash, pos})
+		} else {
+			s.lent = append(s.lent, lent{pending{hash, pos}, owner, hd.Seq})
 		}
 	}
 	return Adopted

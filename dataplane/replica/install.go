@@ -33,6 +33,7 @@ func (s *Shard) Install(v *proto.View) {
 		}
 	}
 	s.view, s.installed = *v, true
+	s.reclaimLent()
 	s.appendMarker()
 	for m := v.Members().Without(s.self.Node); m != 0; m &= m - 1 {
 		if n := first(m); !old.Has(v.Member(n)) {
@@ -64,6 +65,23 @@ func (s *Shard) forget(n proto.NodeID) {
 	s.peers[n] = peer{flushed: flushed}
 }
 
+// reclaimLent makes the adopted locked records whose owner is gone the
+// roll-forward cursor's work, and forgets those that have been settled.
+func (s *Shard) reclaimLent() {
+	kept := s.lent[:0]
+	for _, l := range s.lent {
+		if current, locked := s.st.References(l.hash, l.pos); !current || !locked {
+			continue
+		}
+		if s.view.Has(l.owner) {
+			kept = append(kept, l)
+		} else {
+			s.forward.push(l.pending)
+		}
+	}
+	s.lent = kept
+}
+
 // meet starts the books of a new member: it reads the own stream from visible
 // on and counts as having what lies below, which it gets from its buddy.
 func (s *Shard) meet(m proto.Member) {
@@ -87,6 +105,11 @@ func (s *Shard) Fed(n proto.NodeID, from uint64) bool {
 	}
 	st.in = true
 	st.applied, st.durable, st.visible, st.stable, st.limit = from, from, from, from, from
+	for _, l := range s.lent { // the next install forgets them
+		if l.owner == st.member && l.seq <= from {
+			s.becomeVisible(&entry{hash: l.hash, pos: l.pos})
+		}
+	}
 	return true
 }
 

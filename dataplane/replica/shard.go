@@ -75,6 +75,15 @@ type persist struct {
 // pending is a record to be rolled forward, if the index still references it.
 type pending struct{ hash, pos uint64 }
 
+// lent is a record adopted locked: its owner's stream is about to bring it, or
+// it turns out to be visible already. If the owner goes first, this node rolls
+// it forward.
+type lent struct {
+	pending
+	owner proto.Member
+	seq   uint64 // in the owner's stream
+}
+
 // Counters of rare branches; a test can require that one was taken.
 type Counters struct {
 	Writes, Replays, Superseded, Confirmed, WaitedForView uint64
@@ -109,6 +118,7 @@ type Shard struct {
 	limit    uint64 // own log space is set aside for the own stream through here
 
 	forward queue[pending] // roll-forward cursor's work
+	lent    []lent         // adopted locked records whose owner was a member then
 
 	markers   []marker
 	stablePos uint64 // R2, R5

@@ -46,6 +46,8 @@ type disk struct {
 	ranges []seglog.Range
 }
 
+type wordOf = index.Word
+
 // leftover is one of the node's own records above its stable position.
 type leftover struct{ hash, pos uint64 }
 
@@ -69,6 +71,7 @@ func (d *disk) newIndex() {
 func (d *disk) format() {
 	seglog.Format(d.config())
 	copy(d.media, d.arena)
+	d.super.complete = true
 }
 
 func (d *disk) write(rs []seglog.Range) {

@@ -26,6 +26,7 @@ type node struct {
 	self      proto.Member
 	prev      proto.Incarnation
 	full      string // the next or present life heals by full copy
+	blank     bool
 	tail      uint64 // of the recovered log
 	left      []leftover
 	ep        *sim.Endpoint
@@ -81,18 +82,23 @@ func (n *node) begin() {
 	*n = node{w: w, id: n.id, d: n.d, up: true, lossy: n.lossy, full: n.full, tail: tail, left: left,
 		self: proto.Member{Node: n.id, Incarnation: w.reg.Issued[n.id]}, prev: proto.Incarnation(n.d.super.inc),
 		lostThrough: n.d.super.lostThrough, newest: w.reg, leased: true}
-	if n.full == "" && !n.d.super.complete && n.prev != 0 {
+	// Promoted, and ended before the pool could say so, is whole too.
+	whole := n.d.super.complete || w.reg.Live.Has(n.id) && w.reg.Incarnation[n.id] == n.prev
+	if n.full == "" && !whole {
 		n.full = "incomplete"
 		w.count("incomplete pools")
 	}
-	if n.full == "" && w.rng.IntN(12) == 0 && w.reg.Epoch != 0 {
+	// A live member of the view that discards its records before it is admitted
+	// keeps a cold start waiting for them, should the others die.
+	if n.full == "" && w.rng.IntN(12) == 0 && w.reg.Epoch != 0 && !w.reg.Live.Has(n.id) {
 		n.full = "selected"
 	}
 	n.ep, err = w.net.Endpoint(sim.Config{Node: int(n.id), Nodes: len(w.nodes), Incarnation: uint32(n.self.Incarnation), RingBytes: w.o.ring})
 	if err != nil {
 		panic(err)
 	}
-	n.m = rejoin.New(rejoin.Config{Self: n.self, Full: n.full})
+	n.blank = !whole
+	n.m = rejoin.New(rejoin.Config{Self: n.self, Full: n.full, Blank: n.blank})
 	n.full = ""
 	n.reader = n.d.st.NewReader()
 	w.scoped[n.id] = [3][]wrote{} // a scope belongs to one life of its coordinator

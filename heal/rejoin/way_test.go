@@ -174,7 +174,11 @@ func (n *node) drive() {
 	case rejoin.ColdStart:
 		lossy := true
 		cold := n.m.ColdView()
-		for _, x := range cold.Shadow.Nodes(nil) {
+		last := w.reg.Live // who counts, whether the cold view has them or not
+		if last == 0 {
+			last = w.reg.Shadow
+		}
+		for _, x := range last.Nodes(nil) {
 			lossy = lossy && w.nodes[x].lossy
 		}
 		if w.update(a.Epoch, func(proto.View) proto.View { return cold }) {
@@ -221,9 +225,10 @@ func (n *node) connect(nodes proto.NodeSet) {
 			}
 			continue
 		}
-		me := n.self
-		p.facts = append(p.facts, func(m *rejoin.Machine) { m.Connected(me) })
+		me, blank := n.self, n.blank
+		p.facts = append(p.facts, func(m *rejoin.Machine) { m.Connected(me); m.Blank(me.Node, blank) })
 		n.m.Connected(p.self)
+		n.m.Blank(x, p.blank)
 		if p.rep != nil {
 			if saw := p.rep.SawFlushed(proto.Member{Node: n.id, Incarnation: n.prev}); saw > n.tail {
 				w.fail("node %d saw %d flush %d, its recovered log ends at %d", x, n.id, saw, n.tail)

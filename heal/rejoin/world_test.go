@@ -215,14 +215,19 @@ func (w *world) burst(b ...int) int {
 	return b[w.rng.IntN(len(b))]
 }
 
-// run makes a world from a seed, lets it live, and checks what is left.
-func run(seed uint64, change func(*options)) (w *world, err error) {
+func fresh(seed uint64, change func(*options)) *world {
 	rng := rand.New(rand.NewPCG(seed, 0x7768_6f6c_65))
 	o := draw(seed, rng)
 	if change != nil {
 		change(&o)
 	}
-	w = &world{o: o, rng: rng, written: map[stamp]uint64{}, answeredTS: make([]answered, o.keys)}
+	return &world{o: o, rng: rng, written: map[stamp]uint64{}, answeredTS: make([]answered, o.keys)}
+}
+
+// run makes a world from a seed, lets it live, and checks what is left.
+func run(seed uint64, change func(*options)) (w *world, err error) {
+	w = fresh(seed, change)
+	o := w.o
 	defer func() {
 		if r := recover(); r != nil {
 			text := ""
