@@ -69,6 +69,9 @@ type Pool struct {
 	superStable  atomic.Uint64 // as in the superblock
 	superDurable atomic.Uint64
 
+	pages                   sync.Once // of Info
+	pageSize, indexPageSize int
+
 	mu    sync.Mutex // superblock and drains
 	super Super      // as last written
 }
@@ -286,12 +289,14 @@ func (p *Pool) UsedBytes() uint64 {
 	return size - min(size, p.store.FreeBytes())
 }
 
-// Info says what the pool is. It reads the page tables: for status, not a loop.
+// Info says what the pool is. The first call reads the page tables, which takes
+// milliseconds; pages do not change their size afterwards, all being written.
 func (p *Pool) Info() Info {
+	p.pages.Do(func() { p.pageSize, p.indexPageSize = p.region.PageSize(), p.indexFile.region.PageSize() })
 	i := Info{
 		Path: p.path, IndexPath: p.indexPath,
 		Domain: p.region.Domain(), Granularity: p.region.Granularity(),
-		PageSize: p.region.PageSize(), IndexPageSize: p.indexFile.region.PageSize(),
+		PageSize: p.pageSize, IndexPageSize: p.indexPageSize,
 		SizeBytes: p.super.SizeBytes, LogBytes: p.super.SizeBytes - dataOffset, SegmentBytes: int(p.super.SegmentBytes),
 		FreeBytes: p.store.FreeBytes(), IndexBytes: p.indexFile.backed.Load(), MaxKeys: p.super.MaxKeys,
 	}

@@ -65,7 +65,7 @@ func (r *runner) bench(ctx context.Context, o BenchOptions, out io.Writer) error
 			return err
 		}
 	}
-	wait, cancel := context.WithTimeout(ctx, 30*time.Second)
+	wait, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	if err := r.k.awaitServing(wait, r.k.all()); err != nil {
 		return err

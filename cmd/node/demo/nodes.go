@@ -164,18 +164,20 @@ func (k *cluster) status(ctx context.Context, i int) (s healkv.Status, err error
 func (k *cluster) awaitServing(ctx context.Context, nodes []int) error {
 	return k.each(nodes, func(i int) error {
 		for {
-			s, err := k.status(ctx, i)
-			if err == nil && s.Role == "live" && s.Serving {
+			// readyz costs a node next to nothing; its status is asked for only
+			// to say why it is not ready.
+			err := k.ask(ctx, i, http.MethodGet, "/readyz", nil, nil)
+			if err == nil {
 				return nil
-			}
-			if err == nil && s.Error != "" {
-				return fmt.Errorf("node %d: %s", i, s.Error)
 			}
 			select {
 			case <-k.procs[i].ended:
 				return fmt.Errorf("node %d ended: %v; its log is %s", i, k.procs[i].cmd.ProcessState, k.local.LogPath(i))
 			case <-ctx.Done():
-				return fmt.Errorf("node %d is %q, not live: %w; its log is %s", i, s.Role, ctx.Err(), k.local.LogPath(i))
+				last, cancel := context.WithTimeout(context.Background(), time.Second)
+				defer cancel()
+				s, _ := k.status(last, i)
+				return fmt.Errorf("node %d is %q, not serving (%s): %w; its log is %s", i, s.Role, s.Error, ctx.Err(), k.local.LogPath(i))
 			case <-time.After(5 * time.Millisecond):
 			}
 		}

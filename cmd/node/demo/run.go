@@ -107,7 +107,7 @@ func (r *runner) all(ctx context.Context) (*report.Input, error) {
 			return nil, err
 		}
 	}
-	wait, cancel := context.WithTimeout(ctx, 30*time.Second)
+	wait, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	if err := r.k.awaitServing(wait, r.k.all()); err != nil {
 		return nil, err
@@ -151,6 +151,9 @@ func (r *runner) all(ctx context.Context) (*report.Input, error) {
 	}
 	return in, nil
 }
+
+// startPatience bounds the start of all nodes, also on a busy machine.
+const startPatience = 90 * time.Second
 
 // benchFlag lets a node run generators.
 const benchFlag = "--bench-enabled"
