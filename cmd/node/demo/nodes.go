@@ -160,6 +160,21 @@ func (k *cluster) status(ctx context.Context, i int) (s healkv.Status, err error
 	return s, err
 }
 
+// recovered waits until node i serves and says what its way back has cost.
+func (k *cluster) recovered(ctx context.Context, i int) (s healkv.Status, err error) {
+	if err := k.awaitServing(ctx, []int{i}); err != nil {
+		return s, err
+	}
+	for {
+		if s, err = k.status(ctx, i); err != nil || s.LastRecovery != nil {
+			return s, err
+		}
+		if err := sleep(ctx, 5*time.Millisecond); err != nil {
+			return s, fmt.Errorf("node %d serves but reports no recovery: %w", i, err)
+		}
+	}
+}
+
 // awaitServing waits until nodes are live and serve.
 func (k *cluster) awaitServing(ctx context.Context, nodes []int) error {
 	return k.each(nodes, func(i int) error {

@@ -286,17 +286,11 @@ func (r *runner) experiment(ctx context.Context, name string, flags []string) (*
 	}
 	wait, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
-	if err := r.k.awaitServing(wait, []int{v}); err != nil {
-		return nil, err
-	}
-	s, err := r.k.status(ctx, v)
+	s, err := r.k.recovered(wait, v)
 	if err != nil {
 		return nil, err
 	}
 	after := r.acked()
-	if s.LastRecovery == nil {
-		return nil, fmt.Errorf("node %d serves but reports no recovery", v)
-	}
 	l := s.LastRecovery
 	x.Recovery = report.Recovery{Kind: l.Kind, Why: l.Why, Buddy: l.Buddy, ToAdmitted: int64(l.ToAdmitted), ToInstalled: int64(l.ToInstalled),
 		Transfer: int64(l.Transfer), Finish: int64(l.Finish), Total: int64(l.Total), Bytes: l.Bytes, Records: l.Records, Applied: l.Applied,
@@ -415,10 +409,7 @@ func (r *runner) overwritten(ctx context.Context, fullBytes uint64) (notes []str
 	}
 	wait, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
-	if err := r.k.awaitServing(wait, []int{v}); err != nil {
-		return nil, err
-	}
-	s, err := r.k.status(ctx, v)
+	s, err := r.k.recovered(wait, v)
 	if err != nil {
 		return nil, err
 	}
