@@ -46,6 +46,9 @@ func TestCluster(t *testing.T) {
 	}
 	var c counters
 	var all counts
+	if testing.Short() && *moreSeeds == 0 {
+		*moreSeeds = 40
+	}
 	begun, ran, failed := time.Now(), 0, 0
 	for ; *moreSeeds > 0 && ran < *moreSeeds || *moreSeeds == 0 && (ran < 200 || time.Since(begun) < 25*time.Second); ran++ {
 		w, err := run(*firstSeed+uint64(ran), change)

@@ -151,7 +151,7 @@ func (n *node) over() {
 // crash ends process or machine.
 func (n *node) crash(power bool) {
 	w := n.w
-	wasLive := n.rep != nil && n.rep.Live()
+	wasLive := n.rep != nil && n.rep.Live() || w.reg.Has(n.self) && w.reg.Live.Has(n.id)
 	if n.tr != nil {
 		w.count("shadow crashed in its transfer")
 	}
