@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"healkv/dataplane/proto"
 	"healkv/dataplane/replica"
 	"healkv/pmem"
@@ -240,6 +242,8 @@ func (w *Worker) run() {
 			continue
 		}
 		if idle++; idle < w.spin {
+			// Whoever this worker waits for may want this very core.
+			unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 			continue
 		}
 		idle = 0
