@@ -107,9 +107,7 @@ func (w *world) start(n *node, o *op) {
 		}
 	case opPersist:
 		h.Kind, h.Outcome = check.Read, check.Rejected // no part of any register's history
-		for _, x := range w.scoped[n.id][o.scope] {
-			o.writes = append(o.writes, x)
-		}
+		o.writes = append(o.writes, w.scoped[n.id][o.scope]...)
 	}
 	w.hist = append(w.hist, h)
 	n.queue = append(n.queue, o)
