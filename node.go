@@ -32,6 +32,8 @@ type Node struct {
 	members *membership.Service
 	host    *dataplane.Host
 
+	first []*pmem.Pool // opened by Open for the first life
+
 	ctx    context.Context
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -92,12 +94,8 @@ func (n *Node) configured() (s proto.NodeSet) {
 // The pools are looked at first, since a wrong one must not disturb anybody.
 func (n *Node) open(context.Context) (err error) {
 	c := &n.cfg
-	pools, err := n.openPools()
-	if err != nil {
+	if n.first, err = n.openPools(); err != nil {
 		return err
-	}
-	for _, p := range pools {
-		p.Close(false)
 	}
 	if err := os.MkdirAll(c.RunDir, 0o700); err != nil {
 		return fmt.Errorf("healkv: run directory: %w", err)
@@ -132,6 +130,10 @@ func (n *Node) open(context.Context) (err error) {
 }
 
 func (n *Node) closeParts() {
+	for _, p := range n.first {
+		p.Close(false)
+	}
+	n.first = nil
 	if n.members != nil {
 		n.members.Close()
 	}
@@ -248,8 +250,10 @@ func (n *Node) openPools() ([]*pmem.Pool, error) {
 func (n *Node) live(force string) (err error) {
 	l := &life{turns: make([]uint64, n.cfg.Shards)}
 	defer func() { n.endLife(l) }()
-	if l.pools, err = n.openPools(); err != nil {
-		return err
+	if l.pools, n.first = n.first, nil; l.pools == nil {
+		if l.pools, err = n.openPools(); err != nil {
+			return err
+		}
 	}
 	first := l.pools[0].Recovered()
 	n.mu.Lock()
