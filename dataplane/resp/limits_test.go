@@ -330,3 +330,30 @@ func TestShutdownCutsAtItsDeadline(t *testing.T) {
 		t.Fatal("an answer to a write that is still under way")
 	}
 }
+
+// Closing a server beside clients whose input is just arriving must end: the
+// reader that takes it in and the one that cuts the connection may not wait
+// for each other.
+func TestCloseBesideArrivingInput(t *testing.T) {
+	rounds := 2000
+	if testing.Short() {
+		rounds = 300
+	}
+	for range rounds {
+		s, nc := startQuick(t)
+		io.WriteString(nc, "PING\r\n")
+		if _, err := io.ReadFull(nc, make([]byte, len("+PONG\r\n"))); err != nil {
+			t.Fatal(err)
+		}
+		closed := make(chan struct{})
+		go func() { s.Close(); close(closed) }()
+		io.WriteString(nc, "PING\r\n")
+		nc.Close()
+		select {
+		case <-closed:
+		case <-time.After(testPatience):
+			t.Fatal("Close does not return")
+		}
+	}
+	t.Logf("%d servers closed", rounds)
+}

@@ -234,12 +234,17 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	s.mu.Lock()
-	n := len(s.conns)
+	cut := make([]net.Conn, 0, len(s.conns))
 	for _, c := range s.conns {
-		c.nc.Close()
+		cut = append(cut, c.nc)
 	}
 	s.mu.Unlock()
-	return fmt.Errorf("resp: %d connections cut at shutdown: %w", n, context.Cause(ctx))
+	// Not under the lock: closing a socket waits until whoever reads from it
+	// has let go, and a reader with new input takes the lock (takeWorkset).
+	for _, nc := range cut {
+		nc.Close()
+	}
+	return fmt.Errorf("resp: %d connections cut at shutdown: %w", len(cut), context.Cause(ctx))
 }
 
 // Close cuts every connection at once.
