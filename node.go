@@ -345,6 +345,10 @@ func (n *Node) healConfig(l *life, force string) heal.Config {
 			// Promoted, and the process ended before the pool could say so.
 		case !r.Complete:
 			c.Full, c.Blank = "the pool is incomplete: an earlier full copy was cut off", true
+		case r.PreviousIncarnation != 0 && proto.Incarnation(r.PreviousIncarnation) < v.Incarnation[l.self.Node] && c.Full == "":
+			// An older copy of the pool (H19): the life that the view last
+			// named began on another one.
+			c.Full = fmt.Sprintf("the pool is of life %d, the view's last life of this node is %d: an older copy", r.PreviousIncarnation, v.Incarnation[l.self.Node])
 		}
 	}
 	if c.Full == "" && n.cfg.Recovery == RecoveryFull {

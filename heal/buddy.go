@@ -179,9 +179,20 @@ func (l *Life) onRange(_ context.Context, _ proto.Member, q *rangeRequest) (*ran
 	return r, nil
 }
 
+// lastStepBytes is how much of the log the list's last step may walk on the
+// shard's worker: about a millisecond's worth.
+const lastStepBytes = 128 << 10
+
 // list is the buddy's recovery goroutine: locked to its thread, on a core of
 // its own where there is one. It walks its own log and lists what nothing has
 // superseded; the member reads the pages meanwhile.
+//
+// While it walks, the worker appends: a record of the range that is superseded
+// before the walk comes to it is not listed, and what superseded it lies behind
+// the walk's end and may reach the member by stream only after its promotion.
+// So the walk goes on to the new tail, and ends in one step with the worker:
+// in it nothing is superseded, and every key of the range is listed with what
+// is current then or was current when the walk passed it.
 func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeRequest) {
 	runtime.LockOSThread() // dies with the goroutine, and its affinity with it
 	pinRecovery(len(l.workers))
@@ -189,7 +200,8 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 	var page []byte
 	var records uint64
 	runs, limit := 0, firstPageBytes
-	err := w.Pool().Store().Manifest(from, tail, q.Full, func(pos uint64, off int64, n int, inc uint32, locked bool) bool {
+	st := w.Pool().Store()
+	add := func(pos uint64, off int64, n int, inc uint32, locked bool) bool {
 		next := run{pos, off, n, inc, locked}
 		page = appendRun(page, &next, &last)
 		last = next
@@ -201,7 +213,21 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 		ok := s.page(page, records, false, nil)
 		page, last, limit = page[:0], run{}, pageBytes // every page decodes on its own
 		return ok
-	})
+	}
+	err := st.Manifest(from, tail, q.Full, add)
+	for done := false; !done && err == nil; {
+		from = tail
+		if !w.Do(func() {
+			if tail = st.Tail(); tail-from <= lastStepBytes {
+				err, done = st.Manifest(from, tail, q.Full, add), true
+			}
+		}) {
+			err = errNoLife
+		}
+		if !done && err == nil {
+			err = st.Manifest(from, tail, q.Full, add)
+		}
+	}
 	s.page(page, records, true, err)
 	if err != nil {
 		l.log.Error("listing a missed range", "for", q.From, "shard", q.Shard, "err", err)

@@ -207,6 +207,14 @@ func (l *Life) connect(ctx context.Context, m *rejoin.Machine, nodes proto.NodeS
 // admit asks the register to take this life in as a shadow.
 func (l *Life) admit(ctx context.Context, m *rejoin.Machine, a rejoin.Action) error {
 	e := m.View().Epoch
+	if a.Full && m.View().Live.Has(l.self.Node) {
+		// The view still counts the former life. Were the records discarded now
+		// and all others to die, a cold start would wait for them: out of the
+		// view first.
+		return l.update(ctx, m, e, func(v proto.View) proto.View {
+			return v.Next(v.Live.Without(l.self.Node), v.Shadow)
+		})
+	}
 	l.recovery.asked(a.Full, a.Why)
 	if err := l.enter(a.Full); err != nil {
 		l.end(err)

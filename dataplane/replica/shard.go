@@ -86,10 +86,10 @@ type lent struct {
 
 // Counters of rare branches; a test can require that one was taken.
 type Counters struct {
-	Writes, Replays, Superseded, Confirmed, WaitedForView uint64
-	LockedReads, Adopted, AdoptedLocked, AdoptSkipped     uint64
-	RolledForward, RingFull, NoRoom, BadEntries           uint64
-	StalledNoSpace                                        uint64
+	Writes, Superseded, Confirmed, WaitedForView      uint64
+	LockedReads, Adopted, AdoptedLocked, AdoptSkipped uint64
+	RolledForward, RingFull, NoRoom, BadEntries       uint64
+	StalledNoSpace                                    uint64
 }
 
 // Shard is one shard's replica. See the package comment for who may call it.
