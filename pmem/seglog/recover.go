@@ -49,8 +49,8 @@ func Recover(c Config, durable, floor uint64) (*Log, RecoverInfo, error) {
 		return nil, info, fmt.Errorf("%w: %s (arena %d, segment %d)", ErrConfig, p, len(c.Arena), c.SegmentBytes)
 	}
 	l := newLog(c)
-	r := recovery{l: l, claim: durable}
-	if err := r.readHeaders(floor); err != nil {
+	r := recovery{l: l, claim: durable, torn: numberMax}
+	if err := r.readHeaders(durable, floor); err != nil {
 		return nil, info, err
 	}
 	if err := r.findEnd(durable); err != nil {
@@ -79,12 +79,13 @@ type recovery struct {
 	tailSeg  int             // index in valid of the segment it ends in
 	cause    error           // what stands at the tail
 	newest   uint64          // highest number in use by any header
+	torn     uint64          // lowest number of a torn header: the log ends before it
 	records  int
 	dropped  int
 	repaired []Range
 }
 
-func (r *recovery) readHeaders(floor uint64) error {
+func (r *recovery) readHeaders(durable, floor uint64) error {
 	for i := range r.l.segs {
 		h := readSegmentHeader(r.l.place(i), r.l.tag, r.l.size)
 		h.place = i
@@ -112,15 +113,19 @@ func (r *recovery) readHeaders(floor uint64) error {
 		return &Damage{r.valid[0].number << r.l.shift, fmt.Errorf("segment numbers %d to %d spread over more than the table's %d",
 			r.valid[0].number, r.newest, len(r.l.table))}
 	}
-	// A header torn while it was created holds zeroes or a number soon after
-	// the newest (those in between may not have reached the media at all);
-	// anything else was a segment once.
+	// A header torn while it was created holds zeroes or the number of a
+	// segment begun since the last flush: perhaps not the newest one, of which
+	// more may have reached the media. Below what was durable, and far above,
+	// it was a segment once.
 	base := max(r.newest, floor>>r.l.shift)
 	limit := base + uint64(len(r.l.segs)-len(r.valid))
 	for _, b := range r.bad {
 		for _, n := range [...]uint64{b.number, b.claim2} {
-			if n != 0 && (n <= r.newest || n > limit) {
+			if n != 0 && (n > limit || n<<r.l.shift < durable) {
 				return &Damage{min(n, numberMax) << r.l.shift, fmt.Errorf("both copies of the segment header at place %d are damaged", b.place)}
+			}
+			if n != 0 {
+				r.torn = min(r.torn, n)
 			}
 			base = max(base, n)
 		}
@@ -152,6 +157,9 @@ func (r *recovery) findEnd(durable uint64) error {
 	ended := false
 	for i := first; i < n; i++ {
 		from := SegmentHeaderBytes
+		if !ended && r.valid[i].number > r.torn {
+			r.cause, ended = errTornHeader, true
+		}
 		if !ended {
 			var cause error
 			from, cause = r.walk(&r.valid[i])

@@ -15,6 +15,7 @@ var (
 
 	errEndBeforeSeal = errors.New("record crosses the end its segment's seal names")
 	errNoSeal        = errors.New("the segment's seal does not verify")
+	errTornHeader    = errors.New("a segment before it was torn while it was begun")
 	errBlank         = errors.New("blank where a record should stand")
 )
 
