@@ -187,7 +187,6 @@ type counters struct{ replica.Counters }
 
 func (c *counters) add(o *replica.Counters) {
 	c.Writes += o.Writes
-	c.Replays += o.Replays
 	c.Superseded += o.Superseded
 	c.Confirmed += o.Confirmed
 	c.WaitedForView += o.WaitedForView
