@@ -98,7 +98,7 @@ type group struct {
 func freePorts(t *testing.T, n int) (int, int) {
 	t.Helper()
 next:
-	for base := 30000 + os.Getpid()%5000*2; base < 60000; base += 2 * n {
+	for base := 20000 + os.Getpid()%500*24; base < 32000; base += 2 * n {
 		for i := range 2 * n {
 			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", base+i))
 			if err != nil {

@@ -258,7 +258,7 @@ func Default() Config {
 	return Config{
 		Nodes: 1, Model: "synchronous", Shards: 1,
 		Provider: "shm", RingSize: 8 * MiB, Spin: Auto,
-		Lease: Duration(2 * time.Second), Drift: Duration(200 * time.Millisecond),
+		Lease: Duration(3 * time.Second), Drift: Duration(300 * time.Millisecond),
 		Domain: "auto", PoolDir: "pool", StateDir: "state",
 		PoolSize: 512 * MiB, SegmentSize: 4 * MiB, HugePages: "auto",
 		Recovery: "heal", RecoveryBudget: MiB,
