@@ -5,7 +5,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unk
 LDFLAGS  := -X main.version=$(VERSION)
 OUT      ?= out/demo
 BENCHTIME ?= 200ms
-FUZZTIME  ?= 3s
+FUZZINPUTS ?= 20000
 SOAKTIME  ?= 10m
 
 # A clone made by another user (CI) must build too: the version comes from git
@@ -55,8 +55,8 @@ process: build ## tests with real node processes
 	$(GO) test -tags=process -count=1 -p 1 -timeout 14m -run '^TestProcess' ./...
 
 .PHONY: fuzz
-fuzz: ## every fuzz target for FUZZTIME
-	@GO=$(GO) sh scripts/fuzz.sh $(FUZZTIME)
+fuzz: ## every fuzz target with FUZZINPUTS inputs
+	@GO=$(GO) sh scripts/fuzz.sh $(FUZZINPUTS)
 
 .PHONY: soak
 soak: build ## six saturated nodes for SOAKTIME: no view change, no lost lease
