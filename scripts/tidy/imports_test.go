@@ -51,15 +51,19 @@ var mayImport = []struct {
 	{"dataplane/proto", nil},
 	{"dataplane/replica", append([]string{"rdma"}, pure...)},
 	{"dataplane/resp", []string{"dataplane", "dataplane/proto"}},
-	{"dataplane", []string{"dataplane/proto", "dataplane/replica", "rdma/...", "pmem/..."}},
+	{"dataplane/flow", nil},
+	{"dataplane", []string{"dataplane/proto", "dataplane/flow", "dataplane/replica", "rdma/...", "pmem/..."}},
 	{"rdma", []string{"dataplane/proto", "pmem/record", "cgo/..."}},
 	{"cgo", nil},
 	{"pmem", []string{"dataplane/proto"}},
 	{"heal/control", []string{"dataplane/proto"}},
-	{"heal/membership", []string{"dataplane/proto", "heal/control"}},
+	{"heal/membership", []string{"dataplane/proto", "dataplane/flow", "heal/control"}},
 	// Recovery hands batches of records to the shard worker, which alone writes
 	// log and index: dataplane.Worker, dataplane.Batch.
-	{"heal", append([]string{"dataplane", "rdma/...", "pmem/..."}, pure...)},
+	{"heal", append([]string{"dataplane", "dataplane/flow", "rdma/...", "pmem/..."}, pure...)},
+	// The simulation wires whole nodes, as the root package does.
+	{"heal/simulation", []string{".", "dataplane/...", "rdma/...", "pmem/...", "heal/...", "bench/check", "bench/tally"}},
+	{"heal/explore", []string{"dataplane/...", "rdma/...", "pmem/...", "heal/...", "bench/check", "bench/tally"}},
 	{".", []string{"dataplane/...", "rdma/...", "pmem/...", "heal/..."}},
 	{"cmd", []string{"./...", "bench/..."}},
 	{"bench", []string{".", "dataplane/...", "rdma/...", "pmem/...", "heal/..."}},
