@@ -58,6 +58,10 @@ process: build ## tests with real node processes
 fuzz: ## every fuzz target with FUZZINPUTS inputs
 	@GO=$(GO) sh scripts/fuzz.sh $(FUZZINPUTS)
 
+.PHONY: verify
+verify: needs build ## specification, explorer, simulations, crash states, planted bugs, real cluster; with a summary (VERIFY="-scale 10")
+	$(GO) run ./bench/verify -go $(GO) $(VERIFY)
+
 .PHONY: soak
 soak: build ## six saturated nodes for SOAKTIME: no view change, no lost lease
 	bin/node bench --out out/soak --workload write-only --keys 100000 --time $(SOAKTIME) --runs 1 --expect-epoch-stable

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+// step is one check: a command, and what it must have counted.
+type step struct {
+	name    string
+	what    string // for --list and the summary
+	command []string
+	limit   time.Duration // it is stopped then, and has failed
+	atLeast []minimum
+}
+
+// minimum is a count that a run must reach, in the tally's words. Every other
+// count must be above zero.
+type minimum struct {
+	group, name string
+	n           int64
+}
+
+// plan is everything, scaled: 1 is what every change must pass.
+func plan(goTool string, scale float64, seed uint64) []step {
+	n := func(of int) int { return max(1, int(float64(of)*scale)) }
+	test := func(pkg string, args ...string) []string {
+		return append([]string{goTool, "test", "-count=1", "-timeout=90m", pkg}, args...)
+	}
+	flag := func(name string, value any) string { return fmt.Sprintf("-%s=%v", name, value) }
+	return []step{
+		{"specification", "TLC on docs/spec: every configuration to completion, every expressible hazard shown without its cure",
+			[]string{"sh", "scripts/tlc-ci.sh"}, 20 * time.Minute,
+			[]minimum{{"specification", "distinct states", 100_000}, {"specification", "configurations", 5},
+				{"specification", "hazards shown without their cure", 5}}},
+		{"explorer", "the shipped state machine through every interleaving of small configurations",
+			test("./heal/explore", "-run=Test"), 20 * time.Minute,
+			[]minimum{{"explorer", "states", 100_000}, {"explorer", "configurations complete", 5}}},
+		{"simulation", "whole clusters of the shipped code under overlapping faults, then calm",
+			test("./heal/simulation", flag("sim.seeds", n(1000)), flag("sim.first", seed), flag("sim.parallel", 2)), 40 * time.Minute,
+			[]minimum{{"simulation", "seeds", int64(n(1000))}, {"simulation", "operations", int64(n(5_000_000))},
+				{"simulation", "faults", int64(n(100_000))}}},
+		{"protocol", "the replica and the machine of the way back, many small clusters",
+			test("./heal/rejoin", "-run=TestCluster", flag("seeds", n(1500)), flag("first", seed)), 10 * time.Minute, nil},
+		{"membership", "views and leases under drifting clocks, losses, restarts",
+			test("./heal/membership/...", "-run=Simul"), 10 * time.Minute,
+			[]minimum{{"membership simulation", "seeds", 100}}},
+		{"crash states", "what a power loss can leave of a pool, and what opening makes of it",
+			test("./pmem/crashtest", flag("crash.states", n(1_000_000))), 20 * time.Minute,
+			[]minimum{{"crash states", "states", int64(n(1_000_000))}}},
+		{"histories", "the checkers themselves, and the five models told apart",
+			test("./bench/check"), 5 * time.Minute, nil},
+		{"planted bugs", "every planted bug is found by a check", []string{goTool, "test", "-count=1", "-timeout=30m", "./bench/plants", "-plants"},
+			30 * time.Minute, []minimum{{"planted bugs", "found", 40}}},
+	}
+}
