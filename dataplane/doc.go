@@ -12,6 +12,19 @@
 // package decide; they reach a worker through Do), and any protocol decision
 // (package replica).
 //
+// # Without goroutines
+//
+// A simulation runs the same code in one goroutine. It gives WorkerConfig an
+// Env (and small Limits), calls Worker.Open or Begin but never Start, and then
+// Worker.Round whenever the shard's endpoint does not sleep: after Wake, after
+// a peer's publication, after the time it asked for. Once Round is false, it
+// calls Worker.Halt. Do and Core.Stop wait through the Env, so they belong in
+// its tasks; between rounds, outside of tasks, the simulation may look at
+// Worker.Replica directly, since nobody else runs. Sessions are used through
+// Submit and Poll only: these never wait, and Session.Close does not if nothing
+// is outstanding. Deadlines are on the worker's clock. A process that is
+// killed is simply no longer given rounds.
+//
 // Units: times in nanoseconds on the clock of Now; sizes and positions in
 // bytes.
 package dataplane

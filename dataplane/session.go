@@ -165,7 +165,7 @@ func (s *Session) Submit(op *Op) error {
 // hand gives an operation to a worker.
 func (s *Session) hand(i int, op *Op) {
 	if op.due = op.Deadline; op.due == 0 && s.timeout > 0 {
-		op.due = Now() + s.timeout
+		op.due = s.lanes[i].w.clock() + s.timeout
 	}
 	s.writing[op.hash%writingSlots]++
 	s.outstanding++
@@ -294,7 +294,8 @@ func (s *Session) ready() bool {
 }
 
 // Wait returns when something can be polled, or after the timeout (false): a
-// bounded spin, then it parks. Nothing outstanding: it returns at once.
+// bounded spin, then it parks, in real time. Nothing outstanding: it returns at
+// once.
 func (s *Session) Wait(timeout time.Duration) bool {
 	s.Kick()
 	if s.ready() {

@@ -1,40 +1,17 @@
 package dataplane
 
 import (
-	"fmt"
 	"log/slog"
-	"runtime"
-	"runtime/debug"
 	"sync/atomic"
-	"time"
 
-	"golang.org/x/sys/unix"
-
+	"healkv/dataplane/flow"
 	"healkv/dataplane/proto"
 	"healkv/dataplane/replica"
 	"healkv/pmem"
+	"healkv/pmem/record"
 	"healkv/pmem/store"
 	"healkv/rdma"
 )
-
-const (
-	opsMax       = 16 << 10  // operations under way at one shard, all sessions
-	clientBurst  = 512       // operations taken per turn
-	streamBurst  = 256 << 10 // stream bytes applied per member and turn
-	forwardBurst = 256       // roll-forwards per turn
-	adoptBurst   = 256       // buddy's records per turn
-	cleanBurst   = 64 << 10  // bytes the cleaner looks at per turn
-	// noRoomPatience is how long a member may owe its first log space before a
-	// write is refused: a process that joins on a busy host is that slow.
-	noRoomPatience  = int64(time.Second)
-	deadlineEvery   = 20 * int64(time.Millisecond)
-	backgroundEvery = 10 * int64(time.Millisecond) // Eventual, Scope: flush at least so often
-	backgroundBytes = 1 << 20
-	faultPause      = 100 * int64(time.Millisecond)
-)
-
-// A slab of operations must be able to hold the longest lane.
-const _ = uint(opsMax - laneOps)
 
 // WorkerConfig is what a worker needs of one opened shard.
 type WorkerConfig struct {
@@ -50,6 +27,15 @@ type WorkerConfig struct {
 	// error of the pool). Called once, from the worker.
 	OnFailure func(shard int, err error)
 	Logger    *slog.Logger
+
+	// The rest is for a simulation; see the package comment.
+
+	// Env is how Do and Core.Stop wait; nil: flow.Real.
+	Env flow.Env
+	// Clock is what operations' deadlines are measured on, in nanoseconds; nil:
+	// that of Now, or Env's if there is one.
+	Clock  func() int64
+	Limits Limits
 }
 
 // Worker is one shard: it owns replica, store, log and endpoint from Start to
@@ -68,6 +54,10 @@ type Worker struct {
 	spin  int
 	log   *slog.Logger
 	fail  func(int, error)
+	env   flow.Env
+	clock func() int64
+	limit limits
+	idle  int // rounds since anything moved
 
 	ready  atomic.Pointer[lane]
 	active []*lane
@@ -127,14 +117,24 @@ type ended struct {
 
 // NewWorker makes the worker of an opened shard. Begin and Start follow.
 func NewWorker(c WorkerConfig) *Worker {
-	w := &Worker{shard: c.Shard, nodes: c.Nodes, pool: c.Pool, ep: c.Endpoint, lease: c.Lease,
+	if c.Clock == nil {
+		c.Clock = Now
+		if c.Env != nil {
+			c.Clock = c.Env.Now
+		}
+	}
+	if c.Env == nil {
+		c.Env = flow.Real
+	}
+	limit := c.Limits.filled()
+	w := &Worker{env: c.Env, clock: c.Clock, limit: limit, shard: c.Shard, nodes: c.Nodes, pool: c.Pool, ep: c.Endpoint, lease: c.Lease,
 		gates: c.Model.Gates(), spin: max(1, c.SpinTurns), log: c.Logger, fail: c.OnFailure,
-		ops: make([]slot, opsMax), ended: make([]ended, 0, clientBurst), stopped: make(chan struct{}),
+		ops: make([]slot, limit.ops), ended: make([]ended, 0, limit.client), stopped: make(chan struct{}),
 		active: make([]*lane, 0, 64), dirty: make([]*lane, 0, 64), pin: ^uint64(0)}
 	for i := range w.ops {
 		w.ops[i].next = int32(i) + 1
 	}
-	w.ops[opsMax-1].next = -1
+	w.ops[limit.ops-1].next = -1
 	return w
 }
 
@@ -143,18 +143,26 @@ func NewWorker(c WorkerConfig) *Worker {
 func (w *Worker) Begin(self proto.Member, markers []byte) error {
 	w.st = w.pool.Store()
 	w.lostThrough = proto.Epoch(w.pool.Super().LostThrough)
-	w.rep = replica.New(w.gates, w.st, opsMax)
+	w.rep = replica.New(w.gates, w.st, w.limit.ops)
 	w.self = self
 	return w.rep.Begin(self, w.ep.Out(), w.pool.Stable(), markers)
 }
 
-// Start runs the worker until stop.
-func (w *Worker) Start() { go w.run() }
-
-func (w *Worker) stop() {
-	w.stopping.Store(true)
-	w.ep.Wake()
-	<-w.stopped
+// Open begins the life self on the pool, with its records or, if full, after
+// discarding them, and then as Begin does.
+func (w *Worker) Open(self proto.Member, full bool) error {
+	if full {
+		if err := w.pool.Discard(uint32(self.Incarnation)); err != nil {
+			return err
+		}
+	} else if err := w.pool.Begin(uint32(self.Incarnation)); err != nil {
+		return err
+	}
+	var markers []byte
+	if pos := w.pool.Store().LastMarker(); pos != 0 {
+		markers = append(markers, record.Value(w.pool.Store().Record(pos))...)
+	}
+	return w.Begin(self, markers)
 }
 
 // Replica is the shard's protocol state; only inside Do.
@@ -192,16 +200,12 @@ func (w *Worker) Do(fn func()) bool {
 		}
 	}
 	w.ep.Wake()
+	w.env.Wait(-1, l.done, w.stopped)
 	select {
 	case <-l.done:
 		return true
-	case <-w.stopped:
-		select {
-		case <-l.done:
-			return true
-		default:
-			return false
-		}
+	default:
+		return false
 	}
 }
 
@@ -220,72 +224,11 @@ func (w *Worker) readMail() bool {
 	return true
 }
 
-// run is the shard's goroutine. A fault on a mapped page becomes a failure of
-// the node, not a crash of the program that embeds it.
-func (w *Worker) run() {
-	runtime.LockOSThread()
-	debug.SetPanicOnFault(true)
-	defer close(w.stopped)
-	defer func() {
-		if r := recover(); r != nil {
-			re, fault := r.(interface{ Addr() uintptr })
-			if !fault {
-				panic(r)
-			}
-			w.failed(fmt.Errorf("%w: fault at address %#x: %v", ErrPoolFailed, re.Addr(), r))
-		}
-		w.abandon()
-	}()
-	for idle := 0; !w.stopping.Load(); {
-		if w.turn() {
-			idle = 0
-			continue
-		}
-		if idle++; idle < w.spin {
-			// Whoever this worker waits for may want this very core.
-			unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
-			continue
-		}
-		idle = 0
-		w.ep.PrepareSleep()
-		if w.turn() || w.stopping.Load() {
-			w.ep.CancelSleep()
-			continue
-		}
-		w.Counters.Sleeps++
-		w.ep.Sleep(w.sleepTime())
-	}
-}
-
-// sleepTime bounds a sleep by what only time brings.
-func (w *Worker) sleepTime() time.Duration {
-	switch {
-	case len(w.active) > 0 || w.adopting != nil:
-		return time.Millisecond // stalled on room
-	case w.st.Flushed() < w.st.Tail():
-		return time.Duration(backgroundEvery)
-	case w.busy > 0 || w.resting():
-		return time.Duration(deadlineEvery)
-	}
-	return -1
-}
-
-// resting reports whether a peer's stream rests after a fault: nobody but time
-// ends that.
-func (w *Worker) resting() bool {
-	for _, until := range w.faultUntil {
-		if until > w.now {
-			return true
-		}
-	}
-	return false
-}
-
 // turn does everything there is to do once. True if anything moved.
 func (w *Worker) turn() (moved bool) {
 	w.turns.Add(1)
 	moved = w.readMail() // a letter may take long: the clock is read after it
-	w.now = Now()
+	w.now = w.clock()
 	w.leased = w.lease.Valid()
 	if planted {
 		plantReplica(w)
@@ -297,7 +240,7 @@ func (w *Worker) turn() (moved bool) {
 			moved = true
 		}
 	}
-	if w.rep.ForwardPending() > 0 && w.rep.RollForward(forwardBurst) > 0 {
+	if w.rep.ForwardPending() > 0 && w.rep.RollForward(w.limit.forward) > 0 {
 		moved = true
 	}
 	if w.adopt() {
@@ -324,7 +267,7 @@ func (w *Worker) turn() (moved bool) {
 	}
 	w.publish(members)
 	w.answer()
-	if (w.busy > 0 || len(w.active) > 0) && w.now-w.lastDeadline > deadlineEvery {
+	if (w.busy > 0 || len(w.active) > 0) && w.now-w.lastDeadline > w.limit.deadlineEvery {
 		w.expire()
 	}
 	return moved
@@ -344,7 +287,7 @@ func (w *Worker) listen(n proto.NodeID) (moved bool) {
 	if !w.rep.Following(n) && !w.rep.Fed(n, m.Cursor()) {
 		return false
 	}
-	got, err := w.rep.OnStream(n, m, streamBurst)
+	got, err := w.rep.OnStream(n, m, w.limit.stream)
 	if err != nil {
 		w.fault(n, err)
 	}
@@ -356,7 +299,7 @@ func (w *Worker) listen(n proto.NodeID) (moved bool) {
 // effect, and a peer that stays broken stops its own writes, not this node.
 func (w *Worker) fault(n proto.NodeID, err error) {
 	if w.faultUntil[n] <= w.now {
-		w.faultUntil[n] = w.now + faultPause
+		w.faultUntil[n] = w.now + w.limit.faultPause
 		w.Counters.StreamFaults++
 		w.log.Error("peer's stream refused", "peer", n, "shard", w.shard, "err", err)
 	}
@@ -369,7 +312,7 @@ func (w *Worker) flush() {
 		return
 	}
 	if w.gates.Flush == proto.FlushBackground && !w.rep.WantFlush() &&
-		tail-flushed < backgroundBytes && w.now-w.lastFlush < backgroundEvery {
+		tail-flushed < w.limit.backgroundBytes && w.now-w.lastFlush < w.limit.backgroundEvery {
 		return
 	}
 	w.pool.SetStable(w.rep.StablePos()) // goes out with a flush now and then
@@ -428,7 +371,7 @@ func (w *Worker) clean() bool {
 		return false
 	}
 	bound := min(w.rep.Bound(w.lostThrough), w.pin)
-	r := w.st.Clean(cleanBurst, bound, w.st.Flushed())
+	r := w.st.Clean(w.limit.clean, bound, w.st.Flushed())
 	w.Counters.CleanedBytes += uint64(r.MovedBytes)
 	w.Counters.CleanedSegments += uint64(r.FreedSegments)
 	if !r.Idle {

@@ -72,7 +72,7 @@ func (w *Worker) AdoptTaken() *Batch { return w.adoptOut.take() }
 
 // adopt applies a bounded number of the buddy's records.
 func (w *Worker) adopt() (moved bool) {
-	for budget := adoptBurst; budget > 0; {
+	for budget := w.limit.adopt; budget > 0; {
 		if w.adopting == nil {
 			if w.adopting = w.adoptIn.take(); w.adopting == nil {
 				return moved

@@ -26,7 +26,7 @@ func (w *Worker) collect() {
 // clients takes operations from the sessions' lanes, in the order of each
 // lane, until the burst is full or a write must wait for ring or log space.
 func (w *Worker) clients() (moved bool) {
-	budget := clientBurst
+	budget := w.limit.client
 	for i := 0; i < len(w.active) && budget > 0; {
 		l := w.active[i]
 		tail := l.subTail.Load()
@@ -119,7 +119,7 @@ func (w *Worker) startWrite(op *Op, l *lane, h int32, kind record.Kind) bool {
 	if kind == record.Delete {
 		value = nil
 	}
-	if w.full && kind == record.Put && w.now-w.noRoomSince < 2*noRoomPatience {
+	if w.full && kind == record.Put && w.now-w.noRoomSince < 2*w.limit.noRoomPatience {
 		w.Counters.NoRoom++
 		w.end(op, l, ErrNoRoom)
 		return true
@@ -147,11 +147,11 @@ func (w *Worker) admitted(a replica.Admission, op *Op, l *lane, h int32) bool {
 		if w.noRoomSince == 0 {
 			w.noRoomSince = w.now
 		}
-		if w.now-w.noRoomSince < noRoomPatience {
+		if w.now-w.noRoomSince < w.limit.noRoomPatience {
 			return false
 		}
 		// Refuse at once for a while, then try again.
-		w.full, w.noRoomSince = true, w.now-noRoomPatience
+		w.full, w.noRoomSince = true, w.now-w.limit.noRoomPatience
 		w.Counters.NoRoom++
 		w.end(op, l, ErrNoRoom)
 	case replica.NoKeys: // for good: keys do not go away

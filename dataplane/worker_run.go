@@ -1,0 +1,119 @@
+package dataplane
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Start runs the worker on a goroutine of its own until the life is stopped.
+func (w *Worker) Start() { go w.run() }
+
+// run is the shard's goroutine. A fault on a mapped page becomes a failure of
+// the node, not a crash of the program that embeds it.
+func (w *Worker) run() {
+	runtime.LockOSThread()
+	debug.SetPanicOnFault(true)
+	defer close(w.stopped)
+	defer func() {
+		if r := recover(); r != nil {
+			re, fault := r.(interface{ Addr() uintptr })
+			if !fault {
+				panic(r)
+			}
+			w.failed(fmt.Errorf("%w: fault at address %#x: %v", ErrPoolFailed, re.Addr(), r))
+		}
+		w.abandon()
+	}()
+	for !w.stopping.Load() {
+		if w.round() {
+			// Whoever this worker waits for may want this very core.
+			unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+		}
+	}
+}
+
+// round is a turn and, after enough of them without work, the way to sleep.
+// True: nothing moved, and the next round should follow.
+func (w *Worker) round() (yield bool) {
+	if w.turn() {
+		w.idle = 0
+		return false
+	}
+	if w.idle++; w.idle < w.spin {
+		return true
+	}
+	w.idle = 0
+	w.ep.PrepareSleep()
+	if w.turn() || w.stopping.Load() {
+		w.ep.CancelSleep()
+		return false
+	}
+	w.Counters.Sleeps++
+	w.ep.Sleep(w.SleepTime())
+	return false
+}
+
+// Round is one round of the loop that Start runs, for whoever drives the
+// worker instead of Start: a turn and, after SpinTurns of them without work,
+// PrepareSleep, one more turn and the endpoint's CancelSleep or Sleep. The
+// driver calls it whenever the endpoint does not sleep, from one goroutine.
+// False: the worker is to stop or has stopped; Halt follows.
+func (w *Worker) Round() bool {
+	if w.stopping.Load() {
+		return false
+	}
+	w.round()
+	return !w.stopping.Load()
+}
+
+// Turn is one turn without the way to sleep, for a driver that decides itself
+// when to look again (SleepTime). True if anything moved.
+func (w *Worker) Turn() bool { return !w.stopping.Load() && w.turn() }
+
+// Stopping reports that the worker is to stop: the life ends (Core.Stop), or
+// the shard failed. A driver calls Halt then.
+func (w *Worker) Stopping() bool { return w.stopping.Load() }
+
+// Halt ends a worker for good, as the end of Start's goroutine does:
+// everything under way is answered, Do is refused, Core.Stop goes on. Once, by
+// the worker's driver.
+func (w *Worker) Halt() {
+	w.stopping.Store(true)
+	w.abandon()
+	close(w.stopped)
+}
+
+func (w *Worker) stop() {
+	w.stopping.Store(true)
+	w.ep.Wake()
+	w.env.Wait(-1, w.stopped)
+}
+
+// SleepTime bounds a sleep by what only time brings; below 0: no bound. After
+// a turn.
+func (w *Worker) SleepTime() time.Duration {
+	switch {
+	case len(w.active) > 0 || w.adopting != nil:
+		return time.Millisecond // stalled on room
+	case w.st.Flushed() < w.st.Tail():
+		return time.Duration(w.limit.backgroundEvery)
+	case w.busy > 0 || w.resting():
+		return time.Duration(w.limit.deadlineEvery)
+	}
+	return -1
+}
+
+// resting reports whether a peer's stream rests after a fault: nobody but time
+// ends that.
+func (w *Worker) resting() bool {
+	for _, until := range w.faultUntil {
+		if until > w.now {
+			return true
+		}
+	}
+	return false
+}
