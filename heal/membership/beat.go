@@ -8,7 +8,6 @@ import (
 
 	"healkv/dataplane/proto"
 	"healkv/heal/membership/grant"
-	"healkv/heal/membership/lease"
 	"healkv/heal/membership/register"
 )
 
@@ -36,7 +35,7 @@ func (s *Service) beats() {
 	period := time.Duration(s.lease) / renewalsALease
 	var progressed int64 // last time Progress said yes
 	for {
-		now := lease.Now()
+		now := s.env.Now()
 		s.mu.Lock()
 		want := s.liveLocked() && !s.leaving && s.config == nil
 		s.mu.Unlock()
@@ -54,21 +53,14 @@ func (s *Service) beats() {
 			}
 		}
 		s.beatAll(want)
-		t := time.NewTimer(wait)
-		select {
-		case <-t.C:
-		case <-s.beatNow:
-		case <-s.ctx.Done():
-		}
-		t.Stop()
-		if s.ctx.Err() != nil {
+		if !s.until(wait, s.beatNow) {
 			return
 		}
 	}
 }
 
 func (s *Service) beatAll(want bool) {
-	sent := lease.Now() // before anything is sent: the lease is counted from here
+	sent := s.env.Now() // before anything is sent: the lease is counted from here
 	s.mu.Lock()
 	b := beat{
 		Life: s.self, Want: want && s.liveLocked(), Fresh: s.fresh, Seq: s.known.Seq,
@@ -80,7 +72,7 @@ func (s *Service) beatAll(want bool) {
 	s.mu.Unlock()
 	for _, n := range s.others() {
 		if s.ctl.Connected(n) {
-			go s.beatOne(n, b, sent)
+			s.env.Go(func() { s.beatOne(n, b, sent) })
 		}
 	}
 }
@@ -93,14 +85,14 @@ func (s *Service) grantedLocked(n proto.NodeID, life proto.Member, sent int64) {
 	s.renewal.Granted(n, sent)
 	s.counts.BeatsGranted++
 	had := s.holder.Until() != 0
-	if s.holder.Extend(s.renewal.Until(s.lease), lease.Now()) && had {
+	if s.holder.Extend(s.renewal.Until(s.lease), s.env.Now()) && had {
 		s.counts.LeasesLost++
 		s.log.Warn("membership: the lease had run out and was won again")
 	}
 }
 
 func (s *Service) beatOne(n proto.NodeID, b beat, sent int64) {
-	ctx, cancel := context.WithTimeout(s.ctx, time.Duration(s.lease))
+	ctx, cancel := s.env.Timeout(s.ctx, time.Duration(s.lease))
 	defer cancel()
 	var a beatAnswer
 	err := s.ctl.Call(ctx, n, kindBeat, b, &a)
@@ -112,7 +104,7 @@ func (s *Service) beatOne(n proto.NodeID, b beat, sent int64) {
 		return
 	}
 	if a.Life.Node == n {
-		s.peers[n].heard(a.Life, lease.Now())
+		s.peers[n].heard(a.Life, s.env.Now())
 	}
 	if b.Want && a.Granted {
 		s.grantedLocked(n, b.Life, sent)
@@ -148,7 +140,7 @@ func (s *Service) onBeat(_ context.Context, from proto.Member, body json.RawMess
 	}
 	theirs := s.cfg.Initial
 	theirs.Configured, theirs.Model, theirs.Shards = b.Configured, b.Model, b.Shards
-	now := lease.Now()
+	now := s.env.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := &s.peers[from.Node]

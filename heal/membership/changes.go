@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"healkv/dataplane/flow"
 	"healkv/dataplane/proto"
 )
 
@@ -39,7 +40,7 @@ func (s *Service) NextIncarnation(ctx context.Context) (proto.Incarnation, error
 // it is, because a cold start goes by it. We may not have heard of one yet, so
 // ErrCold takes as long as it takes to call somebody silent.
 func (s *Service) Admit(ctx context.Context, m proto.Member, full bool) (proto.View, error) {
-	begin := time.Now()
+	begin := s.env.Now()
 	for {
 		v, err := s.Update(ctx, func(v *proto.View) error {
 			if err := admit(v, m, full); err != nil {
@@ -52,7 +53,7 @@ func (s *Service) Admit(ctx context.Context, m proto.Member, full bool) (proto.V
 			}
 			return nil
 		})
-		if !errors.Is(err, ErrCold) || v.Live == 0 || time.Since(begin) > time.Duration(s.guard+s.lease/2) {
+		if !errors.Is(err, ErrCold) || v.Live == 0 || s.env.Now()-begin > s.guard+s.lease/2 {
 			return v, err
 		}
 		if s.pause(ctx, time.Duration(s.lease)/50) != nil {
@@ -118,19 +119,13 @@ func (s *Service) Leave(ctx context.Context, m proto.Member) (proto.View, error)
 	s.granter.End(m)
 	s.mu.Unlock()
 	// Told before the proposal; who does not hear it lets the lease run out.
-	told := make(chan struct{}, proto.NodesMax)
-	rctx, cancel := context.WithTimeout(ctx, time.Duration(s.lease))
+	rctx, cancel := s.env.Timeout(ctx, time.Duration(s.lease))
 	defer cancel()
-	others := s.others()
-	for _, n := range others {
-		go func() {
-			s.ctl.Call(rctx, n, kindRelease, nil, nil)
-			told <- struct{}{}
-		}()
+	told := flow.NewGroup(s.env)
+	for _, n := range s.others() {
+		told.Go(func() { s.ctl.Call(rctx, n, kindRelease, nil, nil) })
 	}
-	for range others {
-		<-told
-	}
+	told.Wait()
 	return s.Remove(ctx, m)
 }
 
@@ -178,9 +173,9 @@ func (s *Service) Bootstrap(ctx context.Context) (proto.View, error) {
 		s.fresh = false
 		s.mu.Unlock()
 	}()
-	signal(s.beatNow)
+	flow.Signal(s.beatNow)
 	rank := (s.cfg.Configured & (1<<s.cfg.Node - 1)).Count()
-	var ready time.Time
+	var ready int64 // when everybody was there; 0: not yet
 	for {
 		if v := s.Current(); v.Epoch > 0 {
 			return v, nil
@@ -188,12 +183,12 @@ func (s *Service) Bootstrap(ctx context.Context) (proto.View, error) {
 		inc, missing := s.assembled()
 		switch {
 		case missing != "":
-			ready = time.Time{}
-		case ready.IsZero():
-			ready = time.Now()
+			ready = 0
+		case ready == 0:
+			ready = s.env.Now()
 		}
 		// Others follow when the lowest one does not.
-		if missing == "" && time.Since(ready) >= time.Duration(rank)*50*time.Millisecond {
+		if missing == "" && s.env.Now()-ready >= int64(rank)*int64(50*time.Millisecond) {
 			v, err := s.Update(ctx, func(v *proto.View) error {
 				if v.Epoch > 0 {
 					return ErrNoChange

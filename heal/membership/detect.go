@@ -7,9 +7,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"healkv/dataplane/flow"
 	"healkv/dataplane/proto"
 	"healkv/heal/control"
-	"healkv/heal/membership/lease"
 )
 
 const (
@@ -38,12 +38,12 @@ func (s *Service) onEvent(e control.Event) {
 		// are over.
 		s.granter.End(proto.Member{Node: n, Incarnation: e.Member.Incarnation - 1})
 	default:
-		s.peers[n].probe = lease.Now() + int64(probeFor)
+		s.peers[n].probe = s.env.Now() + int64(probeFor)
 	}
 	s.mu.Unlock()
-	signal(s.look)
+	flow.Signal(s.look)
 	if e.Kind == control.PeerHello {
-		signal(s.beatNow)
+		flow.Signal(s.beatNow)
 	}
 }
 
@@ -56,10 +56,10 @@ func (s *Service) detect() {
 		epoch proto.Epoch
 		at    int64
 	}
-	last := lease.Now()
+	last := s.env.Now()
 	grace := last + s.guard // we have not listened long enough to call anybody silent
 	for {
-		now := lease.Now()
+		now := s.env.Now()
 		if now-last > s.lease/2 { // this process stood still: that it heard nothing means nothing
 			grace = now + s.guard
 		}
@@ -79,21 +79,14 @@ func (s *Service) detect() {
 				wait = min(wait, proposeAgain)
 			case removing.CompareAndSwap(false, true):
 				attempt.epoch, attempt.at = v.Epoch, now
-				s.wg.Go(func() {
+				s.tasks.Go(func() {
 					s.remove(&v, silent)
 					removing.Store(false)
-					signal(s.look)
+					flow.Signal(s.look)
 				})
 			}
 		}
-		t := time.NewTimer(wait)
-		select {
-		case <-t.C:
-		case <-s.look:
-		case <-s.ctx.Done():
-		}
-		t.Stop()
-		if s.ctx.Err() != nil {
+		if !s.until(wait, s.look) {
 			return
 		}
 	}
@@ -239,7 +232,7 @@ func (s *Service) dropLocked(v *proto.View, bad proto.NodeSet) error {
 // remove proposes the view without those who are gone, and without the silent
 // ones if a majority's leases let them go.
 func (s *Service) remove(v *proto.View, silent proto.NodeSet) {
-	ctx, cancel := context.WithTimeout(s.ctx, time.Duration(s.lease))
+	ctx, cancel := s.env.Timeout(s.ctx, time.Duration(s.lease))
 	defer cancel()
 	var freed [proto.NodesMax]proto.Incarnation
 	for _, n := range silent.Nodes(nil) {
@@ -288,17 +281,17 @@ func (s *Service) poll(ctx context.Context, v *proto.View, m proto.Member) bool 
 		yes++
 	}
 	others := s.others()
-	answers := make(chan bool, len(others))
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.lease)/4)
+	answers := newAnswers[bool](s.env)
+	ctx, cancel := s.env.Timeout(ctx, time.Duration(s.lease)/4)
 	defer cancel()
 	for _, n := range others {
-		go func() {
+		s.env.Go(func() {
 			var a mayDropAnswer
-			answers <- s.ctl.Call(ctx, n, kindMayDrop, mayDrop{m}, &a) == nil && a.Yes
-		}()
+			answers.put(s.ctl.Call(ctx, n, kindMayDrop, mayDrop{m}, &a) == nil && a.Yes)
+		})
 	}
 	for range others {
-		if <-answers {
+		if a, _ := answers.take(nil); a {
 			yes++
 		}
 		if yes >= s.majority {
@@ -322,7 +315,7 @@ func (s *Service) onMayDrop(_ context.Context, from proto.Member, body json.RawM
 
 // releases reports whether this acceptor lets m go, and then holds to it.
 func (s *Service) releases(v *proto.View, m proto.Member) bool {
-	now := lease.Now()
+	now := s.env.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if v.Shadow.Has(m.Node) { // no lease; but whom we still hear is not dropped

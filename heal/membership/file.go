@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -44,8 +45,24 @@ type fileJSON struct {
 	stateJSON
 }
 
+// Storage holds the bytes of an acceptor's file: 2 * 4096 of them, and they
+// need not be there before they were written.
+type Storage interface {
+	io.ReaderAt
+	io.WriterAt
+	// Sync returns when everything written before survives a loss of power.
+	Sync() error
+	Close() error
+}
+
+// osFile is the Storage of a running node.
+type osFile struct{ *os.File }
+
+// Sync leaves times of access and change aside: nothing is allocated any more.
+func (f osFile) Sync() error { return unix.Fdatasync(int(f.Fd())) }
+
 type acceptorFile struct {
-	f       *os.File
+	f       Storage
 	cluster string
 	node    proto.NodeID
 	turn    uint64
@@ -73,20 +90,25 @@ func FormatState(dir, cluster string, node proto.NodeID, ephemeral bool) error {
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
-	a := acceptorFile{f: f, cluster: cluster, node: node}
-	if _, err := f.WriteAt(make([]byte, 2*slotBytes), 0); err != nil {
-		return fmt.Errorf("membership: %w", err)
-	}
-	if err := a.write(register.State{}); err != nil {
+	if err := FormatStorage(osFile{f}, cluster, node); err != nil {
 		return err
 	}
-	if err := f.Sync(); err != nil {
+	if err := f.Sync(); err != nil { // of its length, too
 		return fmt.Errorf("membership: %w", err)
 	}
 	if err := os.Link(f.Name(), path); err != nil { // unlike rename, it never replaces
 		return fmt.Errorf("membership: %w", err)
 	}
 	return syncDir(dir)
+}
+
+// FormatStorage writes the first state of a new cluster's node.
+func FormatStorage(f Storage, cluster string, node proto.NodeID) error {
+	if _, err := f.WriteAt(make([]byte, 2*slotBytes), 0); err != nil {
+		return fmt.Errorf("membership: %w", err)
+	}
+	a := acceptorFile{f: f, cluster: cluster, node: node}
+	return a.write(register.State{})
 }
 
 func syncDir(dir string) error {
@@ -115,33 +137,49 @@ func survivesReboot(dir string, ephemeral bool) error {
 	return nil
 }
 
-// openState opens the file FormatState made, and locks it.
+// openState opens the file FormatState made, locks it and reads it.
 func openState(dir, cluster string, node proto.NodeID, ephemeral bool) (*acceptorFile, register.State, error) {
-	var none register.State
+	f, err := openFile(dir, ephemeral)
+	if err != nil {
+		return nil, register.State{}, err
+	}
+	return loadState(osFile{f}, f.Name(), cluster, node)
+}
+
+func openFile(dir string, ephemeral bool) (*os.File, error) {
 	path := filepath.Join(dir, stateFile)
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, none, fmt.Errorf("%w: %s is missing: format makes it for a new cluster; a node that lost it must not vote as if it were new", ErrNoState, path)
+		return nil, fmt.Errorf("%w: %s is missing: format makes it for a new cluster; a node that lost it must not vote as if it were new", ErrNoState, path)
 	}
 	if err != nil {
-		return nil, none, fmt.Errorf("membership: %w", err)
+		return nil, fmt.Errorf("membership: %w", err)
 	}
-	a := &acceptorFile{f: f, cluster: cluster, node: node}
-	st, err := a.load(path, ephemeral)
+	if err = survivesReboot(dir, ephemeral); err == nil {
+		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+			err = fmt.Errorf("%w: %s: %v", ErrInUse, path, err)
+		}
+	}
 	if err != nil {
 		f.Close()
-		return nil, none, err
+		return nil, err
+	}
+	return f, nil
+}
+
+// loadState reads what the storage called path holds, and closes it if that
+// cannot be used.
+func loadState(f Storage, path, cluster string, node proto.NodeID) (*acceptorFile, register.State, error) {
+	a := &acceptorFile{f: f, cluster: cluster, node: node}
+	st, err := a.load(path)
+	if err != nil {
+		f.Close()
+		return nil, register.State{}, err
 	}
 	return a, st, nil
 }
 
-func (a *acceptorFile) load(path string, ephemeral bool) (st register.State, err error) {
-	if err := survivesReboot(filepath.Dir(path), ephemeral); err != nil {
-		return st, err
-	}
-	if err := unix.Flock(int(a.f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return st, fmt.Errorf("%w: %s: %v", ErrInUse, path, err)
-	}
+func (a *acceptorFile) load(path string) (st register.State, err error) {
 	b := make([]byte, 2*slotBytes)
 	if _, err := a.f.ReadAt(b, 0); err != nil {
 		return st, fmt.Errorf("%w: %s: %v", ErrDamaged, path, err)
@@ -170,7 +208,7 @@ func (a *acceptorFile) load(path string, ephemeral bool) (st register.State, err
 		return st, fmt.Errorf("%w: %s: no slot is whole: %v", ErrDamaged, path, last)
 	}
 	// What a killed process wrote may be in the page cache only (hazard H21).
-	if err := unix.Fdatasync(int(a.f.Fd())); err != nil {
+	if err := a.f.Sync(); err != nil {
 		return st, fmt.Errorf("membership: flush of %s: %w", path, err)
 	}
 	return st, nil
@@ -218,7 +256,7 @@ func (a *acceptorFile) write(st register.State) error {
 		binary.LittleEndian.PutUint32(b[20:], slotCRC(b[8:20], payload))
 		copy(b[slotHead:], payload)
 		if _, err = a.f.WriteAt(b[:], int64(turn%2)*slotBytes); err == nil {
-			if err = unix.Fdatasync(int(a.f.Fd())); err == nil {
+			if err = a.f.Sync(); err == nil {
 				a.turn = turn
 			}
 		}

@@ -2,14 +2,14 @@ package membership
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
+	"healkv/dataplane/flow"
 	"healkv/dataplane/proto"
 	"healkv/heal/control"
 	"healkv/heal/membership/grant"
@@ -36,6 +36,17 @@ var (
 	ErrNoChange = errors.New("membership: nothing to change")
 )
 
+// Control is what the membership needs of the control plane: *control.Server
+// has it all, and says what each method does.
+type Control interface {
+	Handle(kind string, h func(ctx context.Context, from proto.Member, body json.RawMessage) (any, error))
+	OnEvent(func(control.Event))
+	Call(ctx context.Context, n proto.NodeID, kind string, req, resp any) error
+	Notify(n proto.NodeID, kind string, req any)
+	Connected(n proto.NodeID) bool
+	SetMember(m proto.Member)
+}
+
 // Config of a Service.
 type Config struct {
 	Node       proto.NodeID
@@ -43,6 +54,9 @@ type Config struct {
 	ClusterID  string
 	StateDir   string // where FormatState made the acceptor's file
 	Ephemeral  bool   // allows a StateDir that does not survive a reboot
+	// Storage is used instead of the file in StateDir, if set; the service
+	// closes it.
+	Storage Storage
 	// Initial gives Configured, Model and Shards; a register with others is
 	// refused with ErrConfig.
 	Initial proto.View
@@ -60,13 +74,14 @@ type Config struct {
 	// OnSuspect is told once per life why a member is about to be removed.
 	OnSuspect func(proto.NodeID, string)
 	Logger    *slog.Logger // nil: none
-	Control   *control.Server
+	Control   Control
+	Env       flow.Env // nil: flow.Real
 }
 
 // peer is what we know of another configured node.
 type peer struct {
 	life    proto.Member // that spoke last
-	heardAt int64        // when, lease.Now; 0: never
+	heardAt int64        // when, Env.Now; 0: never
 	wantAt  int64        // last time that life asked for its lease
 	fresh   bool         // it says its pool is new (Bootstrap)
 	config  string       // how its configuration differs from ours; "": not
@@ -86,7 +101,8 @@ func (p *peer) heard(m proto.Member, now int64) {
 type Service struct {
 	cfg      Config
 	log      *slog.Logger
-	ctl      *control.Server
+	ctl      Control
+	env      flow.Env
 	majority int
 	life     uint64 // of our ballots
 	lease    int64  // ns
@@ -94,7 +110,8 @@ type Service struct {
 
 	ctx     context.Context
 	cancel  context.CancelFunc
-	wg      sync.WaitGroup
+	tasks   *flow.Group
+	ended   chan struct{} // closed at the end of Close
 	beatNow chan struct{}
 	look    chan struct{} // for the detector
 	viewNew chan struct{}
@@ -103,9 +120,10 @@ type Service struct {
 
 	holder lease.Holder
 
-	// disk is held from a step of the acceptor until its state is durable; mu
-	// is not held meanwhile, so that granting leases never waits for a disk.
-	disk sync.Mutex
+	// disk is a token, held from a step of the acceptor until its state is
+	// durable; mu is not held meanwhile, so that granting leases never waits
+	// for a disk.
+	disk chan struct{}
 	file *acceptorFile
 
 	mu       sync.Mutex
@@ -113,6 +131,7 @@ type Service struct {
 	durable  register.State // what of it is on disk
 	voting   bool
 	stopped  error // why this acceptor votes no more
+	closed   bool
 	granter  grant.Granter
 	known    register.Value // newest chosen value we have heard of
 	knownAt  register.Ballot
@@ -157,7 +176,17 @@ func New(cfg Config) (*Service, error) {
 	if err := cfg.Initial.Validate(); err != nil {
 		return nil, fmt.Errorf("membership: initial view: %w", err)
 	}
-	file, st, err := openState(cfg.StateDir, cfg.ClusterID, cfg.Node, cfg.Ephemeral)
+	if cfg.Env == nil {
+		cfg.Env = flow.Real
+	}
+	var file *acceptorFile
+	var st register.State
+	var err error
+	if cfg.Storage != nil {
+		file, st, err = loadState(cfg.Storage, "storage", cfg.ClusterID, cfg.Node)
+	} else {
+		file, st, err = openState(cfg.StateDir, cfg.ClusterID, cfg.Node, cfg.Ephemeral)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -167,21 +196,22 @@ func New(cfg Config) (*Service, error) {
 			return nil, err
 		}
 	}
-	var life [8]byte
-	rand.Read(life[:])
 	s := &Service{
-		cfg: cfg, log: cfg.Logger, ctl: cfg.Control, file: file,
-		majority: register.Majority(cfg.Configured), life: binary.LittleEndian.Uint64(life[:]),
+		cfg: cfg, log: cfg.Logger, ctl: cfg.Control, env: cfg.Env, file: file,
+		majority: register.Majority(cfg.Configured), life: cfg.Env.Random(),
+		tasks: flow.NewGroup(cfg.Env), ended: make(chan struct{}),
 		lease: int64(cfg.Lease), guard: int64(cfg.Lease + cfg.Drift),
 		beatNow: make(chan struct{}, 1), look: make(chan struct{}, 1), viewNew: make(chan struct{}, 1),
-		learnt: make(chan struct{}, 1), propose: make(chan struct{}, 1),
+		learnt: make(chan struct{}, 1), propose: make(chan struct{}, 1), disk: make(chan struct{}, 1),
 		acceptor: register.Acceptor{State: st}, durable: st, round: st.Promised.Round,
 		self: proto.Member{Node: cfg.Node},
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.granter = grant.NewGranter(int64(cfg.Lease), int64(cfg.Drift), lease.Now())
+	flow.Signal(s.propose)
+	flow.Signal(s.disk)
+	s.granter = grant.NewGranter(int64(cfg.Lease), int64(cfg.Drift), s.env.Now())
 	s.renewal = grant.NewRenewal(s.majority)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.register()
@@ -201,25 +231,32 @@ func sameConfig(ours, theirs *proto.View) error {
 
 // Start begins to vote, to beat and to watch the others.
 func (s *Service) Start() {
-	s.wg.Go(s.catchUp)
-	s.wg.Go(s.beats)
-	s.wg.Go(s.detect)
-	s.wg.Go(s.views)
-	s.wg.Go(s.learner)
+	for _, task := range []func(){s.catchUp, s.beats, s.detect, s.views, s.learner} {
+		s.tasks.Go(task)
+	}
 }
 
 // Close gives the lease up, without telling anybody, and stops voting.
 func (s *Service) Close() error {
 	s.cancel()
 	s.mu.Lock()
-	s.stopped = ErrClosed
+	again := s.closed
+	s.closed, s.stopped = true, ErrClosed
 	s.holder.Revoke()
 	s.mu.Unlock()
-	s.wg.Wait()
-	s.disk.Lock()
-	defer s.disk.Unlock()
+	if again {
+		s.env.Wait(-1, s.ended)
+		return nil
+	}
+	defer close(s.ended)
+	s.tasks.Wait()
+	s.takeDisk()
+	defer s.leaveDisk()
 	return s.file.close()
 }
+
+func (s *Service) takeDisk()  { s.env.Wait(-1, s.disk) }
+func (s *Service) leaveDisk() { flow.Signal(s.disk) }
 
 // Lease is what the read path looks at.
 func (s *Service) Lease() *lease.Holder { return &s.holder }
@@ -243,40 +280,31 @@ func (s *Service) SetMember(m proto.Member) {
 	}
 	s.mu.Unlock()
 	s.ctl.SetMember(m)
-	signal(s.beatNow)
-}
-
-// signal leaves a token where one waits for it.
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
+	flow.Signal(s.beatNow)
 }
 
 // pause waits, unless the service or ctx ends.
 func (s *Service) pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.ctx.Done():
+	switch s.env.Wait(d, s.ctx.Done(), ctx.Done()) {
+	case 0:
 		return ErrClosed
+	case 1:
+		return ctx.Err()
 	}
+	return nil
+}
+
+// until waits for a token, for at most d unless that is negative. False: the
+// service ends.
+func (s *Service) until(d time.Duration, token <-chan struct{}) bool {
+	s.env.Wait(d, token, s.ctx.Done())
+	return s.ctx.Err() == nil
 }
 
 // views calls OnView, one at a time and in order.
 func (s *Service) views() {
 	var told proto.Epoch
-	for {
-		select {
-		case <-s.viewNew:
-		case <-s.ctx.Done():
-			return
-		}
+	for s.until(-1, s.viewNew) {
 		if v := s.Current(); v.Epoch > told {
 			told = v.Epoch
 			if s.cfg.OnView != nil {
@@ -314,8 +342,7 @@ func (s *Service) learn(b register.Ballot, v register.Value) {
 	s.known, s.knownAt = v, b
 	isNew := v.View.Epoch > old.Epoch
 	if isNew {
-		now := lease.Now()
-		s.viewAt = now
+		s.viewAt = s.env.Now()
 		if !s.liveLocked() && s.holder.Until() != 0 {
 			s.holder.Revoke()
 		}
@@ -323,11 +350,11 @@ func (s *Service) learn(b register.Ballot, v register.Value) {
 	s.mu.Unlock()
 	if isNew {
 		s.log.Info("membership: view", "epoch", v.View.Epoch, "live", v.View.Live.String(), "shadow", v.View.Shadow.String())
-		signal(s.viewNew)
-		signal(s.beatNow) // a new live member asks for its lease at once
-		signal(s.look)
+		flow.Signal(s.viewNew)
+		flow.Signal(s.beatNow) // a new live member asks for its lease at once
+		flow.Signal(s.look)
 	}
-	signal(s.learnt)
+	flow.Signal(s.learnt)
 }
 
 // liveLocked reports whether the newest view has us, in this life, as live.
@@ -355,7 +382,7 @@ func (s *Service) Running() proto.NodeSet {
 }
 
 func (s *Service) runningLocked(v *proto.View) (set proto.NodeSet) {
-	now := lease.Now()
+	now := s.env.Now()
 	for _, n := range v.Live.Nodes(nil) {
 		if s.runsLocked(v.Member(n), now) {
 			set = set.With(n)

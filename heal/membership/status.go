@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"healkv/dataplane/proto"
-	"healkv/heal/membership/lease"
 )
 
 // Status is what an operator sees of the membership.
@@ -46,12 +45,12 @@ type PeerStatus struct {
 
 // Status may be asked at any time.
 func (s *Service) Status() Status {
-	now := lease.Now()
+	now := s.env.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := Status{
 		Member: s.self, View: s.known.View, Seq: s.known.Seq,
-		LeaseValid: s.holder.Valid(), LeaseLeft: max(0, time.Duration(s.holder.Until()-now)), Generation: s.holder.Generation(),
+		LeaseValid: s.holder.ValidAt(now), LeaseLeft: max(0, time.Duration(s.holder.Until()-now)), Generation: s.holder.Generation(),
 		Voting:   s.voting && s.stopped == nil,
 		Promised: s.durable.Promised.String(), Accepted: s.durable.At.String(), AcceptedSeq: s.durable.Value.Seq,
 		Guards: s.granter.Holds(now), Quiet: time.Duration(s.granter.Quiet(now)),

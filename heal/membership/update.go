@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"sync"
 	"time"
 
+	"healkv/dataplane/flow"
 	"healkv/dataplane/proto"
 	"healkv/heal/membership/register"
 )
@@ -32,7 +33,7 @@ func (s *Service) Update(ctx context.Context, fn func(*proto.View) error) (proto
 		outcome, v := p.Outcome()
 		// Long enough for one of the competitors to get through, measured by
 		// how long a proposal takes at present.
-		wait := time.Millisecond + rand.N(s.pace()*time.Duration(min(try+1, 8))/2)
+		wait := time.Millisecond + s.random(s.pace()*time.Duration(min(try+1, 8))/2)
 		switch outcome {
 		case register.Chosen:
 			return v.View, nil
@@ -64,12 +65,13 @@ func (s *Service) Update(ctx context.Context, fn func(*proto.View) error) (proto
 
 // attempt carries one proposal through.
 func (s *Service) attempt(ctx context.Context, fn func(*proto.View) error) (*register.Proposer, error) {
-	select { // rounds of one node do not compete with each other
-	case s.propose <- struct{}{}:
-		defer func() { <-s.propose }()
-	case <-ctx.Done():
+	// Rounds of one node do not compete with each other.
+	switch s.env.Wait(-1, s.propose, ctx.Done(), s.ctx.Done()) {
+	case 0:
+		defer flow.Signal(s.propose)
+	case 1:
 		return nil, fmt.Errorf("%w: %w", ErrNoMajority, ctx.Err())
-	case <-s.ctx.Done():
+	case 2:
 		return nil, ErrClosed
 	}
 	s.mu.Lock()
@@ -78,10 +80,10 @@ func (s *Service) attempt(ctx context.Context, fn func(*proto.View) error) (*reg
 	s.counts.Proposals++
 	s.mu.Unlock()
 	p := register.NewProposer(s.cfg.Configured, b, s.cfg.Initial, s.checked(fn))
-	ctx, cancel := context.WithTimeout(ctx, attemptWait)
+	ctx, cancel := s.env.Timeout(ctx, attemptWait)
 	defer cancel()
-	begin := time.Now()
-	defer func() { s.took(time.Since(begin)) }()
+	begin := s.env.Now()
+	defer func() { s.took(time.Duration(s.env.Now() - begin)) }()
 	answers := s.ask(ctx, p.Request())
 	for {
 		outcome, v := p.Outcome()
@@ -89,10 +91,8 @@ func (s *Service) attempt(ctx context.Context, fn func(*proto.View) error) (*reg
 			s.finish(&p, outcome, v)
 			return &p, nil
 		}
-		var a answer
-		select {
-		case a = <-answers:
-		case <-s.ctx.Done():
+		a, ok := answers.take(s.ctx.Done())
+		if !ok {
 			return nil, ErrClosed
 		}
 		if a.err != nil {
@@ -116,6 +116,46 @@ func (s *Service) pace() time.Duration {
 	return max(s.pacing, time.Millisecond)
 }
 
+// random is a duration below d, which is above 0.
+func (s *Service) random(d time.Duration) time.Duration {
+	return time.Duration(s.env.Random() % uint64(d))
+}
+
+// answers collects what tasks beside ours find out; one takes them.
+type answers[T any] struct {
+	env  flow.Env
+	mu   sync.Mutex
+	got  []T
+	some chan struct{} // a token: got may have some
+}
+
+func newAnswers[T any](env flow.Env) *answers[T] {
+	return &answers[T]{env: env, some: make(chan struct{}, 1)}
+}
+
+func (a *answers[T]) put(x T) {
+	a.mu.Lock()
+	a.got = append(a.got, x)
+	a.mu.Unlock()
+	flow.Signal(a.some)
+}
+
+// take waits for the next one. False: until ended first.
+func (a *answers[T]) take(until <-chan struct{}) (x T, ok bool) {
+	for {
+		a.mu.Lock()
+		if len(a.got) > 0 {
+			x, a.got = a.got[0], a.got[1:]
+			a.mu.Unlock()
+			return x, true
+		}
+		a.mu.Unlock()
+		if a.env.Wait(-1, a.some, until) != 0 {
+			return x, false
+		}
+	}
+}
+
 type answer struct {
 	node proto.NodeID
 	m    register.Message
@@ -123,26 +163,25 @@ type answer struct {
 }
 
 // ask sends a request to every acceptor. Each yields exactly one answer.
-func (s *Service) ask(ctx context.Context, m register.Message) <-chan answer {
-	nodes := s.cfg.Configured.Nodes(nil)
-	out := make(chan answer, len(nodes))
-	for _, n := range nodes {
+func (s *Service) ask(ctx context.Context, m register.Message) *answers[answer] {
+	out := newAnswers[answer](s.env)
+	for _, n := range s.cfg.Configured.Nodes(nil) {
 		m.To = n
 		req := m
 		if n == s.cfg.Node {
-			go func() { out <- answer{n, s.vote(&req), nil} }()
+			s.env.Go(func() { out.put(answer{n, s.vote(&req), nil}) })
 			continue
 		}
-		go func() {
+		s.env.Go(func() {
 			var j voteJSON
 			if err := s.ctl.Call(ctx, n, kindVote, voteOf(req), &j); err != nil {
-				out <- answer{node: n, err: err}
+				out.put(answer{node: n, err: err})
 				return
 			}
 			a := j.message()
 			a.From = n // whoever it says it is
-			out <- answer{node: n, m: a}
-		}()
+			out.put(answer{node: n, m: a})
+		})
 	}
 	return out
 }

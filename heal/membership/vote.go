@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"healkv/dataplane/flow"
 	"healkv/dataplane/proto"
 	"healkv/heal/membership/grant"
-	"healkv/heal/membership/lease"
 	"healkv/heal/membership/register"
 )
 
@@ -100,8 +100,8 @@ func (s *Service) checkVote(m *register.Message, from proto.NodeID) (err error) 
 // vote answers a request to vote; its effect is durable before it returns.
 func (s *Service) vote(m *register.Message) register.Message {
 	silent := register.Message{Kind: register.Refuse, From: m.To, To: m.From, Ballot: m.Ballot, Why: register.Silent}
-	s.disk.Lock()
-	defer s.disk.Unlock()
+	s.takeDisk()
+	defer s.leaveDisk()
 	if m.Kind == register.Accept {
 		s.prove(&m.Value.View)
 	}
@@ -141,7 +141,7 @@ func (s *Service) save(st register.State) error {
 // majority's promise, so the lease in its way is not extended any more: it
 // runs out, and then the view passes.
 func (s *Service) guardLocked(next *proto.View) string {
-	now := lease.Now()
+	now := s.env.Now()
 	m, wait, blocked := s.granter.Blocks(next, &s.acceptor.Value.View, now)
 	if !blocked {
 		return ""
@@ -155,7 +155,7 @@ func (s *Service) prove(next *proto.View) {
 	var tried proto.NodeSet
 	for {
 		s.mu.Lock()
-		m, _, blocked := s.granter.Blocks(next, &s.acceptor.Value.View, lease.Now())
+		m, _, blocked := s.granter.Blocks(next, &s.acceptor.Value.View, s.env.Now())
 		s.mu.Unlock()
 		if !blocked || tried.Has(m.Node) || !s.dead(m) {
 			return
@@ -199,7 +199,7 @@ func (s *Service) catchUp() {
 	for {
 		if s.catchUpOnce() {
 			s.log.Info("membership: voting")
-			signal(s.look)
+			flow.Signal(s.look)
 			return
 		}
 		if s.pause(s.ctx, 20*time.Millisecond) != nil {
@@ -209,23 +209,22 @@ func (s *Service) catchUp() {
 }
 
 func (s *Service) catchUpOnce() bool {
-	ctx, cancel := context.WithTimeout(s.ctx, time.Second)
+	ctx, cancel := s.env.Timeout(s.ctx, time.Second)
 	defer cancel()
 	others := s.others()
-	answers := make(chan *stateAnswer, len(others))
-	for _, n := range others {
-		go func() {
+	answers := make([]*stateAnswer, len(others))
+	calls := flow.NewGroup(s.env)
+	for i, n := range others {
+		calls.Go(func() {
 			var a stateAnswer
-			if s.ctl.Call(ctx, n, kindState, nil, &a) != nil {
-				answers <- nil
-				return
+			if s.ctl.Call(ctx, n, kindState, nil, &a) == nil {
+				answers[i] = &a
 			}
-			answers <- &a
-		}()
+		})
 	}
+	calls.Wait()
 	var states []register.State
-	for range others {
-		a := <-answers
+	for _, a := range answers {
 		if a == nil {
 			continue
 		}
@@ -239,8 +238,8 @@ func (s *Service) catchUpOnce() bool {
 	if len(states) < s.majority-1 {
 		return false
 	}
-	s.disk.Lock()
-	defer s.disk.Unlock()
+	s.takeDisk()
+	defer s.leaveDisk()
 	for i := range states {
 		if states[i].Value.Seq != 0 {
 			s.prove(&states[i].Value.View)
@@ -264,21 +263,16 @@ func (s *Service) catchUpOnce() bool {
 // learner makes chosen values durable that did not come by a vote: leases are
 // granted from what is on disk.
 func (s *Service) learner() {
-	for {
-		select {
-		case <-s.learnt:
-		case <-s.ctx.Done():
-			return
-		}
-		s.disk.Lock()
+	for s.until(-1, s.learnt) {
+		s.takeDisk()
 		s.mu.Lock()
 		changed := s.stopped == nil && s.known.Seq != 0 && s.acceptor.Learn(s.knownAt, s.known)
 		st := s.acceptor.State
 		s.mu.Unlock()
 		if changed && s.save(st) == nil {
-			signal(s.beatNow)
+			flow.Signal(s.beatNow)
 		}
-		s.disk.Unlock()
+		s.leaveDisk()
 	}
 }
 

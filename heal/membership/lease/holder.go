@@ -9,20 +9,19 @@ package lease
 
 import (
 	"sync/atomic"
-	"time"
+
+	"healkv/dataplane/flow"
 )
 
-var base = time.Now()
-
-// Now is the time leases are counted in: nanoseconds since the process
-// started, above 0, monotonic.
-func Now() int64 { return int64(time.Since(base)) + 1 }
+// Now is the time leases of a running node are counted in: that of flow.Real.
+func Now() int64 { return flow.Now() }
 
 // Holder is this node's lease. Any number of readers, one goroutine at a time
-// extends and revokes. The zero Holder holds nothing.
+// extends and revokes. The zero Holder holds nothing. It knows no clock but
+// through Valid: what Extend is given and Until gives is on its owner's.
 type Holder struct {
 	_ [64]byte // readers on all cores share this line and nothing else
-	// until is the end of the lease on Now's clock; 0: revoked. Readers load,
+	// until is the end of the lease on the owner's clock; 0: revoked. Readers load,
 	// Extend and Revoke store.
 	until atomic.Int64
 	// generation is stored before until is, so that a reader that sees the
@@ -37,13 +36,16 @@ type Holder struct {
 //	g := h.Generation()
 //	… copy the value …
 //	ok := h.Valid() && h.Generation() == g
-func (h *Holder) Valid() bool { return h.until.Load() > Now() }
+func (h *Holder) Valid() bool { return h.ValidAt(Now()) }
+
+// ValidAt is Valid on the owner's clock, where that is not Now.
+func (h *Holder) ValidAt(now int64) bool { return h.until.Load() > now }
 
 // Generation changes whenever the lease was lost and won again, and whenever
 // it was revoked because a view or a new life ended it.
 func (h *Holder) Generation() uint64 { return h.generation.Load() }
 
-// Until is the end of the lease on Now's clock; 0 if revoked or never held.
+// Until is the end of the lease on the owner's clock; 0 if revoked or never held.
 func (h *Holder) Until() int64 { return h.until.Load() }
 
 // Extend moves the end of the lease to until, never backwards. now is the
@@ -66,3 +68,12 @@ func (h *Holder) Revoke() {
 	h.generation.Add(1)
 	h.until.Store(0)
 }
+
+// Timed is a Holder on another clock than Now: that of a simulated process.
+type Timed struct {
+	*Holder
+	Clock interface{ Now() int64 } // flow.Env
+}
+
+// Valid is the Holder's on that clock.
+func (t Timed) Valid() bool { return t.ValidAt(t.Clock.Now()) }
