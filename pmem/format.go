@@ -128,16 +128,7 @@ func formatLocked(path string, o *FormatOptions) (err error) {
 	if s.BootID, err = bootID(); err != nil {
 		return err
 	}
-	err = guard(func() error {
-		for range 2 {
-			writeSuper(r, &s)
-			if err := r.Drain(); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	if err := guard(func() error { return formatSuper(r, &s) }); err != nil {
 		return err
 	}
 	switch err := unix.Renameat2(unix.AT_FDCWD, draft, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE); {
@@ -147,6 +138,17 @@ func formatLocked(path string, o *FormatOptions) (err error) {
 		return fmt.Errorf("pmem: naming %s: %w", path, err)
 	}
 	return syncDir(o.Dir)
+}
+
+// formatSuper writes both copies of a new pool's superblock.
+func formatSuper(r *Region, s *Super) error {
+	for range 2 {
+		writeSuper(r, s)
+		if err := r.Drain(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // makeDir makes one private directory; its parents must exist, so that a

@@ -21,6 +21,7 @@ func NewHeapPool(o FormatOptions) (*Pool, error) {
 		return nil, err
 	}
 	p := &Pool{
+		stableEvery: superEveryStable, tailEvery: superEveryTail,
 		region:    HeapRegion(int(o.SizeBytes)),
 		indexFile: &indexFile{region: HeapRegion(index.Bytes(o.MaxKeys))},
 		super: Super{

@@ -16,6 +16,14 @@ type indexFile struct {
 	backed atomic.Int64 // bytes below are allocated
 }
 
+// openIndexFile is the package's, or the index of a HeapMedium.
+func (p *Pool) openIndexFile(fresh bool) (*indexFile, error) {
+	if p.heapIndex != nil {
+		return &indexFile{region: &Region{data: p.heapIndex, domain: DomainMemory}}, nil
+	}
+	return openIndexFile(p.indexPath, p.super.MaxKeys, fresh)
+}
+
 // openIndexFile maps the index file of a pool; fresh makes a new one, without
 // it os.ErrNotExist or ErrSize mean that there is none to keep.
 func openIndexFile(path string, maxKeys uint64, fresh bool) (*indexFile, error) {
@@ -36,6 +44,9 @@ func openIndexFile(path string, maxKeys uint64, fresh bool) (*indexFile, error) 
 // full tmpfs would answer a store with SIGBUS. Goroutines of a rebuild may
 // call it at the same time; what is allocated twice is harmless.
 func (f *indexFile) ensure(n int) error {
+	if f.region.file == nil {
+		return nil // Go heap
+	}
 	have := f.backed.Load()
 	want := min((int64(n)+hugeBytes-1)&^(hugeBytes-1), int64(len(f.region.data)))
 	if want <= have {

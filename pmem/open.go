@@ -57,7 +57,7 @@ func Open(o OpenOptions) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pool{path: path, lock: lock}
+	p := &Pool{path: path, lock: lock, stableEvery: superEveryStable, tailEvery: superEveryTail}
 	opened := false
 	defer func() {
 		if !opened { // an error, or a panic that goes on
@@ -96,13 +96,19 @@ func (p *Pool) open(o *OpenOptions, begun time.Time) error {
 	if o.onMap != nil {
 		o.onMap(p.region)
 	}
+	p.found(&s, damaged)
+	p.recovered.MapTime = time.Since(begun)
+	p.indexPath = indexPath(o.IndexDir, o.Shard, s.PoolID)
+	return p.recover()
+}
+
+// found notes what the superblock says.
+func (p *Pool) found(s *Super, damaged int) {
 	p.recovered = Recovered{
 		Durable: s.Durable, LostThrough: s.LostThrough, ViewEpoch: s.ViewEpoch, PreviousIncarnation: s.Incarnation,
 		Complete: s.Complete, Clean: s.Clean, FailedFlush: s.FailedFlush, SuperDamaged: damaged,
-		SameBoot: s.BootID == p.bootID, LastMarker: s.LastMarker, MapTime: time.Since(begun),
+		SameBoot: s.BootID == p.bootID, LastMarker: s.LastMarker,
 	}
-	p.indexPath = indexPath(o.IndexDir, o.Shard, s.PoolID)
-	return p.recover()
 }
 
 // readSuperFile reads both copies through the file, so that nothing is mapped
@@ -224,7 +230,7 @@ func (p *Pool) keepIndex(torn bool) string {
 	case r.FailedFlush:
 		return "a flush failed in the last life"
 	}
-	f, err := openIndexFile(p.indexPath, p.super.MaxKeys, false)
+	f, err := p.openIndexFile(false)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			return "no index file"
@@ -319,12 +325,15 @@ func (p *Pool) rebuildIndex(why string) error {
 	r := &p.recovered
 	p.leftovers = nil
 	r.Replayed, r.Leftovers, r.Kept = 0, 0, false
-	f, err := openIndexFile(p.indexPath, p.super.MaxKeys, true)
+	f, err := p.openIndexFile(true)
 	if err != nil {
 		return err
 	}
 	p.indexFile = f
 	goroutines := rebuildGoroutines()
+	if p.heapIndex != nil {
+		goroutines = 1 // one order, whatever the machine: a simulation is repeatable
+	}
 	stable := min(p.super.Stable, p.log.Tail())
 	b := &rebuild{log: p.log, stable: stable}
 	for parts := rebuildParts(goroutines, p.log.Tail()-p.log.Oldest()); ; parts /= 2 {

@@ -74,6 +74,9 @@ type Pool struct {
 
 	mu    sync.Mutex // superblock and drains
 	super Super      // as last written
+
+	heapIndex              []byte // of a HeapMedium: the index lies here, in no file
+	stableEvery, tailEvery uint64 // superEveryStable, superEveryTail; less for a small HeapMedium
 }
 
 // Store is the shard's log and index. Nothing may be appended before Begin.
@@ -204,7 +207,7 @@ func (p *Pool) flushLog(from, tail uint64) error {
 }
 
 func (p *Pool) superDue(tail uint64) bool {
-	return p.stable.Load() >= p.superStable.Load()+superEveryStable || tail >= p.superDurable.Load()+superEveryTail
+	return p.stable.Load() >= p.superStable.Load()+p.stableEvery || tail >= p.superDurable.Load()+p.tailEvery
 }
 
 // refreshSuper brings the positions up to date. Holds mu.
