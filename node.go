@@ -19,7 +19,6 @@ import (
 	"healkv/heal/control"
 	"healkv/heal/membership"
 	"healkv/pmem"
-	"healkv/pmem/record"
 	"healkv/rdma/shm"
 )
 
@@ -320,8 +319,7 @@ func (n *Node) bootstrap() {
 }
 
 func (n *Node) healConfig(l *life, force string) heal.Config {
-	first := l.pools[0].Recovered()
-	c := heal.Config{Self: l.self, Prev: proto.Incarnation(first.PreviousIncarnation), Configured: n.configured(), Core: l.core,
+	c := heal.Config{Self: l.self, Configured: n.configured(), Core: l.core,
 		Register: n.members, Control: n.control, Full: force, Budget: n.cfg.RecoveryBudgetBytes,
 		ProvenDead: func(m proto.Member) bool { dead, err := n.provenDead(m); return err == nil && dead },
 		Event:      func(name string, e proto.Epoch, detail string) { n.event(name, uint32(e), detail) },
@@ -329,28 +327,8 @@ func (n *Node) healConfig(l *life, force string) heal.Config {
 		Promoted:   func() error { return n.promoted(l) },
 		Logger:     n.log,
 	}
-	for _, p := range l.pools {
-		r := p.Recovered()
-		c.Tails = append(c.Tails, r.Tail)
-		var left []heal.Leftover
-		p.Leftovers(func(hash, pos, _ uint64) { left = append(left, heal.Leftover{Hash: hash, Pos: pos}) })
-		c.Leftovers = append(c.Leftovers, left)
-		v := n.members.Current()
-		switch {
-		case r.PreviousIncarnation == 0 && n.begun():
-			// Such as a memory-domain pool after a reboot. The view may still
-			// say that this node was live with the pool it had before.
-			c.Full, c.Blank = "the pool is blank", true
-		case !r.Complete && v.Live.Has(l.self.Node) && v.Incarnation[l.self.Node] == proto.Incarnation(r.PreviousIncarnation):
-			// Promoted, and the process ended before the pool could say so.
-		case !r.Complete:
-			c.Full, c.Blank = "the pool is incomplete: an earlier full copy was cut off", true
-		case r.PreviousIncarnation != 0 && proto.Incarnation(r.PreviousIncarnation) < v.Incarnation[l.self.Node] && c.Full == "":
-			// An older copy of the pool (H19): the life that the view last
-			// named began on another one.
-			c.Full = fmt.Sprintf("the pool is of life %d, the view's last life of this node is %d: an older copy", r.PreviousIncarnation, v.Incarnation[l.self.Node])
-		}
-	}
+	v := n.members.Current()
+	c.Opened(l.pools, &v, n.begun())
 	if c.Full == "" && n.cfg.Recovery == RecoveryFull {
 		c.Full = "selected by configuration"
 	}
@@ -362,20 +340,8 @@ func (n *Node) enter(l *life, full bool) error {
 	if err := n.begin(); err != nil {
 		return err
 	}
-	for i, p := range l.pools {
-		w := l.core.Workers()[i]
-		if full {
-			if err := p.Discard(uint32(l.self.Incarnation)); err != nil {
-				return err
-			}
-		} else if err := p.Begin(uint32(l.self.Incarnation)); err != nil {
-			return err
-		}
-		var markers []byte
-		if pos := p.Store().LastMarker(); pos != 0 {
-			markers = append(markers, record.Value(p.Store().Record(pos))...)
-		}
-		if err := w.Begin(l.self, markers); err != nil {
+	for _, w := range l.core.Workers() {
+		if err := w.Open(l.self, full); err != nil {
 			return err
 		}
 	}
@@ -412,11 +378,8 @@ func (n *Node) begin() error {
 
 // promoted records that the pool is whole and in which view.
 func (n *Node) promoted(l *life) error {
-	e := uint32(l.heal.Installed().Epoch)
-	for _, p := range l.pools {
-		if err := p.WriteSuperblock(func(s *pmem.Super) { s.Complete, s.ViewEpoch = true, e }); err != nil {
-			return err
-		}
+	if err := l.core.Complete(l.heal.Installed().Epoch); err != nil {
+		return err
 	}
 	r := l.heal.Recovery()
 	n.mu.Lock()

@@ -5,6 +5,9 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"healkv/dataplane/proto"
+	"healkv/pmem"
 )
 
 // Lease is what a read checks after it has its value (hazard H12).
@@ -62,6 +65,17 @@ func (c *Core) LiveKeys() (n uint64) {
 		n += w.st.LiveKeys()
 	}
 	return n
+}
+
+// Complete records in the pools that they are whole, and the view in which they
+// became so: what a life does once its promotion is decided.
+func (c *Core) Complete(e proto.Epoch) error {
+	for _, w := range c.workers {
+		if err := w.pool.WriteSuperblock(func(s *pmem.Super) { s.Complete, s.ViewEpoch = true, uint32(e) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Stop ends the life for its clients and workers: every operation under way is

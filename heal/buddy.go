@@ -5,19 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime"
+	"slices"
 	"sync"
 
 	"healkv/dataplane"
 	"healkv/dataplane/proto"
 	"healkv/heal/rejoin"
-)
-
-// pageBytes bounds one page of a range's list in an answer. The first page is
-// short, so that the recovering node has something to read at once.
-const (
-	pageBytes      = 128 << 10
-	firstPageBytes = 4 << 10
+	"healkv/pmem/store"
 )
 
 // served is a range this node keeps readable for a recovering member. Its list
@@ -175,13 +169,9 @@ func (l *Life) onRange(_ context.Context, _ proto.Member, q *rangeRequest) (*ran
 		r.RangeBytes = tail - min(from, tail)
 	}
 	r.StoreBytes = w.Pool().UsedBytes()
-	go l.list(w, s, from, tail, q)
+	l.env.Go(func() { l.list(w, s, from, tail, q) })
 	return r, nil
 }
-
-// lastStepBytes is how much of the log the list's last step may walk on the
-// shard's worker: about a millisecond's worth.
-const lastStepBytes = 128 << 10
 
 // list is the buddy's recovery goroutine: locked to its thread, on a core of
 // its own where there is one. It walks its own log and lists what nothing has
@@ -194,12 +184,12 @@ const lastStepBytes = 128 << 10
 // in it nothing is superseded, and every key of the range is listed with what
 // is current then or was current when the walk passed it.
 func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeRequest) {
-	runtime.LockOSThread() // dies with the goroutine, and its affinity with it
-	pinRecovery(len(l.workers))
+	l.ownThread()
+	limit := &l.cfg.Limits
 	var last run
 	var page []byte
 	var records uint64
-	runs, limit := 0, firstPageBytes
+	runs, room := 0, limit.FirstPageBytes
 	st := w.Pool().Store()
 	add := func(pos uint64, off int64, n int, inc uint32, locked bool) bool {
 		next := run{pos, off, n, inc, locked}
@@ -207,25 +197,25 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 		last = next
 		runs++
 		records += uint64(n)
-		if len(page) < limit {
+		if len(page) < room {
 			return true
 		}
 		ok := s.page(page, records, false, nil)
-		page, last, limit = page[:0], run{}, pageBytes // every page decodes on its own
+		page, last, room = page[:0], run{}, limit.PageBytes // every page decodes on its own
 		return ok
 	}
-	err := st.Manifest(from, tail, q.Full, add)
+	err := l.walk(st, from, tail, q.Full, add)
 	for done := false; !done && err == nil; {
 		from = tail
 		if !w.Do(func() {
-			if tail = st.Tail(); tail-from <= lastStepBytes {
+			if tail = st.Tail(); tail-from <= limit.LastStepBytes {
 				err, done = st.Manifest(from, tail, q.Full, add), true
 			}
 		}) {
 			err = errNoLife
 		}
 		if !done && err == nil {
-			err = st.Manifest(from, tail, q.Full, add)
+			err = l.walk(st, from, tail, q.Full, add)
 		}
 	}
 	s.page(page, records, true, err)
@@ -233,6 +223,28 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 		l.log.Error("listing a missed range", "for", q.From, "shard", q.Shard, "err", err)
 	}
 	l.cfg.Event("buddy_of", q.Epoch, fmt.Sprintf("node %d, shard %d: %d runs, %d bytes", q.From.Node, q.Shard, runs, records))
+}
+
+// walk is Store.Manifest with the pauses of Limits in between. It never waits
+// inside: the store's readers must not.
+func (l *Life) walk(st *store.Store, from, to uint64, full bool, add func(pos uint64, off int64, n int, inc uint32, locked bool) bool) error {
+	for step := l.cfg.Limits.WalkBytes; step > 0; {
+		next, paused := from, false
+		err := st.Manifest(from, to, full, func(pos uint64, off int64, n int, inc uint32, locked bool) bool {
+			if !add(pos, off, n, inc, locked) {
+				return false
+			}
+			next = pos + uint64(n)
+			paused = next-from >= step
+			return !paused
+		})
+		if err != nil || !paused {
+			return err
+		}
+		from = next
+		l.env.Wait(l.cfg.Limits.WalkPause)
+	}
+	return st.Manifest(from, to, full, add)
 }
 
 // addRange keeps a range readable until its end or until its member is gone
@@ -278,7 +290,8 @@ func (l *Life) dropRanges(which func(*served) bool) {
 		}
 	}
 	l.rangeMu.Unlock()
-	for _, i := range shards {
+	slices.Sort(shards) // the map's order must not matter
+	for _, i := range slices.Compact(shards) {
 		l.workers[i].Do(func() {
 			l.rangeMu.Lock()
 			defer l.rangeMu.Unlock()
@@ -318,9 +331,7 @@ func (l *Life) onPage(ctx context.Context, _ proto.Member, q *pageRequest) (*pag
 			return r, nil
 		}
 		s.mu.Unlock()
-		select {
-		case <-more:
-		case <-ctx.Done():
+		if l.env.Wait(-1, more, ctx.Done()) == 1 {
 			return nil, ctx.Err()
 		}
 	}

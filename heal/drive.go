@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
+	"healkv/dataplane/flow"
 	"healkv/dataplane/proto"
 	"healkv/heal/rejoin"
 )
@@ -46,60 +46,47 @@ func (l *Life) drive(ctx context.Context) {
 			l.end(&Fenced{Why: a.Why})
 			return
 		case rejoin.Wait:
-			l.pause(ctx, m, 50*time.Millisecond)
+			l.pause(ctx, 50*time.Millisecond)
 		default:
 			if err := l.carryOut(ctx, m, a); err != nil {
 				l.log.Debug("way back: not yet", "do", a.Do.String(), "err", err)
-				l.pause(ctx, m, retryPause)
+				l.pause(ctx, retryPause)
 			}
 		}
 	}
 }
 
-// learn hands the machine what has become known.
+// learn hands the machine what has become known: the newest view before any
+// fact, which may be about that view.
 func (l *Life) learn(m *rejoin.Machine) {
-	l.sawNewest(m)
-	for {
-		select {
-		case f := <-l.facts:
-			f(m)
-		default:
-			return
-		}
-	}
-}
-
-// sawNewest hands the machine the newest view: before any fact, which may be
-// about that view.
-func (l *Life) sawNewest(m *rejoin.Machine) {
 	l.mu.Lock()
-	v := l.newest
+	v, facts := l.newest, l.facts
+	l.facts = nil
 	l.mu.Unlock()
 	if v.Epoch > m.View().Epoch {
 		m.SawView(&v)
 	}
-}
-
-// pause waits for something new, at most d.
-func (l *Life) pause(ctx context.Context, m *rejoin.Machine, d time.Duration) {
-	l.mu.Lock()
-	changed := l.changed
-	l.mu.Unlock()
-	select {
-	case f := <-l.facts:
-		l.sawNewest(m)
+	for _, f := range facts {
 		f(m)
-	case <-changed:
-	case <-time.After(d):
-	case <-ctx.Done():
 	}
 }
 
-// tell passes a fact to the machine. Any goroutine.
+// pause waits for something new, at most d.
+func (l *Life) pause(ctx context.Context, d time.Duration) {
+	l.mu.Lock()
+	changed := l.changed
+	l.mu.Unlock()
+	l.env.Wait(d, l.told, changed, ctx.Done())
+}
+
+// tell passes a fact to the machine. Any goroutine. When the machine is
+// finished or hopelessly behind it is dropped: facts are told again.
 func (l *Life) tell(f func(*rejoin.Machine)) {
-	select {
-	case l.facts <- f:
-	default: // the machine is finished or hopelessly behind; facts are told again
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.facts) < factsMax {
+		l.facts = append(l.facts, f)
+		flow.Signal(l.told)
 	}
 }
 
@@ -139,7 +126,7 @@ var errMoved = errors.New("heal: the view has moved")
 
 // update changes the register if it still has epoch e.
 func (l *Life) update(ctx context.Context, m *rejoin.Machine, e proto.Epoch, next func(proto.View) proto.View) error {
-	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
+	ctx, cancel := l.env.Timeout(ctx, updateTimeout)
 	defer cancel()
 	v, err := l.cfg.Register.Update(ctx, func(v *proto.View) error {
 		if v.Epoch != e {
@@ -162,41 +149,37 @@ func (l *Life) update(ctx context.Context, m *rejoin.Machine, e proto.Epoch, nex
 // connect says hello to nodes: each prepares its connection to this life, and
 // this life to it. "Connect before you decide."
 func (l *Life) connect(ctx context.Context, m *rejoin.Machine, nodes proto.NodeSet) error {
-	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
+	ctx, cancel := l.env.Timeout(ctx, helloTimeout)
 	defer cancel()
-	type answer struct {
-		n     proto.NodeID
-		reply helloReply
-		err   error
-	}
 	list := nodes.Nodes(nil)
-	answers := make(chan answer, len(list))
-	for _, n := range list {
-		go func() {
-			a := answer{n: n}
-			a.err = l.cfg.Control.Call(ctx, n, kindHello, helloRequest{l.self, l.cfg.Prev, l.cfg.Tails, l.cfg.Blank}, &a.reply)
-			if a.err == nil {
-				a.err = l.prepare(a.reply.Me)
+	replies, errs := make([]helloReply, len(list)), make([]error, len(list))
+	calls := flow.NewGroup(l.env)
+	for i, n := range list {
+		calls.Go(func() {
+			r := &replies[i]
+			errs[i] = l.cfg.Control.Call(ctx, n, kindHello, helloRequest{l.self, l.cfg.Prev, l.cfg.Tails, l.cfg.Blank}, r)
+			if errs[i] == nil {
+				errs[i] = l.prepare(r.Me)
 			}
-			answers <- a
-		}()
+		})
 	}
+	calls.Wait()
 	var failed error
-	for range list {
-		a := <-answers
-		if a.err == nil && a.reply.Me.Node == a.n {
-			m.Connected(a.reply.Me)
-			m.Blank(a.n, a.reply.Blank)
-			if a.reply.Stale {
+	for i, n := range list {
+		r, err := &replies[i], errs[i]
+		if err == nil && r.Me.Node == n {
+			m.Connected(r.Me)
+			m.Blank(n, r.Blank)
+			if r.Stale {
 				m.Stale()
 			}
 			continue
 		}
-		m.Disconnected(a.n)
-		if was := m.View().Member(a.n); l.cfg.ProvenDead(was) {
+		m.Disconnected(n)
+		if was := m.View().Member(n); l.cfg.ProvenDead(was) {
 			m.Died(was)
 		}
-		failed = a.err
+		failed = err
 	}
 	if failed == nil && m.Next().Do == rejoin.Connect {
 		failed = errView // a member answered with another life than the view's
@@ -235,7 +218,7 @@ func (l *Life) admit(ctx context.Context, m *rejoin.Machine, a rejoin.Action) er
 
 // awaitAll waits until every member of the view has installed it.
 func (l *Life) awaitAll(ctx context.Context, m *rejoin.Machine, e proto.Epoch) error {
-	ctx, cancel := context.WithTimeout(ctx, awaitTimeout)
+	ctx, cancel := l.env.Timeout(ctx, awaitTimeout)
 	defer cancel()
 	defer l.cancelOnNewer(cancel, e)()
 	v := m.View()
@@ -244,9 +227,9 @@ func (l *Life) awaitAll(ctx context.Context, m *rejoin.Machine, e proto.Epoch) e
 	}
 	members := v.Members().Nodes(nil)
 	errs := make([]error, len(members))
-	var wg sync.WaitGroup
+	calls := flow.NewGroup(l.env)
 	for i, n := range members {
-		wg.Go(func() {
+		calls.Go(func() {
 			if n == l.self.Node {
 				_, errs[i] = l.awaitInstalled(ctx, e)
 				return
@@ -258,7 +241,7 @@ func (l *Life) awaitAll(ctx context.Context, m *rejoin.Machine, e proto.Epoch) e
 			}
 		})
 	}
-	wg.Wait()
+	calls.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
@@ -272,7 +255,7 @@ func (l *Life) awaitAll(ctx context.Context, m *rejoin.Machine, e proto.Epoch) e
 // ends the watch.
 func (l *Life) cancelOnNewer(cancel func(), e proto.Epoch) (stop func()) {
 	done := make(chan struct{})
-	go func() {
+	l.env.Go(func() {
 		for {
 			l.mu.Lock()
 			changed, newer := l.changed, l.newest.Epoch > e
@@ -281,13 +264,11 @@ func (l *Life) cancelOnNewer(cancel func(), e proto.Epoch) (stop func()) {
 				cancel()
 				return
 			}
-			select {
-			case <-changed:
-			case <-done:
+			if l.env.Wait(-1, changed, done) == 1 {
 				return
 			}
 		}
-	}()
+	})
 	return func() { close(done) }
 }
 
@@ -296,10 +277,9 @@ func (l *Life) cancelOnNewer(cancel func(), e proto.Epoch) (stop func()) {
 // start another node must not serve what a leftover supersedes. Each offer
 // checks that nothing newer came.
 func (l *Life) rollLeftovers(ctx context.Context, m *rejoin.Machine) error {
-	const chunk = 4096
 	for i, w := range l.workers {
 		for list := l.cfg.Leftovers[i]; len(list) > 0; {
-			part := list[:min(chunk, len(list))]
+			part := list[:min(l.cfg.Limits.Leftovers, len(list))]
 			list = list[len(part):]
 			rolled := 0
 			if !w.Do(func() {
@@ -321,10 +301,8 @@ func (l *Life) rollLeftovers(ctx context.Context, m *rejoin.Machine) error {
 				return errNoLife
 			}
 			if pending > 0 {
-				select {
-				case <-time.After(time.Millisecond):
-				case <-ctx.Done():
-					return ctx.Err()
+				if err := flow.Sleep(l.env, ctx, time.Millisecond); err != nil {
+					return err
 				}
 			}
 		}
@@ -346,7 +324,7 @@ func (l *Life) flush(m *rejoin.Machine) error {
 }
 
 func (l *Life) reportCold(ctx context.Context, m *rejoin.Machine, e proto.Epoch) error {
-	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
+	ctx, cancel := l.env.Timeout(ctx, helloTimeout)
 	defer cancel()
 	for _, n := range m.View().Shadow.Nodes(nil) {
 		if n == l.self.Node {
@@ -363,7 +341,7 @@ func (l *Life) reportCold(ctx context.Context, m *rejoin.Machine, e proto.Epoch)
 
 // leave takes this shadow out of the view, so that nobody waits for it.
 func (l *Life) leave(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
+	ctx, cancel := l.env.Timeout(ctx, helloTimeout)
 	defer cancel()
 	_, err := l.cfg.Register.Update(ctx, func(v *proto.View) error {
 		if !v.Has(l.self) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"healkv/dataplane"
+	"healkv/dataplane/flow"
 	"healkv/dataplane/proto"
 	"healkv/heal/rejoin"
 	"healkv/rdma"
@@ -31,7 +32,8 @@ type Register interface {
 // Leftover is one of the node's own records above its stable position.
 type Leftover struct{ Hash, Pos uint64 }
 
-// Config is what a life needs. All fields are required but Full and Budget.
+// Config is what a life needs. All fields are required but Full, Blank, Budget
+// and those at the end. Opened fills in what the pools say.
 type Config struct {
 	Self       proto.Member
 	Prev       proto.Incarnation // the life before
@@ -50,12 +52,17 @@ type Config struct {
 	// Event hears of what the recovery report shows.
 	Event func(name string, e proto.Epoch, detail string)
 	// Enter opens the pools for this life, begins and starts the workers; full
-	// discards the records first. Called once, before anything of the shards
-	// is used.
+	// discards the records first (Worker.Open). Called once, before anything of
+	// the shards is used.
 	Enter func(full bool) error
 	// Promoted is called once, when the view with this life live is decided.
 	Promoted func() error
 	Logger   *slog.Logger
+
+	// Env is what the life runs on; nil: flow.Real, with recoveries on threads
+	// of their own and times on CLOCK_MONOTONIC.
+	Env    flow.Env
+	Limits Limits
 }
 
 // Life is one incarnation of a node.
@@ -64,6 +71,8 @@ type Life struct {
 	self    proto.Member
 	workers []*dataplane.Worker
 	log     *slog.Logger
+	env     flow.Env
+	threads bool // recoveries get threads of their own
 
 	mu        sync.Mutex
 	changed   chan struct{} // closed and replaced when something below changes
@@ -71,23 +80,45 @@ type Life struct {
 	installed proto.View    // in all shards
 	links     map[proto.Member][]rdma.Link
 	ended     error // why the life is over
-
-	entering  sync.Mutex
+	facts     []func(*rejoin.Machine)
 	entered   bool
-	preparing sync.Mutex // one hello at a time makes connections
-	rangeMu   sync.Mutex // never held over anything slow: workers take it
+
+	told      chan struct{} // a token: there are facts
+	entering  chan struct{} // a token: nobody is in enter
+	enterErr  error         // whoever has that token: what Enter said
+	preparing chan struct{} // a token: nobody makes connections
+	rangeMu   sync.Mutex    // never held over anything slow: workers take it
 	ranges    map[uint64]*served
 	rangeID   uint64
 
-	facts    chan func(*rejoin.Machine)
 	recovery recorder
 }
 
+// factsMax bounds the facts that wait for the machine.
+const factsMax = 1024
+
 // New makes a life; Run begins it.
 func New(c Config) *Life {
-	return &Life{cfg: c, self: c.Self, workers: c.Core.Workers(), log: c.Logger, changed: make(chan struct{}),
-		links: map[proto.Member][]rdma.Link{}, ranges: map[uint64]*served{}, facts: make(chan func(*rejoin.Machine), 1024),
+	c.Limits = c.Limits.filled()
+	l := &Life{cfg: c, self: c.Self, workers: c.Core.Workers(), log: c.Logger, env: c.Env, changed: make(chan struct{}),
+		links: map[proto.Member][]rdma.Link{}, ranges: map[uint64]*served{}, told: make(chan struct{}, 1),
+		entering: make(chan struct{}, 1), preparing: make(chan struct{}, 1),
 		recovery: recorder{Recovery: Recovery{Kind: "none", Buddy: -1}}}
+	if l.env == nil {
+		l.env, l.threads, l.recovery.clock = flow.Real, true, monotonic
+	} else {
+		l.recovery.clock = l.env.Now
+	}
+	flow.Signal(l.entering)
+	flow.Signal(l.preparing)
+	return l
+}
+
+// hold takes the token of entering or preparing, which stand in for mutexes
+// where what they guard may wait. The result gives it back.
+func (l *Life) hold(token chan struct{}) (release func()) {
+	l.env.Wait(-1, token)
+	return func() { flow.Signal(token) }
 }
 
 // Self is the member this life is.
@@ -139,9 +170,9 @@ func (f *Fenced) Error() string { return "heal: this life has ended: " + f.Why }
 func (l *Life) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var wg sync.WaitGroup
-	wg.Go(func() { l.installer(ctx) })
-	wg.Go(func() { l.drive(ctx) })
+	tasks := flow.NewGroup(l.env)
+	tasks.Go(func() { l.installer(ctx) })
+	tasks.Go(func() { l.drive(ctx) })
 	var err error
 	for err == nil {
 		l.mu.Lock()
@@ -153,14 +184,11 @@ func (l *Life) Run(ctx context.Context) error {
 		case ctx.Err() != nil:
 			err = ctx.Err()
 		default:
-			select {
-			case <-changed:
-			case <-ctx.Done():
-			}
+			l.env.Wait(-1, changed, ctx.Done())
 		}
 	}
 	cancel()
-	wg.Wait()
+	tasks.Wait()
 	l.mu.Lock()
 	for m := range l.links {
 		l.closeLinks(m)
@@ -189,10 +217,7 @@ func (l *Life) installer(ctx context.Context) {
 				continue
 			}
 		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-		}
+		l.env.Wait(-1, changed, ctx.Done())
 	}
 }
 
@@ -224,11 +249,11 @@ func (l *Life) install(ctx context.Context, v, old *proto.View) bool {
 	}
 	l.mu.Unlock()
 	gone := make([][]rdma.Link, len(l.workers))
-	var wg sync.WaitGroup
+	tasks := flow.NewGroup(l.env)
 	for i, w := range l.workers {
-		wg.Go(func() { w.Do(func() { gone[i] = w.InstallView(v, &links[i]) }) })
+		tasks.Go(func() { w.Do(func() { gone[i] = w.InstallView(v, &links[i]) }) })
 	}
-	wg.Wait()
+	tasks.Wait()
 	live := v.Live.Has(l.self.Node)
 	l.cfg.Core.SetServing(live)
 	l.mu.Lock()
@@ -248,13 +273,12 @@ func (l *Life) install(ctx context.Context, v, old *proto.View) bool {
 
 // enter opens the shards for this life, once.
 func (l *Life) enter(full bool) error {
-	l.entering.Lock()
-	defer l.entering.Unlock()
-	if l.entered {
-		return nil
+	defer l.hold(l.entering)()
+	if l.in() || l.enterErr != nil {
+		return l.enterErr
 	}
-	if err := l.cfg.Enter(full); err != nil {
-		return err
+	if l.enterErr = l.cfg.Enter(full); l.enterErr != nil {
+		return l.enterErr
 	}
 	l.mu.Lock()
 	l.entered = true
@@ -278,14 +302,14 @@ func (l *Life) newestEpoch() proto.Epoch {
 // prepareUntilNewer makes the connections to a member of view e. It gives up
 // when a newer view is known: that member may be gone from it.
 func (l *Life) prepareUntilNewer(ctx context.Context, m proto.Member, e proto.Epoch) bool {
-	for warned := time.Now(); ; {
+	for warned := l.env.Now(); ; {
 		err := l.prepare(m)
 		if err == nil {
 			return true
 		}
-		if time.Since(warned) > time.Second {
+		if l.env.Now()-warned > int64(time.Second) {
 			l.log.Warn("cannot connect to a member of the view", "member", m, "err", err)
-			warned = time.Now()
+			warned = l.env.Now()
 		}
 		l.mu.Lock()
 		changed, newer := l.changed, l.newest.Epoch > e
@@ -293,19 +317,14 @@ func (l *Life) prepareUntilNewer(ctx context.Context, m proto.Member, e proto.Ep
 		if newer || ctx.Err() != nil {
 			return false
 		}
-		select {
-		case <-changed:
-		case <-time.After(2 * time.Millisecond):
-		case <-ctx.Done():
-		}
+		l.env.Wait(2*time.Millisecond, changed, ctx.Done())
 	}
 }
 
 // prepare makes the connections of all shards to one life, unless they are
 // made already or in use.
 func (l *Life) prepare(m proto.Member) error {
-	l.preparing.Lock()
-	defer l.preparing.Unlock()
+	defer l.hold(l.preparing)()
 	l.mu.Lock()
 	done := l.links[m] != nil || l.installed.Epoch != 0 && l.installed.Has(m)
 	for old := range l.links {
@@ -354,9 +373,7 @@ func (l *Life) awaitInstalled(ctx context.Context, e proto.Epoch) (proto.Epoch, 
 		if ended != nil {
 			return now, ended
 		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
+		if l.env.Wait(-1, changed, ctx.Done()) == 1 {
 			return now, ctx.Err()
 		}
 	}

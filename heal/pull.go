@@ -4,22 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"healkv/dataplane"
+	"healkv/dataplane/flow"
 	"healkv/dataplane/proto"
 	"healkv/heal/rejoin"
 	"healkv/pmem/record"
 	"healkv/rdma"
-)
-
-const (
-	batches    = 16
-	batchBytes = 256 << 10
 )
 
 // transfer fetches the buddy's range into all shards, shard by shard side by
@@ -34,15 +26,15 @@ func (l *Life) transfer(ctx context.Context, m *rejoin.Machine, a rejoin.Action)
 	// change of the view does not disturb it.
 	defer l.cancelWithout(cancel, a.Buddy)()
 	errs := make([]error, len(l.workers))
-	var wg sync.WaitGroup
+	pulls := flow.NewGroup(l.env)
 	for i := range l.workers {
-		wg.Go(func() {
+		pulls.Go(func() {
 			if errs[i] = l.pull(ctx, e, a, i); errs[i] != nil {
 				cancel()
 			}
 		})
 	}
-	wg.Wait()
+	pulls.Wait()
 	err := errors.Join(errs...)
 	m.Transferred(a.Buddy, err == nil, errors.Is(err, errNoRange))
 	if err == nil {
@@ -58,7 +50,7 @@ func (l *Life) transfer(ctx context.Context, m *rejoin.Machine, a rejoin.Action)
 // cancelWithout calls cancel once a view without the member is known.
 func (l *Life) cancelWithout(cancel func(), who proto.Member) (stop func()) {
 	done := make(chan struct{})
-	go func() {
+	l.env.Go(func() {
 		for {
 			l.mu.Lock()
 			changed, has := l.changed, l.newest.Has(who) && l.newest.Has(l.self)
@@ -67,13 +59,11 @@ func (l *Life) cancelWithout(cancel func(), who proto.Member) (stop func()) {
 				cancel()
 				return
 			}
-			select {
-			case <-changed:
-			case <-done:
+			if l.env.Wait(-1, changed, done) == 1 {
 				return
 			}
 		}
-	}()
+	})
 	return func() { close(done) }
 }
 
@@ -81,8 +71,7 @@ func (l *Life) cancelWithout(cancel func(), who proto.Member) (stop func()) {
 // of its own where there is one. It reads the listed records out of the
 // buddy's exposed pool, checks each, and hands them to the worker in batches.
 func (l *Life) pull(ctx context.Context, e proto.Epoch, a rejoin.Action, shard int) error {
-	runtime.LockOSThread() // dies with the goroutine, and its affinity with it
-	pinRecovery(len(l.workers))
+	l.ownThread()
 	b, w := a.Buddy, l.workers[shard]
 	var r rangeReply
 	if err := l.cfg.Control.Call(ctx, b.Node, kindRange, rangeRequest{b, l.self, e, shard, a.Full}, &r); err != nil {
@@ -96,7 +85,7 @@ func (l *Life) pull(ctx context.Context, e proto.Epoch, a rejoin.Action, shard i
 		return err
 	}
 	defer remote.Close()
-	p := &puller{l: l, w: w, remote: remote, budget: l.cfg.Budget, began: time.Now()}
+	p := &puller{l: l, w: w, remote: remote, budget: l.cfg.Budget, began: l.env.Now()}
 	p.init()
 	err = p.pages(ctx, b, &r)
 	err = errors.Join(err, p.finish())
@@ -122,11 +111,12 @@ type puller struct {
 	adopted   uint64
 	missed    uint64 // bytes listed
 	budget    int
-	began     time.Time
+	began     int64
 }
 
 func (p *puller) init() {
-	for range batches {
+	batchBytes := p.l.cfg.Limits.BatchBytes
+	for range p.l.cfg.Limits.Batches {
 		p.idle = append(p.idle, &dataplane.Batch{Buf: make([]byte, batchBytes), Items: make([]dataplane.BatchItem, 0, batchBytes/64)})
 	}
 }
@@ -236,7 +226,9 @@ func (p *puller) flushBatch(ctx context.Context) error {
 		p.cur = nil
 		p.out++
 	}
-	p.yield()
+	if err := p.yield(ctx); err != nil {
+		return err
+	}
 	for p.cur == nil {
 		p.collect()
 		if k := len(p.idle); k > 0 {
@@ -261,19 +253,19 @@ func (p *puller) collect() {
 
 // wait gives the worker time. A recovery is not in a hurry to the microsecond.
 func (p *puller) wait(ctx context.Context) error {
-	time.Sleep(20 * time.Microsecond)
-	return ctx.Err()
+	return flow.Sleep(p.l.env, ctx, 20*time.Microsecond)
 }
 
 // yield keeps to the budget: it never lowers a priority, it just stops.
-func (p *puller) yield() {
+func (p *puller) yield(ctx context.Context) error {
 	if p.budget <= 0 {
-		return
+		return nil
 	}
 	due := time.Duration(p.remote.BytesRead()) * time.Millisecond / time.Duration(p.budget)
-	if ahead := due - time.Since(p.began); ahead > 0 {
-		time.Sleep(ahead)
+	if ahead := due - time.Duration(p.l.env.Now()-p.began); ahead > 0 {
+		return flow.Sleep(p.l.env, ctx, ahead)
 	}
+	return nil
 }
 
 // finish hands the last batch over and waits until the worker is done with
@@ -290,25 +282,8 @@ func (p *puller) finish() error {
 			return errNoLife
 		}
 		if p.collect(); p.out > 0 {
-			time.Sleep(20 * time.Microsecond)
+			p.l.env.Wait(20 * time.Microsecond)
 		}
 	}
 	return nil
-}
-
-// pinRecovery puts the calling thread on the last core it may use, if there is
-// one beyond what the shard workers need.
-func pinRecovery(shards int) {
-	var allowed unix.CPUSet
-	if unix.SchedGetaffinity(0, &allowed) != nil || allowed.Count() < shards+2 {
-		return
-	}
-	for cpu := len(allowed)*64 - 1; cpu >= 0; cpu-- {
-		if allowed.IsSet(cpu) {
-			var one unix.CPUSet
-			one.Set(cpu)
-			unix.SchedSetaffinity(0, &one)
-			return
-		}
-	}
 }

@@ -35,10 +35,12 @@ type Recovery struct {
 type recorder struct {
 	mu sync.Mutex
 	Recovery
-	mark int64
-	in   bool // admitted
+	clock func() int64
+	mark  int64
+	in    bool // admitted
 }
 
+// monotonic is CLOCK_MONOTONIC in nanoseconds.
 func monotonic() int64 {
 	var t unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) != nil {
@@ -49,7 +51,7 @@ func monotonic() int64 {
 
 // lap is the time since the last one.
 func (r *recorder) lap() time.Duration {
-	now := monotonic()
+	now := r.clock()
 	d := now - max(r.mark, r.Start)
 	r.mark = now
 	return time.Duration(d)
@@ -96,7 +98,7 @@ func (r *recorder) finishing()   { r.locked(func() { r.Finish += r.lap() }) }
 func (r *recorder) finished() {
 	r.locked(func() {
 		r.Finish += r.lap()
-		r.Total = time.Duration(monotonic() - r.Start)
+		r.Total = time.Duration(r.clock() - r.Start)
 	})
 }
 func (r *recorder) add(bytes, records, applied, missed, rangeBytes, store uint64) {
@@ -110,7 +112,7 @@ func (r *recorder) add(bytes, records, applied, missed, rangeBytes, store uint64
 	})
 }
 
-func (r *recorder) begin() { r.locked(func() { r.Start = monotonic() }) }
+func (r *recorder) begin() { r.locked(func() { r.Start = r.clock() }) }
 
 func (r *recorder) rolled(n int) { r.locked(func() { r.Leftovers += uint64(n) }) }
 

@@ -1,0 +1,35 @@
+package heal
+
+import (
+	"cmp"
+	"time"
+)
+
+// Limits are sizes of pieces in which a recovery goes on. No one is needed for
+// correctness: a simulation makes them small, so that small ranges take many
+// steps. Zero takes the default.
+type Limits struct {
+	Batches        int // of records at the worker, at most 64
+	BatchBytes     int // at least 4 KiB
+	FirstPageBytes int // the first page of a list is short: something to read at once
+	PageBytes      int
+	// LastStepBytes is how much of the log the list's last step may walk on the
+	// shard's worker: about a millisecond's worth.
+	LastStepBytes uint64
+	// WalkBytes: after so much of the log the buddy's walk waits for WalkPause.
+	// The default is not to wait; where nothing runs beside the walk otherwise,
+	// this lets the worker in between.
+	WalkBytes uint64
+	WalkPause time.Duration
+	Leftovers int // offered to a worker at once
+}
+
+func (l Limits) filled() Limits {
+	l.Batches = min(cmp.Or(l.Batches, 16), 64)
+	l.BatchBytes = max(cmp.Or(l.BatchBytes, 256<<10), 4<<10)
+	l.FirstPageBytes = cmp.Or(l.FirstPageBytes, 4<<10)
+	l.PageBytes = cmp.Or(l.PageBytes, 128<<10)
+	l.LastStepBytes = cmp.Or(l.LastStepBytes, 128<<10)
+	l.Leftovers = cmp.Or(l.Leftovers, 4096)
+	return l
+}

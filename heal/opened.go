@@ -1,0 +1,39 @@
+package heal
+
+import (
+	"fmt"
+
+	"healkv/dataplane/proto"
+	"healkv/pmem"
+)
+
+// Opened fills in what follows from the opened pools, one a shard: Prev, Tails,
+// Leftovers and, where the records are no ground to heal on, Full and Blank. v
+// is the newest view known; begun says that this node has had pools with
+// something in them.
+func (c *Config) Opened(pools []*pmem.Pool, v *proto.View, begun bool) {
+	c.Prev = proto.Incarnation(pools[0].Recovered().PreviousIncarnation)
+	n := c.Self.Node
+	for _, p := range pools {
+		r := p.Recovered()
+		c.Tails = append(c.Tails, r.Tail)
+		var left []Leftover
+		p.Leftovers(func(hash, pos, _ uint64) { left = append(left, Leftover{Hash: hash, Pos: pos}) })
+		c.Leftovers = append(c.Leftovers, left)
+		prev := proto.Incarnation(r.PreviousIncarnation)
+		switch {
+		case prev == 0 && begun:
+			// Such as a memory-domain pool after a reboot. The view may still
+			// say that this node was live with the pool it had before.
+			c.Full, c.Blank = "the pool is blank", true
+		case !r.Complete && v.Live.Has(n) && v.Incarnation[n] == prev:
+			// Promoted, and the process ended before the pool could say so.
+		case !r.Complete:
+			c.Full, c.Blank = "the pool is incomplete: an earlier full copy was cut off", true
+		case prev != 0 && prev < v.Incarnation[n] && c.Full == "":
+			// An older copy of the pool (H19): the life that the view last
+			// named began on another one.
+			c.Full = fmt.Sprintf("the pool is of life %d, the view's last life of this node is %d: an older copy", prev, v.Incarnation[n])
+		}
+	}
+}

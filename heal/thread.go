@@ -1,0 +1,29 @@
+package heal
+
+import (
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// ownThread locks a recovery goroutine to its thread, which dies with it, and
+// puts that on the last core it may use, if there is one beyond what the shard
+// workers need.
+func (l *Life) ownThread() {
+	if !l.threads {
+		return
+	}
+	runtime.LockOSThread()
+	var allowed unix.CPUSet
+	if unix.SchedGetaffinity(0, &allowed) != nil || allowed.Count() < len(l.workers)+2 {
+		return
+	}
+	for cpu := len(allowed)*64 - 1; cpu >= 0; cpu-- {
+		if allowed.IsSet(cpu) {
+			var one unix.CPUSet
+			one.Set(cpu)
+			unix.SchedSetaffinity(0, &one)
+			return
+		}
+	}
+}
