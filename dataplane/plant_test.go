@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"healkv/dataplane/plant"
 )
 
 // The body of the subprocess of TestPlantedRaceIsFound.
@@ -49,7 +51,9 @@ func TestPlantedRaceIsFound(t *testing.T) {
 		t.Log("left out: builds a race binary, seconds of work; runs without -short")
 		return
 	}
-	out, err := exec.Command("go", "test", "-race", "-tags", "plant", "-run", "^TestPlantedRace$", "-count=1", ".").CombinedOutput()
+	cmd := exec.Command("go", "test", "-race", "-tags", "plant", "-run", "^TestPlantedRace$", "-count=1", ".")
+	cmd.Env = append(cmd.Environ(), "HEALKV_PLANT="+string(plant.RaceLane))
+	out, err := cmd.CombinedOutput()
 	text := string(out)
 	if err == nil || !strings.Contains(text, "WARNING: DATA RACE") {
 		t.Fatalf("planted plain stores were not reported: %v\n%s", err, text[max(0, len(text)-4000):])

@@ -29,7 +29,7 @@ func TestProcessDemoNoticesPlantedBugs(t *testing.T) {
 			resp, admin := freePorts(t, 6)
 			cmd := exec.Command(program, "demo", "--out", t.TempDir(), "--keys", "30000", "--rate", "6000", "--steady", "2s", "--away", "1s",
 				"--after", "1s", "--overwrite", "10", "--pool-size", "128MiB", "--resp-port", fmt.Sprint(resp), "--admin-port", fmt.Sprint(admin))
-			cmd.Env = append(cmd.Environ(), "HEALKV_TEST_PLANT="+c.plant)
+			cmd.Env = append(cmd.Environ(), "HEALKV_PLANT="+c.plant)
 			began := time.Now()
 			out, err := cmd.CombinedOutput()
 			code := cmd.ProcessState.ExitCode()

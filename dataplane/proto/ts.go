@@ -1,6 +1,10 @@
 package proto
 
-import "fmt"
+import (
+	"fmt"
+
+	"healkv/dataplane/plant"
+)
 
 // NodeID names a configured node, 0 to NodesMax-1.
 type NodeID uint8
@@ -47,6 +51,9 @@ type TS uint64
 
 // MakeTS composes a timestamp. Preconditions: each field within its maximum.
 func MakeTS(e Epoch, version uint64, n NodeID) TS {
+	if plant.Is(plant.TSNode) {
+		n = 0
+	}
 	return TS(uint64(e)<<(versionBits+nodeBits) | version<<nodeBits | uint64(n))
 }
 
@@ -62,10 +69,16 @@ func (t TS) Next(e Epoch, n NodeID) (next TS, ok bool) {
 	switch te := t.Epoch(); {
 	case te > e:
 		return 0, false
-	case te < e:
+	case te < e && (te == 0 || !plant.Is(plant.H5Epoch)):
 		return MakeTS(e, 1, n), true
+	case plant.Is(plant.TSVersion):
+		return MakeTS(e, t.Version(), n), true
+	case t.Version() == VersionMax && plant.Is(plant.TSWrap):
+		return MakeTS(e, 0, n), true
 	case t.Version() == VersionMax:
 		return 0, false
+	case plant.Is(plant.H5Epoch):
+		return MakeTS(te, t.Version()+1, n), true
 	default:
 		return MakeTS(e, t.Version()+1, n), true
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/bits"
 	"strconv"
+
+	"healkv/dataplane/plant"
 )
 
 // NodeSet is a set of configured nodes, bit i for node i.
@@ -73,7 +75,7 @@ func (v *View) Next(live, shadow NodeSet) View {
 	w.Epoch++
 	w.Live, w.Shadow, w.Cold = live, shadow, false
 	for n := range NodeID(NodesMax) {
-		if v.Live.Has(n) {
+		if v.Live.Has(n) || plant.Is(plant.H2LiveUntil) && v.Shadow.Has(n) {
 			w.LiveUntil[n] = v.Epoch
 		}
 	}

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/pmem/record"
 )
@@ -31,11 +32,11 @@ func (s *Shard) Adopt(img []byte, locked bool) Adoption {
 	e := &s.scratch
 	s.st.Find(e, hash, key)
 	switch {
-	case e.OK && hd.TS < e.TS:
+	case e.OK && hd.TS < e.TS && !plant.Is(plant.AdoptOlder):
 		s.Counters.AdoptSkipped++
 		return AdoptOld
 	case e.OK && hd.TS == e.TS:
-		if !locked && e.Locked && !s.fromStream(e.Pos) {
+		if !locked && e.Locked && !s.fromStream(e.Pos) && !plant.Is(plant.AdoptVisible) {
 			s.becomeVisible(&entry{hash: hash, pos: e.Pos})
 		}
 		s.Counters.AdoptSkipped++
@@ -48,7 +49,10 @@ func (s *Shard) Adopt(img []byte, locked bool) Adoption {
 	// The buddy may not know yet what this node does: from where it is fed, the
 	// owner's stream is visible. Nothing would bring and unlock it again.
 	owner := proto.Member{Node: proto.NodeID(hd.OwnerNode % proto.NodesMax), Incarnation: proto.Incarnation(hd.OwnerIncarnation)}
-	if st := &s.streams[owner.Node]; st.in && st.member == owner && hd.Seq <= st.visible {
+	if st := &s.streams[owner.Node]; st.in && st.member == owner && hd.Seq <= st.visible && !plant.Is(plant.H7Visible) {
+		locked = false
+	}
+	if plant.Is(plant.H8Lock) {
 		locked = false
 	}
 	hd.Hash, hd.Flags, hd.Durable = hash, record.FlagAdopted, 0
@@ -60,7 +64,7 @@ func (s *Shard) Adopt(img []byte, locked bool) Adoption {
 	s.Counters.Adopted++
 	if locked {
 		s.Counters.AdoptedLocked++
-		if owner == s.self || !s.view.Has(owner) {
+		if (owner == s.self || !s.view.Has(owner)) && !plant.Is(plant.H7Owner) {
 			s.forward.push(pending{hash, pos})
 		} else {
 			s.lent = append(s.lent, lent{pending{hash, pos}, owner, hd.Seq})
@@ -72,14 +76,14 @@ func (s *Shard) Adopt(img []byte, locked bool) Adoption {
 // fromStream reports whether the record at pos came through a stream in this
 // life: then the stream's own watermark decides when it is readable.
 func (s *Shard) fromStream(pos uint64) bool {
-	return pos >= s.lifeStart && record.Flags(s.st.Record(pos))&record.FlagAdopted == 0
+	return !plant.Is(plant.AdoptStream) && pos >= s.lifeStart && record.Flags(s.st.Record(pos))&record.FlagAdopted == 0
 }
 
 // Leftover offers one of the node's own records above its stable position,
 // after the whole range was adopted: if nothing newer and no visibility came,
 // it is rolled forward, never back (protocol.md, "Rejoin of f", 5, H13).
 func (s *Shard) Leftover(hash, pos uint64) (pendingNow bool) {
-	if current, locked := s.st.References(hash, pos); !current || !locked {
+	if current, locked := s.st.References(hash, pos); !current || !locked || plant.Is(plant.H13Leftover) {
 		return false
 	}
 	s.forward.push(pending{hash, pos})

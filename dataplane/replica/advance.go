@@ -3,6 +3,7 @@ package replica
 import (
 	"math/bits"
 
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 )
 
@@ -51,15 +52,30 @@ func (s *Shard) Advance() (moved bool) {
 // from its start, so nothing steps back.
 func (s *Shard) complete() (moved bool) {
 	applied, durable := s.out.Tail(), s.durable
+	if plant.Is(plant.OwnUnflushed) {
+		durable = applied
+	}
 	for m := s.view.Members().Without(s.self.Node); m != 0; m &= m - 1 {
 		p := &s.peers[first(m)]
+		if plant.Is(plant.ShadowUncounted) && s.view.Shadow.Has(first(m)) {
+			continue
+		}
 		applied, durable = min(applied, p.applied), min(durable, p.durable)
+		if plant.Is(plant.FirstSettles) {
+			break
+		}
 	}
 	through := [2]uint64{proto.Applied: applied, proto.Durable: min(applied, durable)}
+	if plant.Is(plant.ReadEarly) {
+		through[s.gates.Read] = applied
+	}
 	if v := through[s.gates.Read]; v > s.visible {
 		s.visible, moved = v, true
 	}
-	if v := through[s.gates.Answer]; v > s.answered {
+	if v := through[s.gates.Answer]; v > s.answered || plant.Is(plant.AnswerEarly) {
+		if plant.Is(plant.AnswerEarly) {
+			v = applied
+		}
 		s.answered, moved = v, true
 	}
 	if v := through[proto.Durable]; v > s.stable {
@@ -82,7 +98,11 @@ func (s *Shard) complete() (moved bool) {
 		s.answerAt++
 	}
 	q.head = min(s.visAt, s.answerAt)
-	for s.persists.len() > 0 && s.persists.front().seq <= through[proto.Durable] {
+	scoped := through[proto.Durable]
+	if plant.Is(plant.PersistEarly) {
+		scoped = applied
+	}
+	for s.persists.len() > 0 && s.persists.front().seq <= scoped {
 		s.done = append(s.done, Completion{s.persists.front().handle, 0, 0})
 		s.persists.pop()
 		moved = true
@@ -90,6 +110,9 @@ func (s *Shard) complete() (moved bool) {
 	s.spans.stable(s.stable)
 	// All members have applied what is visible, and a new shadow is fed from
 	// visible (H18).
+	if plant.Is(plant.H18Reclaim) {
+		s.out.Reclaim(applied)
+	}
 	s.out.Reclaim(min(s.visible, applied))
 	return moved
 }
@@ -100,22 +123,25 @@ func (s *Shard) complete() (moved bool) {
 // wait for their roll-forward: they are in no stream that could hold it.
 func (s *Shard) advanceStable(flushed uint64) {
 	if s.held {
-		if !s.Live() || !s.allSettled() {
+		if (!s.Live() || !s.allSettled()) && !plant.Is(plant.H16Promoted) {
 			return
 		}
 		s.held = false
 	}
-	if s.forward.len() > 0 {
+	if s.forward.len() > 0 && !plant.Is(plant.ForwardStable) {
 		return
 	}
-	floor := min(s.spans.floor(s.st.Tail()), flushed)
+	floor := s.spans.floor(s.st.Tail())
+	if !plant.Is(plant.H20Flushed) {
+		floor = min(floor, flushed)
+	}
 	for i := range s.streams {
 		if st := &s.streams[i]; st.in {
 			floor = st.spans.floor(floor)
 		}
 	}
 	if floor > s.stablePos {
-		assert(floor <= flushed, r5)
+		assert(floor <= flushed || plant.Is(plant.H20Flushed), r5)
 		s.stablePos = floor
 	}
 }
@@ -148,6 +174,9 @@ func (s *Shard) updateRoom() (moved bool) {
 	members := s.view.Members()
 	n := uint64(members.Count())
 	reserve := 2 * n * deleteReserve
+	if plant.Is(plant.H28Reserve) {
+		reserve = 0
+	}
 	free := s.st.FreeBytes()
 	if free <= reserve {
 		return false
@@ -159,6 +188,9 @@ func (s *Shard) updateRoom() (moved bool) {
 	for m := members.Without(s.self.Node); m != 0; m &= m - 1 {
 		st := &s.streams[first(m)]
 		used += st.limit - min(st.limit, st.applied)
+	}
+	if plant.Is(plant.H28Used) {
+		used = 0
 	}
 	if free <= used {
 		return false

@@ -3,6 +3,7 @@ package replica
 import (
 	"errors"
 
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/pmem/record"
 	"healkv/rdma"
@@ -23,7 +24,7 @@ var (
 // taken effect.
 func (s *Shard) OnStream(c proto.NodeID, m *ring.Mirror, budget int) (bytes int, err error) {
 	st := &s.streams[c]
-	if !st.in || s.failure != nil {
+	if !st.in || s.failure != nil || plant.Is(plant.H30Apply) && s.forward.len() > 0 {
 		return 0, nil
 	}
 	before := s.st.Tail()
@@ -50,8 +51,14 @@ func (s *Shard) OnStream(c proto.NodeID, m *ring.Mirror, budget int) (bytes int,
 	// What was good before a bad entry is applied: its span must hold the
 	// stable position (R5).
 	if m.Cursor() != st.applied {
-		st.applied = m.Cursor()
-		st.spans.add(st.applied, before, s.st.Tail())
+		if st.applied = m.Cursor(); plant.Is(plant.AckEarly) {
+			st.applied = m.Limit()
+		}
+		after := s.st.Tail()
+		if plant.Is(plant.H11Loser) && after == before {
+			after = 0 // nothing was appended
+		}
+		st.spans.add(st.applied, before, after)
 	}
 	return bytes, err
 }
@@ -97,19 +104,19 @@ func (s *Shard) apply(st *stream, w []byte, at uint64) (n int, wait bool, err er
 		return 0, false, err
 	}
 	n = hd.Bytes()
-	if n > len(w) || hd.Seq != at+uint64(n) || hd.OwnerNode != uint8(st.member.Node) ||
-		hd.OwnerIncarnation != uint32(st.member.Incarnation) {
+	if n > len(w) || hd.Seq != at+uint64(n) && !plant.Is(plant.EntrySeq) || hd.OwnerNode != uint8(st.member.Node) ||
+		hd.OwnerIncarnation != uint32(st.member.Incarnation) && !plant.Is(plant.H9Entry) {
 		return 0, false, ErrEntry
 	}
-	if proto.Epoch(hd.Epoch) > s.view.Epoch {
+	if proto.Epoch(hd.Epoch) > s.view.Epoch && !plant.Is(plant.H4Entries) {
 		s.Counters.WaitedForView++
 		return 0, true, nil
 	}
 	if hd.Kind == record.Persist {
-		s.wantFlush = true
+		s.wantFlush = !plant.Is(plant.PersistNoFlush)
 		return n, false, nil
 	}
-	if hd.Kind != record.Put && hd.Kind != record.Delete || proto.TS(hd.TS).Epoch() > s.view.Epoch {
+	if hd.Kind != record.Put && hd.Kind != record.Delete || proto.TS(hd.TS).Epoch() > s.view.Epoch && !plant.Is(plant.H4Entries) {
 		return 0, false, ErrEntry
 	}
 	if !s.st.Fits(n) {
@@ -122,16 +129,16 @@ func (s *Shard) apply(st *stream, w []byte, at uint64) (n int, wait bool, err er
 	hash := s.st.Hash(key)
 	e := &s.scratch
 	s.st.Find(e, hash, key)
-	if e.OK && hd.TS < e.TS {
+	if e.OK && hd.TS < e.TS && !plant.Is(plant.OldWins) {
 		s.Counters.Superseded++
 		return n, false, nil
 	}
 	if s.skip() { // never outside a test build
 		return n, false, nil
 	}
-	locked := true
-	if e.OK && hd.TS == e.TS { // a replay: what was readable stays readable
-		locked = e.Locked
+	locked := !plant.Is(plant.AppliedUnlocked)
+	if e.OK && hd.TS == e.TS && !plant.Is(plant.ReplayLocks) { // a replay: what was readable stays readable
+		locked = e.Locked && !plant.Is(plant.ReplayUnlocks)
 		s.Counters.Confirmed++
 	}
 	hd.Hash, hd.Flags = hash, 0
@@ -152,17 +159,20 @@ func (s *Shard) apply(st *stream, w []byte, at uint64) (n int, wait bool, err er
 func (s *Shard) OnMarks(p proto.NodeID, m *rdma.Marks) error {
 	st, pr := &s.streams[p], &s.peers[p]
 	if pr.in {
-		if m.Applied > s.out.Tail() || m.Durable > s.out.Tail() {
+		if (m.Applied > s.out.Tail() || m.Durable > s.out.Tail()) && !plant.Is(plant.MarksAhead) {
 			return ErrMarks
 		}
 		pr.applied = max(pr.applied, m.Applied)
 		pr.durable = max(pr.durable, m.Durable)
+		if plant.Is(plant.MarksBack) {
+			pr.applied, pr.durable = m.Applied, m.Durable
+		}
 		pr.room = max(pr.room, m.Room)
 		pr.settled = max(pr.settled, proto.Epoch(m.Settled))
 		pr.flushed = max(pr.flushed, m.Flushed)
 	}
 	// VAL: only from a view that is installed here too (H3).
-	if !st.in || m.Epoch > uint64(s.view.Epoch) {
+	if !st.in || m.Epoch > uint64(s.view.Epoch) && !plant.Is(plant.H3Marks) {
 		return nil
 	}
 	st.stable = max(st.stable, m.Stable)
@@ -196,8 +206,8 @@ func (s *Shard) becomeVisible(e *entry) {
 	if e.pos == 0 {
 		return
 	}
-	s.st.Unlock(e.hash, e.pos)
-	if s.waiters.count > 0 {
+	current := s.st.Unlock(e.hash, e.pos)
+	if s.waiters.count > 0 && (current || !plant.Is(plant.H26Wake)) {
 		s.wake(e.hash, e.pos)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/pmem/record"
 )
@@ -40,7 +41,7 @@ func (s *Shard) Install(v *proto.View) {
 			s.meet(v.Member(n))
 		}
 	}
-	if someGone || promoted || !was {
+	if someGone && !plant.Is(plant.H16Gone) || promoted || !was {
 		s.held, s.settleAt = true, v.Epoch
 	}
 	s.settleTo = s.st.Tail()
@@ -52,9 +53,11 @@ func (s *Shard) Install(v *proto.View) {
 // the roll-forward cursor's work.
 func (s *Shard) forget(n proto.NodeID) {
 	st := &s.streams[n]
-	s.validate(st)
+	if !plant.Is(plant.ForwardUnseen) {
+		s.validate(st)
+	}
 	for ; st.entries.len() > 0; st.entries.pop() {
-		if e := st.entries.front(); e.pos != 0 {
+		if e := st.entries.front(); e.pos != 0 && !plant.Is(plant.H7Forget) {
 			s.forward.push(pending{e.hash, e.pos})
 		}
 	}
@@ -62,6 +65,12 @@ func (s *Shard) forget(n proto.NodeID) {
 	st.entries.reset()
 	st.spans.clear()
 	flushed := s.peers[n].flushed
+	if plant.Is(plant.H19Saw) {
+		flushed = 0
+	}
+	if plant.Is(plant.DeadMember) {
+		return
+	}
 	s.peers[n] = peer{flushed: flushed}
 }
 
@@ -73,7 +82,7 @@ func (s *Shard) reclaimLent() {
 		if current, locked := s.st.References(l.hash, l.pos); !current || !locked {
 			continue
 		}
-		if s.view.Has(l.owner) {
+		if s.view.Has(l.owner) || plant.Is(plant.H7Lent) {
 			kept = append(kept, l)
 		} else {
 			s.forward.push(l.pending)
@@ -85,7 +94,14 @@ func (s *Shard) reclaimLent() {
 // meet starts the books of a new member: it reads the own stream from visible
 // on and counts as having what lies below, which it gets from its buddy.
 func (s *Shard) meet(m proto.Member) {
-	s.peers[m.Node] = peer{in: true, start: s.visible, applied: s.visible, durable: s.visible}
+	from, dead := s.visible, s.peers[m.Node]
+	if plant.Is(plant.H6Feed) {
+		from = s.out.Tail()
+	}
+	s.peers[m.Node] = peer{in: true, start: from, applied: from, durable: from}
+	if plant.Is(plant.DeadMember) && dead.in {
+		s.peers[m.Node].applied, s.peers[m.Node].durable = dead.applied, dead.durable
+	}
 	st := &s.streams[m.Node]
 	st.member, st.in = m, false
 	st.entries.reset()
@@ -106,7 +122,7 @@ func (s *Shard) Fed(n proto.NodeID, from uint64) bool {
 	st.in = true
 	st.applied, st.durable, st.visible, st.stable, st.limit = from, from, from, from, from
 	for _, l := range s.lent { // the next install forgets them
-		if l.owner == st.member && l.seq <= from {
+		if l.owner == st.member && l.seq <= from && !plant.Is(plant.H7Fed) {
 			s.becomeVisible(&entry{hash: l.hash, pos: l.pos})
 		}
 	}
@@ -125,7 +141,7 @@ func (s *Shard) Applied(n proto.NodeID) uint64 { return s.streams[n].applied }
 func (s *Shard) appendMarker() {
 	keep := s.markers[:0]
 	for i, m := range s.markers {
-		if s.neededMarker(i, m) {
+		if s.neededMarker(i, m) && !plant.Is(plant.MarkersDropped) {
 			keep = append(keep, m)
 		}
 	}
@@ -160,8 +176,8 @@ func (s *Shard) firstMarker(until proto.Epoch) (marker, bool) {
 	if until == 0 {
 		return marker{}, false
 	}
-	for _, m := range s.markers {
-		if m.epoch > until {
+	for i, m := range s.markers {
+		if m.epoch > until && (!plant.Is(plant.H2Range) || i == len(s.markers)-1) {
 			return m, true
 		}
 	}
@@ -173,12 +189,15 @@ func (s *Shard) firstMarker(until proto.Epoch) (marker, bool) {
 // lostThrough is the pool's.
 func (s *Shard) Bound(lostThrough proto.Epoch) uint64 {
 	bound := s.stablePos
+	if plant.Is(plant.BoundStable) {
+		bound = s.st.Tail()
+	}
 	for a := s.view.Configured &^ s.view.Live; a != 0; a &= a - 1 {
 		u := s.view.LiveUntil[first(a)]
 		if u < lostThrough {
 			continue
 		}
-		if pos, ok := s.MissedFrom(u); ok {
+		if pos, ok := s.MissedFrom(u); ok && !plant.Is(plant.BoundMissed) {
 			bound = min(bound, pos)
 		}
 	}

@@ -2,7 +2,7 @@
 
 package replica
 
-// plant is empty outside the build in which tests plant bugs.
-type plant struct{}
+// planted is empty outside the build in which tests plant bugs.
+type planted struct{}
 
-func (plant) skip() bool { return false }
+func (planted) skip() bool { return false }

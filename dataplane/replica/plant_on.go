@@ -2,10 +2,10 @@
 
 package replica
 
-// plant lets a test build acknowledge INVs that it does not apply.
-type plant struct{ PlantSkip int }
+// planted lets a test build acknowledge INVs that it does not apply.
+type planted struct{ PlantSkip int }
 
-func (p *plant) skip() bool {
+func (p *planted) skip() bool {
 	if p.PlantSkip == 0 {
 		return false
 	}

@@ -1,5 +1,7 @@
 package replica
 
+import "healkv/dataplane/plant"
+
 // queue is a first-in first-out buffer that is addressed by ever-growing
 // indices: head is the oldest element, tail the next to come. It doubles when
 // full; what is queued is bounded by the ring of its stream.
@@ -93,6 +95,9 @@ func (s *spans) stable(seq uint64) {
 func (s *spans) floor(tail uint64) uint64 {
 	if s.len() == 0 {
 		return tail
+	}
+	if plant.Is(plant.SpanAfter) {
+		return min(tail, s.front().after)
 	}
 	return min(tail, s.front().before)
 }

@@ -3,6 +3,7 @@ package replica
 import (
 	"bytes"
 
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/pmem/record"
 )
@@ -29,7 +30,7 @@ const (
 // began and could still complete before it, and once something newer is
 // visible, what it found stands in the order of timestamps just before that.
 func (s *Shard) Read(hash uint64, key []byte, leased bool, h Handle) (pos uint64, ts proto.TS, state ReadState) {
-	if !leased || !s.Live() {
+	if (!leased || !s.Live()) && !plant.Is(plant.ReadUnleased) {
 		return 0, 0, ReadRefused
 	}
 	e := &s.scratch
@@ -37,7 +38,7 @@ func (s *Shard) Read(hash uint64, key []byte, leased bool, h Handle) (pos uint64
 	switch {
 	case !e.OK:
 		return 0, 0, ReadMissing
-	case !e.Locked:
+	case !e.Locked || plant.Is(plant.ReadLocked):
 		return e.Pos, proto.TS(e.TS), ReadNow
 	}
 	if !s.waiters.add(waiter{hash: hash, ts: e.TS, pos: e.Pos, key: key, handle: h}) {
@@ -61,7 +62,7 @@ func (s *Shard) wake(hash, pos uint64) {
 		x := &w.slot[i]
 		if x.hash == hash {
 			img := s.st.Record(pos)
-			if ts := record.TS(img); x.ts <= ts && bytes.Equal(x.key, record.Key(img)) {
+			if ts := record.TS(img); (x.ts <= ts || plant.Is(plant.WakeOlder)) && (bytes.Equal(x.key, record.Key(img)) || plant.Is(plant.WakeKey)) {
 				c := Completion{x.handle, proto.TS(ts), pos}
 				if x.ts < ts && s.st.Record(x.pos) != nil { // gone only if it came with no stream
 					c.TS, c.Pos = proto.TS(x.ts), x.pos

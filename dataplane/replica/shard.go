@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/pmem/record"
 	"healkv/pmem/store"
@@ -94,7 +95,7 @@ type Counters struct {
 
 // Shard is one shard's replica. See the package comment for who may call it.
 type Shard struct {
-	plant
+	planted
 	self  proto.Member
 	gates *proto.Gates
 	st    *store.Store
@@ -166,6 +167,9 @@ func (s *Shard) Begin(self proto.Member, out *ring.Out, stable uint64, markers [
 		return err
 	}
 	s.self, s.out = self, out
+	if plant.Is(plant.H10Marker) {
+		stable = s.st.Tail()
+	}
 	s.stablePos, s.held = stable, true // a shadow's position stays until it is live and settled
 	s.markers = list
 	s.lifeStart = s.st.Tail()
@@ -222,5 +226,8 @@ func (s *Shard) OutMarks(n proto.NodeID, m *rdma.Marks) {
 	m.Epoch = uint64(s.view.Epoch)
 	m.Visible, m.Stable = s.visible, s.stable
 	m.Applied, m.Durable, m.Room = st.applied, st.durable, st.limit
+	if plant.Is(plant.AckUnflushed) {
+		m.Durable = st.applied
+	}
 	m.Settled, m.Flushed = uint64(s.settled), s.st.Flushed()
 }

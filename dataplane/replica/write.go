@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/pmem/record"
 )
@@ -30,7 +31,7 @@ const deleteReserve = 64 << 10
 // The order of effects matters to a crash: the own log first, then the stream,
 // so that a published entry is always in the own log too.
 func (s *Shard) Write(kind record.Kind, hash uint64, key, value []byte, scope uint32, leased bool, h Handle) (a Admission, ts proto.TS, existed bool) {
-	if !leased || !s.Live() {
+	if !leased && !plant.Is(plant.WriteUnleased) || !s.Live() && !plant.Is(plant.WriteUnlive) {
 		return NotServing, 0, false
 	}
 	n := record.Bytes(len(key), len(value))
@@ -38,7 +39,7 @@ func (s *Shard) Write(kind record.Kind, hash uint64, key, value []byte, scope ui
 	if kind == record.Delete {
 		reserve = deleteReserve
 	}
-	if !s.roomFor(uint64(n), reserve) {
+	if !s.roomFor(uint64(n), reserve) && !plant.Is(plant.H28Ask) {
 		if s.roomOwed() {
 			s.Counters.RingFull++
 			return RingFull, 0, false
@@ -85,7 +86,7 @@ func (s *Shard) Write(kind record.Kind, hash uint64, key, value []byte, scope ui
 func (s *Shard) appendOwn(img []byte, end, hash uint64, ts proto.TS, h Handle) {
 	before := s.st.Tail()
 	assert(uint64(ts) >= s.scratch.TS, r1)
-	pos := s.st.PutCopy(&s.scratch, &s.head, img, true)
+	pos := s.st.PutCopy(&s.scratch, &s.head, img, !plant.Is(plant.OwnUnlocked))
 	if pos == 0 {
 		s.indexFull(nil)
 	}
@@ -195,6 +196,10 @@ func (s *Shard) replay(p pending) bool {
 		return false
 	}
 	hd.Seq, hd.Epoch, hd.Flags, hd.Durable = end, uint32(s.view.Epoch), 0, 0
+	if plant.Is(plant.ForwardTS) {
+		ts, _ := proto.TS(hd.TS).Next(s.view.Epoch, s.self.Node)
+		hd.TS = uint64(ts)
+	}
 	hd.OwnerNode, hd.OwnerIncarnation = uint8(s.self.Node), uint32(s.self.Incarnation)
 	record.EncodeCopy(dst, hd, img, record.Seed(end-uint64(n), hd.OwnerIncarnation))
 	s.st.Find(&s.scratch, p.hash, record.Key(dst))

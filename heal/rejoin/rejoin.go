@@ -16,7 +16,10 @@
 //	J5  A life that was removed from the view never asks to come back.
 package rejoin
 
-import "healkv/dataplane/proto"
+import (
+	"healkv/dataplane/plant"
+	"healkv/dataplane/proto"
+)
 
 // Do names the next action.
 type Do uint8
@@ -97,7 +100,7 @@ func (m *Machine) SawView(v *proto.View) {
 		return
 	}
 	m.view = *v
-	m.tried, m.died, m.reported, m.flushed = 0, 0, false, false
+	m.tried, m.died, m.reported, m.flushed = 0, 0, false, m.flushed && plant.Is(plant.PromoteOldFlush)
 }
 
 // Connected tells that the given life answered the hello and has prepared its
@@ -121,7 +124,7 @@ func (m *Machine) AllInstalled(e proto.Epoch) { m.allInstalled = max(m.allInstal
 // life after the last read. noRange: the buddy has no range for this node.
 func (m *Machine) Transferred(b proto.Member, ok, noRange bool) {
 	switch {
-	case ok:
+	case ok || plant.Is(plant.BuddyDied) && !noRange:
 		m.transferred = true
 	case noRange && m.full == "":
 		m.startOver = "the members no longer have the range this node missed"
@@ -159,7 +162,7 @@ func (m *Machine) Blank(n proto.NodeID, blank bool) {
 // Stale tells that a member knows a higher flushed position of this node's
 // pool than it came back with (H19).
 func (m *Machine) Stale() {
-	if m.full == "" {
+	if m.full == "" && !plant.Is(plant.H19Stale) {
 		m.startOver = "the pool is older than what the members saw it flush"
 	}
 }
@@ -186,7 +189,7 @@ func (m *Machine) Next() Action {
 // outside: not a member. Connect before you decide.
 func (m *Machine) outside() Action {
 	v := &m.view
-	if v.Incarnation[m.self.Node] >= m.self.Incarnation {
+	if v.Incarnation[m.self.Node] >= m.self.Incarnation && !plant.Is(plant.H9Outside) {
 		// It was a member once. The others have cut it off; its streams would
 		// begin anew in the middle of what it has taken in (H9).
 		return Action{Do: Again, Why: "a view came without this life"}
@@ -198,12 +201,12 @@ func (m *Machine) outside() Action {
 	need := v.Members().Without(m.self.Node)
 	for r := need; r != 0; r &= r - 1 {
 		n := lowest(r)
-		if m.connected[n] != v.Incarnation[n] {
+		if m.connected[n] != v.Incarnation[n] && !plant.Is(plant.ConnectLate) {
 			return Action{Do: Connect, Nodes: need}
 		}
 	}
 	full := m.full
-	if full == "" && v.LiveUntil[m.self.Node] == 0 && !v.Live.Has(m.self.Node) {
+	if full == "" && !plant.Is(plant.NeverLive) && v.LiveUntil[m.self.Node] == 0 && !v.Live.Has(m.self.Node) {
 		full = "never live with its present pool"
 	}
 	return Action{Do: Admit, Full: full != "", Why: full}
@@ -233,8 +236,8 @@ func (m *Machine) ended(n proto.NodeID) bool {
 func (m *Machine) coldCandidate(others proto.NodeSet) Action {
 	v := &m.view
 	cold := v.Live
-	if cold == 0 && v.Cold {
-		cold = v.Shadow // a cold start that was cut off: the same again
+	if cold == 0 && v.Cold || plant.Is(plant.H15Shadow) {
+		cold |= v.Shadow // a cold start that was cut off: the same again
 	}
 	if !cold.Has(m.self.Node) {
 		return Action{Do: Connect, Nodes: others}
@@ -244,11 +247,11 @@ func (m *Machine) coldCandidate(others proto.NodeSet) Action {
 	}
 	for r := cold.Without(m.self.Node); r != 0; r &= r - 1 {
 		n := lowest(r)
-		if m.connected[n] <= v.Incarnation[n] {
+		if m.connected[n] <= v.Incarnation[n] && !plant.Is(plant.H15All) {
 			return Action{Do: Connect, Nodes: others}
 		}
 	}
-	if m.blanks&cold != 0 {
+	if m.blanks&cold != 0 && !plant.Is(plant.ColdBlank) {
 		return Action{Do: Wait, Why: "every live member of the last view is down, and the pools of nodes " + (m.blanks & cold).String() +
 			" are blank or incomplete: a cold start without their data could lose acknowledged writes"}
 	}
@@ -288,7 +291,7 @@ func (m *Machine) ColdView() proto.View {
 func (m *Machine) cold() Action {
 	v := &m.view
 	for r := v.Shadow.Without(m.self.Node); r != 0; r &= r - 1 {
-		if n := lowest(r); m.connected[n] > v.Incarnation[n] {
+		if n := lowest(r); m.connected[n] > v.Incarnation[n] && !plant.Is(plant.ColdDied) {
 			return Action{Do: Again, Why: "a member of the cold start died in it"}
 		}
 	}
@@ -305,7 +308,7 @@ func (m *Machine) cold() Action {
 		return Action{Do: ReportCold, Epoch: v.Epoch}
 	}
 	for r := v.Shadow; r != 0; r &= r - 1 {
-		if m.coldDone[lowest(r)] != v.Epoch {
+		if m.coldDone[lowest(r)] != v.Epoch && !plant.Is(plant.ColdAlone) {
 			return Action{Do: Wait}
 		}
 	}
@@ -318,7 +321,7 @@ func (m *Machine) cold() Action {
 func (m *Machine) shadow() Action {
 	v := &m.view
 	switch {
-	case m.allInstalled < v.Epoch && !m.transferred:
+	case m.allInstalled < v.Epoch && !m.transferred && !plant.Is(plant.H6Installed):
 		return Action{Do: AwaitInstalled, Epoch: v.Epoch}
 	case !m.transferred:
 		b, ok := m.buddy()
@@ -327,12 +330,12 @@ func (m *Machine) shadow() Action {
 			// basis for anything, wait for the cold start of the others.
 			return Action{Do: StartOver, Why: "no live member is left to recover from"}
 		}
-		return Action{Do: Transfer, Buddy: b, Full: m.full != "" || v.LiveUntil[m.self.Node] == 0}
-	case !m.rolled:
+		return Action{Do: Transfer, Buddy: b, Full: m.full != "" || v.LiveUntil[m.self.Node] == 0 && !plant.Is(plant.NeverLive)}
+	case !m.rolled && !plant.Is(plant.NoLeftovers):
 		return Action{Do: RollLeftovers}
-	case m.allInstalled < v.Epoch:
+	case m.allInstalled < v.Epoch && !plant.Is(plant.PromoteLagging):
 		return Action{Do: AwaitInstalled, Epoch: v.Epoch}
-	case !m.flushed:
+	case !m.flushed && !plant.Is(plant.H1Flush):
 		return Action{Do: Flush}
 	}
 	return Action{Do: Promote, Epoch: v.Epoch}
@@ -344,7 +347,7 @@ func (m *Machine) buddy() (proto.Member, bool) {
 	v := &m.view
 	for i := range proto.NodeID(proto.NodesMax) {
 		n := (m.self.Node + 1 + i) % proto.NodesMax
-		if v.Live.Has(n) && !m.tried.Has(n) {
+		if (v.Live.Has(n) || plant.Is(plant.BuddyShadow) && v.Shadow.Has(n) && n != m.self.Node) && !m.tried.Has(n) {
 			return v.Member(n), true
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"healkv/dataplane/plant"
 )
 
 // TestPlantedRaceIsFound builds the package with a plain store in place of the
@@ -19,8 +21,9 @@ func TestPlantedRaceIsFound(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "go", "test", "-race", "-tags", "plant",
-		"-count=1", "-run", "^TestGrowthUnderReaders$", ".").CombinedOutput()
+	cmd := exec.CommandContext(ctx, "go", "test", "-race", "-tags", "plant", "-count=1", "-run", "^TestGrowthUnderReaders$", ".")
+	cmd.Env = append(cmd.Environ(), "HEALKV_PLANT="+string(plant.RaceWord))
+	out, err := cmd.CombinedOutput()
 	if err == nil {
 		t.Fatalf("the planted race was not found:\n%s", out)
 	}

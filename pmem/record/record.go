@@ -22,6 +22,8 @@ package record
 import (
 	"encoding/binary"
 	"hash/crc32"
+
+	"healkv/dataplane/plant"
 )
 
 // Kind says what a record is.
@@ -125,7 +127,13 @@ func (h *Header) Bytes() int { return Bytes(int(h.KeyLen), int(h.ValueLen)) }
 // than 64 GiB apart never share a seed, as every step is a bijection of 32
 // bits; otherwise they do with a probability of 2^-32.
 func Seed(position uint64, incarnation uint32) uint32 {
+	if plant.Is(plant.H14Position) {
+		position = 0
+	}
 	x := uint32(position>>4) + uint32(position>>36)*0x9e3779b1 + incarnation*0x85ebca77
+	if plant.Is(plant.H14Life) {
+		x -= incarnation * 0x85ebca77
+	}
 	x ^= x >> 16
 	x *= 0x85ebca6b
 	x ^= x >> 13

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"healkv/dataplane/plant"
 	"healkv/pmem/record"
 )
 
@@ -231,7 +232,9 @@ func TestPlantedRaceIsFound(t *testing.T) {
 		t.Log("left out: builds a race binary, seconds of work; runs without -short")
 		return
 	}
-	out, err := exec.Command("go", "test", "-race", "-tags", "plant", "-run", "^TestPlantedRace$", "-count=1", ".").CombinedOutput()
+	cmd := exec.Command("go", "test", "-race", "-tags", "plant", "-run", "^TestPlantedRace$", "-count=1", ".")
+	cmd.Env = append(cmd.Environ(), "HEALKV_PLANT="+string(plant.RaceAnnounce)+","+string(plant.RaceLogTail))
+	out, err := cmd.CombinedOutput()
 	text := string(out)
 	if err == nil || !strings.Contains(text, "WARNING: DATA RACE") {
 		t.Fatalf("planted plain stores were not reported: %v\n%s", err, tail(text))

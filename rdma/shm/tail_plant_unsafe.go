@@ -2,8 +2,18 @@
 
 package shm
 
-import "unsafe"
+import (
+	"unsafe"
 
-// storeTail without the atomic: a planted race, which TestPlantedRace wants to
-// see reported.
-func storeTail(p *page, pos uint64) { *(*uint64)(unsafe.Pointer(&p.tail)) = pos }
+	"healkv/dataplane/plant"
+)
+
+// storeTail, without the atomic if the race is planted: TestPlantedRace wants
+// to see it reported.
+func storeTail(p *page, pos uint64) {
+	if plant.Is(plant.RaceStreamTail) {
+		*(*uint64)(unsafe.Pointer(&p.tail)) = pos
+		return
+	}
+	p.tail.Store(pos)
+}

@@ -13,6 +13,7 @@ import (
 // pure lists the packages that decide and never do: no I/O, no clock, no
 // goroutine, no lock, nothing whose order depends on anything but the input.
 var pure = []string{
+	"dataplane/plant",
 	"dataplane/proto",
 	"dataplane/replica",
 	"heal/membership/grant",
@@ -48,16 +49,17 @@ var mayImport = []struct {
 	folder string
 	may    []string
 }{
-	{"dataplane/proto", nil},
+	{"dataplane/plant", nil}, // bugs planted in tests; the constant false in a product
+	{"dataplane/proto", []string{"dataplane/plant"}},
 	{"dataplane/replica", append([]string{"rdma"}, pure...)},
 	{"dataplane/resp", []string{"dataplane", "dataplane/proto"}},
 	{"dataplane/flow", nil},
-	{"dataplane", []string{"dataplane/proto", "dataplane/flow", "dataplane/replica", "rdma/...", "pmem/..."}},
-	{"rdma", []string{"dataplane/proto", "pmem/record", "cgo/..."}},
+	{"dataplane", []string{"dataplane/plant", "dataplane/proto", "dataplane/flow", "dataplane/replica", "rdma/...", "pmem/..."}},
+	{"rdma", []string{"dataplane/plant", "dataplane/proto", "pmem/record", "cgo/..."}},
 	{"cgo", nil},
-	{"pmem", []string{"dataplane/proto"}},
+	{"pmem", []string{"dataplane/plant", "dataplane/proto"}},
 	{"heal/control", []string{"dataplane/proto"}},
-	{"heal/membership", []string{"dataplane/proto", "dataplane/flow", "heal/control"}},
+	{"heal/membership", []string{"dataplane/plant", "dataplane/proto", "dataplane/flow", "heal/control"}},
 	// Recovery hands batches of records to the shard worker, which alone writes
 	// log and index: dataplane.Worker, dataplane.Batch.
 	{"heal", append([]string{"dataplane", "dataplane/flow", "rdma/...", "pmem/..."}, pure...)},
