@@ -295,6 +295,7 @@ func (e *Endpoint) Sleep(timeout time.Duration) {
 	e.state, e.wakeAt = asleep, math.MaxUint64
 	if timeout > 0 {
 		e.wakeAt = e.net.now + max(1, uint64((timeout+e.net.o.TickTime-1)/e.net.o.TickTime))
+		e.net.soon = min(e.net.soon, e.wakeAt)
 	}
 }
 

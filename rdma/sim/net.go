@@ -46,6 +46,7 @@ type Net struct {
 	pause [nodesMax]bool
 	bad   [nodesMax][nodesMax]struct{ corrupt, truncate int } // deliveries still to be damaged
 	stats Stats
+	soon  uint64 // no tick before it brings anything
 }
 
 // Stats counts what the network did.
@@ -94,7 +95,7 @@ func (n *Net) SetDelay(from, to int, minTicks, maxTicks uint64) {
 // Cut holds back everything from one node to another until Mend; nothing is
 // lost. One direction.
 func (n *Net) Cut(from, to int)  { n.cut[from][to] = true }
-func (n *Net) Mend(from, to int) { n.cut[from][to] = false }
+func (n *Net) Mend(from, to int) { n.cut[from][to], n.soon = false, 0 }
 
 // Isolate cuts a node from all others in both directions; Rejoin mends that.
 func (n *Net) Isolate(node int) { n.setAround(node, true) }
@@ -104,12 +105,13 @@ func (n *Net) setAround(node int, cut bool) {
 	for i := range nodesMax {
 		n.cut[i][node], n.cut[node][i] = cut, cut
 	}
+	n.soon = 0
 }
 
 // Pause holds back everything to and from a node's endpoints, and their
 // timeouts; the test does not run its workers meanwhile.
 func (n *Net) Pause(node int)       { n.pause[node] = true }
-func (n *Net) Resume(node int)      { n.pause[node] = false }
+func (n *Net) Resume(node int)      { n.pause[node], n.soon = false, 0 }
 func (n *Net) Paused(node int) bool { return n.pause[node] }
 
 // Corrupt flips one bit in the next stream delivery on a link; Truncate leaves
@@ -119,6 +121,7 @@ func (n *Net) Truncate(from, to int) { n.bad[from][to].truncate++ }
 
 // Calm mends and resumes everything and forgets damage that was ordered.
 func (n *Net) Calm() {
+	n.soon = 0
 	for i := range nodesMax {
 		n.pause[i] = false
 		for j := range nodesMax {

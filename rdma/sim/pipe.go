@@ -63,6 +63,7 @@ func (p *pipe) send(n *Net, k kind, tag, pos uint64) {
 		due = max(p.lastStream, p.lastMarks, n.now+1)
 	}
 	p.lastStream = due
+	n.soon = min(n.soon, due)
 	p.stream = append(p.stream, message{due, k, tag, pos})
 }
 
@@ -71,6 +72,7 @@ func (p *pipe) sendMarks(n *Net, tag uint64, m *rdma.Marks) {
 		return
 	}
 	p.lastMarks = n.due(p.from, p.to, p.lastMarks)
+	n.soon = min(n.soon, p.lastMarks)
 	p.marks = append(p.marks, marksMessage{due: p.lastMarks, tag: tag, line: *m})
 }
 

@@ -351,3 +351,50 @@ func TestLostWakeUpShows(t *testing.T) {
 		t.Fatal("timeout did not end the sleep")
 	}
 }
+
+// AdvanceTo leaves ticks out and nothing else: the same arrives at the same
+// time.
+func TestAdvanceToIsManyTicks(t *testing.T) {
+	run := func(seed uint64, skip bool) (trace []uint64) {
+		n, a, b, c := trio(t, Options{Seed: seed, DelayMax: 300, TearMarks: true})
+		for i := range 200 {
+			if i%5 == 0 && a.Out().Room() > 1024 {
+				put(t, a, byte(i), 16)
+				a.PublishMarks(1+i%2, &rdma.Marks{Visible: a.Out().Tail(), Epoch: uint64(i)})
+				a.WakePeers()
+			}
+			switch i % 40 {
+			case 10:
+				n.Cut(0, 1)
+			case 20:
+				n.Pause(2)
+			case 30:
+				n.Mend(0, 1)
+				n.Resume(2)
+			case 35:
+				c.PrepareSleep()
+				c.Sleep(77 * time.Microsecond)
+			}
+			if skip {
+				n.AdvanceTo(n.Now() + 50)
+			} else {
+				n.Advance(50)
+			}
+			for _, e := range []*Endpoint{b, c} {
+				e.Poll()
+				var got rdma.Marks
+				e.Marks(0, &got)
+				trace = append(trace, e.Mirror(0).Limit(), got.Visible, got.Epoch, uint64(e.state), n.Stats().Deliveries)
+			}
+		}
+		return trace
+	}
+	for seed := range uint64(20) {
+		x, y := run(seed, false), run(seed, true)
+		for i := range x {
+			if x[i] != y[i] {
+				t.Fatalf("seed %d: number %d is %d by ticks, %d by leaps", seed, i, x[i], y[i])
+			}
+		}
+	}
+}
