@@ -60,6 +60,7 @@ fuzz: ## every fuzz target with FUZZINPUTS inputs
 
 .PHONY: verify
 verify: needs build ## specification, explorer, simulations, crash states, planted bugs, real cluster; with a summary (VERIFY="-scale 10")
+	@sh scripts/needs.sh verify
 	$(GO) run ./bench/verify -go $(GO) $(VERIFY)
 
 .PHONY: soak

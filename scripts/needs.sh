@@ -1,12 +1,17 @@
 #!/bin/sh
 # Installs the Debian packages that the tests use: redis-cli and
-# redis-benchmark drive the Redis front end, gcc links the race detector.
+# redis-benchmark drive the Redis front end, gcc links the race detector. With
+# the argument "verify" also what runs TLC: a Java runtime, and Maven to get it.
 # Nothing happens where they are there already.
 set -eu
 
 missing=
 command -v redis-cli >/dev/null && command -v redis-benchmark >/dev/null || missing="$missing redis-tools"
 command -v gcc >/dev/null || missing="$missing gcc libc6-dev"
+if [ "${1:-}" = verify ]; then
+	command -v java >/dev/null || missing="$missing default-jre-headless"
+	command -v mvn >/dev/null || missing="$missing maven"
+fi
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
