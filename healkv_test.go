@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -181,4 +182,36 @@ func TestNodeComesBackWithWhatItMissed(t *testing.T) {
 		t.Fatalf("recovery %+v", r)
 	}
 	t.Logf("%+v", *r)
+}
+
+// A pool that was live refuses to begin a new cluster beside an empty view
+// register: the register was lost, or it is another one's.
+func TestPoolsOfAnotherRegisterAreRefused(t *testing.T) {
+	g := newGroup(t, 1, 1, proto.Synchronous, 32<<20)
+	g.start()
+	s := g.nodes[0].NewSession()
+	if _, err := s.Put([]byte("key"), []byte("value"), 0); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	g.close(0)
+	if err := os.RemoveAll(g.cfgs[0].StateDir); err != nil {
+		t.Fatal(err)
+	}
+	if err := membership.FormatState(g.cfgs[0].StateDir, g.id, 0, true); err != nil {
+		t.Fatal(err)
+	}
+	g.cfgs[0].RunDir += "2" // the old one knows of life 1
+	n, err := healkv.Open(context.Background(), g.cfgs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := n.WaitReady(ctx); err == nil || !strings.Contains(err.Error(), "has data of view") {
+		t.Errorf("WaitReady: %v", err)
+	}
+	if err := n.Close(ctx); err == nil {
+		t.Error("no reason from Close")
+	}
 }

@@ -378,7 +378,9 @@ func (n *Node) begin() error {
 
 // promoted records that the pool is whole and in which view.
 func (n *Node) promoted(l *life) error {
-	if err := l.core.Complete(l.heal.Installed().Epoch); err != nil {
+	// The view that was decided, which the shards may not have installed yet: at
+	// the very first start they have none.
+	if err := l.core.Complete(n.members.Current().Epoch); err != nil {
 		return err
 	}
 	r := l.heal.Recovery()
