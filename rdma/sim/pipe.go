@@ -102,6 +102,10 @@ func (p *pipe) deliver(n *Net) {
 		// Watermarks due before the wake-up have arrived when it rings.
 		if p.stream[i].kind == kindWake {
 			p.deliverMarks(n)
+			if len(p.marks) > 0 && p.marks[0].torn { // written to the end before it rings
+				p.stream[i].due = p.marks[0].due
+				break
+			}
 		}
 		p.arrive(n, &p.stream[i])
 		i++

@@ -231,6 +231,35 @@ func TestTornMarks(t *testing.T) {
 
 // What a killed node had published arrives up to some point, and the stream
 // that does is whole.
+// A line that arrives half written is whole before the wake-up that follows it
+// rings: whoever looked in between went to sleep again.
+func TestWakeUpFollowsATornLine(t *testing.T) {
+	torn := uint64(0)
+	for seed := range uint64(50) {
+		n, a, b, _ := trio(t, Options{Seed: seed, DelayMax: 3, TearMarks: true})
+		n.Settle()
+		for i := uint64(1); i < 20; i++ {
+			b.PrepareSleep()
+			b.Sleep(-1)
+			m := rdma.Marks{Epoch: 1, Visible: i, Stable: i, Applied: i, Durable: i, Room: i, Settled: i, Flushed: i}
+			a.PublishMarks(1, &m)
+			a.WakePeers()
+			for b.Asleep() && !n.Quiet() {
+				n.Tick()
+			}
+			var got rdma.Marks
+			if b.Marks(0, &got); b.Asleep() || got != m {
+				t.Fatalf("seed %d: asleep %v with %+v, want %+v", seed, b.Asleep(), got, m)
+			}
+			n.Settle()
+		}
+		torn += n.Stats().Torn
+	}
+	if torn == 0 {
+		t.Error("no line was torn")
+	}
+}
+
 func TestKill(t *testing.T) {
 	all, none, some := 0, 0, 0
 	for seed := range uint64(200) {
