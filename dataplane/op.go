@@ -67,7 +67,7 @@ type Op struct {
 
 	// Results, valid after Poll.
 	Err     error
-	TS      proto.TS // of the write, or of the value read
+	TS      proto.TS // of the write, or of the value or tombstone read
 	Existed bool     // Delete: there was a value
 
 	hash   uint64 // of Key, from Submit on

@@ -211,8 +211,8 @@ func (s *Session) read(i int, op *Op) bool {
 	if err == errLocked {
 		return false
 	}
-	if st == store.Found {
-		op.Value, op.TS = value, ts
+	if op.TS = ts; st == store.Found {
+		op.Value = value
 	}
 	s.finish(op, err)
 	return true

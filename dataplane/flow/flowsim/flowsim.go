@@ -80,7 +80,7 @@ func (s *Sim) Run(d time.Duration) {
 	for len(s.queue) > 0 && s.queue[0].at <= end {
 		s.Step()
 	}
-	s.now = end
+	s.now = max(s.now, end) // an event may have called Run itself
 }
 
 // Process is one process: tasks, a clock of its own, one death.

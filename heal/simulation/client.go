@@ -1,0 +1,347 @@
+package simulation
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/zeebo/xxh3"
+
+	"healkv/bench/check"
+	"healkv/dataplane"
+	"healkv/dataplane/proto"
+)
+
+const keysMax = 200
+
+var keyNames = func() (names [keysMax][]byte) {
+	for i := range names {
+		names[i] = fmt.Appendf(nil, "key-%03d", i)
+	}
+	return names
+}()
+
+var keyHashes = func() (h [keysMax]uint64) {
+	for i := range h {
+		h[i] = xxh3.HashSeed(keyNames[i], hashSeed)
+	}
+	return h
+}()
+
+func keyNumber(key []byte) (int, bool) {
+	if len(key) != 7 || string(key[:4]) != "key-" {
+		return 0, false
+	}
+	return int(key[4]-'0')*100 + int(key[5]-'0')*10 + int(key[6]-'0'), true
+}
+
+// client is one session of a process.
+type client struct {
+	p    *process
+	s    *dataplane.Session
+	busy bool // its thread stands still inside Submit
+	out  []*op
+}
+
+// op is one operation under way.
+type op struct {
+	dataplane.Op
+	c      *client
+	key    int
+	id     uint64 // of the value; of a delete: what a read of its tombstone is taken to return
+	at     int    // in the history
+	scope  scopeOf
+	writes []wrote // of a PERSIST: the scope's answered writes when it was asked for
+	self   proto.Member
+	index  int // in out
+}
+
+// stamp names a write.
+type stamp struct {
+	key int
+	ts  proto.TS
+}
+
+// wrote is an answered write.
+type wrote struct {
+	key int
+	ts  proto.TS
+	at  int
+}
+
+// scopeOf names a scope of one life.
+type scopeOf struct {
+	life  proto.Member
+	scope uint32
+}
+
+// seen is what a read was given.
+type seen struct {
+	at  int
+	key int
+	ts  proto.TS
+	id  uint64 // 0: not found
+}
+
+func newClient(p *process, i int) *client {
+	return &client{p: p, s: p.host.NewSession()}
+}
+
+// value is recognisable from its id.
+func value(id uint64, n int) []byte {
+	b := binary.LittleEndian.AppendUint64(make([]byte, 0, n+8), id)
+	for x := id; len(b) < n; x = x*6364136223846793005 + 1442695040888963407 {
+		b = binary.LittleEndian.AppendUint64(b, x)
+	}
+	return b[:n]
+}
+
+// intact checks what a read returned and gives the value's id.
+func (w *world) intact(key int, v []byte) uint64 {
+	if len(v) < 8 {
+		w.fail("value damaged", "key %d: value of %d bytes", key, len(v))
+	}
+	id := binary.LittleEndian.Uint64(v)
+	x := id
+	for at := 8; at < len(v); at += 8 {
+		var b [8]byte
+		binary.LittleEndian.PutUint64(b[:], x)
+		if string(v[at:min(at+8, len(v))]) != string(b[:min(8, len(v)-at)]) {
+			w.fail("value damaged", "key %d: the value of write %d is damaged at byte %d of %d", key, id, at, len(v))
+		}
+		x = x*6364136223846793005 + 1442695040888963407
+	}
+	return id
+}
+
+// lostClient unwinds a client whose process died while its thread stood still.
+type lostClient struct{}
+
+// submit hands one operation of the script to its client.
+func (w *world) submit(e *Entry) {
+	m := w.nodes[e.Node]
+	if !m.up || m.p.Paused() || m.p.Dead() {
+		w.count("operations for nobody")
+		return
+	}
+	p := m.p
+	c := p.clients[e.Other%len(p.clients)]
+	if c.busy || c.s.Outstanding() > 100 {
+		return
+	}
+	key := int(e.A) % w.o.Keys
+	o := &op{c: c, key: key, at: len(w.hist)}
+	o.Key, o.Scope = keyNames[key], uint32(e.B>>32)
+	o.Deadline = p.Now() + e.C*1000
+	if p.life != nil {
+		o.self = p.life.self
+	}
+	o.scope = scopeOf{o.self, o.Scope}
+	w.clock++
+	h := check.Op{Kind: check.Read, Key: uint32(key), Client: uint32(e.Node), Invoke: w.clock}
+	switch e.Do {
+	case doGet:
+		o.Kind = dataplane.OpGet
+	case doPut, doDelete:
+		w.ids++
+		o.id = w.ids
+		o.Kind = dataplane.OpDelete
+		if e.Do == doPut {
+			o.Kind, o.Value = dataplane.OpPut, value(o.id, max(8, int(uint32(e.B))))
+		}
+		h.Kind, h.Value = check.Write, o.id
+	case doPersist:
+		o.Kind, h.Outcome = dataplane.OpPersist, check.Rejected // no part of any register's history
+		o.writes = append(o.writes, w.scopes[o.scope]...)
+	}
+	w.hist = append(w.hist, h)
+	w.Result.Ops++
+	w.note("op starts", e.Node, uint64(o.Kind), uint64(o.at))
+	o.index = len(c.out)
+	c.out = append(c.out, o)
+	if !c.hand(o) {
+		return
+	}
+	c.poll()
+}
+
+// hand is Session.Submit. False: the process died in it.
+func (c *client) hand(o *op) (ok bool) {
+	w := c.p.w
+	defer func() {
+		w.inClient, c.busy = false, false
+		if r := recover(); r != nil {
+			if _, lost := r.(lostClient); !lost {
+				panic(r)
+			}
+			ok = false
+		}
+	}()
+	w.inClient, c.busy = true, true
+	err := c.s.Submit(&o.Op)
+	w.inClient, c.busy = false, false
+	if err != nil {
+		o.Err = err
+		c.ended(o)
+	}
+	return true
+}
+
+// standStill lets a client's thread stand still between its value and the
+// check of the lease.
+func (w *world) standStill(p *process) {
+	if w.calm || w.nested >= 2 || w.rounding != nil || w.rng.IntN(60) != 0 {
+		return
+	}
+	w.nested++
+	w.inClient = false
+	w.count("reads that stood still")
+	w.sim.Run(time.Duration(w.rng.Int64N(3 * int64(w.o.Lease))))
+	w.nested--
+	if p.Dead() {
+		panic(lostClient{})
+	}
+	w.inClient = true
+}
+
+// pollAll takes what has ended back.
+func (p *process) pollAll() {
+	for _, c := range p.clients {
+		if !c.busy && len(c.out) > 0 {
+			c.poll()
+		}
+	}
+}
+
+func (c *client) poll() {
+	w := c.p.w
+	var done [16]*dataplane.Op
+	for {
+		w.kicking = true
+		n := c.s.Poll(done[:])
+		w.kicking = false
+		for _, d := range done[:n] {
+			c.ended(c.find(d))
+		}
+		if n < len(done) {
+			return
+		}
+	}
+}
+
+func (c *client) find(d *dataplane.Op) *op {
+	for _, o := range c.out {
+		if &o.Op == d {
+			return o
+		}
+	}
+	c.p.w.fail("operation twice", "node %d: an operation came back that is not under way", c.p.m.id)
+	return nil
+}
+
+func (c *client) drop(o *op) {
+	last := len(c.out) - 1
+	c.out[o.index] = c.out[last]
+	c.out[o.index].index = o.index
+	c.out[last] = nil
+	c.out = c.out[:last]
+}
+
+// lost ends everything under way when the process dies.
+func (c *client) lost() {
+	for _, o := range c.out {
+		c.p.w.stamped(o)
+		if o.Kind == dataplane.OpPut || o.Kind == dataplane.OpDelete {
+			c.p.w.count("operations lost with a process")
+		}
+	}
+	c.out = nil
+}
+
+// stamped notes a write's timestamp once it has one.
+func (w *world) stamped(o *op) {
+	if o.TS == 0 || o.Kind != dataplane.OpPut && o.Kind != dataplane.OpDelete {
+		return
+	}
+	k := stamp{o.key, o.TS}
+	if was, ok := w.stamps[k]; ok && was != o.id {
+		w.fail("timestamp twice", "key %d: TS %v is minted twice, for writes %d and %d", o.key, o.TS, was, o.id)
+	}
+	w.stamps[k] = o.id
+}
+
+// ended notes an operation's outcome.
+func (c *client) ended(o *op) {
+	w := c.p.w
+	c.drop(o)
+	w.stamped(o)
+	h := &w.hist[o.at]
+	w.clock++
+	write := o.Kind == dataplane.OpPut || o.Kind == dataplane.OpDelete
+	switch {
+	case o.Err == nil && o.Kind == dataplane.OpGet:
+		id := w.intact(o.key, o.Value)
+		w.saw(c, o, id)
+	case errors.Is(o.Err, dataplane.ErrNotFound) && o.Kind == dataplane.OpGet:
+		w.saw(c, o, 0)
+	case o.Err == nil && o.Kind == dataplane.OpPersist:
+		w.persists = append(w.persists, o.writes...)
+		for _, x := range o.writes {
+			a := &w.answered[x.key]
+			a.persisted = max(a.persisted, uint64(x.ts))
+		}
+		w.count("scopes persisted")
+	case o.Err == nil && write && o.TS == 0:
+		h.Outcome = check.Rejected // delete of a key that was never written
+	case o.Err == nil && write:
+		h.Outcome, h.Return = check.Done, w.clock
+		a := &w.answered[o.key]
+		a.written = max(a.written, uint64(o.TS))
+		if o.Scope != 0 {
+			w.scopes[o.scope] = append(w.scopes[o.scope], wrote{o.key, o.TS, o.at})
+		}
+		w.note("op done", c.p.m.id, uint64(o.at), uint64(o.TS))
+		return
+	case errors.Is(o.Err, dataplane.ErrUnknown):
+		w.count("operations unknown")
+		w.note("op unknown", c.p.m.id, uint64(o.at), 0)
+		return
+	case errors.Is(o.Err, dataplane.ErrTryAgain):
+		w.count("operations rejected: try again")
+	case errors.Is(o.Err, dataplane.ErrOverload):
+		w.count("operations rejected: overload")
+	case errors.Is(o.Err, dataplane.ErrNoRoom):
+		w.count("operations rejected: no room")
+	case errors.Is(o.Err, dataplane.ErrDeadline):
+		w.count("operations rejected: deadline")
+	default:
+		w.fail("outcome", "node %d: operation %d ends with %v", c.p.m.id, o.at, o.Err)
+	}
+	if write && o.Err != nil {
+		h.Outcome = check.Rejected
+		if o.TS != 0 {
+			w.fail("rejected but written", "node %d: operation %d ends with %v and has TS %v", c.p.m.id, o.at, o.Err, o.TS)
+		}
+	} else if h.Outcome == check.Pending {
+		h.Outcome = check.Rejected
+	}
+	w.note("op rejected", c.p.m.id, uint64(o.at), 0)
+}
+
+// saw notes what a read was given.
+func (w *world) saw(c *client, o *op, id uint64) {
+	self := proto.Member{}
+	if c.p.life != nil {
+		self = c.p.life.self
+	}
+	if v := &w.newest; !v.Has(self) || !v.Live.Has(self.Node) {
+		w.fail("read without a lease", "node %d answers a read in life %v; view %d is decided and has live %v", c.p.m.id, self, v.Epoch, v.Live)
+	}
+	h := &w.hist[o.at]
+	h.Outcome, h.Return = check.Done, w.clock
+	w.seen = append(w.seen, seen{o.at, o.key, o.TS, id})
+	a := &w.answered[o.key]
+	a.read = max(a.read, uint64(o.TS))
+	w.note("op read", c.p.m.id, uint64(o.at), uint64(o.TS))
+}

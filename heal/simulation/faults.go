@@ -1,0 +1,514 @@
+package simulation
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"healkv/dataplane/proto"
+)
+
+// running reports whether a node is a live member of the newest view, in that
+// life, and runs.
+func (w *world) running(n int) bool {
+	m := w.nodes[n]
+	return m.up && m.p.life != nil && w.newest.Live.Has(proto.NodeID(n)) && w.newest.Has(m.p.life.self)
+}
+
+// spare reports whether these may go down now: in some situations the cluster
+// is known, and allowed, to lose data or to refuse to go on (a cold start on a
+// blank pool), and then somebody must stay.
+func (w *world) spare(gone proto.NodeSet) bool {
+	if w.newest.Epoch == 0 {
+		return false
+	}
+	if w.guardOld >= 0 {
+		return false
+	}
+	if w.guarded == 0 {
+		return true
+	}
+	for i := range w.nodes {
+		if !gone.Has(proto.NodeID(i)) && !w.guarded.Has(proto.NodeID(i)) && w.running(i) {
+			return true
+		}
+	}
+	return false
+}
+
+func set(n int) proto.NodeSet { return proto.NodeSet(0).With(proto.NodeID(n)) }
+
+// blanks guards the cluster while a live member has lost its pool.
+func (w *world) blanks(n int) {
+	if w.newest.Live.Has(proto.NodeID(n)) {
+		w.guarded = w.guarded.With(proto.NodeID(n))
+	}
+}
+
+// powerOf is how a machine that loses power leaves its media.
+func (m *machine) lose(how int) {
+	m.crash(how)
+	if !m.w.o.Power {
+		m.w.blanks(m.id)
+		m.w.count("pools blank")
+	}
+}
+
+// fault does something bad.
+func (w *world) fault(e Entry) {
+	m := w.nodes[e.Node]
+	us := func(x int64) time.Duration { return time.Duration(x) * time.Microsecond }
+	done := func() {
+		w.Result.Faults++
+		w.Result.Marks.Add("fault: "+e.Do, 1)
+		w.note("fault "+e.Do, e.Node, uint64(e.Other), uint64(e.A))
+	}
+	refused := func() { w.count("faults refused") }
+	switch e.Do {
+	case doCrash:
+		if !m.up || !w.spare(set(e.Node)) {
+			refused()
+			return
+		}
+		done()
+		m.crash(-1)
+		m.restart(e.A * 1000)
+	case doPower:
+		if !m.up || !w.spare(set(e.Node)) || !w.o.Power && !w.spareBlank(e.Node) {
+			refused()
+			return
+		}
+		done()
+		m.lose(int(e.B) % tornKinds)
+		m.restart(e.A * 1000)
+	case doPowerAll, doCrashAll:
+		if w.newest.Epoch == 0 || w.guarded != 0 || w.guardOld >= 0 || e.Do == doPowerAll && !w.o.Power {
+			refused()
+			return
+		}
+		done()
+		for _, x := range w.nodes {
+			how := -1
+			if e.Do == doPowerAll || w.o.Power && w.rng.IntN(4) == 0 {
+				how = w.rng.IntN(tornKinds)
+			}
+			if x.up {
+				x.crash(how)
+				x.restart(1 + w.rng.Int64N(e.A*1000))
+			} else if how >= 0 {
+				x.powerLost(how)
+			}
+		}
+	case doDiskGone:
+		if !m.up || !w.spare(set(e.Node)) || !w.spareBlank(e.Node) {
+			refused()
+			return
+		}
+		done()
+		m.crash(tornNothing)
+		for _, d := range m.pools {
+			d.format()
+			d.want = nil
+		}
+		w.blanks(e.Node)
+		w.count("pools blank")
+		m.restart(e.A * 1000)
+	case doOldPool:
+		if !w.o.Power || w.newest.Epoch == 0 {
+			refused()
+			return
+		}
+		for _, d := range m.pools {
+			d.copyOf = append(d.copyOf[:0], d.image...)
+		}
+		w.sim.At(us(e.A), func() { w.oldPool(m) })
+		done()
+	case doInFlush:
+		if !w.o.Power || !m.up || m.dieInFlush {
+			refused()
+			return
+		}
+		if !w.spare(set(e.Node)) {
+			refused()
+			return
+		}
+		done()
+		m.dieInFlush, m.dieByPower, m.dieAfter, m.back = true, -1, w.sim.Now(), w.sim.Now()+e.A*1000
+		if e.B != 0 {
+			m.dieByPower = w.rng.IntN(tornKinds)
+		}
+	case doPause:
+		if !m.up || m.p.Paused() {
+			refused()
+			return
+		}
+		done()
+		m.pause(us(e.A))
+	case doHang:
+		if !m.up {
+			refused()
+			return
+		}
+		done()
+		m.hangUntil = w.sim.Now() + e.A*1000
+	case doSlow:
+		done()
+		m.slowTurns = int(e.B)
+		w.sim.At(us(e.A), func() { m.slowTurns = 0 })
+	case doSlowDisk:
+		done()
+		m.slowFlush = e.B * 1000
+		w.sim.At(us(e.A), func() { m.slowFlush = 0 })
+	case doFailDisk:
+		if !w.o.Power || !m.up || !w.spare(set(e.Node)) {
+			refused()
+			return
+		}
+		done()
+		m.failFlush = true
+	case doAcceptor:
+		if !m.up {
+			refused()
+			return
+		}
+		done()
+		if e.B == 0 {
+			m.acceptor.failNext = true
+			w.sim.At(us(e.A), func() { // the operator notices
+				m.acceptor.failNext = false
+				if m.up && m.p.members.Status().Stopped != "" && w.spare(set(m.id)) {
+					m.crash(-1)
+					m.restart(0)
+				}
+			})
+			return
+		}
+		m.acceptor.slow = us(e.B)
+		w.sim.At(us(e.A), func() { m.acceptor.slow = 0 })
+	case doCut, doCutBoth:
+		done()
+		w.cut(e.Node, e.Other, e.B, e.A)
+		if e.Do == doCutBoth {
+			w.cut(e.Other, e.Node, e.B, e.A)
+		}
+	case doIsolate:
+		done()
+		for i := range w.nodes {
+			for j := range w.nodes {
+				if e.C>>i&1 != e.C>>j&1 {
+					w.cut(i, j, e.B, e.A)
+				}
+			}
+		}
+	case doDelay:
+		done()
+		w.net.SetDelay(e.Node, e.Other, 0, uint64(w.o.DelayMax)+uint64(e.B))
+		w.plane.slow[e.Node][e.Other] = us(e.B)
+		w.slowed[e.Node][e.Other]++
+		w.sim.At(us(e.A), func() {
+			if w.slowed[e.Node][e.Other]--; w.slowed[e.Node][e.Other] == 0 {
+				w.net.SetDelay(e.Node, e.Other, 0, uint64(w.o.DelayMax))
+				w.plane.slow[e.Node][e.Other] = 0
+			}
+		})
+	case doCorrupt:
+		done()
+		w.net.Corrupt(e.Node, e.Other)
+	case doTruncate:
+		done()
+		w.net.Truncate(e.Node, e.Other)
+	case doGarbage:
+		done()
+		w.plane.garbage[e.Node][e.Other]++
+	case doDrift:
+		done()
+		w.drift(m, 0, int(e.B))
+		w.sim.At(us(e.A), func() { w.drift(m, 0, 0) })
+	case doJump:
+		done()
+		w.drift(m, us(e.A), m.ppm)
+	case doLeave:
+		if !m.up || m.p.closing || m.p.Paused() || !w.spare(set(e.Node)) {
+			refused()
+			return
+		}
+		done()
+		m.leave(us(e.A))
+	case doAtStep:
+		done()
+		w.armed = append(w.armed, e)
+	default:
+		panic(fmt.Sprintf("simulation: unknown fault %q", e.Do))
+	}
+}
+
+// spareBlank: a node may lose its pool only while others that have everything
+// run and are no blank ones themselves.
+func (w *world) spareBlank(n int) bool {
+	k := 0
+	for i := range w.nodes {
+		if i != n && w.running(i) && !w.guarded.Has(proto.NodeID(i)) {
+			k++
+		}
+	}
+	return k >= 1 && !w.newest.Cold
+}
+
+// oldPool brings an older copy of the pools back (H19).
+func (w *world) oldPool(m *machine) {
+	id := proto.NodeID(m.id)
+	if w.calm || !w.running(m.id) || !w.spare(set(m.id)) || !w.spareBlank(m.id) || len(m.pools[0].copyOf) == 0 || w.guarded != 0 {
+		w.count("faults refused")
+		return
+	}
+	for i := range w.nodes { // somebody must be there who saw it flush
+		if i != m.id && !w.running(i) {
+			w.count("faults refused")
+			return
+		}
+	}
+	m.crash(tornNothing)
+	for _, d := range m.pools {
+		copy(d.image, d.copyOf)
+		d.copyOf = d.copyOf[:0]
+		d.want = nil
+		d.reboot()
+	}
+	w.count("older pools brought back")
+	w.note("older pool", m.id, 0, 0)
+	w.blanks(m.id)
+	w.guardOld = int(id)
+	m.restart(1)
+}
+
+// drift sets a node's clock.
+func (w *world) drift(m *machine, jump time.Duration, ppm int) {
+	m.ppm = ppm
+	if m.up {
+		m.p.SetClock(jump, ppm)
+	}
+}
+
+// cut holds back what goes from one node to another for a while.
+func (w *world) cut(a, b int, what, us int64) {
+	if a == b {
+		return
+	}
+	if what&1 != 0 {
+		w.net.Cut(a, b)
+	}
+	if what&2 != 0 {
+		w.plane.cut[a][b] = true
+	}
+	w.sim.At(time.Duration(us)*time.Microsecond, func() {
+		if what&1 != 0 {
+			w.net.Mend(a, b)
+		}
+		if what&2 != 0 {
+			w.plane.cut[a][b] = false
+		}
+		w.release()
+		w.netSoon()
+	})
+	if what&2 != 0 && us*1000 > int64(w.o.Lease)*2 { // a long one ends the connection
+		w.sim.At(2*w.o.Lease, func() {
+			m := w.nodes[a]
+			if m.p == nil || !w.plane.cut[a][b] {
+				return
+			}
+			if c := m.p.plane.conns[b]; c != nil && !m.p.Paused() {
+				c.close(2)
+			}
+		})
+	}
+}
+
+// leave is Node.Close: out of the view in order, then the end.
+func (m *machine) leave(back time.Duration) {
+	p, w := m.p, m.w
+	p.closing = true
+	p.Go(func() {
+		l := p.life
+		if l != nil && l.entered {
+			l.core.SetServing(false)
+			for _, x := range l.core.Workers() {
+				for left, tries := 1, 0; left > 0 && tries < 50; tries++ {
+					if !x.Do(func() { left = x.Replica().Outstanding() }) {
+						break
+					}
+					if left > 0 {
+						p.Wait(200 * time.Microsecond)
+					}
+				}
+			}
+		}
+		if l != nil {
+			if v := p.members.Current(); v.Has(l.self) && v.Live != set(m.id) {
+				ctx, cancel := p.Timeout(p.ctx, w.o.Lease)
+				if _, err := p.members.Leave(ctx, l.self); err == nil {
+					w.count("left in order")
+				}
+				cancel()
+			}
+		}
+		p.cancel()
+	})
+	w.sim.At(back, m.start)
+}
+
+// event hears of what a life does: here somebody may die in the middle of a
+// recovery.
+func (w *world) event(l *life, name string, e proto.Epoch, detail string) {
+	p := l.p
+	w.note("event "+name, p.m.id, uint64(e), 0)
+	w.Result.Marks.Add("event: "+name, 1)
+	switch name {
+	case "transfer_begun":
+		if _, err := fmt.Sscanf(detail, "buddy %d", &l.buddy); err == nil && l.served {
+			w.count("transfers begun again")
+		}
+		l.served = true
+	case "promoted":
+		if w.guardOld == p.m.id {
+			w.guardOld = -1
+		}
+		w.guarded = w.guarded.Without(proto.NodeID(p.m.id))
+		w.count("promoted: " + detail)
+	case "view_installed":
+		v := l.heal.Installed()
+		if v.Live.Has(l.self.Node) {
+			p.m.lossy = false
+		}
+		w.sim.At(0, func() { w.checkNode(p.m) })
+	case "join_asked":
+		if detail != "" {
+			w.count("asked for a full copy: " + reason(detail))
+		}
+	case "waiting":
+		w.count("waits: " + reason(detail))
+	}
+	step := slices.Index(steps, name)
+	for i, a := range w.armed {
+		if int(a.B) != step || w.calm {
+			continue
+		}
+		victim := w.nodes[a.Node]
+		switch a.C {
+		case 0:
+			victim = p.m
+		case 1:
+			if l.buddy >= 0 {
+				victim = w.nodes[l.buddy]
+			}
+		}
+		w.armed = append(w.armed[:i:i], w.armed[i+1:]...)
+		w.sim.At(time.Duration(w.rng.Int64N(200_000)), func() {
+			if !victim.up || !w.spare(set(victim.id)) || w.calm {
+				w.count("faults refused")
+				return
+			}
+			w.count("deaths at " + name)
+			if victim.id == l.buddy && victim != p.m {
+				w.count("deaths of a buddy")
+			}
+			how := -1
+			if a.Other == 1 && w.o.Power {
+				how = w.rng.IntN(tornKinds)
+			}
+			w.note("dies at step", victim.id, uint64(step), uint64(how+1))
+			victim.crash(how)
+			victim.restart(a.A * 1000)
+		})
+		return
+	}
+}
+
+// calmDown ends all faults and lets everything end.
+func (w *world) calmDown() {
+	w.calm = true
+	w.note("calm", 0, 0, 0)
+	w.armed = nil
+	for _, m := range w.nodes {
+		m.dieInFlush, m.failFlush, m.acceptor.failNext, m.acceptor.slow = false, false, false, 0
+		m.slowTurns, m.slowFlush, m.hangUntil = 0, 0, 0
+		w.drift(m, 0, 0)
+	}
+	w.plane = planes{}
+	w.net.Calm()
+	for i := range w.nodes {
+		for j := range w.nodes {
+			w.net.SetDelay(i, j, 0, uint64(w.o.DelayMax))
+		}
+	}
+	for _, m := range w.nodes {
+		if m.up && m.p.Paused() {
+			m.resume(m.p)
+		}
+		m.wake()
+	}
+	w.release()
+	w.netSoon()
+	begun := w.sim.Now()
+	for round := 0; ; round++ {
+		w.advance(2 * time.Millisecond)
+		if w.quiet() {
+			break
+		}
+		since := time.Duration(w.sim.Now() - begun)
+		if round%64 == 63 {
+			w.operator()
+		}
+		if since > 400*w.o.Lease {
+			w.fail("no end", "calm for %v, and it does not end (I10): %s", since, w.unquiet())
+		}
+	}
+	w.note("quiet", 0, uint64(w.sim.Now()-begun), 0)
+}
+
+// operator does what the documents leave to people: a node that is down or
+// whose acceptor has stopped is started again.
+func (w *world) operator() {
+	for _, m := range w.nodes {
+		switch {
+		case !m.up:
+			m.start()
+		case m.p.members.Status().Stopped != "" && w.spare(set(m.id)):
+			w.count("restarts by hand: acceptor")
+			m.crash(-1)
+			m.restart(1000)
+		}
+	}
+}
+
+// quiet reports whether all is done (I10).
+func (w *world) quiet() bool { return w.unquiet() == "" }
+
+func (w *world) unquiet() string {
+	if w.newest.Live != w.newest.Configured {
+		return fmt.Sprintf("live are %v", w.newest.Live)
+	}
+	for _, m := range w.nodes {
+		if !m.up || m.p.life == nil || !m.p.life.entered {
+			return fmt.Sprintf("node %d is not there", m.id)
+		}
+		l := m.p.life
+		if l.heal.Installed().Epoch != w.newest.Epoch {
+			return fmt.Sprintf("node %d has not installed view %d", m.id, w.newest.Epoch)
+		}
+		if !l.core.Serving() {
+			return fmt.Sprintf("node %d does not serve", m.id)
+		}
+		for _, c := range m.p.clients {
+			if len(c.out) > 0 {
+				return fmt.Sprintf("node %d has operations under way", m.id)
+			}
+		}
+		for _, d := range l.drivers {
+			r, st := d.w.Replica(), d.w.Pool().Store()
+			if r.Outstanding() > 0 || r.ForwardPending() > 0 || r.StablePos() != st.Tail() {
+				return fmt.Sprintf("node %d, shard %d: outstanding %d, to roll forward %d, stable %d, tail %d", m.id, d.shard, r.Outstanding(), r.ForwardPending(), r.StablePos(), st.Tail())
+			}
+		}
+	}
+	return ""
+}
