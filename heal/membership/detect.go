@@ -10,6 +10,7 @@ import (
 	"healkv/dataplane/flow"
 	"healkv/dataplane/proto"
 	"healkv/heal/control"
+	"healkv/heal/membership/register"
 )
 
 const (
@@ -51,11 +52,12 @@ func (s *Service) onEvent(e control.Event) {
 // happened to one.
 func (s *Service) detect() {
 	period := time.Duration(s.lease) / 8
-	var removing atomic.Bool
+	var removing, settling atomic.Bool
 	var attempt struct {
 		epoch proto.Epoch
 		at    int64
 	}
+	var half halfWay
 	last := s.env.Now()
 	grace := last + s.guard // we have not listened long enough to call anybody silent
 	for {
@@ -86,10 +88,57 @@ func (s *Service) detect() {
 				})
 			}
 		}
+		if since := s.halfWay(&half, now); since > s.lease/4 && settling.CompareAndSwap(false, true) {
+			s.tasks.Go(func() {
+				s.settle()
+				settling.Store(false)
+			})
+		}
 		if !s.until(wait, s.look) {
 			return
 		}
 	}
+}
+
+// halfWay is a value this acceptor accepted and never heard to be chosen.
+type halfWay struct {
+	at    register.Ballot
+	since int64 // when it was noticed
+}
+
+// halfWay says for how long there has been one, less a head start for those
+// who propose before us; 0: there is none.
+func (s *Service) halfWay(h *halfWay, now int64) int64 {
+	s.mu.Lock()
+	at, seq, known, v := s.durable.At, s.durable.Value.Seq, s.known.Seq, s.known.View
+	ready := s.voting && s.stopped == nil
+	s.mu.Unlock()
+	if seq <= known || !ready {
+		h.at = register.Ballot{}
+		return 0
+	}
+	if h.at != at {
+		h.at, h.since = at, now
+	}
+	head := int64(s.rank(&v, 0)) * int64(max(proposeAfter, 2*s.pace()))
+	return max(0, now-h.since-min(head, s.lease/2))
+}
+
+// settle carries through what somebody began: a proposer that gave up has left
+// it with some. They grant nothing any more to a member it drops, and nobody
+// suspects that member, since it speaks and asks for its lease as it should.
+func (s *Service) settle() {
+	ctx, cancel := s.env.Timeout(s.ctx, 2*time.Duration(s.guard))
+	defer cancel()
+	v, err := s.Update(ctx, func(*proto.View) error { return ErrNoChange })
+	if err != nil {
+		s.log.Warn("membership: a value accepted here is not settled", "err", err)
+		return
+	}
+	s.log.Info("membership: settled what another proposer began", "epoch", v.Epoch)
+	s.mu.Lock()
+	s.counts.Settled++
+	s.mu.Unlock()
 }
 
 // examine sorts out the members of the newest view that are gone for certain

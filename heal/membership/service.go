@@ -152,6 +152,7 @@ type counts struct {
 	Proposals, Chosen, Conflicts, Held, Removed uint64
 	BeatsSent, BeatsGranted, BeatsRefused       uint64
 	NoProgress, LeasesLost                      uint64
+	Settled                                     uint64 // values left half-way by others
 	Damaged                                     uint64
 }
 
