@@ -71,18 +71,20 @@ func Recover(c Config, durable, floor uint64) (*Log, RecoverInfo, error) {
 }
 
 type recovery struct {
-	l        *Log
-	valid    []segmentHeader // by number
-	bad      []segmentHeader // torn while created, or damaged
-	claim    uint64          // highest durable position claimed
-	tail     uint64          // where the valid prefix ends; 0: no segment
-	tailSeg  int             // index in valid of the segment it ends in
-	cause    error           // what stands at the tail
-	newest   uint64          // highest number in use by any header
-	torn     uint64          // lowest number of a torn header: the log ends before it
-	records  int
-	dropped  int
-	repaired []Range
+	l     *Log
+	valid []segmentHeader // by number
+	bad   []segmentHeader // torn while created, or damaged
+	// Below the floor: a Discard was cut off, adopt finishes it.
+	discarded []segmentHeader
+	claim     uint64 // highest durable position claimed
+	tail      uint64 // where the valid prefix ends; 0: no segment
+	tailSeg   int    // index in valid of the segment it ends in
+	cause     error  // what stands at the tail
+	newest    uint64 // highest number in use by any header
+	torn      uint64 // lowest number of a torn header: the log ends before it
+	records   int
+	dropped   int
+	repaired  []Range
 }
 
 func (r *recovery) readHeaders(durable, floor uint64) error {
@@ -93,6 +95,10 @@ func (r *recovery) readHeaders(durable, floor uint64) error {
 		case headerValid:
 			if h.number >= PositionMax>>r.l.shift {
 				return &Damage{0, fmt.Errorf("segment number %d above the limit %d", h.number, uint64(PositionMax)>>r.l.shift)}
+			}
+			if h.number<<r.l.shift < floor {
+				r.discarded = append(r.discarded, h) // its seals may be zeroed already
+				continue
 			}
 			r.valid = append(r.valid, h)
 		case headerBad:
@@ -121,6 +127,9 @@ func (r *recovery) readHeaders(durable, floor uint64) error {
 	limit := base + uint64(len(r.l.segs)-len(r.valid))
 	for _, b := range r.bad {
 		for _, n := range [...]uint64{b.number, b.claim2} {
+			if n<<r.l.shift < floor {
+				continue // torn while a Discard zeroed it, or zero
+			}
 			if n != 0 && (n > limit || n<<r.l.shift < durable) {
 				return &Damage{min(n, numberMax) << r.l.shift, fmt.Errorf("both copies of the segment header at place %d are damaged", b.place)}
 			}
@@ -243,12 +252,6 @@ func (r *recovery) adopt(tail, floor uint64) {
 	if len(keep) > 0 {
 		keep, drop = keep[:r.tailSeg+1], keep[r.tailSeg+1:]
 	}
-	// A Discard was cut off: finish it.
-	for len(keep) > 0 && keep[0].number<<l.shift < floor {
-		drop = append(slices.Clone(drop), keep[0])
-		keep = keep[1:]
-		r.tailSeg--
-	}
 	for i := range keep {
 		s := &keep[i]
 		used[s.place] = true
@@ -269,7 +272,7 @@ func (r *recovery) adopt(tail, floor uint64) {
 			live: s.end - SegmentHeaderBytes, counted: SegmentHeaderBytes}
 		l.table[s.number&l.mask].Store(s.number<<placeBits | uint64(s.place+1))
 	}
-	for _, h := range slices.Concat(drop, r.bad) {
+	for _, h := range slices.Concat(drop, r.discarded, r.bad) {
 		clear(l.place(h.place)[:SegmentHeaderBytes])
 		r.repaired = append(r.repaired, Range{h.place << l.shift, SegmentHeaderBytes})
 		r.dropped++

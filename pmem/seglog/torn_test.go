@@ -35,3 +35,45 @@ func TestOlderOfTwoUnflushedHeadersTorn(t *testing.T) {
 	}
 	t.Logf("durable %d, tail %d, %+v", durable, r.Tail(), info)
 }
+
+// TestDiscardCutOffAnywhere: a Discard zeroes the headers of all segments, and
+// a power loss leaves any part of that, torn at 8 bytes. Below the floor
+// nothing is damage, whatever is left of it.
+func TestDiscardCutOffAnywhere(t *testing.T) {
+	const segment, count = 1024, 6
+	arena := make([]byte, segment*count)
+	c := Config{Arena: arena, SegmentBytes: segment, PoolTag: 7, Incarnation: 1}
+	l := Format(c)
+	value := make([]byte, 300)
+	for range 8 {
+		h := record.Header{TS: 1, Kind: record.Put}
+		l.Append(&h, []byte("k"), value)
+	}
+	l.SetFlushed(l.Tail())
+	durable, floor := l.Tail(), (l.Tail()+segment-1)&^(segment-1)
+	whole, states := append([]byte(nil), arena...), 0
+	for place := range count {
+		for words := range 1 << (SegmentHeaderBytes / 8) {
+			copy(arena, whole)
+			for i := range SegmentHeaderBytes / 8 {
+				if words>>i&1 == 1 {
+					clear(arena[place*segment+8*i:][:8])
+				}
+			}
+			if words&1 == 1 { // and some others are gone altogether
+				clear(arena[(place+1)%count*segment:][:SegmentHeaderBytes])
+			}
+			r, info, err := Recover(c, durable, floor)
+			if err != nil || r.Tail() != floor || info.Segments != 0 {
+				t.Fatalf("place %d, words %b: %v, %+v, floor %d", place, words, err, info, floor)
+			}
+			for at := 0; at < len(arena); at += segment {
+				if !record.Blank(arena[at:]) {
+					t.Fatalf("place %d, words %b: the header at %d is left", place, words, at)
+				}
+			}
+			states++
+		}
+	}
+	t.Logf("%d states", states)
+}
