@@ -189,18 +189,22 @@ func (p *Pool) settle() {
 func (p *Pool) flushLog(from, tail uint64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if err := p.region.Failed(); err != nil {
+		return err // and leave the superblock as recordFailure left it
+	}
 	p.ranges = p.log.Ranges(p.ranges[:0], from, tail)
 	for _, r := range p.ranges {
 		p.region.Flush(dataOffset+r.Off, r.Len)
 	}
-	if p.superDue(tail) {
+	due := p.superDue(tail)
+	if due {
 		// Both go out with one drain, in no order: so the superblock may
 		// claim only what earlier drains have covered (P1).
 		p.refreshSuper()
 		writeSuper(p.region, &p.super)
 	}
 	if err := p.region.Drain(); err != nil {
-		p.recordFailure()
+		p.recordFailure(due)
 		return err
 	}
 	return nil
@@ -262,7 +266,7 @@ func (p *Pool) WriteSuperblock(change func(*Super)) error {
 	for range 2 {
 		writeSuper(p.region, &p.super)
 		if err := p.region.Drain(); err != nil {
-			p.recordFailure()
+			p.recordFailure(true)
 			return err
 		}
 	}
@@ -271,17 +275,20 @@ func (p *Pool) WriteSuperblock(change func(*Super)) error {
 
 // recordFailure leaves word for the next open: in the index, which is not on
 // the failed media and outlives the process, and in the superblock, as far as
-// the media still takes it. Holds mu.
-func (p *Pool) recordFailure() {
+// the media still takes it. inFlight: the drain that failed was to cover a
+// superblock too; then that copy is written over, as the other is the only one
+// known to be whole (P3). Holds mu.
+func (p *Pool) recordFailure(inFlight bool) {
 	p.index.SetMark(markLife, uint64(p.super.Incarnation)|markFailed)
 	p.super.FailedFlush = true
 	p.refreshSuper()
+	if inFlight {
+		p.super.Generation++ // the same copy again
+	}
 	for range 2 {
 		writeSuper(p.region, &p.super)
-		if p.region.domain == DomainFile {
-			_ = fdatasync(int(p.region.file.Fd())) // the region stays failed whatever this says (P4)
-		} else {
-			flushDrain()
+		if !p.region.drainAnyway() {
+			return
 		}
 	}
 }
@@ -353,7 +360,7 @@ func (p *Pool) emptyLog() error {
 		p.region.Flush(dataOffset+r.Off, r.Len)
 	}
 	if err := p.region.Drain(); err != nil {
-		p.recordFailure()
+		p.recordFailure(false)
 		return err
 	}
 	return nil

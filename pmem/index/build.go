@@ -27,7 +27,7 @@ type Part struct {
 	free   []uint32
 	length uint64
 	cause  error
-	work   splitter
+	work   *splitter // made at the first split
 	_      [64]byte
 }
 
@@ -150,6 +150,9 @@ func (p *Part) split(hash uint64, e entry, occupied int, hashOf func(pos uint64)
 		return false
 	}
 	x := p.b.x
+	if p.work == nil {
+		p.work = new(splitter)
+	}
 	n := p.work.gather(x.mem.page(e.page()), hashOf)
 	local, by := e.local()+1, e.local()
 	if occupied > 0 && n < rewriteAt {
