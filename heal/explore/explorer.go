@@ -1,0 +1,106 @@
+package explore
+
+import (
+	"github.com/zeebo/xxh3"
+
+	"healkv/dataplane/proto"
+	"healkv/heal/rejoin"
+)
+
+// Explorer is one exploration. See the package comment.
+type Explorer struct {
+	c      *Config
+	hashes []uint64 // of the keys
+
+	// Direct carries every step out on the live objects, without going back and
+	// without remembering: for a script.
+	Direct bool
+
+	nodes []*node // live objects
+
+	sums   []sum
+	images []*image
+	forms  []string // canonical, where a test asks for them
+	locals map[xxh3.Uint128]uint32
+
+	*tables
+	lists      [][]offered
+	effs       []effects
+	effIDs     map[effects]uint32
+	memo       map[stepKey]outcome
+	violations []string
+	Trace      string // stack of the last panic
+
+	hists   []history
+	histIDs map[history]uint32
+
+	canon    canon
+	recs     []logged
+	bytes    []byte
+	pubBytes []byte
+
+	keepForms bool
+
+	Steps uint64 // steps of real code
+}
+
+// tables number what is too long to be copied into every state.
+type tables struct {
+	views      []proto.View
+	viewIDs    map[proto.View]viewID
+	machines   []rejoin.Machine
+	machineIDs map[rejoin.Machine]uint32
+	pubs       []publication
+	pubIDs     map[xxh3.Uint128]uint32
+}
+
+func newTables() *tables {
+	t := &tables{viewIDs: map[proto.View]viewID{}, machineIDs: map[rejoin.Machine]uint32{}, pubIDs: map[xxh3.Uint128]uint32{}, pubs: make([]publication, 1)}
+	t.viewID(&proto.View{})
+	t.machineID(&rejoin.Machine{})
+	return t
+}
+
+// New makes an explorer of a configuration.
+func New(c *Config) (*Explorer, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	e := &Explorer{c: c, tables: newTables(), locals: map[xxh3.Uint128]uint32{}, effIDs: map[effects]uint32{}, memo: map[stepKey]outcome{}, histIDs: map[history]uint32{}}
+	e.lists = make([][]offered, 1)
+	e.effs = make([]effects, 1)
+	e.violations = make([]string, 1)
+	for i := range c.Nodes {
+		e.nodes = append(e.nodes, newNode(e, proto.NodeID(i)))
+	}
+	for k := range c.Keys {
+		e.hashes = append(e.hashes, e.nodes[0].st.Hash(keyNames[k]))
+	}
+	return e, nil
+}
+
+// intern numbers the live object's local state.
+func (e *Explorer) intern(n *node) uint32 {
+	n.life.machine = 0
+	if n.up && !n.served {
+		n.life.machine = e.machineID(&n.m)
+	}
+	e.recs = n.scan(e.recs[:0])
+	n.encode(&e.canon, e.recs)
+	h := xxh3.Hash128(e.canon.b)
+	if id, ok := e.locals[h]; ok {
+		return id
+	}
+	id := uint32(len(e.sums))
+	e.sums = append(e.sums, n.summarise(e.recs))
+	if e.Direct {
+		e.images = append(e.images, nil)
+	} else {
+		e.images = append(e.images, n.save())
+	}
+	e.locals[h] = id
+	if e.keepForms {
+		e.forms = append(e.forms, string(e.canon.b))
+	}
+	return id
+}
