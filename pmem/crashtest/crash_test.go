@@ -1,0 +1,107 @@
+package crashtest
+
+import (
+	"flag"
+	"fmt"
+	"runtime/debug"
+	"testing"
+	"time"
+
+	"healkv/bench/tally"
+)
+
+var (
+	statesFlag = flag.Int("crash.states", 100_000, "crash states to open")
+	seedFlag   = flag.Uint64("crash.seed", 1, "seed of the sampled sequences; same seed, same states")
+)
+
+// short are sequences of which every state is opened where that is possible.
+var short = []struct {
+	name string
+	seq  []op
+}{
+	{"put", []op{begin, put(0, 10), flush}},
+	{"two puts", []op{begin, put(0, 10), put(1, 3), flush, put(1, 5), flush}},
+	{"overwrite", []op{begin, put(0, 20), flush, put(0, 4), flush, stable, put(2, 0), flush}},
+	{"delete", []op{begin, put(0, 10), flush, del(0), flush, put(0, 1), flush}},
+	{"transfer", []op{begin, put(5, 10), flush, adopt(0, 10, false), adopt(5, 20, false), flush}},
+	{"bad transfer", []op{begin, put(5, 10), flush, adopt(5, 30, true), flush, put(1, 0), adopt(2, 4, true), flush}},
+	{"view change", []op{begin, put(1, 10), view, put(2, 10), flush, view}},
+	{"superblock update", []op{begin, lost, put(1, 1), flush, lost}},
+	{"stable goes out", []op{begin, put(1, 10), flush, stable, put(2, 10), flush, put(3, 1), flush}},
+	{"full copy", []op{begin, put(1, 10), put(2, 10), flush, discard, adopt(3, 10, false), flush, complete, put(4, 1), flush}},
+	{"second segment", []op{begin, put(1, 700), flush, put(2, 300), flush, put(1, 10), flush}},
+	{"segments in one flush", []op{begin, put(1, 10), flush, put(2, 800), put(3, 700), put(4, 800), flush, put(1, 1), flush}},
+	{"restart", []op{begin, put(1, 10), flush, put(2, 10), restart, put(3, 10), flush}},
+	{"killed in a flush", []op{begin, put(1, 10), killedIn(flush, 0), put(2, 10), flush, put(3, 3), killedIn(view, 1), put(3, 4), flush}},
+	{"killed in recovery", []op{begin, put(1, 10), killedIn(restart, 0), put(2, 10), flush, put(5, 5), killedIn(restart, 1), put(2, 8), flush}},
+	{"killed in a full copy", []op{begin, put(1, 10), flush, killedIn(discard, 1), discard, put(2, 10), flush, killedIn(discard, 2), complete, put(3, 1), flush}},
+	{"failed flush", []op{begin, put(1, 10), flush, failing, put(2, 10), flush}},
+	{"closed in order", []op{begin, put(1, 10), closing, put(2, 10), flush, closing}},
+	{"cleaner", []op{begin, turn(7, 90), turn(7, 90), turn(7, 90), turn(7, 90), turn(7, 90), turn(7, 90), turn(2, 9), turn(1, 9), turn(1, 9), turn(7, 90), turn(7, 90), turn(7, 90)}},
+}
+
+var geometries = []geometry{{1024, 8}, {4096, 8}}
+
+func TestCrashStates(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(800)) // every state makes a log and a store anew
+	var sum counts
+	begun, sequences := time.Now(), 0
+	add := func(r *run) {
+		c := &r.counts
+		sum.States += c.States
+		sum.Distinct += len(r.seen)
+		sum.Windows += c.Windows
+		sum.Words += c.Words
+		sum.Lines += c.Lines
+		sum.Sampled += c.Sampled
+		sum.Process += c.Process
+		sum.Damaged += c.Damaged
+		sum.Lives += c.Lives
+		sum.Freed += c.Freed
+		sum.Moved += c.Moved
+		sum.Empty += c.Empty
+		for i := range c.Deep {
+			sum.Deep[i] += c.Deep[i]
+		}
+		r.counts = counts{}
+		clear(r.seen)
+		sequences++
+	}
+	limits := Limits{Exhaustive: *statesFlag / 50, Samples: 64}
+	r := newRun(geometries[0])
+	r.limits, r.deeper = limits, 64
+	for _, s := range short {
+		if err := r.play(*seedFlag, s.seq); err != nil {
+			t.Fatalf("%s: %v", s.name, err)
+		}
+		c := r.counts
+		t.Logf("%-24s %7d states, %3d windows: %d by words, %d by lines, %d sampled; %d later lives", s.name, c.States, c.Windows, c.Words, c.Lines, c.Sampled, c.Lives)
+		add(r)
+	}
+	for seed := *seedFlag; sum.States < *statesFlag; seed++ {
+		geo := geometries[seed%uint64(len(geometries))]
+		if err := long(&r, geo, seed, *statesFlag-sum.States); err != nil {
+			t.Fatalf("seed %d: %v\nrepeat: go test ./pmem/crashtest -run TestCrashStates -crash.seed=%d", seed, err, seed)
+		}
+		add(r)
+	}
+	t.Logf("%d states (%d distinct in their sequences) of %d sequences in %v", sum.States, sum.Distinct, sequences, time.Since(begun).Round(time.Millisecond))
+	t.Log(fmt.Sprintf("%+v", sum))
+	if sum.States == 0 || sum.Words == 0 || sum.Lines == 0 || sum.Sampled == 0 || sum.Process == 0 || sum.Damaged == 0 || sum.Lives == 0 || sum.Freed == 0 || sum.Moved == 0 {
+		t.Error("something never happened")
+	}
+	tally.Add("crash states", "states", sum.States)
+	tally.Add("crash states", "sequences", sequences)
+}
+
+// long is a sequence by seed, of which states are sampled.
+func long(r **run, geo geometry, seed uint64, budget int) error {
+	if (*r).geo != geo {
+		*r = newRun(geo)
+	}
+	x := *r
+	x.limits, x.deeper, x.budget = Limits{Exhaustive: 64, Samples: 24}, 48, budget
+	rng := newRand(seed)
+	return x.play(seed, append([]op{begin}, randomOps(rng, 60+rng.IntN(60))...))
+}
