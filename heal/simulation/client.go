@@ -120,8 +120,30 @@ type lostClient struct{}
 
 // submit hands one operation of the script to its client.
 func (w *world) submit(e *Entry) {
+	w.ask(e, 0)
+}
+
+// ask gives an operation to its node, mostly to another one if that does not
+// serve, or later if none does, as clients do.
+func (w *world) ask(e *Entry, tries int) {
 	m := w.nodes[e.Node]
-	if !m.up || m.p.Paused() || m.p.Dead() {
+	if !w.serves(m) && w.rng.IntN(16) != 0 {
+		first := w.rng.IntN(len(w.nodes))
+		for i := range w.nodes {
+			if m = w.nodes[(first+i)%len(w.nodes)]; w.serves(m) {
+				break
+			}
+		}
+		if !w.serves(m) {
+			if tries == 12 {
+				w.count("operations for nobody")
+				return
+			}
+			w.sim.At(time.Duration(w.rng.Int64N(int64(w.o.Lease))), func() { w.ask(e, tries+1) })
+			return
+		}
+	}
+	if !m.up || m.p.Paused() {
 		w.count("operations for nobody")
 		return
 	}
@@ -139,7 +161,7 @@ func (w *world) submit(e *Entry) {
 	}
 	o.scope = scopeOf{o.self, o.Scope}
 	w.clock++
-	h := check.Op{Kind: check.Read, Key: uint32(key), Client: uint32(e.Node), Invoke: w.clock}
+	h := check.Op{Kind: check.Read, Key: uint32(key), Client: uint32(m.id), Invoke: w.clock}
 	switch e.Do {
 	case doGet:
 		o.Kind = dataplane.OpGet
@@ -157,13 +179,17 @@ func (w *world) submit(e *Entry) {
 	}
 	w.hist = append(w.hist, h)
 	w.Result.Ops++
-	w.note("op starts", e.Node, uint64(o.Kind), uint64(o.at))
+	w.note("op starts", m.id, uint64(o.Kind), uint64(o.at))
 	o.index = len(c.out)
 	c.out = append(c.out, o)
 	if !c.hand(o) {
 		return
 	}
 	c.poll()
+}
+
+func (w *world) serves(m *machine) bool {
+	return m.up && !m.p.Paused() && m.p.life != nil && m.p.life.core.Serving()
 }
 
 // hand is Session.Submit. False: the process died in it.

@@ -175,6 +175,9 @@ func (d *medium) powerLoss(how int) {
 		d.want = nil
 		return
 	}
+	if d.want != nil && d.want.exact { // the process had died before
+		d.want = &wanted{why: "a power loss, flushed", least: flushedTS(d.want.pool)}
+	}
 	unit, likely := 8, 50
 	switch how {
 	case tornNothing:
@@ -218,6 +221,7 @@ type wanted struct {
 	why   string
 	least map[int]uint64 // by key
 	exact bool
+	pool  *pmem.Pool // as the process left it
 }
 
 // flushedTS scans the log for the newest flushed timestamp of every key.

@@ -25,7 +25,7 @@ func (w *world) spare(gone proto.NodeSet) bool {
 	if w.guardOld >= 0 {
 		return false
 	}
-	if w.guarded == 0 {
+	if w.guarded == 0 && !w.o.Keep {
 		return true
 	}
 	for i := range w.nodes {
@@ -54,37 +54,45 @@ func (m *machine) lose(how int) {
 	}
 }
 
-// fault does something bad.
+// fault does something bad, to another node if that one cannot have it now.
 func (w *world) fault(e Entry) {
+	for range w.nodes {
+		if w.tryFault(e) {
+			w.Result.Faults++
+			w.Result.Marks.Add("fault: "+e.Do, 1)
+			return
+		}
+		e.Node = (e.Node + 1) % len(w.nodes)
+		if e.Node == e.Other {
+			e.Other = (e.Other + 1) % len(w.nodes)
+		}
+	}
+	w.count("faults refused")
+}
+
+// tryFault is false if the fault makes no sense now.
+func (w *world) tryFault(e Entry) bool {
 	m := w.nodes[e.Node]
 	us := func(x int64) time.Duration { return time.Duration(x) * time.Microsecond }
-	done := func() {
-		w.Result.Faults++
-		w.Result.Marks.Add("fault: "+e.Do, 1)
-		w.note("fault "+e.Do, e.Node, uint64(e.Other), uint64(e.A))
-	}
-	refused := func() { w.count("faults refused") }
+	done := func() { w.note("fault "+e.Do, e.Node, uint64(e.Other), uint64(e.A)) }
 	switch e.Do {
 	case doCrash:
 		if !m.up || !w.spare(set(e.Node)) {
-			refused()
-			return
+			return false
 		}
 		done()
 		m.crash(-1)
 		m.restart(e.A * 1000)
 	case doPower:
 		if !m.up || !w.spare(set(e.Node)) || !w.o.Power && !w.spareBlank(e.Node) {
-			refused()
-			return
+			return false
 		}
 		done()
 		m.lose(int(e.B) % tornKinds)
 		m.restart(e.A * 1000)
 	case doPowerAll, doCrashAll:
 		if w.newest.Epoch == 0 || w.guarded != 0 || w.guardOld >= 0 || e.Do == doPowerAll && !w.o.Power {
-			refused()
-			return
+			return false
 		}
 		done()
 		for _, x := range w.nodes {
@@ -101,8 +109,7 @@ func (w *world) fault(e Entry) {
 		}
 	case doDiskGone:
 		if !m.up || !w.spare(set(e.Node)) || !w.spareBlank(e.Node) {
-			refused()
-			return
+			return false
 		}
 		done()
 		m.crash(tornNothing)
@@ -115,8 +122,7 @@ func (w *world) fault(e Entry) {
 		m.restart(e.A * 1000)
 	case doOldPool:
 		if !w.o.Power || w.newest.Epoch == 0 {
-			refused()
-			return
+			return false
 		}
 		for _, d := range m.pools {
 			d.copyOf = append(d.copyOf[:0], d.image...)
@@ -125,12 +131,10 @@ func (w *world) fault(e Entry) {
 		done()
 	case doInFlush:
 		if !w.o.Power || !m.up || m.dieInFlush {
-			refused()
-			return
+			return false
 		}
 		if !w.spare(set(e.Node)) {
-			refused()
-			return
+			return false
 		}
 		done()
 		m.dieInFlush, m.dieByPower, m.dieAfter, m.back = true, -1, w.sim.Now(), w.sim.Now()+e.A*1000
@@ -139,15 +143,13 @@ func (w *world) fault(e Entry) {
 		}
 	case doPause:
 		if !m.up || m.p.Paused() {
-			refused()
-			return
+			return false
 		}
 		done()
 		m.pause(us(e.A))
 	case doHang:
 		if !m.up {
-			refused()
-			return
+			return false
 		}
 		done()
 		m.hangUntil = w.sim.Now() + e.A*1000
@@ -161,15 +163,13 @@ func (w *world) fault(e Entry) {
 		w.sim.At(us(e.A), func() { m.slowFlush = 0 })
 	case doFailDisk:
 		if !w.o.Power || !m.up || !w.spare(set(e.Node)) {
-			refused()
-			return
+			return false
 		}
 		done()
 		m.failFlush = true
 	case doAcceptor:
 		if !m.up {
-			refused()
-			return
+			return false
 		}
 		done()
 		if e.B == 0 {
@@ -181,7 +181,7 @@ func (w *world) fault(e Entry) {
 					m.restart(0)
 				}
 			})
-			return
+			return true
 		}
 		m.acceptor.slow = us(e.B)
 		w.sim.At(us(e.A), func() { m.acceptor.slow = 0 })
@@ -229,8 +229,7 @@ func (w *world) fault(e Entry) {
 		w.drift(m, us(e.A), m.ppm)
 	case doLeave:
 		if !m.up || m.p.closing || m.p.Paused() || !w.spare(set(e.Node)) {
-			refused()
-			return
+			return false
 		}
 		done()
 		m.leave(us(e.A))
@@ -240,6 +239,7 @@ func (w *world) fault(e Entry) {
 	default:
 		panic(fmt.Sprintf("simulation: unknown fault %q", e.Do))
 	}
+	return true
 }
 
 // spareBlank: a node may lose its pool only while others that have everything

@@ -238,6 +238,10 @@ func (p *process) run() {
 		p.Wait(50*p.w.o.Lease/1000, p.ctx.Done()) // 50 ms to a lease of a second
 	}
 	p.log.Info("process ends", "err", err)
+	if errors.Is(err, pmem.ErrFlush) && p.failed == nil {
+		p.failed = err
+		p.m.lossy = true
+	}
 	if p.failed == nil && !p.closing && p.ctx.Err() == nil {
 		p.w.fail("node stopped", "node %d: %v", p.m.id, err)
 	}
@@ -256,6 +260,9 @@ func (p *process) live(force string) (err error) {
 	defer func() { p.endLife(l) }()
 	for _, d := range p.m.pools {
 		pool, err := d.heap.Open(d.identity())
+		if errors.Is(err, pmem.ErrFlush) {
+			return err
+		}
 		if err != nil {
 			w.fail("open", "node %d, shard %d: %v", p.m.id, d.shard, err)
 		}
@@ -284,7 +291,11 @@ func (p *process) live(force string) (err error) {
 		d := &driver{p: p, l: l, shard: i, medium: p.m.pools[i]}
 		d.ep = &endpoint{Endpoint: e, d: d}
 		workers[i] = dataplane.NewWorker(dataplane.WorkerConfig{Shard: i, Nodes: w.o.Nodes, Pool: pool, Endpoint: d.ep, Model: w.o.Model, Lease: timed,
-			SpinTurns: w.o.Spin, OnFailure: p.poolFailed, Logger: p.log, Env: p.Process, Limits: w.o.limits()})
+			SpinTurns: w.o.Spin, OnFailure: p.poolFailed, OnRefused: func(_ int, peer proto.Member, err error) {
+				w.count("lives ended by a stream that does not verify")
+				l.heal.Refused(peer, err)
+				p.poke()
+			}, Logger: p.log, Env: p.Process, Limits: w.o.limits()})
 		d.w = workers[i]
 		l.drivers = append(l.drivers, d)
 	}

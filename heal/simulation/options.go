@@ -31,15 +31,16 @@ type Options struct {
 	DelayMax int // µs on the transport
 	CallMax  int // µs on the control plane
 	FullCopy bool
+	Keep     bool // somebody who is live always runs, but for the faults that say all
 	Small    bool // small bursts in the workers
 	Ops      int
 	Faults   int
 }
 
 func (o *Options) String() string {
-	return fmt.Sprintf("seed=%d nodes=%d shards=%d model=%v power=%v onehost=%v lease=%v drift=%v log=%d segment=%d ring=%d keys=%d value=%d clients=%d ms=%d spin=%d turn=%d delay=%d call=%d full=%v small=%v",
+	return fmt.Sprintf("seed=%d nodes=%d shards=%d model=%v power=%v onehost=%v lease=%v drift=%v log=%d segment=%d ring=%d keys=%d value=%d clients=%d ms=%d spin=%d turn=%d delay=%d call=%d full=%v keep=%v small=%v",
 		o.Seed, o.Nodes, o.Shards, o.Model, o.Power, o.OneHost, o.Lease, o.Drift, o.LogBytes, o.Segment, o.Ring, o.Keys, o.ValueMax, o.Clients,
-		o.Millis, o.Spin, o.TurnMax, o.DelayMax, o.CallMax, o.FullCopy, o.Small)
+		o.Millis, o.Spin, o.TurnMax, o.DelayMax, o.CallMax, o.FullCopy, o.Keep, o.Small)
 }
 
 func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
@@ -50,7 +51,7 @@ func Draw(seed uint64) (Options, *Script) {
 	o := Options{Seed: seed, Nodes: pick(r, 3, 3, 3, 4, 4, 5, 5, 6), Shards: pick(r, 1, 1, 2), Model: proto.Models()[seed%5],
 		Power: r.IntN(3) != 0, OneHost: r.IntN(2) == 0, Segment: 8 << 10, Ring: 8192 << r.IntN(4), Keys: 8 + r.IntN(90),
 		ValueMax: pick(r, 40, 200, 200, 700, 3000), Clients: 2 + r.IntN(3), Millis: 1500 + r.IntN(1500), Spin: pick(r, 1, 1, 3),
-		TurnMax: pick(r, 4, 8, 20), DelayMax: pick(r, 3, 10, 40), CallMax: pick(r, 30, 100, 400), FullCopy: r.IntN(12) == 0, Small: r.IntN(3) == 0,
+		TurnMax: pick(r, 4, 8, 20), DelayMax: pick(r, 3, 10, 40), CallMax: pick(r, 30, 100, 400), FullCopy: r.IntN(12) == 0, Small: r.IntN(3) == 0, Keep: r.IntN(4) != 0,
 		Ops: 4000 + r.IntN(2500), Faults: 70 + r.IntN(80)}
 	o.Lease = time.Duration(pick(r, 20, 30, 40)) * time.Millisecond
 	o.Drift = o.Lease / 10

@@ -73,7 +73,7 @@ var weights = []struct {
 	do string
 	n  int
 }{
-	{doCrash, 16}, {doPower, 14}, {doPowerAll, 2}, {doCrashAll, 2}, {doDiskGone, 2}, {doOldPool, 3}, {doInFlush, 4}, {doPause, 8}, {doHang, 4}, {doSlow, 4},
+	{doCrash, 16}, {doPower, 14}, {doDiskGone, 2}, {doOldPool, 3}, {doInFlush, 4}, {doPause, 8}, {doHang, 4}, {doSlow, 4},
 	{doSlowDisk, 4}, {doFailDisk, 2}, {doAcceptor, 3}, {doCut, 8}, {doCutBoth, 4}, {doIsolate, 5}, {doDelay, 5}, {doCorrupt, 3}, {doTruncate, 2}, {doGarbage, 4},
 	{doDrift, 4}, {doJump, 4}, {doLeave, 3}, {doAtStep, 14},
 }
@@ -123,12 +123,19 @@ func draw(o *Options, r *rand.Rand) *Script {
 	for _, w := range weights {
 		total += w.n
 	}
+	// Storms of faults, and some time after each.
+	phases := 3 + r.Int64N(4)
+	long := end / phases
 	for range o.Faults {
 		x, i := r.IntN(total), 0
 		for ; x >= weights[i].n; i++ {
 			x -= weights[i].n
 		}
-		s.Entries = append(s.Entries, fault(o, r, weights[i].do, begin+r.Int64N(end), lease))
+		at := r.Int64N(phases)*long + r.Int64N(long*6/10)
+		s.Entries = append(s.Entries, fault(o, r, weights[i].do, begin+at, lease))
+	}
+	if r.IntN(2) == 0 { // everybody goes down at the end of a storm
+		s.Entries = append(s.Entries, fault(o, r, pick(r, doPowerAll, doPowerAll, doCrashAll), begin+r.Int64N(phases)*long+long*6/10, lease))
 	}
 	slices.SortStableFunc(s.Entries, func(a, b Entry) int { return cmp.Compare(a.At, b.At) })
 	return s
@@ -138,7 +145,7 @@ func draw(o *Options, r *rand.Rand) *Script {
 func fault(o *Options, r *rand.Rand, do string, at, lease int64) Entry {
 	e := Entry{At: at, Do: do, Node: r.IntN(o.Nodes)}
 	e.Other = (e.Node + 1 + r.IntN(o.Nodes-1)) % o.Nodes
-	away := func() int64 { return pick(r, 300, lease/2, lease, 3*lease, 8*lease) + r.Int64N(lease) }
+	away := func() int64 { return pick(r, 300, lease/4, lease/2, lease, 4*lease) + r.Int64N(lease/2) }
 	switch do {
 	case doCrash, doLeave, doInFlush, doDiskGone, doOldPool:
 		e.A, e.B = away(), int64(r.IntN(2))
@@ -196,9 +203,9 @@ func ReadScript(r io.Reader) (o Options, s *Script, err error) {
 			head = true
 			var model string
 			if _, err := fmt.Sscanf(strings.NewReplacer("lease=", "lease= ", "drift=", "drift= ").Replace(t),
-				"seed=%d nodes=%d shards=%d model=%s power=%t onehost=%t lease= %s drift= %s log=%d segment=%d ring=%d keys=%d value=%d clients=%d ms=%d spin=%d turn=%d delay=%d call=%d full=%t small=%t",
+				"seed=%d nodes=%d shards=%d model=%s power=%t onehost=%t lease= %s drift= %s log=%d segment=%d ring=%d keys=%d value=%d clients=%d ms=%d spin=%d turn=%d delay=%d call=%d full=%t keep=%t small=%t",
 				&o.Seed, &o.Nodes, &o.Shards, &model, &o.Power, &o.OneHost, (*duration)(&o.Lease), (*duration)(&o.Drift), &o.LogBytes, &o.Segment, &o.Ring, &o.Keys,
-				&o.ValueMax, &o.Clients, &o.Millis, &o.Spin, &o.TurnMax, &o.DelayMax, &o.CallMax, &o.FullCopy, &o.Small); err != nil {
+				&o.ValueMax, &o.Clients, &o.Millis, &o.Spin, &o.TurnMax, &o.DelayMax, &o.CallMax, &o.FullCopy, &o.Keep, &o.Small); err != nil {
 				return o, nil, fmt.Errorf("simulation: line %d: options: %w", line, err)
 			}
 			if o.Model, err = proto.ParseModel(model); err != nil {

@@ -30,7 +30,7 @@ func TestOne(t *testing.T) {
 	}
 	begun := time.Now()
 	r, f := Run(o, s, handler())
-	t.Logf("%v\n%v: %d ops, %d compared, %d faults, %d events, hash %#x, virtual %v", &o, time.Since(begun), r.Ops, r.Compared, r.Faults, r.Events, r.Hash, r.Virtual)
+	t.Logf("%v\n%v: %d ops, %d compared, %d faults, %d events, hash %#x, virtual %v, serving %d of %d", &o, time.Since(begun), r.Ops, r.Compared, r.Faults, r.Events, r.Hash, r.Virtual, r.Serving, r.Millis)
 	for i, n := range r.Marks.Names {
 		t.Logf("%8d %s", r.Marks.N[i], n)
 	}

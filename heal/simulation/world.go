@@ -68,6 +68,7 @@ type Result struct {
 	Hash                  uint64
 	Events                int
 	Virtual               time.Duration
+	Millis, Serving       int // looks, one a millisecond of the script; those that found a node serving
 	Marks                 Marks
 }
 
@@ -227,7 +228,7 @@ func (w *world) entry() {
 	w.next++
 	w.nextEntry()
 	if e.op() {
-		w.submit(&e)
+		w.submit(&w.s.Entries[w.next-1])
 		return
 	}
 	w.fault(e)
@@ -238,6 +239,12 @@ func (w *world) advance(d time.Duration) {
 	w.sim.Run(d)
 	m := w.nodes[w.rng.IntN(len(w.nodes))]
 	w.checkNode(m)
+	if !w.calm {
+		w.Result.Millis++
+		if slices.ContainsFunc(w.nodes, w.serves) {
+			w.Result.Serving++
+		}
+	}
 }
 
 // netSoon makes sure that the network gets its next tick.
