@@ -7,63 +7,130 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"healkv/bench/tally"
 	"healkv/cmd/node/demo"
+	"healkv/dataplane/proto"
 )
 
 var (
-	chaosRounds = flag.Int("chaos-rounds", 3, "kills in every phase")
-	chaosSeed   = flag.Uint64("chaos-seed", 1, "of the chaos test")
+	chaosTime   = flag.Duration("chaos-time", 150*time.Second, "for how long clusters of all models and domains are hurt")
+	chaosFaults = flag.Int("chaos-faults", 30, "and until so many faults were injected")
+	chaosSeed   = flag.Uint64("chaos-seed", 1, "of the chaos tests")
 )
 
-// TestProcessKilledInEveryPhase kills real node processes under continuous
-// load: in the steady state, twice in a row, during another one's view change,
-// the recovering node and its buddy in the middle of a transfer, and before
-// the promotion; it pauses one for longer than its lease and kills all at once.
-// In the end nothing acknowledged is lost, all nodes hold the
-// same data, and the watched keys' history is linearizable.
-func TestProcessKilledInEveryPhase(t *testing.T) {
-	const nodes = 6
-	out := t.TempDir()
-	resp, admin := freePorts(t, nodes)
-	a := labArgs{out: out, nodes: nodes, keys: 20_000, workload: "taobench-a", model: "synchronous", domain: "memory",
-		huge: "auto", pool: "128MiB", shards: 1, respPort: resp, adminPort: admin}
-	c, done, err := a.cluster()
-	if err != nil {
+// newChaosOptions are those of `node chaos` with its defaults.
+func newChaosOptions(t *testing.T) demo.ChaosOptions {
+	t.Helper()
+	var a chaosArgs
+	chaosFlags(&a)
+	if err := parse(chaosFlags(&a), []string{"--seed", fmt.Sprint(*chaosSeed), "--out", t.TempDir()}); err != nil {
 		t.Fatal(err)
 	}
-	defer done()
-	o := demo.ChaosOptions{Options: demo.Defaults(), Rounds: *chaosRounds, Seed: *chaosSeed}
-	o.Out, o.Nodes, o.Keys, o.Workload, o.Program, o.Rate = out, nodes, a.keys, a.workload, binary, 6000
-	o.Verify = demo.Minima{AckedWrites: a.keys, AckedKeys: a.keys, HistoryOps: 5000}
+	if err := a.settle(); err != nil {
+		t.Fatal(err)
+	}
+	a.respPort, a.adminPort = freePorts(t, 6)
+	o := a.o
+	o.Program, o.Make = binary, a.cluster
 	o.Say = func(format string, args ...any) { t.Logf(format, args...) }
-	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
+	return o
+}
+
+// chaosRun fails the test with what the run found, and keeps the logs of its
+// nodes beyond the test.
+func chaosRun(t *testing.T, o demo.ChaosOptions, limit time.Duration) *demo.ChaosSummary {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	kills, v, err := demo.Chaos(ctx, o, c, os.Stderr)
+	s, err := demo.Chaos(ctx, o, os.Stderr)
 	if err != nil {
-		for i := range nodes {
-			text, _ := os.ReadFile(c.LogPath(i))
-			t.Logf("log of node %d:\n%s", i, tail(string(text), 8000))
-		}
-		t.Fatal(err)
+		kept, _ := os.MkdirTemp("", "healkv-chaos-*")
+		os.CopyFS(kept, os.DirFS(o.Out)) // as much of it as there is
+		t.Fatalf("%v\nkept in %s", err, kept)
 	}
-	for _, phase := range []string{demo.PhaseSteady, demo.PhaseTwice, demo.PhaseViewChange, demo.PhaseShadow, demo.PhaseBuddy, demo.PhasePromotion,
-		demo.PhasePaused, demo.PhaseAll} {
-		if kills[phase] < *chaosRounds {
-			t.Errorf("%d kills in phase %s, want at least %d", kills[phase], phase, *chaosRounds)
+	return s
+}
+
+// TestProcessChaos hurts clusters of every model and domain, one after the
+// other. `node chaos` is the same for longer.
+func TestProcessChaos(t *testing.T) {
+	o := newChaosOptions(t)
+	o.Time, o.Faults = *chaosTime, *chaosFaults
+	o.RoundTime = o.Time / 10
+	o.Rounds = len(o.Models) * len(o.Domains)
+	s := chaosRun(t, o, 2**chaosTime+5*time.Minute)
+	for _, m := range proto.Models() {
+		for _, d := range o.Domains {
+			rounds := 0
+			for _, r := range s.Rounds {
+				if r.Model == m.String() && r.Domain == d {
+					rounds++
+				}
+			}
+			if rounds == 0 {
+				t.Errorf("no round of model %v in domain %s", m, d)
+			}
 		}
 	}
-	t.Logf("kills %v; %d acknowledged writes of %d keys, %d comparisons, %d operations of watched keys compared", kills, v.AckedWrites, v.AckedKeys, v.KeysCompared, v.HistoryOps)
-	if !v.OK {
-		for i := range nodes {
-			from, _ := os.ReadFile(c.LogPath(i))
-			os.WriteFile(filepath.Join(os.TempDir(), fmt.Sprintf("healkv-chaos-node-%d.log", i)), from, 0o600)
-		}
-		t.Fatalf("verification failed: %v", v.Problems)
+	if s.Faults < *chaosFaults {
+		t.Errorf("%d faults, want at least %d", s.Faults, *chaosFaults)
 	}
 }
 
-func tail(s string, n int) string { return s[max(0, len(s)-n):] }
+// TestProcessKilledInEveryPhase kills six nodes under continuous load: in the
+// steady state, twice in a row, during another one's view change, the
+// recovering node and its buddy in the middle of a transfer, and before the
+// promotion; it pauses one for longer than its lease and kills all at once.
+func TestProcessKilledInEveryPhase(t *testing.T) {
+	o := newChaosOptions(t)
+	o.Models, o.Domains, o.NodesMin, o.NodesMax = []string{"synchronous"}, []string{"memory"}, 6, 6
+	o.Keys, o.Rate = 20_000, 6000
+	o.Kinds = []string{demo.FaultKill, demo.FaultKillAgain, demo.FaultViewChange, demo.FaultKillTransfer, demo.FaultKillBuddy,
+		demo.FaultKillPromotion, demo.FaultPauseLong, demo.FaultKillAll}
+	o.Time, o.Rounds, o.RoundTime, o.RoundFaults = 0, 1, 4*time.Minute, len(o.Kinds)
+	s := chaosRun(t, o, 8*time.Minute)
+	for _, k := range o.Kinds {
+		if s.ByKind[k] == 0 {
+			t.Errorf("no fault of kind %s", k)
+		}
+	}
+}
+
+// TestProcessChaosNoticesPlantedBugs runs one round with a binary in which one
+// node misbehaves on purpose: the round must fail, and say why. Without the
+// plant the same binary must pass.
+func TestProcessChaosNoticesPlantedBugs(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "node")
+	if out, err := exec.Command("go", "build", "-tags", "plant", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, c := range []struct{ plant, says string }{
+		{"", "OK"},
+		{"lost-write@1", "lacks acknowledged writes"},
+		{"stale-read@2", "not linearizable"},
+	} {
+		t.Run("plant="+c.plant, func(t *testing.T) {
+			resp, admin := freePorts(t, 6)
+			cmd := exec.Command(program, "chaos", "--out", t.TempDir(), "--time", "1s", "--round", "4s", "--seed", fmt.Sprint(*chaosSeed),
+				"--model", "synchronous", "--domain", "memory", "--nodes", "3", "--kinds", "kill,kill-two,kill-transfer", "--keys", "20000",
+				"--resp-port", fmt.Sprint(resp), "--admin-port", fmt.Sprint(admin))
+			cmd.Env = append(cmd.Environ(), "HEALKV_PLANT="+c.plant, tally.Variable+"=") // what it counts is not the product's
+			began := time.Now()
+			out, err := cmd.CombinedOutput()
+			code := cmd.ProcessState.ExitCode()
+			if (code == 0) != (c.plant == "") || !strings.Contains(string(out), c.says) {
+				t.Fatalf("exit status %d (%v), want %q in:\n%s", code, err, c.says, out)
+			}
+			if c.plant != "" {
+				tally.Add("real cluster", "planted bugs found", 1)
+			}
+			t.Logf("exit status %d after %v", code, time.Since(began).Round(time.Millisecond))
+		})
+	}
+}

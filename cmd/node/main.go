@@ -39,6 +39,7 @@ func init() {
 		{"serve", "run one node", runServe},
 		{"format", "make the pools of one node", runFormat},
 		{"demo", "load, kill, heal, compare: the recovery report", runDemo},
+		{"chaos", "kill, stop and starve local clusters, and judge what survives", runChaos},
 		{"bench", "workloads and micro-benchmarks", runBench},
 		{"version", "print the version", runVersion},
 		{"help", "explain a command, or the configuration: node help config", runHelp},

@@ -89,7 +89,7 @@ func TestFlagBeatsEnvironmentBeatsFile(t *testing.T) {
 	if err := s.File(file(t, Text(&c))); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Env([]string{"HEALKV_POOL_SIZE=256MiB", "HEALKV_MODEL=scope", "HOME=/root", "HEALKV_TEST_X=1"}); err != nil {
+	if err := s.Env([]string{"HEALKV_POOL_SIZE=256MiB", "HEALKV_MODEL=scope", "HOME=/root", "HEALKV_TEST_X=1", "HEALKV_TALLY=/dev/null", "HEALKV_PLANT="}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Flags(); err != nil {

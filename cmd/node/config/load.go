@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -138,12 +139,16 @@ func Decode(path string, text []byte, v any) error {
 	}
 }
 
+// forTests are variables that a node inherits from the test that started it:
+// the file that counts go to, and the bug that a build for tests has planted.
+var forTests = []string{"HEALKV_TALLY", "HEALKV_PLANT"}
+
 // Env takes every HEALKV_ variable of environ ("NAME=value"). A name that is
-// no key is an error; HEALKV_TEST_ is left to tests.
+// no key is an error; HEALKV_TEST_ and forTests are left to tests.
 func (s *Source) Env(environ []string) error {
 	for _, entry := range environ {
 		name, text, _ := strings.Cut(entry, "=")
-		if !strings.HasPrefix(name, "HEALKV_") || strings.HasPrefix(name, "HEALKV_TEST_") {
+		if !strings.HasPrefix(name, "HEALKV_") || strings.HasPrefix(name, "HEALKV_TEST_") || slices.Contains(forTests, name) {
 			continue
 		}
 		k := find(func(k *Key) bool { return k.Env() == name })

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"healkv/bench/agent"
@@ -53,7 +54,7 @@ func Bench(ctx context.Context, o BenchOptions, c *local.Cluster, out io.Writer)
 		windows: map[int][]string{}, life: make([]int, o.Nodes)}
 	defer r.k.client.CloseIdleConnections()
 	err = r.bench(ctx, o, out)
-	if stopErr := r.k.stop(); err == nil {
+	if stopErr := r.k.stop(syscall.SIGTERM); err == nil {
 		err = stopErr
 	}
 	return err

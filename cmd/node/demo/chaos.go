@@ -2,378 +2,274 @@ package demo
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
-	"healkv"
-	"healkv/bench/report"
+	"healkv/bench/tally"
 	"healkv/bench/workload"
 	"healkv/cmd/node/local"
 )
 
-// ChaosOptions of a run that kills nodes in every phase under load.
+// ErrChaos: a cluster under faults broke a promise, or too little was done for
+// the verdict to mean anything.
+var ErrChaos = errors.New("chaos: a round failed")
+
+// ChaosOptions of a run that hurts clusters of real processes under load.
+//
+// A run is a sequence of rounds. Each makes a cluster, with the next pair of
+// model and domain, injects faults until the round's time is over, lets the
+// cluster come to rest, and judges it.
 type ChaosOptions struct {
-	Options
-	Rounds int // of each phase
-	Seed   uint64
+	Out     string // results; what a failed round left stays there
+	Program string // the binary that serves
+	Commit  string
+
+	Time      time.Duration // rounds begin until so much has passed
+	Faults    int           // and until so many faults were injected
+	Rounds    int           // and until so many rounds were done
+	RoundTime time.Duration // 0: Time over the pairs of model and domain, 20 s to 60 s
+	// RoundFaults ends a round as well; 0 for no such bound.
+	RoundFaults int
+	Seed        uint64
+	Models      []string
+	Domains     []string
+	NodesMin    int // of a cluster; most have so many
+	NodesMax    int
+	Kinds       []string // nil: all
+	Keys        uint64
+	Workload    string
+	Rate        float64 // accesses a second, all nodes together
+	KeepGoing   bool    // after a failed round
+
+	// Make makes a cluster; it is removed with local.Destroy.
+	Make func(ChaosCluster) (*local.Cluster, error)
+	Say  func(format string, args ...any)
 }
 
-// Phases in which Chaos kills.
-const (
-	PhaseSteady     = "steady"      // all live
-	PhaseTwice      = "twice"       // the same node again, as soon as it is back
-	PhaseViewChange = "view-change" // a second node while the first one's removal is under way
-	PhaseShadow     = "transfer"    // the recovering node in the middle of a transfer
-	PhaseBuddy      = "buddy"       // its buddy in the middle of a transfer
-	PhasePromotion  = "promotion"   // the recovering node between transfer and promotion
-	PhasePaused     = "paused"      // not killed: stopped for longer than its lease, then it goes on
-	PhaseAll        = "all"         // every node at once: cold start
-)
+// ChaosCluster says what cluster a round wants.
+type ChaosCluster struct {
+	Dir           string
+	RunDir        string // "": the usual place
+	Nodes         int
+	Model, Domain string
+}
 
-// chaosPhases in the order of a round.
-var chaosPhases = []string{PhaseSteady, PhaseTwice, PhaseViewChange, PhaseShadow, PhaseBuddy, PhasePromotion, PhasePaused, PhaseAll}
+func (o *ChaosOptions) validate() error {
+	if o.NodesMax == 0 {
+		o.NodesMax = o.NodesMin
+	}
+	if o.Kinds == nil {
+		o.Kinds = FaultKinds()
+	}
+	for _, k := range o.Kinds {
+		if faultOf(k) == nil {
+			return fmt.Errorf("%w: no fault is called %q; there are %v", errOptions, k, FaultKinds())
+		}
+	}
+	switch pairs := len(o.Models) * len(o.Domains); {
+	case pairs == 0:
+		return fmt.Errorf("%w: no model or no domain", errOptions)
+	case o.NodesMin < 3 || o.NodesMax > 16 || o.NodesMax < o.NodesMin:
+		return fmt.Errorf("%w: %d to %d nodes, want 3 to 16: a group of fewer has no majority without the one that is killed", errOptions, o.NodesMin, o.NodesMax)
+	case o.Keys < 100 || !(o.Rate > 0):
+		return fmt.Errorf("%w: %d keys at %v accesses a second, want at least 100 and above 0", errOptions, o.Keys, o.Rate)
+	case o.Time <= 0 && o.Faults <= 0 && o.Rounds <= 0:
+		return fmt.Errorf("%w: no time, no faults and no rounds asked for", errOptions)
+	case o.RoundTime == 0:
+		o.RoundTime = min(max(o.Time/time.Duration(pairs), 20*time.Second), 60*time.Second)
+	}
+	return nil
+}
 
-// slowBudget makes a full copy last long enough to be met in the middle.
-var slowBudget = []string{"--recovery", "full", "--recovery-budget", "4KiB"}
+// ChaosSummary is what a run did; it is written as JSON.
+type ChaosSummary struct {
+	Seed       uint64         `json:"seed"`
+	Commit     string         `json:"commit"`
+	TookS      float64        `json:"took_s"`
+	Faults     int            `json:"faults"`
+	ByKind     map[string]int `json:"by_kind"`
+	Left       []string       `json:"left_out,omitempty"` // kinds that this machine does not permit, and why
+	Operations uint64         `json:"operations"`
+	AckedKeys  uint64         `json:"acked_keys_compared"`
+	HistoryOps int            `json:"history_operations"`
+	Recoveries map[string]int `json:"recoveries"`
+	HealMaxMS  int64          `json:"heal_max_ms"`
+	Rounds     []*ChaosRound  `json:"rounds"`
+	Problems   []string       `json:"problems"`
+	OK         bool           `json:"ok"`
+}
 
-// Chaos keeps a cluster under load, kills nodes in every phase, brings them
-// back, and verifies in the end as the demo does. It returns how often it
-// killed in each phase; a kill whose phase was over by then is tried again and
-// not counted.
-func Chaos(ctx context.Context, o ChaosOptions, c *local.Cluster, out io.Writer) (kills map[string]int, v *report.Verification, err error) {
-	spec, err := workload.New(o.Workload, workload.Options{Keys: o.Keys})
+// Chaos runs rounds and writes DIR/chaos.json. The error is ErrChaos if
+// something was not right, and another one if a round could not be run at all.
+func Chaos(ctx context.Context, o ChaosOptions, out io.Writer) (*ChaosSummary, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(o.Out, 0o700); err != nil {
+		return nil, err
+	}
+	sweepDisks(o.Say)
+	s := &ChaosSummary{Seed: o.Seed, Commit: o.Commit, ByKind: map[string]int{}, Recoveries: map[string]int{}, OK: true}
+	p := &planner{o: &o, rng: rand.New(rand.NewPCG(o.Seed, 0xc4a05)), all: map[string]int{}, pair: map[string]map[string]int{}}
+	if err := mayMount(); err != nil {
+		why := fmt.Sprintf("%s: a file system of bounded size cannot be mounted: %v", FaultDiskFull, err)
+		s.Left = append(s.Left, why)
+		p.noDisk = true
+		tally.Skipped("real cluster", FaultDiskFull, "the permission to mount a tmpfs")
+	}
+	began := time.Now()
+	fmt.Fprintf(out, "seed %d: %d kinds of faults, models %v, domains %v, rounds of %v\n", o.Seed, len(o.Kinds), o.Models, o.Domains, o.RoundTime)
+	fmt.Fprintf(out, "%5s %-14s %-7s %5s %7s %7s %9s %8s %9s %9s  %s\n", "round", "model", "domain", "nodes", "took", "faults", "ops", "history", "healed ms", "recovered", "")
+	for n := 0; time.Since(began) < o.Time || s.Faults < o.Faults || n < o.Rounds; n++ {
+		if err := ctx.Err(); err != nil {
+			s.problem("stopped after %d rounds: %v", n, context.Cause(ctx))
+			break
+		}
+		if limit := 2*o.Time + time.Hour; time.Since(began) > limit {
+			s.problem("%d faults after %v, wanted %d", s.Faults, limit, o.Faults)
+			break
+		}
+		r := p.round(n)
+		runRound(ctx, &o, p, r)
+		s.take(r)
+		r.line(out)
+		for _, problem := range r.Problems {
+			fmt.Fprintf(out, "FAILED: round %d (%s, %s, %d nodes): %s\n", r.Number, r.Model, r.Domain, r.Nodes, problem)
+		}
+		if !r.OK && !o.KeepGoing {
+			break
+		}
+	}
+	s.TookS = time.Since(began).Seconds()
+	s.judge(&o, p)
+	s.write(out)
+	text, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
-		return nil, nil, err
+		return s, err
 	}
-	files := filepath.Join(o.Out, "data")
-	if err := os.MkdirAll(files, 0o700); err != nil {
-		return nil, nil, err
+	path := filepath.Join(o.Out, "chaos.json")
+	if err := os.WriteFile(path, append(text, '\n'), 0o600); err != nil {
+		return s, err
 	}
-	r := &runner{o: o.Options, k: newCluster(c, o.Program), spec: spec, files: files, started: time.Now(),
-		windows: map[int][]string{}, life: make([]int, o.Nodes), seen: map[int]map[healkv.Event]bool{}}
-	defer r.k.client.CloseIdleConnections()
-	x := &chaos{runner: r, rng: rand.New(rand.NewPCG(o.Seed, 0xc4a05)), kills: map[string]int{}}
-	v, err = x.run(ctx, o.Rounds)
-	if stopErr := r.k.stop(); err == nil {
-		err = stopErr
+	fmt.Fprintf(out, "all of it: %s\n", path)
+	s.count()
+	if !s.OK {
+		return s, fmt.Errorf("%w: seed %d; logs, states and histories of the failed round are in %s", ErrChaos, o.Seed, o.Out)
 	}
-	for _, p := range slices.Sorted(maps.Keys(x.kills)) {
-		fmt.Fprintf(out, "%-12s %d kills\n", p, x.kills[p])
-	}
-	return x.kills, v, err
+	return s, nil
 }
 
-type chaos struct {
-	*runner
-	rng   *rand.Rand
-	kills map[string]int
+// planner chooses what comes next: for a seed always the same, as far as the
+// number of faults that fit into a round is.
+type planner struct {
+	o      *ChaosOptions
+	rng    *rand.Rand
+	all    map[string]int            // faults by kind
+	pair   map[string]map[string]int // the same by model and domain
+	noDisk bool
 }
 
-func (x *chaos) run(ctx context.Context, rounds int) (*report.Verification, error) {
-	for i := range x.o.Nodes {
-		if err := x.k.start(i, benchFlag); err != nil {
-			return nil, err
-		}
+func (p *planner) round(n int) *ChaosRound {
+	o := p.o
+	i := n % (len(o.Models) * len(o.Domains))
+	r := &ChaosRound{Number: n, Model: o.Models[i%len(o.Models)], Domain: o.Domains[i/len(o.Models)%len(o.Domains)],
+		Nodes: o.NodesMin, Seed: p.rng.Uint64(), OK: true, ByKind: map[string]int{}, Missed: map[string]int{}, Recoveries: map[string]int{}}
+	if o.NodesMax > o.NodesMin && p.rng.IntN(3) == 0 {
+		r.Nodes += p.rng.IntN(o.NodesMax-o.NodesMin) + 1
 	}
-	if err := x.allServe(ctx); err != nil {
-		return nil, err
-	}
-	if err := x.load(ctx); err != nil {
-		return nil, err
-	}
-	if err := x.startLoad(ctx, x.k.all()); err != nil {
-		return nil, err
-	}
-	for n := range rounds {
-		for _, p := range chaosPhases {
-			for x.kills[p] <= n {
-				if err := x.kill(ctx, p); err != nil {
-					return nil, fmt.Errorf("phase %s, round %d: %w", p, n, err)
-				}
-			}
-		}
-	}
-	if err := sleep(ctx, time.Second); err != nil {
-		return nil, err
-	}
-	if err := x.stopLoad(ctx, x.k.all()); err != nil {
-		return nil, err
-	}
-	v, err := x.verify(ctx)
-	if err == nil {
-		v.Problems = append(v.Problems, x.problems...)
-		v.OK = v.OK && len(x.problems) == 0
-	}
-	return v, err
+	// Every second round of a pair lives on a small file system, and every second
+	// pair begins with one.
+	r.Bounded = !p.noDisk && slices.Contains(o.Kinds, FaultDiskFull) && (i+n/(len(o.Models)*len(o.Domains)))%2 == 0
+	return r
 }
 
-func (x *chaos) allServe(ctx context.Context) error {
-	wait, cancel := context.WithTimeout(ctx, 60*time.Second)
-	defer cancel()
-	return x.k.awaitServing(wait, x.k.all())
-}
-
-// back restarts nodes, waits until all serve, and starts their generators.
-func (x *chaos) back(ctx context.Context, nodes ...int) error {
-	for _, i := range nodes {
-		if err := x.k.start(i, benchFlag); err != nil {
-			return err
-		}
-	}
-	if err := x.allServe(ctx); err != nil {
-		return err
-	}
-	return x.startLoad(ctx, nodes)
-}
-
-// fell kills a node and waits until the kernel has taken it down.
-func (x *chaos) fell(i int) {
-	x.k.kill(i)
-	<-x.k.procs[i].ended
-}
-
-func (x *chaos) pause(ctx context.Context, max time.Duration) error {
-	return sleep(ctx, time.Duration(x.rng.Int64N(int64(max))))
-}
-
-// kill does one kill of a phase and brings everybody back.
-func (x *chaos) kill(ctx context.Context, phase string) error {
-	a := x.rng.IntN(x.o.Nodes)
-	b := (a + 1 + x.rng.IntN(x.o.Nodes-1)) % x.o.Nodes
-	if err := x.pause(ctx, 200*time.Millisecond); err != nil {
-		return err
-	}
-	switch phase {
-	case PhaseSteady:
-		x.fell(a)
-		x.kills[phase]++
-		if err := x.pause(ctx, 500*time.Millisecond); err != nil {
-			return err
-		}
-		return x.back(ctx, a)
-	case PhaseTwice:
-		x.fell(a)
-		if err := x.k.start(a, benchFlag); err != nil {
-			return err
-		}
-		if err := x.allServe(ctx); err != nil {
-			return err
-		}
-		x.fell(a)
-		x.kills[phase]++
-		return x.back(ctx, a)
-	case PhasePaused:
-		p := x.k.procs[a].cmd.Process
-		if err := p.Signal(syscall.SIGSTOP); err != nil {
-			return err
-		}
-		err := x.awaitRemoved(ctx, a)
-		if err := errors.Join(err, p.Signal(syscall.SIGCONT)); err != nil {
-			return err
-		}
-		x.kills[phase]++
-		// It is live again only in a new life; its generators go on in it.
-		return x.awaitNewLife(ctx, a)
-	case PhaseAll:
-		for _, i := range x.k.all() {
-			x.k.kill(i)
-		}
-		for _, i := range x.k.all() {
-			<-x.k.procs[i].ended
-		}
-		x.kills[phase]++
-		return x.back(ctx, x.k.all()...)
-	case PhaseViewChange:
-		x.fell(a)
-		if err := x.pause(ctx, 10*time.Millisecond); err != nil {
-			return err
-		}
-		x.fell(b)
-		x.kills[phase]++
-		return x.back(ctx, a, b)
-	}
-	return x.killRecovering(ctx, phase, a)
-}
-
-// awaitRemoved waits until the others have a view without node a: its lease
-// has run out.
-func (x *chaos) awaitRemoved(ctx context.Context, a int) error {
-	wait, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	other := (a + 1) % x.o.Nodes
-	for {
-		s, err := x.k.status(wait, other)
-		if err == nil && !slices.Contains(s.Live, a) {
-			return nil
-		}
-		if err := sleep(wait, 5*time.Millisecond); err != nil {
-			return fmt.Errorf("node %d was paused and is still live at node %d (live %v): %w", a, other, s.Live, err)
-		}
-	}
-}
-
-// awaitNewLife waits until a node that was paused has noticed that the others
-// went on without it, and serves again.
-func (x *chaos) awaitNewLife(ctx context.Context, a int) error {
-	wait, cancel := context.WithTimeout(ctx, 60*time.Second)
-	defer cancel()
-	for {
-		s, err := x.k.status(wait, a)
-		fenced := err == nil && slices.ContainsFunc(s.Events, func(e healkv.Event) bool { return e.Name == "fenced" })
-		if fenced && s.Role == "live" && s.Serving {
-			return nil
-		}
-		if err := sleep(wait, 5*time.Millisecond); err != nil {
-			return fmt.Errorf("node %d did not begin another life after a pause: role %q, fenced %v: %w", a, s.Role, fenced, err)
-		}
-	}
-}
-
-// killRecovering lets node a come back slowly and kills it, or its buddy, when
-// its events say that it has come to the phase.
-func (x *chaos) killRecovering(ctx context.Context, phase string, a int) error {
-	x.fell(a)
-	if err := x.pause(ctx, 300*time.Millisecond); err != nil {
-		return err
-	}
-	flags := append([]string{benchFlag}, slowBudget...)
-	want := "transfer_begun"
-	if phase == PhasePromotion {
-		flags, want = []string{benchFlag}, "transfer_done"
-	}
-	if err := x.k.start(a, flags...); err != nil {
-		return err
-	}
-	s, err := x.awaitEvent(ctx, a, want)
-	if err != nil {
-		return err
-	}
-	buddy := x.buddyOf(s)
-	if x.over(s) {
-		return x.back1(ctx, a) // too late: it was faster; not counted
-	}
-	if phase == PhaseBuddy {
-		if buddy < 0 || buddy == a {
-			return fmt.Errorf("node %d names no buddy: %+v", a, s.Events)
-		}
-		if err := x.pause(ctx, 20*time.Millisecond); err != nil {
-			return err
-		}
-		x.fell(buddy)
-		if now, err := x.k.status(ctx, a); err == nil && !x.over(now) {
-			x.kills[phase]++
-		}
-		if err := x.k.start(buddy, benchFlag); err != nil {
-			return err
-		}
-		if err := x.allServe(ctx); err != nil {
-			return err
-		}
-		return x.startLoad(ctx, []int{a, buddy})
-	}
-	x.fell(a)
-	if !x.wasLive(ctx, a, s) {
-		x.kills[phase]++
-	}
-	return x.back(ctx, a)
-}
-
-// back1 waits for a node that is on its way already.
-func (x *chaos) back1(ctx context.Context, a int) error {
-	if err := x.allServe(ctx); err != nil {
-		return err
-	}
-	return x.startLoad(ctx, []int{a})
-}
-
-// over says whether the recovery had ended when the status was taken.
-func (x *chaos) over(s healkv.Status) bool { return s.Role == "live" }
-
-// wasLive asks the others whether the killed life had become live.
-func (x *chaos) wasLive(ctx context.Context, a int, s healkv.Status) bool {
-	for _, i := range x.k.all() {
-		if i == a {
+// next is a kind that was never injected, else one that this pair of model and
+// domain has not seen, else the rarest.
+func (p *planner) next(r *ChaosRound) string {
+	pair := p.pair[r.pair()]
+	best, rank := "", [3]int{}
+	for _, j := range p.rng.Perm(len(p.o.Kinds)) {
+		k := p.o.Kinds[j]
+		if f := faultOf(k); f.bounded && !r.Bounded || f.nodes > r.Nodes {
 			continue
 		}
-		t, err := x.k.status(ctx, i)
-		if err != nil {
-			continue
-		}
-		for _, e := range t.Events {
-			if e.Name == "view_installed" && e.Epoch > s.Epoch && len(s.Events) > 0 && e.At > s.Events[0].At {
-				var live, rest string
-				if n, _ := fmt.Sscanf(e.Detail, "live [%s", &rest); n == 1 {
-					live = e.Detail
-				}
-				if listed(live, a) {
-					return true
-				}
-			}
-		}
-		return false
-	}
-	return true
-}
-
-// listed says whether node a is in "live [0 1 2], shadow [3]".
-func listed(detail string, a int) bool {
-	var inside bool
-	n, digits := 0, false
-	for _, c := range detail {
-		switch {
-		case c == '[':
-			inside = true
-		case inside && c >= '0' && c <= '9':
-			n, digits = n*10+int(c-'0'), true
-		case inside && (c == ' ' || c == ']'):
-			if digits && n == a {
-				return true
-			}
-			n, digits = 0, false
-			if c == ']' {
-				return false
-			}
+		if now := [3]int{min(p.all[k], 1), pair[k], p.all[k]}; best == "" || slices.Compare(now[:], rank[:]) < 0 {
+			best, rank = k, now
 		}
 	}
-	return false
+	return best
 }
 
-// awaitEvent asks a starting node until it reports the event in its present
-// life, or is live.
-func (x *chaos) awaitEvent(ctx context.Context, i int, name string) (healkv.Status, error) {
-	wait, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	for {
-		s, err := x.k.status(wait, i)
-		if err == nil && (x.over(s) || slices.ContainsFunc(s.Events, func(e healkv.Event) bool { return e.Name == name })) {
-			return s, nil
+func (p *planner) done(r *ChaosRound, kind string) {
+	p.all[kind]++
+	if p.pair[r.pair()] == nil {
+		p.pair[r.pair()] = map[string]int{}
+	}
+	p.pair[r.pair()][kind]++
+}
+
+func (s *ChaosSummary) problem(format string, args ...any) {
+	s.OK = false
+	s.Problems = append(s.Problems, fmt.Sprintf(format, args...))
+}
+
+func (s *ChaosSummary) take(r *ChaosRound) {
+	s.Rounds = append(s.Rounds, r)
+	s.OK = s.OK && r.OK
+	for k, n := range r.ByKind {
+		s.ByKind[k] += n
+		s.Faults += n
+	}
+	for k, n := range r.Recoveries {
+		s.Recoveries[k] += n
+	}
+	s.Operations += r.Operations
+	s.AckedKeys += r.AckedKeys
+	s.HistoryOps += r.HistoryOps
+	s.HealMaxMS = max(s.HealMaxMS, r.HealMaxMS)
+}
+
+// judge looks for what should have happened and did not. A run too short to
+// come to every kind twice is not blamed for a kind it never reached.
+func (s *ChaosSummary) judge(o *ChaosOptions, p *planner) {
+	if s.OK && s.Faults < o.Faults {
+		s.problem("%d faults, wanted %d", s.Faults, o.Faults)
+	}
+	for _, k := range o.Kinds {
+		if s.ByKind[k] == 0 && s.Faults >= 2*len(o.Kinds) && !(p.noDisk && faultOf(k).bounded) {
+			s.problem("not one fault of kind %s among %d", k, s.Faults)
 		}
-		select {
-		case <-wait.Done():
-			return s, fmt.Errorf("node %d did not come to %q: role %q, %v", i, name, s.Role, err)
-		case <-x.k.procs[i].ended:
-			return s, fmt.Errorf("node %d ended: %v; its log is %s", i, x.k.procs[i].cmd.ProcessState, x.k.local.LogPath(i))
-		default:
-		}
+	}
+	if s.OK && (s.Faults == 0 || s.Operations == 0 || s.HistoryOps == 0) {
+		s.problem("%d faults, %d operations, %d of them in histories: nothing was shown", s.Faults, s.Operations, s.HistoryOps)
 	}
 }
 
-func (x *chaos) buddyOf(s healkv.Status) int {
-	for _, e := range slices.Backward(s.Events) {
-		var b int
-		if e.Name == "transfer_begun" {
-			if n, _ := fmt.Sscanf(e.Detail, "buddy %d", &b); n == 1 {
-				return b
-			}
+// count hands the figures to the summary of a verification.
+func (s *ChaosSummary) count() {
+	tally.Add("real cluster", "rounds", len(s.Rounds))
+	tally.Add("real cluster", "faults", s.Faults)
+	tally.Add("real cluster", "operations", s.Operations)
+	tally.Add("real cluster", "operations in histories", s.HistoryOps)
+	for _, k := range FaultKinds() {
+		if n := s.ByKind[k]; n > 0 {
+			tally.Mark("real cluster", k, n)
 		}
 	}
-	return -1
+	for _, k := range []string{"heal", "full", "cold"} {
+		if n := s.Recoveries[k]; n > 0 {
+			tally.Mark("real cluster", "recovered by "+k, n)
+		}
+	}
+}
+
+func chaosSpec(o *ChaosOptions) (*workload.Spec, error) {
+	return workload.New(o.Workload, workload.Options{Keys: o.Keys})
 }

@@ -26,18 +26,29 @@ type process struct {
 	ended chan struct{}
 }
 
+// over says whether the process has ended and was reaped.
+func (p *process) over() bool {
+	select {
+	case <-p.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // cluster is the node processes of one run. The goroutine that starts them
-// stays locked to its thread: they get a SIGTERM when it dies.
+// stays locked to its thread: they get onDeath when it dies.
 type cluster struct {
 	local   *local.Cluster
 	program string
+	onDeath syscall.Signal
 	procs   []*process
 	client  http.Client
 	starts  chan func()
 }
 
 func newCluster(c *local.Cluster, program string) *cluster {
-	k := &cluster{local: c, program: program, procs: make([]*process, c.Nodes), starts: make(chan func())}
+	k := &cluster{local: c, program: program, onDeath: syscall.SIGTERM, procs: make([]*process, c.Nodes), starts: make(chan func())}
 	k.client.Transport = &http.Transport{MaxIdleConnsPerHost: 4}
 	go func() {
 		runtime.LockOSThread() // the parent-death signal follows the thread, prctl(2)
@@ -57,7 +68,7 @@ func (k *cluster) start(i int, flags ...string) error {
 	defer log.Close()
 	cmd := exec.Command(k.program, append([]string{"serve", "--config", k.local.ConfigPath(i)}, flags...)...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: k.onDeath}
 	p := &process{cmd: cmd, ended: make(chan struct{})}
 	done := make(chan error)
 	k.starts <- func() { done <- cmd.Start() }
@@ -79,8 +90,8 @@ func (k *cluster) kill(i int) (at int64) {
 	return at
 }
 
-// stop ends every process, in order where possible.
-func (k *cluster) stop() error {
+// stop ends every process, in order where possible, with the signal given.
+func (k *cluster) stop(with syscall.Signal) error {
 	var wg sync.WaitGroup
 	errs := make([]error, len(k.procs))
 	for i, p := range k.procs {
@@ -88,13 +99,13 @@ func (k *cluster) stop() error {
 			continue
 		}
 		wg.Go(func() {
-			p.cmd.Process.Signal(syscall.SIGTERM)
+			p.cmd.Process.Signal(with)
 			select {
 			case <-p.ended:
 			case <-time.After(20 * time.Second):
 				p.cmd.Process.Kill()
 				<-p.ended
-				errs[i] = fmt.Errorf("node %d did not stop within 20 s of SIGTERM and was killed", i)
+				errs[i] = fmt.Errorf("node %d did not stop within 20 s of %v and was killed", i, with)
 			}
 		})
 	}

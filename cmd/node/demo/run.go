@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"healkv"
@@ -23,9 +24,12 @@ import (
 // ErrVerify: the run finished, and what it compared was not right.
 var ErrVerify = errors.New("demo: verification failed")
 
-// clientOverwrite and others number the generators of one node; the lives of a
-// process follow one another within them.
-const lives = 16
+// lives is how many generators one node may have, one after the other, so that
+// each client of the watched keys has a number of its own.
+const lives = 1 << 16
+
+// watchKeys is how many keys all clients with a history share.
+const watchKeys = 8
 
 // runner carries the state of one demo.
 type runner struct {
@@ -42,6 +46,8 @@ type runner struct {
 	history  []string
 	life     []int // how often a node's generators were started
 	problems []string
+	// Of the watched keys' operations, as verify found them.
+	unknown, rejected int
 
 	events []report.Event // of the one who kills and restarts
 	seen   map[int]map[healkv.Event]bool
@@ -70,7 +76,7 @@ func Run(ctx context.Context, o Options, c *local.Cluster, out io.Writer) error 
 		windows: map[int][]string{}, life: make([]int, o.Nodes), seen: map[int]map[healkv.Event]bool{}}
 	defer r.k.client.CloseIdleConnections()
 	in, err := r.all(ctx)
-	if stopErr := r.k.stop(); err == nil {
+	if stopErr := r.k.stop(syscall.SIGTERM); err == nil {
 		err = stopErr
 	}
 	if err != nil {
@@ -201,7 +207,7 @@ func (r *runner) begin(ctx context.Context, i int, q agent.Run) error {
 		q.Windows = r.name(i, "windows")
 		r.windows[i] = append(r.windows[i], q.Windows)
 		q.History, q.Client = r.name(i, "history"), uint32(i*lives+r.life[i])
-		q.WatchKeys, q.WatchRate = 8, 300
+		q.WatchKeys, q.WatchRate = watchKeys, 300
 		r.history = append(r.history, q.History)
 	}
 	r.mu.Unlock()

@@ -69,6 +69,7 @@ func (r *runner) verify(ctx context.Context) (*report.Verification, error) {
 	}
 	res := check.Registers(ops)
 	v.HistoryOps, v.HistoryKeys, v.Linearizable = res.Compared(), res.Keys, res.OK()
+	r.unknown, r.rejected = res.Unknown, res.Rejected
 	for _, x := range res.Violations {
 		fail("the history is not linearizable: %v", x)
 	}
