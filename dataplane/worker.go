@@ -26,6 +26,10 @@ type WorkerConfig struct {
 	// OnFailure hears of what stops the shard for good (a failed flush, an I/O
 	// error of the pool). Called once, from the worker.
 	OnFailure func(shard int, err error)
+	// OnRefused hears of a member's stream that failed its checks so often in
+	// a row that time does not mend it: this life must end, the next one gets
+	// other copies. Called from the worker, again and again; may be nil.
+	OnRefused func(shard int, peer proto.Member, err error)
 	Logger    *slog.Logger
 
 	// The rest is for a simulation; see the package comment.
@@ -77,6 +81,8 @@ type Worker struct {
 	adoptOut  batchRing
 	adopting  *Batch
 	adoptAt   int
+	// Since when there is no room for the next of the buddy's records; 0: there is.
+	adoptStalled int64
 
 	now          int64
 	leased       bool
@@ -90,6 +96,8 @@ type Worker struct {
 	marks        rdma.Marks
 	sent         [proto.NodesMax]rdma.Marks
 	faultUntil   [proto.NodesMax]int64
+	faults       [proto.NodesMax]int // of a stream in a row
+	refused      func(int, proto.Member, error)
 
 	Counters WorkerCounters
 }
@@ -128,7 +136,7 @@ func NewWorker(c WorkerConfig) *Worker {
 	}
 	limit := c.Limits.filled()
 	w := &Worker{env: c.Env, clock: c.Clock, limit: limit, shard: c.Shard, nodes: c.Nodes, pool: c.Pool, ep: c.Endpoint, lease: c.Lease,
-		gates: c.Model.Gates(), spin: max(1, c.SpinTurns), log: c.Logger, fail: c.OnFailure,
+		gates: c.Model.Gates(), spin: max(1, c.SpinTurns), log: c.Logger, fail: c.OnFailure, refused: c.OnRefused,
 		ops: make([]slot, limit.ops), ended: make([]ended, 0, limit.client), stopped: make(chan struct{}),
 		active: make([]*lane, 0, 64), dirty: make([]*lane, 0, 64), pin: ^uint64(0)}
 	for i := range w.ops {
@@ -288,20 +296,31 @@ func (w *Worker) listen(n proto.NodeID) (moved bool) {
 		return false
 	}
 	got, err := w.rep.OnStream(n, m, w.limit.stream)
-	if err != nil {
+	switch {
+	case err != nil:
 		w.fault(n, err)
+	case got > 0:
+		w.faults[n] = 0
 	}
 	return got > 0
 }
 
+// faultsMax looks in a row at bytes that fail their checks are enough: half a
+// second in a running node.
+const faultsMax = 5
+
 // fault notes bytes of a peer that fail their checks. The stream rests and is
 // then looked at again at the same position: nothing of the bad entry took
-// effect, and a peer that stays broken stops its own writes, not this node.
+// effect. A stream that stays broken stops its owner's writes for as long as
+// this life is a member (H29).
 func (w *Worker) fault(n proto.NodeID, err error) {
 	if w.faultUntil[n] <= w.now {
 		w.faultUntil[n] = w.now + w.limit.faultPause
 		w.Counters.StreamFaults++
 		w.log.Error("peer's stream refused", "peer", n, "shard", w.shard, "err", err)
+		if w.faults[n]++; w.faults[n] >= faultsMax && w.refused != nil {
+			w.refused(w.shard, w.rep.View().Member(n), err)
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ type Batch struct {
 	Items []BatchItem
 	// Filled in by the worker.
 	Adopted, Bytes int
+	NoRoom         bool // the log had no room for some of it, for long
 }
 
 // BatchItem is one record image in a batch.
@@ -58,7 +59,7 @@ func (r *batchRing) take() *Batch {
 // AdoptOffer hands a batch to the worker; false if its ring is full. Recovery
 // goroutine only.
 func (w *Worker) AdoptOffer(b *Batch) bool {
-	b.Adopted, b.Bytes = 0, 0
+	b.Adopted, b.Bytes, b.NoRoom = 0, 0, false
 	if !w.adoptIn.put(b) {
 		return false
 	}
@@ -75,6 +76,7 @@ func (w *Worker) adopt() (moved bool) {
 	for budget := w.limit.adopt; budget > 0; {
 		if w.adopting == nil {
 			if w.adopting = w.adoptIn.take(); w.adopting == nil {
+				w.adoptStalled = 0
 				return moved
 			}
 			w.adoptAt = 0
@@ -87,8 +89,18 @@ func (w *Worker) adopt() (moved bool) {
 			it := &b.Items[w.adoptAt]
 			switch w.rep.Adopt(b.Buf[it.Off:it.Off+it.Len], it.Locked) {
 			case replica.AdoptFull:
-				return moved
+				if w.adoptStalled == 0 {
+					w.adoptStalled = w.now
+				}
+				if w.now-w.adoptStalled < w.limit.noRoomPatience {
+					return moved
+				}
+				// The cleaner finds nothing, or not while this goes on.
+				b.NoRoom = true
+				w.adoptAt = len(b.Items) - 1 // give it back as it is
+				continue
 			case replica.Adopted:
+				w.adoptStalled = 0
 				b.Adopted++
 				b.Bytes += int(it.Len)
 			}

@@ -23,6 +23,7 @@ var (
 	errNotMe   = errors.New("heal: meant for another life of this node")
 	errNoRange = errors.New("heal: no range for this node: full copy")
 	errView    = errors.New("heal: the views differ")
+	errFull    = errors.New("heal: the log has no room for what is to be recovered")
 	errPage    = errors.New("heal: malformed page of a range")
 )
 

@@ -37,6 +37,9 @@ func (l *Life) transfer(ctx context.Context, m *rejoin.Machine, a rejoin.Action)
 	pulls.Wait()
 	err := errors.Join(errs...)
 	m.Transferred(a.Buddy, err == nil, errors.Is(err, errNoRange))
+	if errors.Is(err, errFull) {
+		m.NoRoom()
+	}
 	if err == nil {
 		l.recovery.transferred()
 		r := l.Recovery()
@@ -110,6 +113,7 @@ type puller struct {
 	records   uint64
 	adopted   uint64
 	missed    uint64 // bytes listed
+	full      bool   // the worker had no room for some
 	budget    int
 	began     int64
 }
@@ -231,6 +235,9 @@ func (p *puller) flushBatch(ctx context.Context) error {
 	}
 	for p.cur == nil {
 		p.collect()
+		if p.full {
+			return errFull
+		}
 		if k := len(p.idle); k > 0 {
 			p.cur, p.idle = p.idle[k-1], p.idle[:k-1]
 			break
@@ -246,6 +253,7 @@ func (p *puller) flushBatch(ctx context.Context) error {
 func (p *puller) collect() {
 	for b := p.w.AdoptTaken(); b != nil; b = p.w.AdoptTaken() {
 		p.adopted += uint64(b.Adopted)
+		p.full = p.full || b.NoRoom
 		p.idle = append(p.idle, b)
 		p.out--
 	}
@@ -284,6 +292,9 @@ func (p *puller) finish() error {
 		if p.collect(); p.out > 0 {
 			p.l.env.Wait(20 * time.Microsecond)
 		}
+	}
+	if p.full {
+		return errFull
 	}
 	return nil
 }

@@ -47,6 +47,9 @@ type rig struct {
 
 	limits Limits
 	budget int
+	done   map[string]uint64 // key: the highest timestamp of a write that was answered
+	spots  int               // looks at a key that found it readable and new enough
+	on     func(n *rigNode, event string)
 }
 
 // rigNode is one node: at most one process at a time, one life after another
@@ -62,9 +65,9 @@ type rigNode struct {
 	core     *dataplane.Core
 	pool     *pmem.Pool
 	end      *sim.Endpoint
+	driven   *dataplane.Worker // gets rounds
 	begun    bool
 	lives    int
-	hello    func() // before a hello is answered here
 }
 
 type rigHandler func(ctx context.Context, from proto.Member, body json.RawMessage) (any, error)
@@ -80,7 +83,7 @@ func newRig(t testing.TB, nodes int, seed uint64) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), sim: flowsim.New(seed), dir: dir,
+	r := &rig{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), done: map[string]uint64{}, sim: flowsim.New(seed), dir: dir,
 		net:    sim.New(sim.Options{Seed: seed, DelayMin: 1, DelayMax: 4, TickTime: rigTick, TearMarks: true}),
 		limits: Limits{Batches: 2, BatchBytes: 4 << 10, FirstPageBytes: 64, PageBytes: 256, LastStepBytes: 2 << 10, WalkBytes: 4 << 10, WalkPause: 200 * time.Microsecond, Leftovers: 8}}
 	t.Cleanup(func() {
@@ -109,13 +112,26 @@ func newRig(t testing.TB, nodes int, seed uint64) *rig {
 		}
 	}
 	r.view = proto.View{Configured: all, Shards: 1}
-	r.sim.At(rigTick, r.tick)
+	r.sim.At(rigTick, r.beat)
 	return r
 }
 
-func (r *rig) tick() {
-	r.net.Tick()
-	r.sim.At(rigTick, r.tick)
+// beat moves the network on and gives about half of the workers that are awake
+// a round.
+func (r *rig) beat() {
+	r.net.AdvanceTo(uint64(r.sim.Now() / int64(rigTick)))
+	for _, n := range r.nodes {
+		if n.driven == nil || n.end.Asleep() && !n.driven.Stopping() || r.rng.IntN(2) == 0 {
+			continue
+		}
+		w := n.driven
+		if !w.Round() {
+			w.Halt()
+			n.driven = nil
+		}
+		n.p.Run()
+	}
+	r.sim.At(2*rigTick, r.beat)
 }
 
 func (r *rig) note(format string, args ...any) {
@@ -158,8 +174,8 @@ func (r *rig) serving() (k int) {
 // until lets the simulation run until ok, at most 30 s of its time.
 func (r *rig) until(what string, ok func() bool) {
 	r.t.Helper()
-	for limit := r.sim.Now() + int64(30*time.Second); !ok(); {
-		if r.sim.Now() > limit || !r.sim.Step() {
+	for limit := r.sim.Now() + int64(30*time.Second); !ok(); r.sim.Run(50 * time.Microsecond) {
+		if r.sim.Now() > limit {
 			r.t.Fatalf("seed %d: never: %s", r.seed, what)
 		}
 	}
@@ -224,7 +240,7 @@ func (n *rigNode) kill() {
 			n.r.t.Error(err)
 		}
 	}
-	n.p, n.life, n.core, n.pool, n.end = nil, nil, nil, nil, nil
+	n.p, n.life, n.core, n.pool, n.end, n.driven = nil, nil, nil, nil, nil, nil
 }
 
 // run is healkv.Node's: one life after the other.
@@ -266,14 +282,29 @@ func (n *rigNode) live(full string) (err error) {
 			x := r.nodes[m.Node]
 			return x.p == nil || x.self.Incarnation > m.Incarnation
 		},
-		Event: func(name string, e proto.Epoch, detail string) { r.note("node %d: %s %d %s", n.id, name, e, detail) },
+		Event: func(name string, e proto.Epoch, detail string) {
+			r.note("node %d: %s %d %s", n.id, name, e, detail)
+			if r.on != nil {
+				r.sim.At(0, func() {
+					if r.on != nil {
+						r.on(n, name)
+					}
+				})
+			}
+			if name == "view_installed" && r.view.Live.Has(n.id) {
+				r.look(n)
+			}
+		},
 		Enter: func(full bool) error {
 			n.begun = true
+			if full && r.view.Live.Has(n.id) {
+				r.t.Errorf("seed %d: node %d discards its records while view %d counts on them", r.seed, n.id, r.view.Epoch)
+			}
 			r.note("node %d enters, full %v", n.id, full)
 			if err := w.Open(n.self, full); err != nil {
 				return err
 			}
-			n.drive(n.p, w, n.end)
+			n.driven = w
 			n.host.SetCore(n.core)
 			return nil
 		},
@@ -299,25 +330,6 @@ func (n *rigNode) live(full string) (err error) {
 	return err
 }
 
-// drive gives a worker its rounds.
-func (n *rigNode) drive(p *flowsim.Process, w *dataplane.Worker, end *sim.Endpoint) {
-	var step func()
-	step = func() {
-		switch {
-		case p.Dead():
-			return
-		case end.Asleep() && !w.Stopping():
-		case !w.Round():
-			w.Halt()
-			p.Run()
-			return
-		}
-		p.Run()
-		n.r.sim.At(time.Duration(1+n.r.rng.IntN(30))*time.Microsecond, step)
-	}
-	n.r.sim.At(0, step)
-}
-
 // Handle, Call: the control plane.
 func (n *rigNode) Handle(kind string, h func(ctx context.Context, from proto.Member, body json.RawMessage) (any, error)) {
 	n.handlers[kind] = h
@@ -334,9 +346,6 @@ func (n *rigNode) Call(ctx context.Context, to proto.NodeID, kind string, req, r
 	x := n.r.nodes[to]
 	if x.p == nil || ctx.Err() != nil {
 		return errors.Join(errRigCall, ctx.Err())
-	}
-	if kind == kindHello && x.hello != nil {
-		x.hello()
 	}
 	done := make(chan struct{})
 	var answer any
@@ -382,18 +391,18 @@ type writer struct {
 	n       *rigNode
 	s       *dataplane.Session
 	p       *flowsim.Process
+	first   int // keys from here
 	keys    int
 	size    int
 	stop    bool
 	done    int
 	op      dataplane.Op
 	polled  [1]*dataplane.Op
-	seen    map[string]uint64
 	pending bool
 }
 
-func (n *rigNode) writes(keys, size int) *writer {
-	c := &writer{n: n, keys: keys, size: size, seen: map[string]uint64{}, s: n.host.NewSession(), p: n.p}
+func (n *rigNode) writes(first, keys, size int) *writer {
+	c := &writer{n: n, first: first, keys: keys, size: size, s: n.host.NewSession(), p: n.p}
 	c.step()
 	return c
 }
@@ -406,7 +415,8 @@ func (c *writer) step() {
 		c.pending = false
 		if c.op.Err == nil {
 			c.done++
-			c.seen[string(c.op.Key)] = uint64(c.op.TS)
+			key := string(c.op.Key)
+			c.n.r.done[key] = max(c.n.r.done[key], uint64(c.op.TS))
 		}
 	}
 	if !c.pending {
@@ -415,19 +425,19 @@ func (c *writer) step() {
 		}
 		value := make([]byte, c.size)
 		binary.LittleEndian.PutUint64(value, uint64(c.done))
-		c.op = dataplane.Op{Kind: dataplane.OpPut, Key: fmt.Append(nil, "key-", c.n.r.rng.IntN(c.keys)), Value: value}
+		c.op = dataplane.Op{Kind: dataplane.OpPut, Key: fmt.Append(nil, "key-", c.first+c.n.r.rng.IntN(c.keys)), Value: value}
 		if err := c.s.Submit(&c.op); err != nil {
 			c.n.r.t.Fatal(err)
 		}
 		c.pending = true
 	}
-	c.n.r.sim.At(time.Duration(1+c.n.r.rng.IntN(60))*time.Microsecond, c.step)
+	c.n.r.sim.At(time.Duration(1+c.n.r.rng.IntN(200))*time.Microsecond, c.step)
 }
 
 // write does so until count operations are done, and waits for the last.
 func (r *rig) write(n *rigNode, count, keys, size int) *writer {
 	r.t.Helper()
-	c := n.writes(keys, size)
+	c := n.writes(0, keys, size)
 	r.until("writes", func() bool { return c.done >= count })
 	r.finish(c)
 	return c
@@ -439,6 +449,26 @@ func (r *rig) finish(c *writer) {
 	r.until("the last write", func() bool { return !c.pending })
 }
 
+// look requires of a serving node that what it lets be read is not older than
+// what was answered.
+func (r *rig) look(n *rigNode) {
+	r.t.Helper()
+	if n.core == nil || !n.core.Serving() {
+		return
+	}
+	reader := n.pool.Store().NewReader()
+	defer reader.Close()
+	for key, ts := range r.done {
+		_, got, st := reader.Get(xxh3.HashSeed([]byte(key), rigSeed), []byte(key), nil)
+		if st != store.Locked {
+			r.spots++
+			if got < ts {
+				r.t.Errorf("seed %d: node %d serves %s of %#x (state %v), a write of %#x was answered", r.seed, n.id, key, got, st, ts)
+			}
+		}
+	}
+}
+
 // same requires that all nodes hold the same for every key, and returns how
 // many there are.
 func (r *rig) same(keys int) (held int) {
@@ -448,16 +478,17 @@ func (r *rig) same(keys int) (held int) {
 		ts    uint64
 		st    store.State
 	}
-	settled := func() bool {
+	r.until("everything settles", func() bool {
 		for _, n := range r.nodes {
-			if n.core.Workers()[0].Replica().Outstanding() > 0 {
+			if w := n.core.Workers()[0].Replica(); w.Outstanding() > 0 || w.ForwardPending() > 0 || n.locked(keys) > 0 {
 				return false
 			}
 		}
 		return true
+	})
+	for _, n := range r.nodes {
+		r.look(n)
 	}
-	r.until("everything settles", settled)
-	r.sim.Run(20 * time.Millisecond)
 	for k := range keys {
 		key := fmt.Append(nil, "key-", k)
 		var first found
@@ -478,6 +509,19 @@ func (r *rig) same(keys int) (held int) {
 		}
 	}
 	return held
+}
+
+// locked counts keys that cannot be read at the node.
+func (n *rigNode) locked(keys int) (locked int) {
+	reader := n.pool.Store().NewReader()
+	defer reader.Close()
+	for k := range keys {
+		key := fmt.Append(nil, "key-", k)
+		if _, _, st := reader.Get(xxh3.HashSeed(key, rigSeed), key, nil); st == store.Locked {
+			locked++
+		}
+	}
+	return locked
 }
 
 // find gives the number of the first note at or after from that has the words.

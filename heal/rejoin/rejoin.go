@@ -136,6 +136,11 @@ func (m *Machine) Transferred(b proto.Member, ok, noRange bool) {
 	}
 }
 
+// NoRoom tells that the node's log has no room for the range: every life before
+// this one that ended on its way back has left something in it that the cleaner
+// may not touch before the node is live.
+func (m *Machine) NoRoom() { m.startOver = "the log has no room for what this node missed" }
+
 // Rolled tells that the own leftovers are offered and the cursor is done.
 func (m *Machine) Rolled() { m.rolled = true }
 
