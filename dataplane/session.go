@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/pmem/store"
 )
@@ -222,7 +223,7 @@ var errLocked = errors.New("dataplane: locked")
 
 func (s *Session) lookup(i int, hash uint64, key, dst []byte) (value []byte, ts proto.TS, st store.State, err error) {
 	c := s.core
-	if !c.serving.Load() {
+	if !c.serving.Load() && !plant.Is(plant.ServeClosed) {
 		return dst, 0, 0, ErrTryAgain
 	}
 	generation := c.lease.Generation()
@@ -230,7 +231,9 @@ func (s *Session) lookup(i int, hash uint64, key, dst []byte) (value []byte, ts 
 	switch {
 	case st == store.Locked:
 		return dst, 0, st, errLocked
-	case st == store.Shut || !c.lease.Valid() || c.lease.Generation() != generation || !c.serving.Load():
+	case plant.Is(plant.H12Session) && st == store.Found:
+		return value, proto.TS(raw), st, nil
+	case st == store.Shut || !c.lease.Valid() || c.lease.Generation() != generation && !plant.Is(plant.H12Generation) || !c.serving.Load():
 		return dst, 0, store.Shut, ErrTryAgain
 	case st == store.Found:
 		ts = proto.TS(raw)

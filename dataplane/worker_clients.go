@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/dataplane/replica"
 	"healkv/pmem/record"
@@ -244,7 +245,7 @@ func (w *Worker) answer() {
 		w.end(s.op, s.lane, nil)
 	}
 	if len(w.ended) > 0 {
-		valid := w.lease.Valid()
+		valid := w.lease.Valid() || plant.Is(plant.H12Worker)
 		for _, e := range w.ended {
 			if !valid {
 				e.op.Err = ErrTryAgain
@@ -280,7 +281,7 @@ func (w *Worker) expire() {
 	}
 	for h := range w.ops[:w.high] {
 		s := &w.ops[h]
-		if s.op == nil || s.op.due == 0 || s.op.due > w.now {
+		if s.op == nil || s.op.due == 0 || s.op.due > w.now || plant.Is(plant.DeadlineHeld) {
 			continue
 		}
 		if s.op.Kind == OpGet {
@@ -291,6 +292,11 @@ func (w *Worker) expire() {
 			continue
 		}
 		w.Counters.Unknown++
+		if plant.Is(plant.DeadlineRejected) {
+			w.end(s.op, s.lane, ErrDeadline)
+			s.op = nil
+			continue
+		}
 		w.end(s.op, s.lane, ErrUnknown)
 		s.op = nil // its slot is free once the entry is through
 	}
@@ -306,7 +312,7 @@ func (w *Worker) abandon() {
 			continue
 		}
 		err := ErrUnknown
-		if s.op.Kind == OpGet {
+		if s.op.Kind == OpGet || plant.Is(plant.StopRejected) {
 			err = ErrTryAgain
 		}
 		w.end(s.op, s.lane, err)

@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/rdma"
 )
@@ -16,7 +17,7 @@ type Links [proto.NodesMax]rdma.Link
 func (w *Worker) InstallView(v *proto.View, links *Links) (gone []rdma.Link) {
 	old, self := *w.rep.View(), w.rep.Self()
 	for _, n := range old.Members().Without(self.Node).Nodes(nil) {
-		if m := old.Member(n); !v.Has(m) {
+		if m := old.Member(n); !v.Has(m) && !(plant.Is(plant.ViewFence) && !v.Members().Has(n)) {
 			if l := w.ep.Detach(int(n)); l != nil {
 				gone = append(gone, l)
 			}
@@ -26,7 +27,9 @@ func (w *Worker) InstallView(v *proto.View, links *Links) (gone []rdma.Link) {
 	for _, n := range v.Members().Without(self.Node).Nodes(nil) {
 		if m := v.Member(n); !old.Has(m) {
 			w.ep.Attach(links[n])
-			w.sent[n], w.faultUntil[n] = rdma.Marks{}, 0
+			if !plant.Is(plant.ViewSent) {
+				w.sent[n], w.faultUntil[n], w.faults[n] = rdma.Marks{}, 0, 0
+			}
 			fresh = append(fresh, n)
 		}
 	}

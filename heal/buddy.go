@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"healkv/dataplane"
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/heal/rejoin"
 	"healkv/pmem/store"
@@ -95,7 +96,7 @@ func (l *Life) onHello(_ context.Context, from proto.Member, q *helloRequest) (*
 	for i, w := range l.workers {
 		if i < len(q.Tails) && l.in() {
 			w.Do(func() {
-				if saw := w.Replica().SawFlushed(proto.Member{Node: q.From.Node, Incarnation: q.Prev}); saw > q.Tails[i] {
+				if saw := w.Replica().SawFlushed(proto.Member{Node: q.From.Node, Incarnation: q.Prev}); saw > q.Tails[i] && !plant.Is(plant.H19Hello) {
 					l.log.Warn("a joining node's pool is older than what it had flushed", "node", q.From.Node, "shard", i,
 						"tail", q.Tails[i], "flushed", saw)
 					r.Stale = true
@@ -134,7 +135,7 @@ func (l *Life) onRange(_ context.Context, _ proto.Member, q *rangeRequest) (*ran
 		return nil, fmt.Errorf("heal: shard %d of %d", q.Shard, len(l.workers))
 	}
 	w := l.workers[q.Shard]
-	if !w.Do(func() {}) { // the turn of this call polls all watermarks before the next one's
+	if !plant.Is(plant.H7Polled) && !w.Do(func() {}) { // the turn of this call polls all watermarks before the next one's
 		return nil, errNoLife
 	}
 	s := &served{to: q.From, shard: q.Shard, more: make(chan struct{})}
@@ -143,14 +144,14 @@ func (l *Life) onRange(_ context.Context, _ proto.Member, q *rangeRequest) (*ran
 	var err error
 	if !w.Do(func() {
 		v := w.Replica().View()
-		if v.Epoch < q.Epoch || !v.Shadow.Has(q.From.Node) || !v.Has(q.From) || !v.Live.Has(l.self.Node) {
+		if v.Epoch < q.Epoch && !plant.Is(plant.BuddyView) || !v.Shadow.Has(q.From.Node) || !v.Has(q.From) || !v.Live.Has(l.self.Node) {
 			err = errView
 			return
 		}
 		if !q.Full {
 			until := v.LiveUntil[q.From.Node]
 			pos, ok := w.Replica().MissedFrom(until)
-			if !ok || until < w.LostThrough() {
+			if !ok || until < w.LostThrough() && !plant.Is(plant.BuddyLost) {
 				r.NoRange = true
 				return
 			}
@@ -205,9 +206,13 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 		return ok
 	}
 	err := l.walk(st, from, tail, q.Full, add)
-	for done := false; !done && err == nil; {
+	for done := true; !done && err == nil; {
 		from = tail
 		if !w.Do(func() {
+			if plant.Is(plant.BuddyGap) {
+				done = true
+				return
+			}
 			if tail = st.Tail(); tail-from <= limit.LastStepBytes {
 				err, done = st.Manifest(from, tail, q.Full, add), true
 			}
@@ -269,7 +274,7 @@ func (l *Life) addRange(s *served, r *rangeReply) {
 func (l *Life) repin(shard int) {
 	pin := ^uint64(0)
 	for _, s := range l.ranges {
-		if s.shard == shard {
+		if s.shard == shard && !plant.Is(plant.BuddyPin) {
 			pin = min(pin, s.pin)
 		}
 	}
@@ -344,6 +349,9 @@ func (l *Life) onEnd(_ context.Context, _ proto.Member, q *endRequest) (*struct{
 	l.rangeMu.Lock()
 	s := l.ranges[q.ID]
 	l.rangeMu.Unlock()
+	if s == nil && plant.Is(plant.BuddyEnd) {
+		return &struct{}{}, nil
+	}
 	if s == nil {
 		return nil, errPage // given up meanwhile: what was read may have been reused
 	}

@@ -66,17 +66,21 @@ func (s *Shard) complete() (moved bool) {
 		}
 	}
 	through := [2]uint64{proto.Applied: applied, proto.Durable: min(applied, durable)}
+	visible, answered, scoped := through[s.gates.Read], through[s.gates.Answer], through[proto.Durable]
 	if plant.Is(plant.ReadEarly) {
-		through[s.gates.Read] = applied
+		visible = applied
 	}
-	if v := through[s.gates.Read]; v > s.visible {
-		s.visible, moved = v, true
+	if plant.Is(plant.AnswerEarly) {
+		answered = applied
 	}
-	if v := through[s.gates.Answer]; v > s.answered || plant.Is(plant.AnswerEarly) {
-		if plant.Is(plant.AnswerEarly) {
-			v = applied
-		}
-		s.answered, moved = v, true
+	if plant.Is(plant.PersistEarly) {
+		scoped = applied
+	}
+	if visible > s.visible {
+		s.visible, moved = visible, true
+	}
+	if answered > s.answered {
+		s.answered, moved = answered, true
 	}
 	if v := through[proto.Durable]; v > s.stable {
 		s.stable, moved = v, true
@@ -98,10 +102,6 @@ func (s *Shard) complete() (moved bool) {
 		s.answerAt++
 	}
 	q.head = min(s.visAt, s.answerAt)
-	scoped := through[proto.Durable]
-	if plant.Is(plant.PersistEarly) {
-		scoped = applied
-	}
 	for s.persists.len() > 0 && s.persists.front().seq <= scoped {
 		s.done = append(s.done, Completion{s.persists.front().handle, 0, 0})
 		s.persists.pop()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/heal/membership/grant"
 	"healkv/heal/membership/register"
@@ -43,7 +44,7 @@ func (s *Service) beats() {
 		// A beat out of turn (a new view, a new peer) must not ask Progress
 		// again so soon that an honest answer is no.
 		if want && s.cfg.Progress != nil && now-progressed > s.lease/8 {
-			if want = s.cfg.Progress(); want {
+			if want = s.cfg.Progress() || plant.Is(plant.H29Progress); want {
 				progressed = now
 			} else {
 				wait = period / 4
@@ -107,6 +108,9 @@ func (s *Service) beatOne(n proto.NodeID, b beat, sent int64) {
 		s.peers[n].heard(a.Life, s.env.Now())
 	}
 	if b.Want && a.Granted {
+		if plant.Is(plant.LeaseReply) {
+			sent = s.env.Now()
+		}
 		s.grantedLocked(n, b.Life, sent)
 	} else if b.Want {
 		s.counts.BeatsRefused++

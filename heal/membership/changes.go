@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"healkv/dataplane/flow"
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 )
 
@@ -94,7 +95,7 @@ func (s *Service) Promote(ctx context.Context, m proto.Member, expect proto.Epoc
 			return ErrNoChange
 		case !v.Has(m):
 			return fmt.Errorf("%w: %v", ErrNotMember, m)
-		case v.Epoch != expect:
+		case v.Epoch != expect && !plant.Is(plant.PromoteMoved):
 			return fmt.Errorf("%w: from %d to %d", ErrMoved, expect, v.Epoch)
 		case v.Live == 0:
 			return fmt.Errorf("%w: its members are promoted together", ErrCold)

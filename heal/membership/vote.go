@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"healkv/dataplane/flow"
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/heal/membership/grant"
 	"healkv/heal/membership/register"
@@ -114,7 +115,7 @@ func (s *Service) vote(m *register.Message) register.Message {
 	st := s.acceptor.State
 	s.round = max(s.round, st.Promised.Round)
 	s.mu.Unlock()
-	if changed && s.save(st) != nil {
+	if changed && !plant.Is(plant.VoteUnsaved) && s.save(st) != nil {
 		return silent
 	}
 	return reply
@@ -235,7 +236,7 @@ func (s *Service) catchUpOnce() bool {
 		s.learn(a.Chosen.Ballot, register.Value(a.Chosen.Value))
 		states = append(states, st)
 	}
-	if len(states) < s.majority-1 {
+	if len(states) < s.majority-1 && !plant.Is(plant.VoteAtOnce) {
 		return false
 	}
 	s.takeDisk()
@@ -278,7 +279,7 @@ func (s *Service) learner() {
 
 // grantLocked answers a request for a lease.
 func (s *Service) grantLocked(m proto.Member, now int64) grant.Answer {
-	if d := &s.durable.Value.View; s.stopped != nil || !d.Live.Has(m.Node) || d.Incarnation[m.Node] != m.Incarnation {
+	if d := &s.durable.Value.View; !plant.Is(plant.GrantUndurable) && (s.stopped != nil || !d.Live.Has(m.Node) || d.Incarnation[m.Node] != m.Incarnation) {
 		return grant.NotLive
 	}
 	return s.granter.Grant(m, &s.acceptor.Value.View, now)

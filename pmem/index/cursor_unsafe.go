@@ -4,6 +4,8 @@ import (
 	"math/bits"
 	"sync/atomic"
 	"unsafe"
+
+	"healkv/dataplane/plant"
 )
 
 // Cursor walks the words that may belong to one hash. It is a value of the
@@ -128,7 +130,7 @@ func (c *Cursor) next() bool {
 			c.match &= c.match - 1
 			w := atomic.LoadUint64((*uint64)(unsafe.Add(c.base, c.page+slot)))
 			// The slot may be empty (tag 0), erased, or since then another's.
-			if live(w) && (w^c.hash<<tagShift)&tagMask == 0 {
+			if live(w) && ((w^c.hash<<tagShift)&tagMask == 0 || plant.Is(plant.IndexTag)) {
 				c.slot = slot
 				c.word = w
 				return true
@@ -148,7 +150,7 @@ func (c *Cursor) Word() Word { return Word(c.word) }
 // Valid reports that the word is still the one Next loaded and still in the
 // directory: what was read from its record is the key's state at this moment.
 func (c *Cursor) Valid() bool {
-	return atomic.LoadUint64(c.at()) == c.word && c.SameDirectory()
+	return atomic.LoadUint64(c.at()) == c.word && (plant.Is(plant.IndexStale) || c.SameDirectory())
 }
 
 // SameDirectory reports that the page has not been split since Seek. A miss

@@ -2,6 +2,8 @@ package index
 
 import (
 	"fmt"
+
+	"healkv/dataplane/plant"
 )
 
 // Index is one shard's index. Which goroutine may call what: package doc.
@@ -154,7 +156,9 @@ func (x *Index) Insert(hash uint64, w Word, hashOf func(pos uint64) uint64) erro
 			x.counts[e.page()]++
 		}
 		length := x.mem.get(headLen) + 1
-		x.mem.set(headPend, pendWord(pendInsert, e.page(), slot, length))
+		if !plant.Is(plant.IndexPend) {
+			x.mem.set(headPend, pendWord(pendInsert, e.page(), slot, length))
+		}
 		x.step("insert: pending")
 		storeWord(&pg[slot], uint64(w))
 		x.step("insert: stored")

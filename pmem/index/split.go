@@ -1,5 +1,7 @@
 package index
 
+import "healkv/dataplane/plant"
+
 // splitter is the worker's desk for one split: images are made here and copied,
 // so a page in the shared memory is written once, whole, before it is named.
 type splitter struct {
@@ -31,6 +33,9 @@ func (s *splitter) divide(n, local int) (used [2]int) {
 	clear(s.image[0][:])
 	if local > 0 {
 		clear(s.image[1][:])
+	}
+	if plant.Is(plant.IndexSplitKey) {
+		n--
 	}
 	for i, hash := range s.hashes[:n] {
 		side := 0
@@ -102,10 +107,16 @@ func (x *Index) split(hash uint64, e entry, occupied int, hashOf func(pos uint64
 	x.mem.set(headHigh, uint64(highEntry))
 	x.mem.set(headNewSum, sum)
 	x.step("split: intent written")
-	x.mem.store(headSeal, x.sealOf(depth))
+	if !plant.Is(plant.IndexIntent) {
+		x.mem.store(headSeal, x.sealOf(depth))
+	}
 	x.step("split: intent sealed")
 	x.switchBlock(depth, start, e.local(), lowEntry, highEntry)
 
+	if plant.Is(plant.IndexReuse) {
+		x.free = append(x.free, e.page())
+		return true
+	}
 	x.retired = append(x.retired, e.page())
 	x.buildLevel(levelStep)
 	return true
@@ -122,7 +133,7 @@ func (x *Index) switchBlock(depth, start, local int, low, high entry) {
 			e = high
 		}
 		x.mem.store(entryOffset(depth, start+i), uint64(e))
-		if start+i < x.built {
+		if start+i < x.built && !plant.Is(plant.IndexCopyUp) {
 			x.copyUp(depth, start+i, e)
 		}
 		x.step("split: entry switched")

@@ -143,7 +143,9 @@ func (l *Log) Append(h *record.Header, key, value []byte) uint64 {
 	n := record.Bytes(len(key), len(value))
 	dst := l.reserve(n)
 	pos := l.next
-	h.Durable = l.flushed.Load()
+	if h.Durable = l.flushed.Load(); plant.Is(plant.LogFlushedAhead) {
+		h.Durable = pos
+	}
 	record.Encode(dst, h, key, value, record.Seed(pos, l.inc))
 	l.commit(n)
 	return pos
@@ -182,7 +184,11 @@ func (l *Log) Stage(h *record.Header, img []byte) (own []byte, pos uint64, err e
 func (l *Log) Commit(own []byte) { l.commit(len(own)) }
 
 // Unstage blanks what was staged, so that a scan ends there after a crash.
-func (l *Log) Unstage(own []byte) { blank(own) }
+func (l *Log) Unstage(own []byte) {
+	if !plant.Is(plant.LogUnstage) {
+		blank(own)
+	}
+}
 
 // reserve finds the place of a record of n bytes and blanks the header behind
 // it, before the record itself is written: a process crash in between leaves
@@ -196,7 +202,7 @@ func (l *Log) reserve(n int) []byte {
 		l.account()
 	}
 	at := l.open<<l.shift + l.off
-	if behind := l.off + n; behind+record.HeaderBytes <= l.size {
+	if behind := l.off + n; behind+record.HeaderBytes <= l.size && !plant.Is(plant.LogNoBlank) {
 		blank(l.arena[at+n : at+n+record.HeaderBytes])
 	}
 	return l.arena[at : at+n : at+n]

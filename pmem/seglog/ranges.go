@@ -1,6 +1,9 @@
 package seglog
 
-import "healkv/pmem/record"
+import (
+	"healkv/dataplane/plant"
+	"healkv/pmem/record"
+)
 
 // Ranges appends to dst the parts of the arena to flush so that the log is
 // durable from `from` to `to`: the records with the blank header behind them,
@@ -9,7 +12,7 @@ import "healkv/pmem/record"
 func (l *Log) Ranges(dst []Range, from, to uint64) []Range {
 	if l.pending != 0 {
 		for i := range l.segs {
-			if s := l.segs[i].state; s == segReleased || s == segCleared {
+			if s := l.segs[i].state; (s == segReleased || s == segCleared) && !plant.Is(plant.LogFlushReleased) {
 				dst = append(dst, Range{i << l.shift, SegmentHeaderBytes})
 			}
 		}
@@ -32,17 +35,24 @@ func (l *Log) Ranges(dst []Range, from, to uint64) []Range {
 		}
 		if from > start {
 			a = int(from - start)
+			if plant.Is(plant.LogFlushFirst) {
+				a += record.HeaderBytes
+			}
 		}
 		sealed := i != l.open && to >= start+uint64(b)
 		if to < start+uint64(b) {
 			b = int(to - start)
 		}
-		if a <= SegmentHeaderBytes {
+		if a <= SegmentHeaderBytes && plant.Is(plant.LogFlushHeader) {
+			a = SegmentHeaderBytes
+		} else if a <= SegmentHeaderBytes {
 			a = 0 // the segment begins in the range: its header too
-		} else if sealed {
+		} else if sealed && !plant.Is(plant.LogFlushSeal) {
 			dst = append(dst, Range{i << l.shift, SegmentHeaderBytes})
 		}
-		b = min(b+record.HeaderBytes, l.size)
+		if !plant.Is(plant.LogFlushBlank) {
+			b = min(b+record.HeaderBytes, l.size)
+		}
 		if a < b {
 			dst = append(dst, Range{i<<l.shift + a, b - a})
 		}

@@ -3,6 +3,7 @@ package seglog
 import (
 	"math"
 
+	"healkv/dataplane/plant"
 	"healkv/pmem/record"
 )
 
@@ -67,7 +68,7 @@ func (l *Log) Collect() {
 // media must read as free: first the magic alone, then the rest.
 func (l *Log) collect() {
 	flushed := l.flushed.Load()
-	if l.pending == 0 || flushed <= l.pendingAt {
+	if l.pending == 0 || flushed <= l.pendingAt && !plant.Is(plant.LogReuseEarly) {
 		return
 	}
 	lowest := uint64(math.MaxUint64)
@@ -76,8 +77,8 @@ func (l *Log) collect() {
 		if s.state != segReleased && s.state != segCleared {
 			continue
 		}
-		if flushed > s.releasedAt {
-			if s.state == segCleared {
+		if flushed > s.releasedAt || plant.Is(plant.LogReuseEarly) {
+			if s.state == segCleared || plant.Is(plant.LogOneStep) {
 				*s = segment{}
 				l.free = append(l.free, int32(i))
 				l.pending--
@@ -294,7 +295,9 @@ func (l *Log) Discard(dst []Range) []Range {
 		l.table[i].Store(0)
 	}
 	for i := len(l.segs) - 1; i >= 0; i-- {
-		clear(l.place(i)[:SegmentHeaderBytes])
+		if !plant.Is(plant.LogDiscard) {
+			clear(l.place(i)[:SegmentHeaderBytes])
+		}
 		l.segs[i] = segment{}
 		l.free = append(l.free, int32(i))
 		dst = append(dst, Range{i << l.shift, SegmentHeaderBytes})

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"healkv/dataplane/plant"
 	"healkv/pmem/index"
 	"healkv/pmem/record"
 )
@@ -58,7 +59,9 @@ func (m *manifest) stride(fn func(pos uint64, off int64, n int, inc uint32, lock
 	for range manifestStride {
 		pos, img := m.walk.Next(&h)
 		if img == nil {
-			m.emit(fn)
+			if !plant.Is(plant.StoreListed) {
+				m.emit(fn)
+			}
 			return false
 		}
 		if h.Kind != record.Put && h.Kind != record.Delete || h.Flags&record.FlagRelocated != 0 && !m.full ||
@@ -66,7 +69,7 @@ func (m *manifest) stride(fn func(pos uint64, off int64, n int, inc uint32, lock
 			continue
 		}
 		locked, n := c.Word().Locked(), h.Bytes()
-		if m.n != 0 && pos == m.pos+uint64(m.n) && locked == m.locked {
+		if m.n != 0 && pos == m.pos+uint64(m.n) && (locked == m.locked || plant.Is(plant.StoreRun)) {
 			m.n += n
 			continue
 		}

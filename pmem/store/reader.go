@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"sync/atomic"
 
+	"healkv/dataplane/plant"
 	"healkv/pmem/index"
 	"healkv/pmem/record"
 	"healkv/pmem/seglog"
@@ -68,8 +69,10 @@ func (r *Reader) Close() { r.used.Store(false) }
 // enter announces the reader; false after Shut. What it loads from the index
 // from here on stays readable until leave (S3, package doc).
 func (r *Reader) enter() bool {
-	announce(&r.at, r.s.epoch.Load())
-	if r.s.shut.Load() {
+	if !plant.Is(plant.StoreAnnounce) {
+		announce(&r.at, r.s.epoch.Load())
+	}
+	if r.s.shut.Load() && !plant.Is(plant.StoreShut) {
 		r.leave()
 		return false
 	}
@@ -81,7 +84,7 @@ func (r *Reader) leave() { r.at.Store(0) }
 // left says whether every reader that entered before the epoch has left.
 func (s *Store) left(epoch uint64) bool {
 	for r := s.readers.Load(); r != nil; r = r.next {
-		if at := r.at.Load(); at != 0 && at < epoch {
+		if at := r.at.Load(); at != 0 && at < epoch && !plant.Is(plant.StoreReaders) {
 			return false
 		}
 	}
@@ -134,7 +137,7 @@ func (s *Store) get(hash uint64, key, dst []byte, verify bool) ([]byte, uint64, 
 				}
 				continue
 			}
-			if !fits(img) || verify && !s.verify(w.Pos(), img) {
+			if !fits(img) || verify && !plant.Is(plant.StoreVerify) && !s.verify(w.Pos(), img) {
 				return dst, 0, Damaged
 			}
 			ts := record.TS(img)
@@ -148,7 +151,7 @@ func (s *Store) get(hash uint64, key, dst []byte, verify bool) ([]byte, uint64, 
 		}
 		// Not even a page that has been split since could hide the key if the
 		// directory is the same (H23).
-		if c.SameDirectory() {
+		if c.SameDirectory() || plant.Is(plant.H23Miss) {
 			return dst, 0, Missing
 		}
 	}

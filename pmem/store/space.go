@@ -1,6 +1,9 @@
 package store
 
-import "healkv/pmem/seglog"
+import (
+	"healkv/dataplane/plant"
+	"healkv/pmem/seglog"
+)
 
 // reserve is how many segments the cleaner keeps for itself. What it has moved
 // out of victims that are not free yet is its debt: the reserve shrinks by it,
@@ -15,6 +18,9 @@ func (s *Store) debtMax() int { return s.log.SegmentBytes() - seglog.SegmentHead
 // setDebt keeps held, what users must leave free, in step.
 func (s *Store) setDebt(debt int) {
 	s.clean.debt = debt
+	if plant.Is(plant.StoreDebt) {
+		return
+	}
 	s.held.Store(uint64(reserve*s.debtMax() - debt))
 }
 

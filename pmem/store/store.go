@@ -5,6 +5,7 @@ import (
 
 	"github.com/zeebo/xxh3"
 
+	"healkv/dataplane/plant"
 	"healkv/pmem/index"
 	"healkv/pmem/record"
 	"healkv/pmem/seglog"
@@ -112,6 +113,9 @@ func (s *Store) Find(e *Entry, hash uint64, key []byte) {
 // holds says whether the record is the key's. It looks at nothing beyond img,
 // whatever its lengths say.
 func holds(img []byte, hash uint64, key []byte) bool {
+	if plant.Is(plant.StoreKey) {
+		return len(img) >= record.HeaderBytes+len(key)
+	}
 	return len(img) >= record.HeaderBytes+len(key) && record.Hash(img) == hash && record.KeyLen(img) == len(key) &&
 		string(img[record.HeaderBytes:record.HeaderBytes+len(key)]) == string(key)
 }
@@ -156,7 +160,7 @@ func (s *Store) PutVerified(e *Entry, h *record.Header, img []byte, locked bool)
 		return 0, err
 	}
 	key := imageKey(h, own)
-	if s.Hash(key) != e.hash {
+	if s.Hash(key) != e.hash && !plant.Is(plant.StoreHash) {
 		s.log.Unstage(own)
 		return 0, record.ErrBody
 	}
@@ -175,7 +179,7 @@ func imageKey(h *record.Header, img []byte) []byte {
 // refind looks the key up again if the index moved since the Find: another
 // key was added or this one's lock bit changed.
 func (s *Store) refind(e *Entry, key []byte) {
-	if e.inserts == s.inserts && (!e.OK || e.cursor.Valid()) {
+	if e.inserts == s.inserts && (!e.OK || e.cursor.Valid()) || plant.Is(plant.StoreRefind) {
 		return
 	}
 	ts, ok := e.TS, e.OK
@@ -244,7 +248,9 @@ func (s *Store) Lock(hash, pos uint64) bool { return s.setLock(hash, pos, true) 
 func (s *Store) setLock(hash, pos uint64, locked bool) bool {
 	var c index.Cursor
 	if !s.seek(&c, hash, pos) {
-		return false
+		if s.x.Seek(&c, hash); !plant.Is(plant.UnlockUnequal) || !c.Next() {
+			return false
+		}
 	}
 	if w := c.Word(); w.Locked() != locked {
 		s.x.Store(&c, w.WithLock(locked))

@@ -11,6 +11,8 @@ package ring
 import (
 	"encoding/binary"
 	"errors"
+
+	"healkv/dataplane/plant"
 )
 
 const (
@@ -54,7 +56,7 @@ func (o *Out) Reclaim(pos uint64) {
 	if pos > o.tail {
 		panic("ring: reclaim beyond the tail")
 	}
-	if pos > o.reclaimed {
+	if pos > o.reclaimed || plant.Is(plant.RingReclaimBack) {
 		o.reclaimed = pos
 	}
 }
@@ -70,11 +72,13 @@ func (o *Out) Next(n int) (dst []byte, end uint64, ok bool) {
 	if at+need > size {
 		skip = size - at
 	}
-	if need+skip > o.Room() {
+	if need+skip > o.Room() && !(plant.Is(plant.RingSkipRoom) && need <= o.Room()) {
 		return nil, 0, false
 	}
 	if skip > 0 {
-		binary.LittleEndian.PutUint64(o.buf[at:], skipMark)
+		if !plant.Is(plant.RingSkipMark) {
+			binary.LittleEndian.PutUint64(o.buf[at:], skipMark)
+		}
 		o.tail += skip
 		at = 0
 	}
@@ -119,6 +123,10 @@ func (m *Mirror) Limit() uint64  { return m.limit }
 // SetLimit takes in a published tail. It comes from a peer: false if it steps
 // back or lies further ahead than the ring is long; nothing has changed then.
 func (m *Mirror) SetLimit(pos uint64) bool {
+	if plant.Is(plant.RingLimit) {
+		m.limit = pos
+		return true
+	}
 	if pos < m.limit || pos-m.cursor > uint64(len(m.buf)) || pos%Align != 0 {
 		return false
 	}
@@ -141,7 +149,7 @@ func (m *Mirror) Window() ([]byte, error) {
 		if binary.LittleEndian.Uint64(m.buf[at:]) != skipMark {
 			return m.buf[at : at+n : at+n], nil
 		}
-		if at == 0 || m.limit-m.cursor < size-at {
+		if (at == 0 || m.limit-m.cursor < size-at) && !plant.Is(plant.RingSkipBelieved) {
 			return nil, ErrSkip
 		}
 		m.cursor += size - at

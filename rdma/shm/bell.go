@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"healkv/dataplane/plant"
 )
 
 // bell is a mapped doorbell line.
@@ -27,6 +29,9 @@ func (b *bellLine) ring() bool {
 	if n == 0 || b.rung.Load() == n {
 		return false
 	}
+	if plant.Is(plant.ShmRung) {
+		b.rung.Store(n)
+	}
 	b.word.Add(1)
 	wake(&b.word)
 	b.rung.Store(n)
@@ -48,6 +53,9 @@ func (s *sleeper) prepare() {
 	s.old = s.line.word.Load()
 	s.prepared = true
 	s.line.sleeping.Store(s.number)
+	if plant.Is(plant.ShmMark) {
+		s.old = s.line.word.Load()
+	}
 }
 
 func (s *sleeper) cancel() {

@@ -4,6 +4,7 @@ import (
 	"math/bits"
 	"time"
 
+	"healkv/dataplane/plant"
 	"healkv/rdma"
 	"healkv/rdma/ring"
 )
@@ -20,7 +21,9 @@ func (e *Endpoint) Publish() {
 	}
 	e.published = tail
 	storeTail(e.page, tail)
-	e.dirty |= e.attached
+	if !plant.Is(plant.ShmUnrung) {
+		e.dirty |= e.attached
+	}
 }
 
 // Feed tells the peer from which position it reads. Preconditions: attached,
@@ -49,7 +52,7 @@ func (e *Endpoint) Mirror(peer int) *ring.Mirror {
 	if l == nil || l.mirror == nil {
 		return nil
 	}
-	if l.page.pairs[e.self].tag.Load() != l.tag {
+	if l.page.pairs[e.self].tag.Load() != l.tag && !plant.Is(plant.H27Generation) {
 		l.unpair()
 		return nil
 	}
@@ -64,7 +67,7 @@ func (e *Endpoint) Poll() {
 			// The tag is loaded after the tail: a tail that was published after
 			// the peer detached us is not for us.
 			tail := l.page.tail.Load()
-			if l.page.pairs[e.self].tag.Load() == l.tag {
+			if l.page.pairs[e.self].tag.Load() == l.tag || plant.Is(plant.ShmTail) {
 				if tail != l.mirror.Limit() {
 					e.take(l, tail)
 				}
@@ -79,7 +82,7 @@ func (e *Endpoint) Poll() {
 // take accepts a tail of the present pair. Bytes of a peer: a tail that steps
 // back, or beyond the ring, cuts the link.
 func (e *Endpoint) take(l *link, tail uint64) {
-	ok := tail >= l.seen
+	ok := tail >= l.seen || plant.Is(plant.ShmBack)
 	// Below the limit is only what was published before a feed from further on.
 	if ok && tail > l.mirror.Limit() {
 		ok = l.mirror.SetLimit(tail)
@@ -107,7 +110,7 @@ func (e *Endpoint) pollFeed(l *link) {
 		return
 	}
 	from := feed - 1
-	if l.resume.tag == l.tag {
+	if l.resume.tag == l.tag && !plant.Is(plant.ShmResume) {
 		from = l.resume.cursor
 	}
 	if from%ring.Align != 0 {
@@ -121,7 +124,7 @@ func (e *Endpoint) pollFeed(l *link) {
 // pair takes the tag if the peer has attached this life of ours.
 func (e *Endpoint) pair(l *link) bool {
 	tag := l.page.pairs[e.self].tag.Load()
-	if uint32(tag) != e.cfg.Incarnation {
+	if uint32(tag) != e.cfg.Incarnation && !(plant.Is(plant.H9Life) && tag != 0) {
 		return false
 	}
 	l.tag = tag
@@ -166,7 +169,7 @@ func (e *Endpoint) Marks(peer int, m *rdma.Marks) {
 			break
 		}
 		l.page.marks[e.self].load(m)
-		if l.page.pairs[e.self].tag.Load() == l.tag { // S2
+		if l.page.pairs[e.self].tag.Load() == l.tag || plant.Is(plant.H9Line) { // S2
 			l.last = *m
 			return
 		}
@@ -191,7 +194,7 @@ func (w *markLine) store(m *rdma.Marks) {
 // update is store without the numbers that did not change: a store that other
 // processors must see costs twenty times a comparison.
 func (w *markLine) update(old, m *rdma.Marks) {
-	if m.Epoch != old.Epoch {
+	if m.Epoch != old.Epoch && !plant.Is(plant.H3Line) {
 		w.epoch.Store(m.Epoch)
 	}
 	if m.Visible != old.Visible {
@@ -215,9 +218,13 @@ func (w *markLine) update(old, m *rdma.Marks) {
 	if m.Flushed != old.Flushed {
 		w.flushed.Store(m.Flushed)
 	}
+	if plant.Is(plant.H3Line) {
+		w.epoch.Store(m.Epoch)
+	}
 }
 
 func (w *markLine) load(m *rdma.Marks) {
+	first := w.epoch.Load()
 	m.Visible = w.visible.Load()
 	m.Stable = w.stable.Load()
 	m.Applied = w.applied.Load()
@@ -225,7 +232,9 @@ func (w *markLine) load(m *rdma.Marks) {
 	m.Room = w.room.Load()
 	m.Settled = w.settled.Load()
 	m.Flushed = w.flushed.Load()
-	m.Epoch = w.epoch.Load()
+	if m.Epoch = w.epoch.Load(); plant.Is(plant.H3Load) {
+		m.Epoch = first
+	}
 }
 
 // WakePeers rings the bells of the peers that something was published for. A

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"sync/atomic"
 
+	"healkv/dataplane/plant"
 	"healkv/rdma"
 	"healkv/rdma/ring"
 )
@@ -209,7 +210,7 @@ func (e *Endpoint) checkPeer(peer int, incarnation uint32) error {
 	// A crashed life leaves its files behind.
 	if dead, err := e.dir.ProvenDead(peer, incarnation); err != nil {
 		return err
-	} else if dead {
+	} else if dead && !plant.Is(plant.ShmDead) {
 		return fmt.Errorf("%w: node %d, incarnation %d is proven dead", rdma.ErrNoPeer, peer, incarnation)
 	}
 	return nil
@@ -238,8 +239,10 @@ func (e *Endpoint) Attach(x rdma.Link) {
 		go old.Close() // unmapping is slow
 	}
 	pair, marks := &e.page.pairs[l.peer], &e.page.marks[l.peer]
-	marks.store(&rdma.Marks{})
-	pair.feed.Store(0)
+	if !plant.Is(plant.ShmAttach) {
+		marks.store(&rdma.Marks{})
+		pair.feed.Store(0)
+	}
 	e.attaches++
 	pair.tag.Store(uint64(e.attaches)<<32 | uint64(l.incarnation))
 
@@ -259,7 +262,9 @@ func (e *Endpoint) Detach(peer int) rdma.Link {
 		return nil
 	}
 	l := e.peers[peer]
-	e.page.pairs[peer].tag.Store(0)
+	if !plant.Is(plant.ShmDetach) {
+		e.page.pairs[peer].tag.Store(0)
+	}
 	e.peers[peer] = nil
 	e.attached &^= 1 << peer
 	e.dirty &^= 1 << peer

@@ -37,6 +37,9 @@ type Granter struct {
 // NewGranter starts an acceptor's lease half at now. Leases it may have
 // granted in an earlier life are guarded for one lease + drift.
 func NewGranter(lease, drift, now int64) Granter {
+	if plant.Is(plant.GrantDrift) {
+		drift = 0
+	}
 	if plant.Is(plant.H22Quiet) {
 		return Granter{guard: lease + drift, quietUntil: now}
 	}
@@ -65,14 +68,16 @@ func (a Answer) String() string {
 // a restarted acceptor guards.
 func (g *Granter) Grant(m proto.Member, accepted *proto.View, now int64) Answer {
 	switch n := m.Node; {
-	case !liveIn(accepted, m):
+	case !liveIn(accepted, m) && !plant.Is(plant.GrantAnybody):
 		return NotLive
-	case m.Incarnation <= g.over[n]:
+	case m.Incarnation <= g.over[n] && !plant.Is(plant.GrantOver):
 		return Over
 	case now < g.complaint[n] && !plant.Is(plant.H29Complaint):
 		return Complained
 	default:
-		g.holder[n], g.until[n] = m.Incarnation, now+g.guard
+		if !plant.Is(plant.GrantForgotten) {
+			g.holder[n], g.until[n] = m.Incarnation, now+g.guard
+		}
 		return Granted
 	}
 }

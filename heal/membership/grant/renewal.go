@@ -1,6 +1,9 @@
 package grant
 
-import "healkv/dataplane/proto"
+import (
+	"healkv/dataplane/plant"
+	"healkv/dataplane/proto"
+)
 
 // Renewal is the holder's half: when it sent the newest request that each
 // acceptor granted.
@@ -17,7 +20,11 @@ func NewRenewal(majority int) Renewal { return Renewal{majority: majority} }
 func (r *Renewal) Granted(n proto.NodeID, t int64) { r.sent[n] = max(r.sent[n], t) }
 
 // Reset forgets everything: another life asks from now on.
-func (r *Renewal) Reset() { r.sent = [proto.NodesMax]int64{} }
+func (r *Renewal) Reset() {
+	if !plant.Is(plant.RenewReset) {
+		r.sent = [proto.NodesMax]int64{}
+	}
+}
 
 // Until is the end of the lease: a majority granted requests that were sent
 // no earlier than one lease before it. 0 if no majority granted anything.
@@ -32,6 +39,9 @@ func (r *Renewal) Until(lease int64) int64 {
 			}
 		}
 		s[i], s[top] = s[top], s[i]
+	}
+	if plant.Is(plant.RenewMinority) && s[0] > 0 {
+		return s[0] + lease
 	}
 	if t := s[r.majority-1]; t > 0 {
 		return t + lease

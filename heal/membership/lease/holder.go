@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"healkv/dataplane/flow"
+	"healkv/dataplane/plant"
 )
 
 // Now is the time leases of a running node are counted in: that of flow.Real.
@@ -53,10 +54,10 @@ func (h *Holder) Until() int64 { return h.until.Load() }
 // then, this is a new one. The result reports that.
 func (h *Holder) Extend(until, now int64) (again bool) {
 	old := h.until.Load()
-	if until <= old || until <= now {
+	if until <= old && !plant.Is(plant.LeaseBack) || until <= now {
 		return false
 	}
-	if again = old <= now; again {
+	if again = old <= now; again && !plant.Is(plant.LeaseGeneration) {
 		h.generation.Add(1)
 	}
 	h.until.Store(until)
@@ -66,7 +67,9 @@ func (h *Holder) Extend(until, now int64) (again bool) {
 // Revoke ends the lease at once.
 func (h *Holder) Revoke() {
 	h.generation.Add(1)
-	h.until.Store(0)
+	if !plant.Is(plant.LeaseRevoke) {
+		h.until.Store(0)
+	}
 }
 
 // Timed is a Holder on another clock than Now: that of a simulated process.

@@ -1,6 +1,9 @@
 package register
 
-import "healkv/dataplane/proto"
+import (
+	"healkv/dataplane/plant"
+	"healkv/dataplane/proto"
+)
 
 // State is what an acceptor must not forget. States are compared with ==.
 type State struct {
@@ -20,18 +23,20 @@ type Acceptor struct{ State }
 // from a peer); another kind is answered with a refusal.
 func (a *Acceptor) Step(m *Message, guard func(next *proto.View) string) (reply Message, changed bool) {
 	reply = Message{From: m.To, To: m.From, Ballot: m.Ballot}
-	if m.Ballot.Compare(a.Promised) < 0 {
+	if m.Ballot.Compare(a.Promised) < 0 && !(plant.Is(plant.AcceptOutbid) && m.Kind == Accept) {
 		reply.Kind, reply.Why, reply.Promised = Refuse, Outbid, a.Promised
 		return reply, false
 	}
 	switch m.Kind {
 	case Prepare:
 		changed = a.Promised != m.Ballot
-		a.Promised = m.Ballot
+		if !plant.Is(plant.PromiseForgotten) {
+			a.Promised = m.Ballot
+		}
 		reply.Kind, reply.At, reply.Value = Promise, a.At, a.Value
 	case Accept:
 		if a.At != m.Ballot { // else a repetition
-			if why := guard(&m.Value.View); why != "" {
+			if why := guard(&m.Value.View); why != "" && !plant.Is(plant.AcceptUnguarded) {
 				reply.Kind, reply.Why, reply.Detail, reply.Promised = Refuse, Guarded, why, a.Promised
 				return reply, false
 			}
@@ -49,7 +54,7 @@ func (a *Acceptor) Step(m *Message, guard func(next *proto.View) string) (reply 
 // since: every later proposer sees it, or something above it, in its majority
 // anyway. The result says whether the state changed and must be made durable.
 func (a *Acceptor) Learn(b Ballot, v Value) bool {
-	if b.Compare(a.At) <= 0 {
+	if b.Compare(a.At) <= 0 && !plant.Is(plant.LearnOlder) {
 		return false
 	}
 	a.At, a.Value = b, v
@@ -68,7 +73,7 @@ func (a *Acceptor) CatchUp(others []State, guard func(next *proto.View) string) 
 	before := a.State
 	best := before
 	for i := range others {
-		if o := &others[i]; o.At.Compare(best.At) > 0 && o.At.Compare(before.Promised) >= 0 {
+		if o := &others[i]; !plant.Is(plant.CatchUpBlind) && o.At.Compare(best.At) > 0 && o.At.Compare(before.Promised) >= 0 {
 			best = *o
 		}
 	}

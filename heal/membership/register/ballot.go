@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 )
 
@@ -18,6 +19,12 @@ type Ballot struct {
 
 // Compare is negative, zero or positive as b is below, equal to or above c.
 func (b Ballot) Compare(c Ballot) int {
+	if plant.Is(plant.BallotRound) {
+		return cmp.Or(cmp.Compare(b.Node, c.Node), cmp.Compare(b.Round, c.Round), cmp.Compare(b.Life, c.Life))
+	}
+	if plant.Is(plant.BallotLife) {
+		return cmp.Or(cmp.Compare(b.Round, c.Round), cmp.Compare(b.Node, c.Node))
+	}
 	return cmp.Or(cmp.Compare(b.Round, c.Round), cmp.Compare(b.Node, c.Node), cmp.Compare(b.Life, c.Life))
 }
 

@@ -3,6 +3,7 @@ package register
 import (
 	"math/bits"
 
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 )
 
@@ -54,7 +55,14 @@ type Proposer struct {
 }
 
 // Majority of a set of acceptors.
-func Majority(nodes proto.NodeSet) int { return bits.OnesCount16(uint16(nodes))/2 + 1 }
+func Majority(nodes proto.NodeSet) int { return bits.OnesCount16(uint16(nodes))/2 + 1 - fewer() }
+
+func fewer() int {
+	if plant.Is(plant.ProposeFew) {
+		return 1
+	}
+	return 0
+}
 
 // NewProposer begins a proposal; send Prepare to all nodes. initial is the
 // value to change when the register is absent.
@@ -141,7 +149,7 @@ func (p *Proposer) promised(m *Message) {
 		p.at, p.best, p.agree = m.At, m.Value, true
 	case c != 0:
 		p.agree = false
-		if c > 0 {
+		if c > 0 && !plant.Is(plant.ProposeOwn) {
 			p.at, p.best = m.At, m.Value
 		}
 	}
@@ -161,7 +169,7 @@ func (p *Proposer) compute() (send bool) {
 	p.result = p.best
 	if p.Declined == nil {
 		p.result = Value{p.best.Seq + 1, next.View}
-	} else if p.agree {
+	} else if p.agree || plant.Is(plant.ProposeUnsettled) {
 		if p.best.Seq == 0 {
 			p.result.View = p.initial
 		}

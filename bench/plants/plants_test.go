@@ -1,0 +1,171 @@
+package plants
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"healkv/bench/tally"
+	"healkv/dataplane/plant"
+)
+
+var (
+	runAll   = flag.Bool("plants", false, "plant every bug and require that its check finds it (minutes)")
+	onlyBugs = flag.String("bug", "", "only bugs whose name begins with one of these, separated by commas")
+	wide     = flag.Bool("all", false, "run all checks that concern a bug's package, not only the one named for it")
+	update   = flag.Bool("update", false, "write docs/planted.md (with -plants -all)")
+	parallel = flag.Int("at-once", 2, "checks that run at once")
+	limit    = flag.Duration("limit", 90*time.Second, "time of one check")
+	chatty   = flag.Bool("output", false, "print what a check that found nothing, or failed without a bug, has printed")
+)
+
+// result of one row.
+type result struct {
+	row
+	found   []finding
+	missed  []string // checks that noticed nothing
+	problem error
+}
+
+type finding struct {
+	check *check
+	outcome
+}
+
+// TestPlantedBugs plants each bug of the table and requires that the check
+// named for it fails; if it does not, the others are tried, so that the table
+// can be mended.
+func TestPlantedBugs(t *testing.T) {
+	if !*runAll {
+		t.Logf("%d bugs in the table; planting them takes minutes: -plants", len(table))
+		return
+	}
+	places := places(t)
+	b := &binaries{dir: t.TempDir(), of: map[string]*binary{}}
+	var rows []row
+	for _, r := range table {
+		if *onlyBugs == "" || slices.ContainsFunc(strings.Split(*onlyBugs, ","), func(p string) bool { return strings.HasPrefix(r.name(), p) }) {
+			rows = append(rows, r)
+		}
+	}
+	if len(rows) == 0 {
+		t.Fatalf("no bug is called %q", *onlyBugs)
+	}
+	begun := time.Now()
+	sound := healthy(t, b, rows, places)
+	results := make([]result, len(rows))
+	each(len(rows), func(i int) {
+		results[i] = hunt(b, rows[i], sound, places)
+		if r := &results[i]; len(r.found) > 0 {
+			f := r.found[0]
+			t.Logf("%-50s %6.1f s  %s: %s", r.name(), f.took.Seconds(), f.check.name(), f.says)
+		}
+	})
+	found := 0
+	for i := range results {
+		switch r := &results[i]; {
+		case r.problem != nil:
+			t.Errorf("%s: %v", r.name(), r.problem)
+		case len(r.found) == 0:
+			t.Errorf("%s: nothing noticed it: %s\n\t%s", r.name(), strings.Join(r.missed, "; "), r.checks(places)[0].command(r.name()))
+		case r.found[0].check.name() != r.by.name() && !*wide:
+			t.Errorf("%s: %s did not notice it, but %s did", r.name(), r.by.name(), r.found[0].check.name())
+		default:
+			found++
+		}
+	}
+	t.Logf("%d of %d planted bugs found in %v", found, len(rows), time.Since(begun).Round(time.Second))
+	tally.Add("planted bugs", "planted", len(rows))
+	tally.Add("planted bugs", "found", found)
+	if *update {
+		if !*wide || *onlyBugs != "" || t.Failed() {
+			t.Fatal("docs/planted.md is written from a run of all checks against all bugs that found them all")
+		}
+		if err := os.WriteFile(root+"/docs/planted.md", page(results, places), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// each calls fn for 0..n-1, a few at once.
+func each(n int, fn func(i int)) {
+	var wait sync.WaitGroup
+	next := make(chan int)
+	for range max(1, *parallel) {
+		wait.Go(func() {
+			for i := range next {
+				fn(i)
+			}
+		})
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	wait.Wait()
+}
+
+// healthy runs every check that will be used without a bug in the same build:
+// one that fails then proves nothing.
+func healthy(t *testing.T, b *binaries, rows []row, places map[plant.Bug]place) map[check]bool {
+	var all []check
+	for _, r := range rows {
+		for _, c := range r.checks(places) {
+			if !slices.Contains(all, c) {
+				all = append(all, c)
+			}
+		}
+	}
+	sound := map[check]bool{}
+	var mu sync.Mutex
+	begun := time.Now()
+	each(len(all), func(i int) {
+		o, err := b.run(&all[i], "", *limit)
+		if err != nil {
+			t.Error(err)
+		} else if o.failed {
+			t.Errorf("%s fails without any bug: %s\n\t%s", all[i].name(), o.says, all[i].command(""))
+			if *chatty {
+				t.Log(o.output)
+			}
+		}
+		mu.Lock()
+		sound[all[i]] = err == nil && !o.failed
+		mu.Unlock()
+	})
+	t.Logf("%d checks run without a bug in %v", len(all), time.Since(begun).Round(time.Second))
+	return sound
+}
+
+// hunt plants one row's bugs and runs its checks until one notices it; all of
+// them with -all.
+func hunt(b *binaries, r row, sound map[check]bool, places map[plant.Bug]place) result {
+	x := result{row: r}
+	for _, c := range r.checks(places) {
+		if !sound[c] {
+			continue // reported already
+		}
+		o, err := b.run(&c, r.name(), *limit)
+		if err != nil {
+			x.problem = err
+			return x
+		}
+		if !o.failed {
+			x.missed = append(x.missed, fmt.Sprintf("%s (%.0f s)", c.name(), o.took.Seconds()))
+			if *chatty {
+				fmt.Println(o.output)
+			}
+			continue
+		}
+		x.found = append(x.found, finding{&c, o})
+		if !*wide {
+			break
+		}
+	}
+	return x
+}
