@@ -206,7 +206,7 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 		return ok
 	}
 	err := l.walk(st, from, tail, q.Full, add)
-	for done := true; !done && err == nil; {
+	for done := false; !done && err == nil; {
 		from = tail
 		if !w.Do(func() {
 			if plant.Is(plant.BuddyGap) {
