@@ -162,12 +162,15 @@ const worthOf = 32
 // segments spread over half of the table, the oldest is taken whatever is dead
 // in it, so that the table never runs out.
 //
+// What a life left empty at the end of its last segment counts as dead: lives
+// that end soon would eat the log up otherwise, a segment each.
+//
 // Moving a victim's live records makes no dead bytes, so a caller that only
 // cleans comes to an end: every victim takes at least a 32nd of a segment of
 // dead bytes out of the log, and the forced ones stop when the segments stand
 // together.
 func (l *Log) Victim(below uint64) (number uint64, ok bool) {
-	best, oldest := -1, -1
+	best, oldest, most := -1, -1, 0
 	share := l.FreeSegments()
 	for i := range l.segs {
 		s := &l.segs[i]
@@ -185,12 +188,14 @@ func (l *Log) Victim(below uint64) (number uint64, ok bool) {
 		}
 		used := s.end - SegmentHeaderBytes
 		dead := used - s.live
+		if rest := l.size - s.end; rest > l.largest { // less may be the end of a full one
+			used, dead = used+rest, dead+rest
+		}
 		if used > 0 && (dead*worthOf < used || dead <= l.largest || dead*len(l.segs) < used*share) {
 			continue
 		}
-		if best < 0 || dead > l.segs[best].end-SegmentHeaderBytes-l.segs[best].live ||
-			dead == l.segs[best].end-SegmentHeaderBytes-l.segs[best].live && s.number < l.segs[best].number {
-			best = i
+		if best < 0 || dead > most || dead == most && s.number < l.segs[best].number {
+			best, most = i, dead
 		}
 	}
 	if oldest >= 0 && l.number-l.segs[oldest].number > uint64(len(l.table)/2) {
