@@ -281,7 +281,8 @@ func (n *Node) live(force string) (err error) {
 			return err
 		}
 		workers[i] = dataplane.NewWorker(dataplane.WorkerConfig{Shard: i, Nodes: n.cfg.Nodes, Pool: p, Endpoint: ep,
-			Model: n.cfg.Model, Lease: lease, SpinTurns: n.cfg.spinTurns(), OnFailure: n.poolFailed, Logger: n.log})
+			Model: n.cfg.Model, Lease: lease, SpinTurns: n.cfg.spinTurns(), OnFailure: n.poolFailed, Logger: n.log,
+			OnRefused: func(_ int, peer proto.Member, err error) { l.heal.Refused(peer, err) }})
 	}
 	l.core = dataplane.NewCore(workers, lease)
 	l.heal = heal.New(n.healConfig(l, force))

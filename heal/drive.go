@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"healkv/dataplane/flow"
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/heal/rejoin"
 )
@@ -16,6 +17,9 @@ const (
 	awaitTimeout  = 2 * time.Second
 	updateTimeout = 3 * time.Second
 	retryPause    = 10 * time.Millisecond
+	// retryLeast passes between two tries even if something new is known: the
+	// hellos of several that come back would set each other off without end.
+	retryLeast = 2 * time.Millisecond
 )
 
 // drive steps the machine of the way back until the life serves, and stays to
@@ -50,7 +54,9 @@ func (l *Life) drive(ctx context.Context) {
 		default:
 			if err := l.carryOut(ctx, m, a); err != nil {
 				l.log.Debug("way back: not yet", "do", a.Do.String(), "err", err)
-				l.pause(ctx, retryPause)
+				if flow.Sleep(l.env, ctx, retryLeast) == nil {
+					l.pause(ctx, retryPause-retryLeast)
+				}
 			}
 		}
 	}
@@ -121,6 +127,8 @@ func (l *Life) carryOut(ctx context.Context, m *rejoin.Machine, a rejoin.Action)
 	return fmt.Errorf("heal: no way to carry out %v", a.Do)
 }
 
+var errNews = errors.New("heal: something new is known")
+
 // errMoved: the view is another one by now.
 var errMoved = errors.New("heal: the view has moved")
 
@@ -129,7 +137,7 @@ func (l *Life) update(ctx context.Context, m *rejoin.Machine, e proto.Epoch, nex
 	ctx, cancel := l.env.Timeout(ctx, updateTimeout)
 	defer cancel()
 	v, err := l.cfg.Register.Update(ctx, func(v *proto.View) error {
-		if v.Epoch != e {
+		if v.Epoch != e && !plant.Is(plant.UpdateMoved) {
 			return errMoved
 		}
 		issued := v.Issued
@@ -190,7 +198,7 @@ func (l *Life) connect(ctx context.Context, m *rejoin.Machine, nodes proto.NodeS
 // admit asks the register to take this life in as a shadow.
 func (l *Life) admit(ctx context.Context, m *rejoin.Machine, a rejoin.Action) error {
 	e := m.View().Epoch
-	if a.Full && m.View().Live.Has(l.self.Node) {
+	if a.Full && m.View().Live.Has(l.self.Node) && !plant.Is(plant.AdmitLive) {
 		// The view still counts the former life. Were the records discarded now
 		// and all others to die, a cold start would wait for them: out of the
 		// view first.
@@ -208,7 +216,7 @@ func (l *Life) admit(ctx context.Context, m *rejoin.Machine, a rejoin.Action) er
 		n := l.self.Node
 		w := v.Next(v.Live.Without(n), v.Shadow.With(n))
 		w.Incarnation[n] = l.self.Incarnation
-		if a.Full {
+		if a.Full && !plant.Is(plant.H17LiveUntil) {
 			w.LiveUntil[n] = 0
 		}
 		return w
@@ -236,7 +244,7 @@ func (l *Life) awaitAll(ctx context.Context, m *rejoin.Machine, e proto.Epoch) e
 			}
 			var r awaitReply
 			errs[i] = l.cfg.Control.Call(ctx, n, kindAwait, awaitRequest{v.Member(n), e}, &r)
-			if errs[i] == nil && r.Installed < e {
+			if errs[i] == nil && r.Installed < e && !plant.Is(plant.AwaitOld) {
 				errs[i] = errView
 			}
 		})
@@ -300,10 +308,19 @@ func (l *Life) rollLeftovers(ctx context.Context, m *rejoin.Machine) error {
 			if !w.Do(func() { pending = w.Replica().ForwardPending() + w.Replica().Outstanding() }) {
 				return errNoLife
 			}
-			if pending > 0 {
-				if err := flow.Sleep(l.env, ctx, time.Millisecond); err != nil {
-					return err
-				}
+			if plant.Is(plant.RollVisible) {
+				break
+			}
+			if pending == 0 {
+				break
+			}
+			switch l.env.Wait(time.Millisecond, ctx.Done(), l.told) {
+			case 0:
+				return ctx.Err()
+			case 1:
+				// Whom this waits for may have died: in a cold view nobody is
+				// there to remove it. The machine decides; this goes on later.
+				return errNews
 			}
 		}
 	}

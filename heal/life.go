@@ -157,6 +157,13 @@ func (l *Life) end(why error) {
 	l.mu.Unlock()
 }
 
+// Refused ends this life because the stream of a member of its view does not
+// verify here and time does not mend it: the next life connects anew. Any
+// goroutine.
+func (l *Life) Refused(peer proto.Member, err error) {
+	l.end(&Fenced{Why: fmt.Sprintf("the stream of %v does not verify here: %v", peer, err)})
+}
+
 // Fenced is why a life ended that is to be followed by another one.
 type Fenced struct {
 	Why  string
