@@ -385,6 +385,7 @@ func (w *world) event(l *life, name string, e proto.Epoch, detail string) {
 			w.count("asked for a full copy: " + reason(detail))
 		}
 	case "waiting":
+		l.waits = true
 		w.count("waits: " + reason(detail))
 	}
 	step := slices.Index(steps, name)
@@ -458,11 +459,27 @@ func (w *world) calmDown() {
 		if round%64 == 63 {
 			w.operator()
 		}
+		if w.guarded != 0 && since > 100*w.o.Lease && w.refuses() {
+			w.count("cold starts refused for a blank pool")
+			w.givenUp = true
+			break
+		}
 		if since > 400*w.o.Lease {
 			w.fail("no end", "calm for %v, and it does not end (I10): %s", since, w.unquiet())
 		}
 	}
 	w.note("quiet", 0, uint64(w.sim.Now()-begun), 0)
+}
+
+// refuses: everybody who was live is down and the pool of one of them is gone:
+// the nodes say so and wait for people.
+func (w *world) refuses() bool {
+	for _, m := range w.nodes {
+		if w.newest.Live.Has(proto.NodeID(m.id)) && (m.p == nil || m.p.life == nil || !m.p.life.waits) {
+			return false
+		}
+	}
+	return true
 }
 
 // operator does what the documents leave to people: a node that is down or

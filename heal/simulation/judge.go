@@ -224,13 +224,15 @@ func (w *world) opened(m *machine, l *life) {
 
 // judge looks at what is left after the calm.
 func (w *world) judge() {
-	w.same()
+	if !w.givenUp {
+		w.same()
+		w.persisted()
+	}
 	for _, m := range w.nodes {
 		if l := m.p.life; l != nil {
 			l.end()
 		}
 	}
-	w.persisted()
 	w.histories()
 	st := w.net.Stats()
 	if st.EarlyReclaims != 0 {

@@ -83,6 +83,7 @@ type life struct {
 	turns   []uint64
 	entered bool
 	served  bool
+	waits   bool // says that it cannot go on
 	buddy   int
 	over    bool
 }

@@ -40,8 +40,10 @@ type world struct {
 	inClient bool
 	kicking  bool
 	rounding *driver // whose turn it is
+	stood    int     // times that happened
 	calm     bool
 	ended    bool
+	givenUp  bool // a cold start is refused for good
 	slowed   [proto.NodesMax][proto.NodesMax]int
 
 	clock    int64 // of histories: one per event
