@@ -177,7 +177,7 @@ func (s *Shard) updateRoom() (moved bool) {
 	if plant.Is(plant.H28Reserve) {
 		reserve = 0
 	}
-	free := s.st.FreeBytes()
+	free := s.st.SureBytes()
 	if free <= reserve {
 		return false
 	}
