@@ -72,21 +72,23 @@ func TestListEndsWithTheBuddysWorker(t *testing.T) {
 	overtaken := 0
 	seeds(t, 6, 40, func(t *testing.T, seed uint64) {
 		r := newRig(t, 3, seed)
+		r.limits.WalkBytes = 256
 		r.boot()
 		x := r.nodes[2]
 		x.kill()
 		r.remove(x)
 		r.write(r.nodes[0], 3*keys, keys, 100)
-		r.net.SetDelay(1, 2, 3000, 4000)
-		r.limits.WalkBytes = 1 << 10
 		x.start()
 		late := 0
 		var writers []*writer
 		r.on = func(n *rigNode, event string) {
 			switch {
 			case n == x && event == "transfer_begun" && writers == nil:
-				for k := range keys {
-					writers = append(writers, r.nodes[1].writes(k, 1, 100))
+				r.net.SetDelay(1, 2, 1500, 2500)
+				for k := range keys { // anywhere in the walk
+					c := r.nodes[1].writer(k, 1, 100)
+					writers = append(writers, c)
+					r.sim.At(time.Duration(r.rng.IntN(int(8*time.Millisecond))), c.step)
 				}
 			case n == x && event == "promoted":
 				for _, c := range writers {

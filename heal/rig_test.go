@@ -401,8 +401,12 @@ type writer struct {
 	pending bool
 }
 
+func (n *rigNode) writer(first, keys, size int) *writer {
+	return &writer{n: n, first: first, keys: keys, size: size, s: n.host.NewSession(), p: n.p}
+}
+
 func (n *rigNode) writes(first, keys, size int) *writer {
-	c := &writer{n: n, first: first, keys: keys, size: size, s: n.host.NewSession(), p: n.p}
+	c := n.writer(first, keys, size)
 	c.step()
 	return c
 }
