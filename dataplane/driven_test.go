@@ -195,21 +195,18 @@ func TestDrivenDeadline(t *testing.T) {
 	d := newDriven(t, 2, Limits{})
 	a, b := d.nodes[0], d.nodes[1]
 	s := a.host.NewSession()
-	s.SetTimeout(7 * time.Second)
+	s.SetTimeout(500 * time.Millisecond)
 	d.settle()
 	b.frozen = true
 	op := Op{Kind: OpPut, Key: []byte("key"), Value: []byte("value")}
-	begun, real := a.p.Now(), time.Now()
+	begun := a.p.Now()
 	if err := s.Submit(&op); err != nil {
 		t.Fatal(err)
 	}
 	var done [1]*Op
 	d.until("the deadline", func() bool { return s.Poll(done[:]) == 1 })
-	if took := time.Duration(a.p.Now() - begun); !errors.Is(op.Err, ErrUnknown) || took < 7*time.Second || took > 8*time.Second {
+	if took := time.Duration(a.p.Now() - begun); !errors.Is(op.Err, ErrUnknown) || took < 500*time.Millisecond || took > time.Second {
 		t.Errorf("%v after %v", op.Err, took)
-	}
-	if took := time.Since(real); took > 7*time.Second {
-		t.Errorf("took %v of real time", took)
 	}
 	s.Close()
 }
