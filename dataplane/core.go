@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/pmem"
 )
@@ -94,7 +95,9 @@ func (c *Core) Stop() {
 		c.drain(l)
 	}
 	for _, w := range c.workers {
-		w.st.Shut()
+		if !plant.Is(plant.StopReaders) {
+			w.st.Shut()
+		}
 	}
 }
 

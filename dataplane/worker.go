@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"healkv/dataplane/flow"
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/dataplane/replica"
 	"healkv/pmem"
@@ -237,7 +238,7 @@ func (w *Worker) turn() (moved bool) {
 	w.turns.Add(1)
 	moved = w.readMail() // a letter may take long: the clock is read after it
 	w.now = w.clock()
-	w.leased = w.lease.Valid()
+	w.leased = w.lease.Valid() || plant.Is(plant.WorkerLease)
 	if planted {
 		plantReplica(w)
 	}
@@ -256,10 +257,10 @@ func (w *Worker) turn() (moved bool) {
 	}
 	w.collect()
 	// Roll-forward is ahead of client writes.
-	if w.rep.ForwardPending() == 0 && w.clients() {
+	if (w.rep.ForwardPending() == 0 || plant.Is(plant.WorkerOrder)) && w.clients() {
 		moved = true
 	}
-	if err := w.rep.Failed(); err != nil {
+	if err := w.rep.Failed(); err != nil && !plant.Is(plant.WorkerIndex) {
 		w.failed(err)
 		return true // nothing of this turn is published
 	}
@@ -334,7 +335,15 @@ func (w *Worker) flush() {
 		tail-flushed < w.limit.backgroundBytes && w.now-w.lastFlush < w.limit.backgroundEvery {
 		return
 	}
-	w.pool.SetStable(w.rep.StablePos()) // goes out with a flush now and then
+	stable := w.rep.StablePos()
+	if plant.Is(plant.WorkerStable) {
+		stable = tail
+	}
+	w.pool.SetStable(stable) // goes out with a flush now and then
+	if plant.Is(plant.WorkerFlush) {
+		w.st.SetFlushed(tail)
+		return
+	}
 	if err := w.pool.Flush(); err != nil {
 		w.failed(err)
 		return
@@ -345,7 +354,7 @@ func (w *Worker) flush() {
 
 // failed stops the node: it can no longer keep a promise.
 func (w *Worker) failed(err error) {
-	if w.stopping.Swap(true) {
+	if plant.Is(plant.WorkerFailed) || w.stopping.Swap(true) {
 		return
 	}
 	w.log.Error("shard stopped", "shard", w.shard, "err", err)
@@ -390,6 +399,9 @@ func (w *Worker) clean() bool {
 		return false
 	}
 	bound := min(w.rep.Bound(w.lostThrough), w.pin)
+	if plant.Is(plant.WorkerPin) {
+		bound = w.rep.Bound(w.lostThrough)
+	}
 	r := w.st.Clean(w.limit.clean, bound, w.st.Flushed())
 	w.Counters.CleanedBytes += uint64(r.MovedBytes)
 	w.Counters.CleanedSegments += uint64(r.FreedSegments)
@@ -403,7 +415,11 @@ func (w *Worker) clean() bool {
 	if !ok {
 		return false
 	}
-	if err := w.pool.WriteSuperblock(func(s *pmem.Super) { s.LostThrough = uint32(through) }); err != nil {
+	if err := w.pool.WriteSuperblock(func(s *pmem.Super) {
+		if !plant.Is(plant.WorkerGiveUp) {
+			s.LostThrough = uint32(through)
+		}
+	}); err != nil {
 		w.failed(err)
 		return false
 	}

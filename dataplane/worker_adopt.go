@@ -3,6 +3,7 @@ package dataplane
 import (
 	"sync/atomic"
 
+	"healkv/dataplane/plant"
 	"healkv/dataplane/replica"
 	"healkv/pmem/record"
 )
@@ -96,7 +97,7 @@ func (w *Worker) adopt() (moved bool) {
 					return moved
 				}
 				// The cleaner finds nothing, or not while this goes on.
-				b.NoRoom = true
+				b.NoRoom = !plant.Is(plant.AdoptDropped)
 				w.adoptAt = len(b.Items) - 1 // give it back as it is
 				continue
 			case replica.Adopted:

@@ -10,6 +10,7 @@ import (
 
 	"healkv/dataplane"
 	"healkv/dataplane/flow"
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/heal/rejoin"
 	"healkv/rdma"
@@ -259,6 +260,12 @@ func (l *Life) install(ctx context.Context, v, old *proto.View) bool {
 	tasks := flow.NewGroup(l.env)
 	for i, w := range l.workers {
 		tasks.Go(func() { w.Do(func() { gone[i] = w.InstallView(v, &links[i]) }) })
+	}
+	if plant.Is(plant.InstalledEarly) {
+		l.mu.Lock()
+		l.installed = *v
+		l.announce()
+		l.mu.Unlock()
 	}
 	tasks.Wait()
 	live := v.Live.Has(l.self.Node)

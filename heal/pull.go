@@ -8,6 +8,7 @@ import (
 
 	"healkv/dataplane"
 	"healkv/dataplane/flow"
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/heal/rejoin"
 	"healkv/pmem/record"
@@ -92,7 +93,7 @@ func (l *Life) pull(ctx context.Context, e proto.Epoch, a rejoin.Action, shard i
 	p.init()
 	err = p.pages(ctx, b, &r)
 	err = errors.Join(err, p.finish())
-	if err == nil {
+	if err == nil && !plant.Is(plant.PullEnd) {
 		// J2: the same life to the end, and the range was kept to the end.
 		err = l.cfg.Control.Call(ctx, b.Node, kindEnd, endRequest{b, r.ID}, nil)
 	}
@@ -200,10 +201,10 @@ func (p *puller) parse(piece []byte, r *run) (done, need int, err error) {
 		if err != nil {
 			return done, 0, fmt.Errorf("heal: record at %d of the buddy: %w", r.pos+uint64(done), err)
 		}
-		if err := record.VerifyBody(img, &h); err != nil {
+		if err := record.VerifyBody(img, &h); err != nil && !plant.Is(plant.PullUnverified) {
 			return done, 0, fmt.Errorf("heal: record at %d of the buddy: %w", r.pos+uint64(done), err)
 		}
-		p.cur.Items = append(p.cur.Items, dataplane.BatchItem{Off: int32(p.used + done), Len: int32(n), Locked: r.locked})
+		p.cur.Items = append(p.cur.Items, dataplane.BatchItem{Off: int32(p.used + done), Len: int32(n), Locked: r.locked && !plant.Is(plant.PullLock)})
 		p.records++
 		done += n
 	}
@@ -285,7 +286,7 @@ func (p *puller) finish() error {
 		}
 		p.out++
 	}
-	for p.out > 0 {
+	for p.out > 0 && !plant.Is(plant.PullLast) {
 		if !p.w.Do(func() {}) {
 			return errNoLife
 		}

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"healkv/dataplane/plant"
 	"healkv/pmem/index"
 	"healkv/pmem/record"
 	"healkv/pmem/seglog"
@@ -210,7 +211,7 @@ func (p *Pool) flushSuperAgain() error {
 // the segment's next contents.
 func (p *Pool) flushAgain(ranges []seglog.Range, durable uint64) error {
 	tail := p.log.Tail()
-	if p.region.flushes() {
+	if p.region.flushes() && !plant.Is(plant.H21Again) {
 		ranges = p.log.HeaderRanges(ranges)
 		ranges = p.log.Ranges(ranges, min(durable, tail), tail)
 		arena := p.region.Bytes()[dataOffset:]
@@ -242,9 +243,9 @@ func (p *Pool) openIndex(torn bool) error {
 func (p *Pool) keepIndex(torn bool) string {
 	r := &p.recovered
 	switch {
-	case !r.SameBoot:
+	case !r.SameBoot && !plant.Is(plant.IndexBoot):
 		return "another boot"
-	case r.FailedFlush:
+	case r.FailedFlush && !plant.Is(plant.H21Kept):
 		return "a flush failed in the last life"
 	}
 	f, err := p.openIndexFile(false)
@@ -272,12 +273,12 @@ func (p *Pool) replay(f *indexFile, torn bool) string {
 	}
 	applied, life, tail := x.Mark(markApplied), x.Mark(markLife), p.log.Tail()
 	switch {
-	case life&markFailed != 0:
+	case life&markFailed != 0 && !plant.Is(plant.H21Kept):
 		r.FailedFlush = true
 		return "a flush failed in the last life"
-	case life != uint64(p.super.Incarnation):
+	case life != uint64(p.super.Incarnation) && !plant.Is(plant.H21Kept):
 		return fmt.Sprintf("index of incarnation %d, pool of %d", life, p.super.Incarnation)
-	case x.Mark(markBase) != p.super.Base:
+	case x.Mark(markBase) != p.super.Base && !plant.Is(plant.IndexBase):
 		return "index from before a discard"
 	case applied > tail || applied == 0:
 		return fmt.Sprintf("index goes to %d, log to %d", applied, tail)
@@ -286,7 +287,7 @@ func (p *Pool) replay(f *indexFile, torn bool) string {
 	// at or above the tail mean that records were lost which were whole.
 	if torn {
 		beyond := false
-		x.Words(func(w index.Word) bool { beyond = w.Pos() >= tail; return !beyond })
+		x.Words(func(w index.Word) bool { beyond = w.Pos() >= tail && !plant.Is(plant.IndexBeyond); return !beyond })
 		if beyond {
 			return fmt.Sprintf("index refers to records above the log's end at %d", tail)
 		}
@@ -294,6 +295,12 @@ func (p *Pool) replay(f *indexFile, torn bool) string {
 	stable := min(x.Mark(markStable), tail)
 	marker := x.Mark(markMarker)
 	from := max(min(stable, applied, x.Mark(markSettled)), p.super.Base)
+	if plant.Is(plant.ReplayUnsettled) {
+		from = max(min(stable, applied), p.super.Base)
+	}
+	if plant.Is(plant.ReplayShort) {
+		from = tail
+	}
 	err = p.log.Scan(from, tail, func(pos uint64, h *record.Header, img []byte) bool {
 		r.Replayed++
 		switch h.Kind {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"healkv/dataplane/plant"
 	"healkv/pmem/index"
 	"healkv/pmem/record"
 	"healkv/pmem/seglog"
@@ -108,7 +109,9 @@ func (b *rebuild) readSpan(i int) error {
 			p := b.build.PartOf(h.Hash)
 			bins[p] = append(bins[p], found{h.Hash, pos, h.TS, lockedAfterCrash(pos, h.Flags&record.FlagRelocated != 0, b.stable)})
 		case record.Marker:
-			b.markers[i] = max(b.markers[i], pos)
+			if b.markers[i] = max(b.markers[i], pos); plant.Is(plant.RebuildMarker) {
+				b.markers[i] = 0
+			}
 		}
 		return true
 	})
@@ -169,11 +172,17 @@ func (b *rebuild) marker() uint64 {
 // read until the protocol settled it. The cleaner copies only what is stable,
 // so its copies are readable wherever they lie.
 func lockedAfterCrash(pos uint64, relocated bool, stable uint64) bool {
-	return pos >= stable && !relocated
+	return pos >= stable && !relocated && !plant.Is(plant.CrashUnlocked)
 }
 
 // newer orders the records of one key.
 func newer(ts, pos, thanTS, thanPos uint64) bool {
+	if plant.Is(plant.RebuildLater) {
+		return pos > thanPos
+	}
+	if plant.Is(plant.RebuildReplay) {
+		return ts > thanTS
+	}
 	return ts > thanTS || ts == thanTS && pos > thanPos
 }
 

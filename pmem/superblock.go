@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+
+	"healkv/dataplane/plant"
 )
 
 // Layout constants. They corrupt old data if changed, so they stand in every
@@ -107,7 +109,7 @@ func decodeSuper(src []byte) (Super, error) {
 		return s, errDamagedCopy
 	}
 	le := binary.LittleEndian
-	if le.Uint64(src[0:]) != superMagic || le.Uint32(src[8:]) != superCRC(src) {
+	if le.Uint64(src[0:]) != superMagic || le.Uint32(src[8:]) != superCRC(src) && !plant.Is(plant.SuperCRC) {
 		return s, errDamagedCopy
 	}
 	for _, c := range [...]struct {
@@ -163,7 +165,7 @@ func readSuper(area []byte) (s Super, damaged int, err error) {
 			return c, damaged, err
 		case err != nil:
 			damaged++
-		case !found || c.Generation > s.Generation:
+		case !found || (c.Generation > s.Generation) != plant.Is(plant.SuperOlder):
 			s, found = c, true
 		}
 	}
@@ -178,6 +180,9 @@ func readSuper(area []byte) (s Super, damaged int, err error) {
 func writeSuper(r *Region, s *Super) {
 	s.Generation++
 	off := int(s.Generation&1) * superBytes
+	if plant.Is(plant.SuperOver) {
+		off = superBytes
+	}
 	s.encode(r.Bytes()[off : off+superBytes])
 	r.Flush(off, superBytes)
 }
@@ -194,7 +199,7 @@ func (id Identity) match(want Identity) error {
 		{"number of shards", fmt.Sprint(id.Shards), fmt.Sprint(want.Shards)},
 		{"hash seed", fmt.Sprintf("%#x", id.HashSeed), fmt.Sprintf("%#x", want.HashSeed)},
 	} {
-		if c.got != c.want {
+		if c.got != c.want && !plant.Is(plant.SuperForeign) {
 			return fmt.Errorf("%w: %s is %s in the pool and %s in the config", ErrForeign, c.what, c.got, c.want)
 		}
 	}

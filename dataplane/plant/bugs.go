@@ -36,12 +36,16 @@ const (
 	H16Gone       Bug = "H16-stable-moves-before-all-settled"
 	H16Promoted   Bug = "H16-settling-left-out"
 	H17LiveUntil  Bug = "H17-full-copy-keeps-live-until"
+	H17Flag       Bug = "H17-pool-not-called-incomplete"
 	H18Reclaim    Bug = "H18-ring-reclaimed-above-visible"
 	H19Stale      Bug = "H19-older-pool-goes-unnoticed"
 	H19Saw        Bug = "H19-members-forget-what-they-saw-flushed"
 	H19Hello      Bug = "H19-hello-does-not-say-stale"
 	H20Flushed    Bug = "H20-stable-above-flushed"
 	H21Acceptor   Bug = "H21-acceptors-file-not-flushed-again"
+	H21Again      Bug = "H21-not-flushed-again-on-open"
+	H21Kept       Bug = "H21-index-kept-after-a-failed-flush"
+	H21Failed     Bug = "H21-failed-flush-forgotten"
 	H22Quiet      Bug = "H22-restarted-acceptor-forgets-its-grants"
 	H23Miss       Bug = "H23-miss-under-a-split-counts"
 	H25Free       Bug = "H25-freed-before-the-flush"
@@ -210,6 +214,48 @@ const (
 	AdmitLive        Bug = "full-copy-while-the-view-counts-the-former-life"
 	AwaitOld         Bug = "member-that-has-not-installed-counts"
 	RollVisible      Bug = "leftovers-not-waited-for"
+	FlushSkipped     Bug = "flush-skipped"
+	FenceSkipped     Bug = "fence-skipped"
+	SuperAhead       Bug = "superblock-claims-what-its-own-fence-covers"
+	SuperStable      Bug = "superblock-stable-above-durable"
+	SuperOnce        Bug = "superblock-written-to-one-copy"
+	SuperUnfenced    Bug = "superblock-not-waited-for"
+	SuperOver        Bug = "superblock-over-its-newer-copy"
+	SuperOlder       Bug = "older-superblock-copy-taken"
+	SuperCRC         Bug = "superblock-checksum-not-checked"
+	SuperForeign     Bug = "foreign-pool-opened"
+	IndexBoot        Bug = "index-kept-over-a-boot"
+	IndexBase        Bug = "index-from-before-a-discard-kept"
+	IndexBeyond      Bug = "index-refers-above-the-logs-end"
+	ReplayShort      Bug = "kept-index-not-replayed"
+	ReplayUnsettled  Bug = "replay-from-the-stable-position"
+	CrashUnlocked    Bug = "partially-persisted-records-readable-after-a-crash"
+	RebuildReplay    Bug = "rebuild-takes-the-first-of-equal-ts"
+	RebuildLater     Bug = "rebuild-takes-the-later-position"
+	RebuildMarker    Bug = "rebuild-takes-an-older-marker"
+	BeginAgain       Bug = "incarnation-begun-twice"
+	RecoverBody      Bug = "tail-body-not-verified"
+	RecoverDamage    Bug = "log-that-ends-below-durable-accepted"
+	RecoverFloor     Bug = "positions-given-out-again-after-a-discard"
+	RecoverTorn      Bug = "log-goes-on-behind-a-torn-segment"
+	RecoverRepair    Bug = "repairs-of-recovery-not-flushed"
+	RecoverNumber    Bug = "segment-number-used-twice"
+	RecoverDropped   Bug = "segments-above-the-tail-keep-their-headers"
+	WorkerLease      Bug = "worker-does-not-look-at-the-lease"
+	WorkerFlush      Bug = "worker-calls-unflushed-flushed"
+	WorkerStable     Bug = "worker-calls-everything-stable"
+	WorkerFailed     Bug = "worker-goes-on-after-a-failed-flush"
+	WorkerOrder      Bug = "clients-ahead-of-the-roll-forward"
+	WorkerPin        Bug = "cleaner-ignores-the-pin"
+	WorkerGiveUp     Bug = "range-given-up-without-a-word-in-the-superblock"
+	WorkerIndex      Bug = "shard-with-a-full-index-publishes"
+	AdoptDropped     Bug = "record-without-room-dropped-at-adoption"
+	PullUnverified   Bug = "buddys-records-not-verified"
+	PullEnd          Bug = "buddy-not-asked-at-the-end"
+	PullLast         Bug = "last-batch-not-waited-for"
+	PullLock         Bug = "runs-lock-lost-on-the-way"
+	InstalledEarly   Bug = "installed-before-all-shards-have"
+	StopReaders      Bug = "mapping-goes-under-readers"
 )
 
 // All lists the bugs.
@@ -219,33 +265,41 @@ var All = []Bug{
 	H7Forget, H7Owner, H7Lent, H7Polled, H8Lock, H9Outside,
 	H9Entry, H9Line, H9Life, H10Marker, H11Loser, H12Session,
 	H12Generation, H12Worker, H13Leftover, H14Position, H14Life, H15Shadow,
-	H15All, H16Gone, H16Promoted, H17LiveUntil, H18Reclaim, H19Stale,
-	H19Saw, H19Hello, H20Flushed, H21Acceptor, H22Quiet, H23Miss,
-	H25Free, H26Wake, H27Body, H27Generation, H28Ask, H28Reserve,
-	H28Used, H29Complaint, H29Progress, H30Apply, TSVersion, TSNode,
-	TSWrap, AckEarly, AckUnflushed, OwnUnflushed, DeadMember, ShadowUncounted,
-	FirstSettles, AnswerEarly, ReadEarly, PersistEarly, PersistNoFlush, OldWins,
-	ReplayUnlocks, ReplayLocks, AppliedUnlocked, OwnUnlocked, AdoptOlder, AdoptVisible,
-	AdoptStream, ForwardUnseen, ForwardStable, SpanAfter, MarkersDropped, BoundMissed,
-	BoundStable, WriteUnleased, WriteUnlive, ReadUnleased, ReadLocked, WakeOlder,
-	WakeKey, MarksAhead, MarksBack, EntrySeq, ForwardTS, BuddyShadow,
-	BuddyDied, NoLeftovers, PromoteOldFlush, PromoteLagging, ConnectLate, NeverLive,
-	ColdAlone, ColdDied, ColdBlank, RaceLane, RaceLogTail, RaceAnnounce,
-	RaceWord, RaceStreamTail, LostWrite, StaleReplica, StaleRead, LogNoBlank,
-	LogFlushHeader, LogFlushSeal, LogFlushBlank, LogFlushFirst, LogFlushReleased, LogReuseEarly,
-	LogOneStep, LogSealUnchecked, LogOneCopy, LogScanBody, LogUnstage, LogFlushedAhead,
-	LogDiscard, RecordHeaderCRC, RecordBodyCRC, RecordLimit, StoreKey, StoreReaders,
-	StoreAnnounce, StoreShut, UnlockUnequal, StoreMoveLocked, StoreMoveDamaged, StoreMoveMarker,
-	StorePin, StoreDebt, StoreRun, StoreListed, StoreHash, StoreRefind,
-	StoreVerify, IndexTag, IndexSplitKey, IndexIntent, IndexReuse, IndexCopyUp,
-	IndexPend, IndexRedo, IndexDirSum, IndexStale, RingSkipRoom, RingSkipMark,
-	RingReclaimBack, RingLimit, RingSkipBelieved, ShmTail, ShmAttach, ShmDetach,
-	ShmResume, ShmBack, ShmMark, ShmRung, ShmUnrung, ShmDead,
-	ShmLiveness, ShmSweep, GrantForgotten, GrantDrift, GrantAnybody, GrantOver,
-	RenewMinority, RenewReset, AcceptOutbid, PromiseForgotten, AcceptUnguarded, LearnOlder,
-	CatchUpBlind, BallotLife, BallotRound, ProposeOwn, ProposeFew, ProposeUnsettled,
-	LeaseGeneration, LeaseRevoke, LeaseBack, LeaseReply, VoteUnsaved, VoteAtOnce,
-	GrantUndurable, PromoteMoved, FileCRC, DeadlineHeld, DeadlineRejected, StopRejected,
-	ViewFence, ViewSent, ServeClosed, BuddyView, BuddyLost, BuddyGap,
-	BuddyPin, BuddyEnd, UpdateMoved, AdmitLive, AwaitOld, RollVisible,
+	H15All, H16Gone, H16Promoted, H17LiveUntil, H17Flag, H18Reclaim,
+	H19Stale, H19Saw, H19Hello, H20Flushed, H21Acceptor, H21Again,
+	H21Kept, H21Failed, H22Quiet, H23Miss, H25Free, H26Wake,
+	H27Body, H27Generation, H28Ask, H28Reserve, H28Used, H29Complaint,
+	H29Progress, H30Apply, TSVersion, TSNode, TSWrap, AckEarly,
+	AckUnflushed, OwnUnflushed, DeadMember, ShadowUncounted, FirstSettles, AnswerEarly,
+	ReadEarly, PersistEarly, PersistNoFlush, OldWins, ReplayUnlocks, ReplayLocks,
+	AppliedUnlocked, OwnUnlocked, AdoptOlder, AdoptVisible, AdoptStream, ForwardUnseen,
+	ForwardStable, SpanAfter, MarkersDropped, BoundMissed, BoundStable, WriteUnleased,
+	WriteUnlive, ReadUnleased, ReadLocked, WakeOlder, WakeKey, MarksAhead,
+	MarksBack, EntrySeq, ForwardTS, BuddyShadow, BuddyDied, NoLeftovers,
+	PromoteOldFlush, PromoteLagging, ConnectLate, NeverLive, ColdAlone, ColdDied,
+	ColdBlank, RaceLane, RaceLogTail, RaceAnnounce, RaceWord, RaceStreamTail,
+	LostWrite, StaleReplica, StaleRead, LogNoBlank, LogFlushHeader, LogFlushSeal,
+	LogFlushBlank, LogFlushFirst, LogFlushReleased, LogReuseEarly, LogOneStep, LogSealUnchecked,
+	LogOneCopy, LogScanBody, LogUnstage, LogFlushedAhead, LogDiscard, RecordHeaderCRC,
+	RecordBodyCRC, RecordLimit, StoreKey, StoreReaders, StoreAnnounce, StoreShut,
+	UnlockUnequal, StoreMoveLocked, StoreMoveDamaged, StoreMoveMarker, StorePin, StoreDebt,
+	StoreRun, StoreListed, StoreHash, StoreRefind, StoreVerify, IndexTag,
+	IndexSplitKey, IndexIntent, IndexReuse, IndexCopyUp, IndexPend, IndexRedo,
+	IndexDirSum, IndexStale, RingSkipRoom, RingSkipMark, RingReclaimBack, RingLimit,
+	RingSkipBelieved, ShmTail, ShmAttach, ShmDetach, ShmResume, ShmBack,
+	ShmMark, ShmRung, ShmUnrung, ShmDead, ShmLiveness, ShmSweep,
+	GrantForgotten, GrantDrift, GrantAnybody, GrantOver, RenewMinority, RenewReset,
+	AcceptOutbid, PromiseForgotten, AcceptUnguarded, LearnOlder, CatchUpBlind, BallotLife,
+	BallotRound, ProposeOwn, ProposeFew, ProposeUnsettled, LeaseGeneration, LeaseRevoke,
+	LeaseBack, LeaseReply, VoteUnsaved, VoteAtOnce, GrantUndurable, PromoteMoved,
+	FileCRC, DeadlineHeld, DeadlineRejected, StopRejected, ViewFence, ViewSent,
+	ServeClosed, BuddyView, BuddyLost, BuddyGap, BuddyPin, BuddyEnd,
+	UpdateMoved, AdmitLive, AwaitOld, RollVisible, FlushSkipped, FenceSkipped,
+	SuperAhead, SuperStable, SuperOnce, SuperUnfenced, SuperOver, SuperOlder,
+	SuperCRC, SuperForeign, IndexBoot, IndexBase, IndexBeyond, ReplayShort,
+	ReplayUnsettled, CrashUnlocked, RebuildReplay, RebuildLater, RebuildMarker, BeginAgain,
+	RecoverBody, RecoverDamage, RecoverFloor, RecoverTorn, RecoverRepair, RecoverNumber,
+	RecoverDropped, WorkerLease, WorkerFlush, WorkerStable, WorkerFailed, WorkerOrder,
+	WorkerPin, WorkerGiveUp, WorkerIndex, AdoptDropped, PullUnverified, PullEnd,
+	PullLast, PullLock, InstalledEarly, StopReaders,
 }

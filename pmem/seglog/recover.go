@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"healkv/dataplane/plant"
 	"healkv/pmem/record"
 )
 
@@ -57,7 +58,10 @@ func Recover(c Config, durable, floor uint64) (*Log, RecoverInfo, error) {
 		return nil, info, err
 	}
 	tail := max(r.tail, floor)
-	if r.claim > tail {
+	if plant.Is(plant.RecoverFloor) {
+		tail = r.tail
+	}
+	if r.claim > tail && !plant.Is(plant.RecoverDamage) {
 		cause := r.cause
 		if cause == nil {
 			cause = fmt.Errorf("the log ends here and was durable through %d", r.claim)
@@ -67,6 +71,9 @@ func Recover(c Config, durable, floor uint64) (*Log, RecoverInfo, error) {
 	r.adopt(tail, floor)
 	info = RecoverInfo{Tail: l.Tail(), Oldest: l.Oldest(), Durable: r.claim, Records: r.records,
 		Segments: len(r.valid), Dropped: r.dropped, Torn: r.cause != nil && r.cause != errBlank, Repaired: r.repaired}
+	if plant.Is(plant.RecoverRepair) {
+		info.Repaired = nil
+	}
 	return l, info, nil
 }
 
@@ -78,7 +85,7 @@ type recovery struct {
 	discarded []segmentHeader
 	claim     uint64 // highest durable position claimed
 	tail      uint64 // where the valid prefix ends; 0: no segment
-	tailSeg   int    // index in valid of the segment it ends in
+	tailSeg   int    // index in valid of the segment it ends in, -1: none
 	cause     error  // what stands at the tail
 	newest    uint64 // highest number in use by any header
 	torn      uint64 // lowest number of a torn header: the log ends before it
@@ -163,10 +170,14 @@ func (r *recovery) findEnd(durable uint64) error {
 			return &Damage{r.valid[i].number << r.l.shift, errNoSeal}
 		}
 	}
+	// Should the first one follow a torn one, the log ends before both.
+	if r.tailSeg = first - 1; first > 0 {
+		r.tail = r.valid[first-1].number<<r.l.shift + uint64(r.valid[first-1].end)
+	}
 	ended := false
 	for i := first; i < n; i++ {
 		from := SegmentHeaderBytes
-		if !ended && r.valid[i].number > r.torn {
+		if !ended && r.valid[i].number > r.torn && !plant.Is(plant.RecoverTorn) {
 			r.cause, ended = errTornHeader, true
 		}
 		if !ended {
@@ -203,7 +214,9 @@ func (r *recovery) walk(s *segmentHeader) (off int, cause error) {
 		pos := base + uint64(off)
 		pad, err := step(b[off:end], pos, s.inc, &h)
 		if err == nil && !pad {
-			err = record.VerifyBody(b[off:], &h)
+			if err = record.VerifyBody(b[off:], &h); plant.Is(plant.RecoverBody) {
+				err = nil
+			}
 		}
 		if err == nil && h.Durable > pos {
 			err = fmt.Errorf("the record claims that the log was durable through %d", h.Durable)
@@ -273,7 +286,9 @@ func (r *recovery) adopt(tail, floor uint64) {
 		l.table[s.number&l.mask].Store(s.number<<placeBits | uint64(s.place+1))
 	}
 	for _, h := range slices.Concat(drop, r.discarded, r.bad) {
-		clear(l.place(h.place)[:SegmentHeaderBytes])
+		if !plant.Is(plant.RecoverDropped) {
+			clear(l.place(h.place)[:SegmentHeaderBytes])
+		}
 		r.repaired = append(r.repaired, Range{h.place << l.shift, SegmentHeaderBytes})
 		r.dropped++
 	}
@@ -292,7 +307,9 @@ func (r *recovery) adopt(tail, floor uint64) {
 	if len(keep) > 0 {
 		l.oldest.Store(keep[0].number << l.shift)
 	}
-	l.number = max(r.newest, tail>>l.shift) + 1
+	if l.number = max(r.newest, tail>>l.shift) + 1; plant.Is(plant.RecoverNumber) {
+		l.number = tail>>l.shift + 1
+	}
 	l.setTail(tail)
 	l.account()
 }
