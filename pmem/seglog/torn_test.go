@@ -77,3 +77,48 @@ func TestDiscardCutOffAnywhere(t *testing.T) {
 	}
 	t.Logf("%d states", states)
 }
+
+// TestTornBeforeTheFirst: nothing was durable yet, of the two segments begun
+// the first one's header is torn and the second one's whole: an empty log.
+func TestTornBeforeTheFirst(t *testing.T) {
+	const segment, count = 1024, 8
+	for _, discarded := range []bool{false, true} {
+		arena := make([]byte, segment*count)
+		c := Config{Arena: arena, SegmentBytes: segment, PoolTag: 7, Incarnation: 1}
+		l, floor := Format(c), uint64(0)
+		value := make([]byte, 600)
+		put := func() {
+			h := record.Header{TS: 1, Kind: record.Put}
+			l.Append(&h, []byte("k"), value)
+		}
+		if discarded { // a full copy has begun on a pool that was in use
+			put()
+			put()
+			l.SetFlushed(l.Tail())
+			floor = (l.Tail() + segment - 1) &^ (segment - 1)
+			l.Discard(nil)
+		}
+		put()
+		first := l.tail.Load() >> l.shift
+		put()
+		for words := 1; words < 1<<(SegmentHeaderBytes/8); words++ {
+			work := append([]byte(nil), arena...)
+			at := l.lookup(first<<l.shift) * segment
+			for i := range SegmentHeaderBytes / 8 {
+				if words>>i&1 == 1 {
+					clear(work[at+8*i:][:8])
+				}
+			}
+			c.Arena = work
+			r, info, err := Recover(c, floor, floor)
+			if err != nil || r.Tail() < floor {
+				t.Fatalf("words %b: %v, %+v, floor %d", words, err, info, floor)
+			}
+			h := record.Header{TS: 1, Kind: record.Put}
+			r.SetIncarnation(2)
+			if pos := r.Append(&h, []byte("k"), value); pos < r.Tail()-segment || pos <= floor {
+				t.Fatalf("words %b: the next record goes to %d", words, pos)
+			}
+		}
+	}
+}
