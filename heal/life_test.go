@@ -45,7 +45,7 @@ func (r *rig) has(words ...string) {
 }
 
 func TestWayBackByRange(t *testing.T) {
-	seeds(t, 4, 20, func(t *testing.T, seed uint64) {
+	seeds(t, 2, 20, func(t *testing.T, seed uint64) {
 		r := newRig(t, 3, seed)
 		r.boot()
 		r.write(r.nodes[0], 100, 50, 100)
@@ -70,7 +70,7 @@ func TestWayBackByRange(t *testing.T) {
 func TestListEndsWithTheBuddysWorker(t *testing.T) {
 	const keys = 60
 	overtaken := 0
-	seeds(t, 6, 40, func(t *testing.T, seed uint64) {
+	seeds(t, 2, 40, func(t *testing.T, seed uint64) {
 		r := newRig(t, 3, seed)
 		r.limits.WalkBytes = 256
 		r.boot()
@@ -163,7 +163,7 @@ func TestOlderPoolOfAnEarlierLife(t *testing.T) {
 // A blank pool of a node that the view still counts as live: it leaves the
 // view before it discards anything (the rig looks at every discard).
 func TestLeavesBeforeItDiscards(t *testing.T) {
-	seeds(t, 3, 10, func(t *testing.T, seed uint64) {
+	seeds(t, 2, 10, func(t *testing.T, seed uint64) {
 		r := newRig(t, 3, seed)
 		r.boot()
 		x := r.nodes[2]
@@ -179,7 +179,7 @@ func TestLeavesBeforeItDiscards(t *testing.T) {
 
 // The buddy dies in the middle: another one lists from the beginning.
 func TestBuddyDies(t *testing.T) {
-	seeds(t, 4, 20, func(t *testing.T, seed uint64) {
+	seeds(t, 2, 20, func(t *testing.T, seed uint64) {
 		r := newRig(t, 4, seed)
 		r.budget = 4 // bytes per millisecond: it takes a while
 		r.boot()
@@ -211,7 +211,7 @@ func TestBuddyDies(t *testing.T) {
 // The recovering node dies anywhere on its way, and comes back at last.
 func TestDiesOnTheWayBack(t *testing.T) {
 	deaths := 0
-	seeds(t, 5, 40, func(t *testing.T, seed uint64) {
+	seeds(t, 3, 40, func(t *testing.T, seed uint64) {
 		r := newRig(t, 3, seed)
 		r.budget = 64
 		r.boot()
@@ -255,7 +255,7 @@ func TestDiesOnTheWayBack(t *testing.T) {
 // before the node is live. When the log is full of them, the way back cannot
 // go on and must not stay: a full copy begins with an empty log.
 func TestNoRoomForTheRange(t *testing.T) {
-	seeds(t, 2, 5, func(t *testing.T, seed uint64) {
+	seeds(t, 1, 5, func(t *testing.T, seed uint64) {
 		r := newRig(t, 3, seed)
 		r.boot()
 		x := r.nodes[0]
@@ -320,7 +320,7 @@ func TestColdStart(t *testing.T) {
 
 // A member that is cut off while it runs lives on in another life.
 func TestFencedLifeBeginsAgain(t *testing.T) {
-	seeds(t, 3, 10, func(t *testing.T, seed uint64) {
+	seeds(t, 2, 10, func(t *testing.T, seed uint64) {
 		r := newRig(t, 3, seed)
 		r.boot()
 		cs := []*writer{r.nodes[0].writes(0, 20, 100), r.nodes[1].writes(0, 20, 100)}
