@@ -105,8 +105,8 @@ func (s *spans) visit(v Visitor) {
 
 func (w *waiters) visit(v Visitor) {
 	var list []waiter
-	for b := range w.bucket {
-		for i := w.bucket[b]; w.count > 0 && i >= 0; i = w.slot[i].next {
+	for b := 0; w.count > len(list); b++ {
+		for i := w.bucket[b]; i >= 0; i = w.slot[i].next {
 			list = append(list, w.slot[i])
 		}
 	}

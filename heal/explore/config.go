@@ -19,15 +19,18 @@ const (
 // Config is one small world. What clients and faults may do is bounded by
 // counts for the whole run; everything else happens whenever it can.
 type Config struct {
-	Name                         string
-	Model                        proto.Model
-	Nodes, Keys                  int
-	Puts, Deletes, Persists      int // offered by clients, at any live node
-	Gets                         int // reads that ask the worker, and may wait; see Explorer for the others
-	Crashes                      int // ends of a process
-	Powers                       int // of those, how many may lose what was not flushed
-	Fences                       int // leases lost by nodes that run
-	Fine                         bool
+	Name                    string
+	Model                   proto.Model
+	Nodes, Keys             int
+	Puts, Deletes, Persists int  // offered by clients, at any live node
+	Gets                    int  // reads that ask the worker, and may wait; see Explorer for the others
+	Crashes                 int  // ends of a process
+	Powers                  int  // of those, how many may lose what was not flushed
+	Fences                  int  // leases lost by nodes that run
+	Fine                    bool // watermarks, stream and publication are steps of their own
+	// Bursts: every turn flushes, as dataplane.Worker does in the models whose
+	// row says so; else the flush is a step of its own.
+	Bursts                       bool
 	LazySuper                    bool          // the superblock is written only where it must be
 	FullCopy                     bool          // lives that were in no view heal by full copy
 	NoRestart                    bool          // whoever is down stays down
@@ -61,7 +64,7 @@ func (c *Config) String() string {
 	for _, x := range []struct {
 		on   bool
 		name string
-	}{{c.Fine, "fine steps"}, {c.LazySuper, "lazy superblock"}, {c.FullCopy, "full copy"}, {c.NoRestart, "no restart"}} {
+	}{{c.Bursts, "flushed every turn"}, {c.Fine, "fine steps"}, {c.LazySuper, "lazy superblock"}, {c.FullCopy, "full copy"}, {c.NoRestart, "no restart"}} {
 		if x.on {
 			s += ", " + x.name
 		}

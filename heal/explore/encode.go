@@ -70,8 +70,8 @@ func keyOf(n *node, hash uint64) byte {
 // A record is left out when a later one of its key with no lower timestamp is
 // flushed. The index does not lead to it (any more), recovery prefers the
 // later one whatever the next crash leaves, a buddy lists only what the index
-// leads to, and no read waits for it (if one waits for anything, nothing is
-// left out). A marker is left out when a later one is flushed, since only the
+// leads to, and no read waits for it (nothing is left out from the record on
+// that a read of its key found). A marker is left out when a later one is flushed, since only the
 // newest is looked for. Of two positions with nothing but such records
 // between them, both lie below the flushed mark; then comparing either with
 // the flushed mark, with a span or with a stable position decides the same.
@@ -107,8 +107,11 @@ func (c *canon) Record(hash, pos *uint64) {
 	case r < len(c.kept) && c.kept[r] == *pos:
 		c.b = append(c.b, 1, keyOf(c.n, *hash))
 		c.num(uint64(r))
-	default: // it can no longer become its key's record
+	default: // it can no longer become its key's record, but end a read
 		c.b = append(c.b, 2, keyOf(c.n, *hash))
+		if c.n.e.c.Gets > 0 {
+			c.num(record.TS(c.n.st.Record(*pos)))
+		}
 	}
 }
 
@@ -180,16 +183,22 @@ func matters(recs []logged, i int, flushed uint64) bool {
 	return true
 }
 
+// awaited says whether a waiting read may end with the record.
+func (n *node) awaited(r *logged) bool {
+	for i := range n.ops {
+		if o := &n.ops[i]; o.kind == opGet && o.key == r.key && r.kind != record.Marker && r.pos >= o.at {
+			return true
+		}
+	}
+	return false
+}
+
 // encode gives the canonical form of the node's present state.
 func (n *node) encode(c *canon, recs []logged) {
 	c.n, c.b, c.kept = n, c.b[:0], c.kept[:0]
-	waits := false
-	for i := range n.ops {
-		waits = waits || n.ops[i].kind == opGet
-	}
 	flushed := n.log.Flushed()
 	for i := range recs {
-		if waits || matters(recs, i, flushed) {
+		if n.awaited(&recs[i]) || matters(recs, i, flushed) {
 			c.kept = append(c.kept, recs[i].pos)
 		}
 	}
@@ -285,6 +294,9 @@ func (c *canon) life() {
 	for i := range l.ops {
 		o := &l.ops[i]
 		c.b = append(c.b, byte(o.kind), o.key)
+		if o.kind == opGet {
+			c.num(uint64(c.rank(o.at)))
+		}
 		if o.kind == opGet || o.kind == opPersist {
 			for _, ts := range o.bar {
 				c.num(uint64(ts))

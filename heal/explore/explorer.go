@@ -27,7 +27,8 @@ type Explorer struct {
 	lists      [][]offered
 	effs       []effects
 	effIDs     map[effects]uint32
-	memo       map[stepKey]outcome
+	memo       memo
+	bars       []proto.TS
 	violations []string
 	Trace      string // stack of the last panic
 
@@ -66,7 +67,7 @@ func New(c *Config) (*Explorer, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	e := &Explorer{c: c, tables: newTables(), locals: map[xxh3.Uint128]uint32{}, effIDs: map[effects]uint32{}, memo: map[stepKey]outcome{}, histIDs: map[history]uint32{}}
+	e := &Explorer{c: c, tables: newTables(), locals: map[xxh3.Uint128]uint32{}, effIDs: map[effects]uint32{}, histIDs: map[history]uint32{}}
 	e.lists = make([][]offered, 1)
 	e.effs = make([]effects, 1)
 	e.violations = make([]string, 1)

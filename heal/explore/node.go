@@ -80,6 +80,7 @@ type op struct {
 	kind opKind
 	key  uint8
 	bar  [keysMax]proto.TS // of a get: nothing older may come; of a PERSIST: what is to be durable
+	at   uint64            // of a get that waits: the record it found
 }
 
 // offered is a verified record of the buddy on its way to the worker.
@@ -437,6 +438,7 @@ func (n *node) get(key uint8, bar proto.TS) bool {
 	case replica.ReadNow, replica.ReadMissing:
 		n.gave(key, ts, pos, &o)
 	case replica.ReadWaits:
+		o.at = n.word(n.e.hashes[key]).Pos()
 		n.ops[h] = o
 	default:
 		return false

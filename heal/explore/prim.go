@@ -78,7 +78,6 @@ type step struct {
 	op   stepOp
 	a, b uint8
 	arg  uint32
-	ts   proto.TS
 }
 
 type stepOp uint8
@@ -94,7 +93,7 @@ const (
 	stPut     // a: key
 	stDelete  // a: key
 	stPersist //
-	stGet     // a: key; ts: what clients have seen
+	stGet     // a: key; arg: number of what clients have seen
 	stInstall // arg: view
 	stLearn   // arg: view
 	stFenced  // a: 1: the next life heals by full copy
@@ -132,16 +131,10 @@ type outcome struct {
 
 const noState = ^uint32(0)
 
-type stepKey struct {
-	local uint32
-	step
-}
-
 // do gives the outcome of a step of a local state.
 func (e *Explorer) do(local uint32, s step) outcome {
-	k := stepKey{local, s}
 	if !e.Direct {
-		if o, ok := e.memo[k]; ok {
+		if o, ok := e.memo.get(local, s); ok {
 			return o
 		}
 	}
@@ -156,7 +149,7 @@ func (e *Explorer) do(local uint32, s step) outcome {
 	}
 	o := e.run(n, local, s)
 	if !e.Direct {
-		e.memo[k] = o
+		e.memo.put(local, s, o)
 	}
 	return o
 }
@@ -167,7 +160,9 @@ func (e *Explorer) run(n *node, local uint32, s step) (o outcome) {
 	n.eff = effects{}
 	n.holds = noState
 	done := false
-	if text := n.guarded(func() { done = n.carryOut(s) }); text != "" {
+	text := n.guarded(func() { done = n.carryOut(s) })
+	n.touched() // whatever became of it
+	if text != "" {
 		e.violations = append(e.violations, text)
 		return outcome{next: noState, bad: uint32(len(e.violations) - 1)}
 	}
@@ -248,7 +243,7 @@ func (n *node) carryOut(s step) bool {
 			return false
 		}
 	case stGet:
-		if !n.get(s.a, s.ts) {
+		if !n.get(s.a, n.e.bars[s.arg]) {
 			return false
 		}
 	case stInstall:
@@ -282,6 +277,9 @@ func (n *node) carryOut(s step) bool {
 	}
 	if n.up && n.entered {
 		if turn && !n.e.c.Fine && s.op != stPublish {
+			if n.e.c.Bursts && n.log.Flushed() != n.log.Tail() {
+				n.flush()
+			}
 			n.publish()
 		}
 		n.answer()

@@ -2,7 +2,6 @@ package explore
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"healkv/dataplane/proto"
@@ -12,6 +11,7 @@ import (
 type Result struct {
 	Config      *Config
 	Complete    bool // the whole state space was seen
+	Walks       bool // at random; States counts them
 	States      uint64
 	Transitions uint64
 	Depth       int // longest of the shortest ways to a state
@@ -35,24 +35,23 @@ func (r *Result) String() string {
 	if !r.Complete {
 		s = "bounded, not complete"
 	}
+	if r.Walks {
+		return fmt.Sprintf("%s\n  random walks, not complete: %d walks, %d transitions, longest %d, %d brought to rest; %d states of single nodes, %d steps of the code; %v%s",
+			r.Config, r.States, r.Transitions, r.Depth, r.Rests, r.Locals, r.Steps, r.Took.Round(time.Millisecond), r.Violation.report(r.Config))
+	}
 	s = fmt.Sprintf("%s\n  %s: %d states, %d transitions, depth %d, %d at rest; %d states of single nodes, %d steps of the code; %v", r.Config, s,
 		r.States, r.Transitions, r.Depth, r.Rests, r.Locals, r.Steps, r.Took.Round(time.Millisecond))
 	if r.Cut > 0 {
 		s += fmt.Sprintf("; %d states cut at %d views or %d lives of a node", r.Cut, viewsMax, livesMax)
 	}
-	if v := r.Violation; v != nil {
-		s += "\n  VIOLATION: " + v.Text + "\n" + v.String()
-	}
-	return s
+	return s + r.Violation.report(r.Config)
 }
 
-// String is the script.
-func (v *Violation) String() string {
-	var b strings.Builder
-	for _, a := range v.Script {
-		fmt.Fprintf(&b, "    %v\n", a)
+func (v *Violation) report(c *Config) string {
+	if v == nil {
+		return ""
 	}
-	return b.String() + v.Trace
+	return "\n  VIOLATION: " + v.Text + "\n" + v.ScriptText(c) + v.Trace
 }
 
 // start makes the first state: all nodes live in view 1, settled, nothing
@@ -115,7 +114,7 @@ func (w *world) settle() {
 				continue
 			}
 			x := *w
-			if x.Do(a) && x.loc != w.loc {
+			if x.Do(a) && (x.loc != w.loc || x.h != w.h) {
 				*w, moved = x, true
 				if w.bad != "" {
 					return

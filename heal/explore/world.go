@@ -31,14 +31,18 @@ type world struct {
 	e   *Explorer
 	loc [nodesMax]uint32
 	h   history
+	was uint32 // number of the history before the action
 	bad string // a violation
 	eff uint32 // what the last step did
 	cut bool   // an action was left out because of viewsMax or livesMax
 }
 
-func (e *Explorer) at(s state) world { return world{e: e, loc: s.loc, h: e.hists[s.hist]} }
+func (e *Explorer) at(s state) world { return world{e: e, loc: s.loc, h: e.hists[s.hist], was: s.hist} }
 
 func (w *world) state() state {
+	if int(w.was) < len(w.e.hists) && w.h == w.e.hists[w.was] {
+		return state{w.loc, w.was}
+	}
 	id, ok := w.e.histIDs[w.h]
 	if !ok {
 		id = uint32(len(w.e.hists))
@@ -216,7 +220,7 @@ func (w *world) try(k actionKind, n proto.NodeID, arg uint8) bool {
 			return false
 		}
 		w.h.gets++
-		return w.step(n, step{op: stGet, a: arg, ts: max(w.h.wrote[arg], w.h.read[arg])})
+		return w.step(n, step{op: stGet, a: arg, arg: w.e.bar(max(w.h.wrote[arg], w.h.read[arg]))})
 	case actCrash:
 		return w.crash(n, arg)
 	case actLease:
