@@ -3,6 +3,8 @@ package heal
 import (
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -61,6 +63,37 @@ func TestWayBackByRange(t *testing.T) {
 		}
 		r.has("node 2 enters, full false", "transfer_done", "node 2: promoted 4 heal")
 	})
+}
+
+// Nothing in a life depends on anything but what it is given.
+func TestSameSeedSameRun(t *testing.T) {
+	var first []string
+	for i := range 2 {
+		r := newRig(t, 3, 7)
+		r.budget = 64
+		r.boot()
+		x := r.nodes[2]
+		x.kill()
+		r.remove(x)
+		c := r.nodes[0].writes(0, 30, 200)
+		r.until("writes", func() bool { return c.done >= 50 })
+		x.start()
+		r.sim.Run(9 * time.Millisecond)
+		x.kill()
+		r.remove(x)
+		x.start()
+		r.back()
+		r.finish(c)
+		r.same(30)
+		if i == 0 {
+			first = r.log
+		} else if !slices.Equal(r.log, first) {
+			t.Errorf("two runs:\n%s\n\n%s", strings.Join(first, "\n"), strings.Join(r.log, "\n"))
+		}
+	}
+	if len(first) < 20 {
+		t.Errorf("%d lines", len(first))
+	}
 }
 
 // While the buddy lists a range, a coordinator writes whose stream reaches the
