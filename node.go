@@ -169,7 +169,10 @@ func (n *Node) progress() bool {
 	n.mu.Lock()
 	l := n.life
 	n.mu.Unlock()
-	if l == nil || n.host.Core() != l.core {
+	if l == nil {
+		return false // between two lives: nobody waits for the last one's lease
+	}
+	if n.host.Core() != l.core {
 		return true
 	}
 	for i, w := range l.core.Workers() {

@@ -395,3 +395,39 @@ func (n *rigNode) format() {
 		n.r.t.Fatal(err)
 	}
 }
+
+// A pool that is whole although it could not say so yet counts in a cold start
+// that is repeated: without that it would wait for ever.
+func TestOpenedInARepeatedColdStart(t *testing.T) {
+	m := &pmem.HeapMedium{BootID: [16]byte{1}, PoolID: [16]byte{1}}
+	o := pmem.FormatOptions{Identity: pmem.Identity{Shards: 1}, SizeBytes: pmem.DataOffset + 64<<10, SegmentBytes: 8 << 10, MaxKeys: 100}
+	if err := pmem.FormatHeap(o, m); err != nil {
+		t.Fatal(err)
+	}
+	p, err := m.Open(o.Identity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Discard(8); err != nil { // a full copy, promoted, not noted
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		v     proto.View
+		blank bool
+	}{
+		{proto.View{Live: 1, Incarnation: [proto.NodesMax]proto.Incarnation{8}}, false},
+		{proto.View{Shadow: 1, Cold: true, Incarnation: [proto.NodesMax]proto.Incarnation{8}}, false},
+		{proto.View{Shadow: 1, Incarnation: [proto.NodesMax]proto.Incarnation{8}}, true},
+		{proto.View{Shadow: 1, Cold: true, Incarnation: [proto.NodesMax]proto.Incarnation{7}}, true},
+		{proto.View{Live: 2, Incarnation: [proto.NodesMax]proto.Incarnation{8}}, true},
+	} {
+		if p, err = m.Open(o.Identity); err != nil {
+			t.Fatal(err)
+		}
+		x := Config{Self: proto.Member{Incarnation: 9}}
+		x.Opened([]*pmem.Pool{p}, &c.v, true)
+		if x.Blank != c.blank || (x.Full != "") != c.blank {
+			t.Errorf("%+v: full %q, blank %v", c.v, x.Full, x.Blank)
+		}
+	}
+}

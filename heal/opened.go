@@ -26,8 +26,10 @@ func (c *Config) Opened(pools []*pmem.Pool, v *proto.View, begun bool) {
 			// Such as a memory-domain pool after a reboot. The view may still
 			// say that this node was live with the pool it had before.
 			c.Full, c.Blank = "the pool is blank", true
-		case !r.Complete && v.Live.Has(n) && v.Incarnation[n] == prev:
-			// Promoted, and the process ended before the pool could say so.
+		case !r.Complete && (v.Live.Has(n) || v.Cold && v.Shadow.Has(n)) && v.Incarnation[n] == prev:
+			// Promoted, and the process ended before the pool could say so; or it
+			// ended in the cold start that followed, which only nodes with whole
+			// pools make.
 		case !r.Complete:
 			c.Full, c.Blank = "the pool is incomplete: an earlier full copy was cut off", true
 		case prev != 0 && prev < v.Incarnation[n] && c.Full == "":

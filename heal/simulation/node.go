@@ -197,7 +197,10 @@ func (p *process) sawView(v proto.View) {
 // progress is Node.progress.
 func (p *process) progress() bool {
 	l := p.life
-	if l == nil || p.host.Core() != l.core {
+	if l == nil {
+		return false
+	}
+	if p.host.Core() != l.core {
 		return true
 	}
 	for i, w := range l.core.Workers() {
@@ -613,15 +616,12 @@ type endpoint struct {
 }
 
 func (e *endpoint) Wake() {
-	was := e.Asleep()
 	e.Endpoint.Wake()
 	d := e.d
 	if !d.p.w.kicking {
 		d.letters = true
 	}
-	if was {
-		d.schedule(time.Duration(200 + d.p.w.rng.Int64N(3000)))
-	}
+	d.schedule(time.Duration(200 + d.p.w.rng.Int64N(3000)))
 }
 
 func (e *endpoint) Attach(l rdma.Link) {
