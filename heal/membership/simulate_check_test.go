@@ -23,7 +23,7 @@ type check struct {
 	byEpoch  map[proto.Epoch]proto.View
 	newest   register.Value
 	handed   map[proto.Member]bool
-	answered [proto.NodesMax]register.Ballot // highest promise on disk
+	promised [proto.NodesMax]register.Ballot // on disk
 	overlaps int                             // of V3, where clocks are wild
 	wildRun  bool
 	learned  int
@@ -37,7 +37,6 @@ type accepted struct {
 
 // seen is what was looked at of a process before.
 type seen struct {
-	at     register.Ballot
 	seq    uint64
 	epoch  proto.Epoch
 	valid  bool
@@ -74,22 +73,6 @@ func (w *world) observe() {
 		if s == nil || m.p.Dead() {
 			continue
 		}
-		if d := &s.durable; d.At != m.seen.at {
-			m.seen.at = d.At
-			c.accept(w, m.id, d)
-		}
-		if p := s.durable.Promised; p != c.answered[m.id] {
-			if p.Compare(c.answered[m.id]) < 0 {
-				w.fail("V5: the promise of node %d went back from %v to %v", m.id, c.answered[m.id], p)
-			}
-			c.answered[m.id] = p
-		}
-	}
-	for _, m := range w.nodes {
-		s := m.s
-		if s == nil || m.p.Dead() {
-			continue
-		}
 		if s.known.Seq != m.seen.seq {
 			m.seen.seq = s.known.Seq
 			c.learn(w, m, &s.known)
@@ -111,6 +94,15 @@ func (w *world) observe() {
 			w.say("node %d: lease %v", m.id, valid)
 		}
 	}
+}
+
+// durable looks at an acceptor's state that has just become durable.
+func (c *check) durable(w *world, m *machine, d *register.State) {
+	if p := d.Promised; p.Compare(c.promised[m.id]) < 0 {
+		w.fail("V5: the promise of node %d went back from %v to %v", m.id, c.promised[m.id], p)
+	}
+	c.promised[m.id] = d.Promised
+	c.accept(w, m.id, d)
 }
 
 func (c *check) accept(w *world, n proto.NodeID, d *register.State) {
@@ -153,6 +145,7 @@ func (c *check) choose(w *world, v register.Value) {
 			w.mark("a running member dropped")
 			if m.s.holder.Until() != 0 {
 				w.mark("a running member dropped after its lease ran out")
+				w.say("dropped %v, %.1f %% of a lease after its own ran out", old.Member(m.id), 100*float64(m.p.Now()-m.s.holder.Until())/float64(w.lease))
 			}
 		}
 	}

@@ -90,6 +90,39 @@ var faults = []fault{
 		set(true)
 		return func() { set(false) }
 	}},
+	// A node has its lease from a bare majority, and of that some restart: what
+	// they granted, they alone know.
+	{"bare majority restarts", func(w *world) func() {
+		h := w.some()
+		granters := proto.NodeSet(0)
+		for granters.Count() < register.Majority(w.set())-1 {
+			if x := w.some(); x != h {
+				granters = granters.With(x.id)
+			}
+		}
+		set := func(on bool) {
+			for _, b := range w.nodes {
+				if b != h && !granters.Has(b.id) {
+					w.cut[h.id][b.id], w.cut[b.id][h.id] = on, on
+				}
+			}
+		}
+		set(true)
+		w.sim.At(2*w.lease+w.upTo(w.lease), func() {
+			for _, n := range granters.Nodes(nil) {
+				if x := w.nodes[n]; !w.calm && w.rnd(4) != 0 {
+					x.end(w.rnd(2) == 0)
+					x.start()
+				}
+			}
+		})
+		w.sim.At(4*w.lease, func() {
+			if !w.calm {
+				set(false)
+			}
+		})
+		return nil
+	}},
 	{"lossy", func(w *world) func() {
 		w.loss = 0.3 * w.sim.Rand.Float64()
 		return func() { w.loss = 0 }

@@ -122,7 +122,13 @@ func (m *machine) start() {
 	p.Go(m.run)
 }
 
-func (w *world) rate() int { return w.rnd(2*w.ppm+1) - w.ppm }
+// rate is anything within the bound, one of its ends most often.
+func (w *world) rate() int {
+	if w.rnd(3) == 0 {
+		return w.rnd(2*w.ppm+1) - w.ppm
+	}
+	return w.ppm * (1 - 2*w.rnd(2))
+}
 
 // end kills the process. Without power, the disk forgets what was not synced
 // and nobody is told.
@@ -183,7 +189,7 @@ func (w *world) provenDead(x proto.Member) (bool, error) {
 func (m *machine) run() {
 	w := m.w
 	cfg := Config{
-		Node: m.id, Configured: w.set(), ClusterID: testCluster, Storage: m.disk.open(m.p), Env: m.p, Control: m.plane,
+		Node: m.id, Configured: w.set(), ClusterID: testCluster, Storage: opened{m.disk, m}, Env: m.p, Control: m.plane,
 		Initial: proto.View{Shards: 2}, Lease: w.lease, Drift: w.drift,
 		Progress: func() bool { return !m.stuck }, ProvenDead: w.provenDead,
 		OnView:    func(v proto.View) { m.saw(v); flow.Signal(m.told) },
@@ -203,6 +209,7 @@ func (m *machine) run() {
 		return
 	}
 	m.s = s
+	w.check.durable(w, m, &s.durable)
 	m.plane.begin()
 	s.Start()
 	for {
@@ -579,10 +586,8 @@ type extent struct{ at, n int }
 // opened is the disk as one process sees it.
 type opened struct {
 	*disk
-	p *flowsim.Process
+	m *machine
 }
-
-func (d *disk) open(p *flowsim.Process) Storage { return opened{d, p} }
 
 func (d *disk) ReadAt(b []byte, at int64) (int, error) {
 	n := copy(b, d.cache[at:])
@@ -603,9 +608,9 @@ func (d *disk) Sync() error  { return opened{disk: d}.Sync() }
 // Sync is over when the medium has what the cache had at its beginning.
 func (o opened) Sync() error {
 	d := o.disk
-	if d.slow > 0 && o.p != nil {
+	if d.slow > 0 && o.m != nil {
 		d.w.mark("slow sync")
-		o.p.Wait(d.w.upTo(d.slow))
+		o.m.p.Wait(d.w.upTo(d.slow))
 	}
 	if d.fails > 0 {
 		d.fails--
@@ -614,6 +619,9 @@ func (o opened) Sync() error {
 		return errors.New("simulated: no space, or worse")
 	}
 	d.medium, d.dirty = d.cache, nil
+	if o.m != nil && o.m.s != nil { // the acceptor does not change while it is saved
+		d.w.check.durable(d.w, o.m, &o.m.s.acceptor.State)
+	}
 	return nil
 }
 
