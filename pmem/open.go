@@ -225,6 +225,12 @@ func (p *Pool) flushAgain(ranges []seglog.Range, durable uint64) error {
 	if err := p.region.Drain(); err != nil {
 		return err
 	}
+	for _, r := range p.log.ClearReleased(nil) {
+		p.region.Flush(dataOffset+r.Off, r.Len)
+	}
+	if err := p.region.Drain(); err != nil {
+		return err
+	}
 	p.log.SetFlushed(tail)
 	return nil
 }

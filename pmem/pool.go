@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"healkv/dataplane/plant"
 	"healkv/pmem/index"
 	"healkv/pmem/record"
 	"healkv/pmem/seglog"
@@ -111,7 +112,7 @@ func (p *Pool) Begin(incarnation uint32) error {
 	if p.finished {
 		return ErrClosed
 	}
-	if incarnation <= p.super.Incarnation {
+	if incarnation <= p.super.Incarnation && !(plant.Is(plant.BeginAgain) && incarnation == p.super.Incarnation) {
 		return fmt.Errorf("%w: given %d, the pool has seen %d; ask the view register for a new one", ErrIncarnation, incarnation, p.super.Incarnation)
 	}
 	err := p.WriteSuperblock(func(s *Super) {
@@ -193,6 +194,9 @@ func (p *Pool) flushLog(from, tail uint64) error {
 		return err // and leave the superblock as recordFailure left it
 	}
 	p.ranges = p.log.Ranges(p.ranges[:0], from, tail)
+	if plant.Is(plant.FlushSkipped) {
+		p.ranges = p.ranges[:0]
+	}
 	for _, r := range p.ranges {
 		p.region.Flush(dataOffset+r.Off, r.Len)
 	}
@@ -202,6 +206,9 @@ func (p *Pool) flushLog(from, tail uint64) error {
 		// claim only what earlier drains have covered (P1).
 		p.refreshSuper()
 		writeSuper(p.region, &p.super)
+	}
+	if plant.Is(plant.FenceSkipped) {
+		return nil
 	}
 	if err := p.region.Drain(); err != nil {
 		p.recordFailure(due)
@@ -217,8 +224,13 @@ func (p *Pool) superDue(tail uint64) bool {
 // refreshSuper brings the positions up to date. Holds mu.
 func (p *Pool) refreshSuper() {
 	s := &p.super
-	s.Durable = p.log.Flushed()
+	if s.Durable = p.log.Flushed(); plant.Is(plant.SuperAhead) {
+		s.Durable = p.log.Tail()
+	}
 	s.Stable = min(p.stable.Load(), s.Durable) // P2
+	if plant.Is(plant.SuperStable) {
+		s.Stable = p.stable.Load()
+	}
 	s.LastMarker = p.marker.Load()
 	p.superStable.Store(s.Stable)
 	p.superDurable.Store(s.Durable)
@@ -263,8 +275,14 @@ func (p *Pool) WriteSuperblock(change func(*Super)) error {
 	}
 	change(&p.super)
 	p.refreshSuper()
-	for range 2 {
+	for i := range 2 {
+		if plant.Is(plant.SuperOnce) && i == 1 {
+			break
+		}
 		writeSuper(p.region, &p.super)
+		if plant.Is(plant.SuperUnfenced) {
+			continue
+		}
 		if err := p.region.Drain(); err != nil {
 			p.recordFailure(true)
 			return err
@@ -333,7 +351,7 @@ func (p *Pool) Discard(incarnation uint32) error {
 	segment := uint64(p.super.SegmentBytes)
 	base := (p.log.Tail() + segment - 1) &^ (segment - 1)
 	err := p.WriteSuperblock(func(s *Super) {
-		s.Complete, s.Clean, s.FailedFlush = false, false, false
+		s.Complete, s.Clean, s.FailedFlush = plant.Is(plant.H17Flag), false, false
 		s.Incarnation, s.BootID, s.Base, s.LostThrough = incarnation, p.bootID, base, 0
 	})
 	if err != nil {
@@ -341,28 +359,14 @@ func (p *Pool) Discard(incarnation uint32) error {
 	}
 	p.leftovers = nil
 	p.index.Reset()
-	if err := p.emptyLog(); err != nil {
-		return err
-	}
+	// The zeroed headers go out whenever they like: recovery drops what is left
+	// below the base, whole or torn, and no flush can make it come back.
+	p.log.Discard(nil)
 	p.log.SetIncarnation(incarnation)
 	p.log.SetFlushed(p.log.Tail())
 	p.store.Reset()
 	p.markAll()
 	p.began = true
-	return nil
-}
-
-func (p *Pool) emptyLog() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.ranges = p.log.Discard(p.ranges[:0])
-	for _, r := range p.ranges {
-		p.region.Flush(dataOffset+r.Off, r.Len)
-	}
-	if err := p.region.Drain(); err != nil {
-		p.recordFailure(false)
-		return err
-	}
 	return nil
 }
 

@@ -141,6 +141,7 @@ func (d *disk) open() (tail uint64, left []leftover, err error) {
 	d.ranges = append(d.ranges[:0], info.Repaired...)
 	d.ranges = log.HeaderRanges(d.ranges)
 	d.write(log.Ranges(d.ranges, min(info.Durable, tail), tail))
+	d.write(log.ClearReleased(nil))
 	log.SetFlushed(tail)
 	d.st = store.New(log, d.x, hashSeed)
 	d.st.SetLastMarker(marker)

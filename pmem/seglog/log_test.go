@@ -339,6 +339,8 @@ func powerRun(seed uint64, crashes int, skip func(Range) bool) (recovered int, e
 		w.all = w.all[:i]
 		w.l = g
 		flush() // H21
+		m.flush(g.HeaderRanges(nil))
+		m.flush(g.ClearReleased(nil))
 	}
 	return recovered, nil
 }

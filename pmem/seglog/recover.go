@@ -41,7 +41,8 @@ type RecoverInfo struct {
 // Recover never panics on any arena. Errors: ErrConfig, ErrAlien, and *Damage
 // if something that was durable does not verify; it then wrote nothing. The
 // caller flushes again what lies between the recovered durable position and
-// the tail, then calls SetFlushed (H21).
+// the tail and all headers (HeaderRanges), calls ClearReleased and flushes what
+// that returns, then calls SetFlushed (H21).
 //
 // The first append opens a new segment.
 func Recover(c Config, durable, floor uint64) (*Log, RecoverInfo, error) {
@@ -295,12 +296,6 @@ func (r *recovery) adopt(tail, floor uint64) {
 	r.valid = keep
 	for i := len(l.segs) - 1; i >= 0; i-- {
 		if !used[i] {
-			// A process killed between the two steps of a release leaves the
-			// rest of a header behind a zero magic.
-			if b := l.place(i)[:SegmentHeaderBytes]; !record.Blank(b) {
-				clear(b)
-				r.repaired = append(r.repaired, Range{i << l.shift, SegmentHeaderBytes})
-			}
 			l.free = append(l.free, int32(i))
 		}
 	}

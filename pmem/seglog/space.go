@@ -94,6 +94,21 @@ func (l *Log) collect() {
 	l.account()
 }
 
+// ClearReleased does the second step of releases whose process died after the
+// first: it zeroes what stands behind a zero magic. As there, the zero magic
+// must be flushed before (L4), which HeaderRanges sees to. It returns what must
+// be flushed before the first append.
+func (l *Log) ClearReleased(dst []Range) []Range {
+	assert(l.open < 0 && l.pending == 0, "L4: releases are finished before the first append")
+	for _, i := range l.free {
+		if b := l.place(int(i))[:SegmentHeaderBytes]; !record.Blank(b) {
+			clear(b)
+			dst = append(dst, Range{int(i) << l.shift, SegmentHeaderBytes})
+		}
+	}
+	return dst
+}
+
 // Pad appends 64 bytes that mean nothing and that no Scan reports. The cleaner
 // uses it when the log is flushed and nobody appends: released segments become
 // free with the next flush, and a flush needs a tail that moved.
@@ -289,7 +304,7 @@ func (l *Log) findOldest() {
 
 // Discard drops every record: a full copy begins. Positions go on growing: the
 // tail stays, and a later Recover is given it as its floor. Discard returns
-// what must be flushed before the next append.
+// what it wrote; Recover takes any part of that, torn or not, below its floor.
 //
 // Preconditions: no reader, no pin, and the caller's index is empty or will
 // not be used again.
