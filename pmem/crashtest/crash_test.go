@@ -35,9 +35,10 @@ var short = []struct {
 	{"restart", []op{begin, put(1, 10), flush, put(2, 10), restart, put(3, 10), flush}},
 	{"killed in a flush", []op{begin, put(1, 10), killedIn(flush, 0), put(2, 10), flush, put(3, 3), killedIn(view, 1), put(3, 4), flush}},
 	{"killed in recovery", []op{begin, put(1, 10), killedIn(restart, 0), put(2, 10), flush, put(5, 5), killedIn(restart, 1), put(2, 8), flush}},
-	{"killed in a full copy", []op{begin, put(1, 10), flush, killedIn(discard, 1), discard, put(2, 10), flush, killedIn(discard, 2), complete, put(3, 1), flush}},
+	{"killed in a full copy", []op{begin, put(1, 10), flush, killedIn(discard, 0), put(3, 9), flush, killedIn(discard, 1), discard, put(2, 10), flush, killedIn(discard, 2), complete, put(3, 1), flush}},
 	{"failed flush", []op{begin, put(1, 10), flush, failing, put(2, 10), flush}},
 	{"closed in order", []op{begin, put(1, 10), closing, put(2, 10), flush, closing}},
+	{"killed in a release", []op{begin, turn(7, 90), turn(7, 90), turn(7, 90), turn(7, 90), turn(7, 90), turn(7, 90), turn(3, 9), restart, turn(7, 90), restart, turn(7, 90), killedIn(flush, 0), turn(3, 90), restart, flush}},
 	{"cleaner", []op{begin, turn(7, 90), turn(7, 90), turn(7, 90), turn(7, 90), turn(7, 90), turn(7, 90), turn(2, 9), turn(1, 9), turn(1, 9), turn(7, 90), turn(7, 90), turn(7, 90)}},
 }
 
@@ -68,7 +69,7 @@ func TestCrashStates(t *testing.T) {
 		clear(r.seen)
 		sequences++
 	}
-	limits := Limits{Exhaustive: *statesFlag / 50, Samples: 64}
+	limits := Limits{Exhaustive: min(*statesFlag/50, 1000), Samples: 64}
 	r := newRun(geometries[0])
 	r.limits, r.deeper = limits, 64
 	for _, s := range short {

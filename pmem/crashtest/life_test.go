@@ -42,9 +42,14 @@ type run struct {
 	counts counts
 
 	// Plants, in the lives of depth 0 only, or in all.
-	loseFlush, loseDrain func(number int) bool
-	everywhere           bool
-	sequence             []op // of a later life; nil: by chance
+	loseFlush  func(number, off, n int) bool
+	loseDrain  func(number int) bool
+	effective  func(drain, writes int, flushes []int)
+	everywhere bool
+	sites      map[string]bool // if not nil: collects all that had an effect
+	quiet      bool            // the sequence alone, no states
+	damage     int             // of so many states one is opened with a damaged superblock as well
+	sequence   []op            // of a later life; nil: by chance
 }
 
 // life is a pool of one depth: 0 is the sequence itself, deeper ones begin from
@@ -83,7 +88,7 @@ type enough struct{}
 func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 77)) }
 
 func newRun(geo geometry) *run {
-	r := &run{geo: geo, seen: map[uint64]struct{}{}}
+	r := &run{geo: geo, damage: 16, seen: map[uint64]struct{}{}}
 	for d := range r.levels {
 		r.levels[d] = &life{run: r, depth: d}
 	}
@@ -142,12 +147,22 @@ func (l *life) reset() {
 	l.ts, l.view, l.lost = 0, 0, 0
 	l.rec.Visit = l.visit
 	l.rec.FailDrain = nil
-	l.rec.LoseFlush, l.rec.LoseDrain = nil, nil
-	if l.depth == 0 || l.everywhere {
-		if l.loseFlush != nil {
-			l.rec.LoseFlush = func(number, off, n int) bool { return l.loseFlush(number) }
+	l.rec.LoseFlush, l.rec.LoseDrain, l.rec.Effective = nil, nil, nil
+	if l.sites != nil {
+		of := map[int]string{}
+		l.rec.LoseFlush = func(number, off, n int) bool { of[number] = site(l.geo, off, n); return false }
+		drain := ""
+		l.rec.LoseDrain = func(int) bool { drain = site(l.geo, 0, 0); return false }
+		l.rec.Effective = func(_, writes int, alone []int) {
+			if writes > 0 {
+				l.sites[drain] = true
+			}
+			for _, n := range alone {
+				l.sites[of[n]] = true
+			}
 		}
-		l.rec.LoseDrain = l.loseDrain
+	} else if l.depth == 0 || l.everywhere {
+		l.rec.LoseFlush, l.rec.LoseDrain, l.rec.Effective = l.loseFlush, l.loseDrain, l.effective
 	}
 }
 
@@ -205,6 +220,9 @@ func (l *life) visit(w *Window) {
 		l.fail("%w", err)
 	}
 	r := l.run
+	if r.quiet {
+		return
+	}
 	r.counts.Windows++
 	if w.Writes() == 0 {
 		r.counts.Empty++
@@ -244,7 +262,7 @@ func (l *life) state(image []byte) {
 	if err != nil {
 		l.fail("power loss: %w", err)
 	}
-	if r.rng.IntN(16) == 0 {
+	if r.rng.IntN(r.damage) == 0 {
 		l.damagedCopy(image, at)
 	}
 	if l.depth+1 < depthMax && r.deeper > 0 && r.rng.IntN(r.deeper<<(2*l.depth)) == 0 {

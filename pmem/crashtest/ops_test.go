@@ -217,8 +217,12 @@ func closing(l *life) error {
 		return err
 	}
 	l.m.lookSuper(l.medium.Pool)
-	l.m.scanned = max(l.m.scanned, l.p.Store().Tail())
+	if err := l.m.look(l.p); err != nil {
+		return err
+	}
+	l.m.gen, l.m.flushed = l.p.Super().Generation, l.m.scanned
 	l.p, l.begun = nil, false
+	l.rec.Look() // the machine is switched off
 	l.medium.Watch = l.rec.Watch
 	p, err := l.medium.Open(identity)
 	if err != nil {

@@ -2,6 +2,7 @@ package crashtest
 
 import (
 	"bytes"
+	"slices"
 
 	"healkv/pmem"
 )
@@ -23,6 +24,7 @@ type write struct {
 type covered struct {
 	from, to int32 // lines
 	writes   int   // of Recorder.writes
+	number   int
 }
 
 // Recorder keeps, beside a region, what its medium holds for certain and all
@@ -38,6 +40,10 @@ type Recorder struct {
 	LoseDrain func(number int) bool
 	// FailDrain, if not nil, makes a drain fail: nothing of it takes effect.
 	FailDrain func(number int) error
+
+	// Effective, if not nil, is told at every drain how many writes it makes
+	// durable, and which flushes it would not have done so without.
+	Effective func(drain, writes int, flushes []int)
 
 	Flushes, Drains, Lost int
 
@@ -121,7 +127,7 @@ func (r *Recorder) flush(off, n int) {
 		off += pmem.SuperBytes - pmem.DataOffset
 	}
 	// A flush covers whole lines, as they stand when it is called.
-	r.pend = append(r.pend, covered{int32(off / lineBytes), int32((off + n + lineBytes - 1) / lineBytes), len(r.writes)})
+	r.pend = append(r.pend, covered{int32(off / lineBytes), int32((off + n + lineBytes - 1) / lineBytes), len(r.writes), number})
 }
 
 func (r *Recorder) drain() error {
@@ -137,6 +143,9 @@ func (r *Recorder) drain() error {
 		r.Lost++
 		return nil
 	}
+	if r.Effective != nil {
+		r.effective(number)
+	}
 	kept := r.writes[:0]
 	for i := range r.writes {
 		w := &r.writes[i]
@@ -148,6 +157,31 @@ func (r *Recorder) drain() error {
 	}
 	r.writes, r.pend = kept, r.pend[:0]
 	return nil
+}
+
+// effective finds the flushes that alone cover a line as it will be.
+func (r *Recorder) effective(drain int) {
+	writes, alone := 0, make([]int, 0, len(r.pend))
+	for i := range r.writes {
+		w, by := &r.writes[i], -1
+		for j := range r.pend {
+			if p := &r.pend[j]; w.line >= p.from && w.line < p.to && i < p.writes {
+				if by >= 0 {
+					by = -2
+					break
+				}
+				by = j
+			}
+		}
+		if by == -1 {
+			continue
+		}
+		writes++
+		if n := r.pend[max(by, 0)].number; by >= 0 && !slices.Contains(alone, n) {
+			alone = append(alone, n)
+		}
+	}
+	r.Effective(drain, writes, alone)
 }
 
 func (r *Recorder) covers(line int32, write int) bool {
