@@ -3,6 +3,7 @@ package dataplane
 import (
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,16 +52,29 @@ func TestPlantedRaceIsFound(t *testing.T) {
 		t.Log("left out: builds a race binary, seconds of work; runs without -short")
 		return
 	}
-	cmd := exec.Command("go", "test", "-race", "-tags", "plant", "-run", "^TestPlantedRace$", "-count=1", ".")
-	cmd.Env = append(cmd.Environ(), "HEALKV_PLANT="+string(plant.RaceLane))
-	out, err := cmd.CombinedOutput()
-	text := string(out)
-	if err == nil || !strings.Contains(text, "WARNING: DATA RACE") {
-		t.Fatalf("planted plain stores were not reported: %v\n%s", err, text[max(0, len(text)-4000):])
+	// What overlaps is up to the machine: a busy one needs several runs until
+	// each of the places was seen.
+	places := []string{"(*lane).submit", "(*Worker).answer", "(*batchRing).put"}
+	var all strings.Builder
+	for range 8 {
+		cmd := exec.Command("go", "test", "-race", "-tags", "plant", "-run", "^TestPlantedRace$", "-count=1", ".")
+		cmd.Env = append(cmd.Environ(), "HEALKV_PLANT="+string(plant.RaceLane))
+		out, err := cmd.CombinedOutput()
+		if err != nil { // it has failed, as it should: because of races?
+			all.Write(out)
+		}
+		text := all.String()
+		if strings.Contains(text, "WARNING: DATA RACE") && !slices.ContainsFunc(places, func(p string) bool { return !strings.Contains(text, p) }) {
+			break
+		}
 	}
-	for _, where := range []string{"(*lane).submit", "(*Worker).answer", "(*batchRing).put"} {
-		if !strings.Contains(text, where) {
-			t.Errorf("no report names %s\n%s", where, text[max(0, len(text)-4000):])
+	text := all.String()
+	if !strings.Contains(text, "WARNING: DATA RACE") {
+		t.Fatalf("planted plain stores were not reported:\n%s", text[max(0, len(text)-4000):])
+	}
+	for _, p := range places {
+		if !strings.Contains(text, p) {
+			t.Errorf("no report names %s\n%s", p, text[max(0, len(text)-4000):])
 		}
 	}
 	t.Logf("%d reports", strings.Count(text, "WARNING: DATA RACE"))
