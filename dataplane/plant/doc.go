@@ -3,7 +3,7 @@
 // HEALKV_PLANT chooses which one is left out; in every other build Is is the
 // constant false, and the compiler removes the question.
 //
-//	HEALKV_PLANT=H1-flush-before-promotion go test -tags plant ./heal/rejoin
+//	HEALKV_PLANT=H1-flush-before-promotion go test -count=1 -tags plant ./heal/rejoin
 //
 // A bug may name a node ("stale-read@4"), and several may be chosen at once,
 // separated by commas, where two cures stand for the same hazard.
