@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/anishathalye/porcupine"
+
+	"healkv/bench/tally"
 )
 
 func w(value uint64, invoke, ret int64) Op {
@@ -197,6 +199,7 @@ func TestAgainstPorcupine(t *testing.T) {
 		t.Errorf("the mutations are one-sided: %d linearizable, %d not", mutatedGood, mutatedBad)
 	}
 	t.Logf("%d linearizable histories; mutated: %d still linearizable, %d not; all agreed", good, mutatedGood, mutatedBad)
+	tally.Add("histories", "judged as porcupine does", mutatedGood+mutatedBad)
 }
 
 func mutate(rng *rand.Rand, h []Op) {
