@@ -5,7 +5,7 @@ import "math"
 // Next is a tick before which no tick brings anything, unless somebody sends,
 // sleeps, mends or resumes meanwhile; math.MaxUint64: never. With AdvanceTo it
 // is for simulations whose time runs from event to event.
-func (n *Net) Next() uint64 { return n.soon }
+func (n *Net) Next() uint64 { return max(n.soon, n.now+1) }
 
 // AdvanceTo moves the clock to the tick, as as many calls of Tick would, but
 // looks only at the ticks that can bring something.

@@ -25,6 +25,46 @@ type Sim struct {
 	queue   events
 	order   uint64
 	current *task
+	idle    []*coroutine
+}
+
+// coroutine runs tasks, one after the other: making one, and growing its stack
+// to what a task needs, costs more than most tasks.
+type coroutine struct {
+	next func() (struct{}, bool)
+	stop func()
+	task *task
+}
+
+// idleMax coroutines are kept for later tasks.
+const idleMax = 256
+
+// Close ends the coroutines that wait for tasks. The simulation may go on.
+func (s *Sim) Close() {
+	for _, c := range s.idle {
+		c.stop()
+	}
+	s.idle = nil
+}
+
+// coroutine gives one that waits for a task.
+func (s *Sim) coroutine() *coroutine {
+	if n := len(s.idle); n > 0 {
+		c := s.idle[n-1]
+		s.idle = s.idle[:n-1]
+		return c
+	}
+	c := &coroutine{}
+	c.next, c.stop = iter.Pull(func(yield func(struct{}) bool) {
+		for {
+			c.task.pause = yield
+			c.task.run()
+			if !yield(struct{}{}) {
+				return
+			}
+		}
+	})
+	return c
 }
 
 type event struct {
@@ -100,8 +140,8 @@ var _ flow.Env = (*Process)(nil)
 
 type task struct {
 	p        *Process
-	next     func() (struct{}, bool)
-	stop     func()
+	fn       func()
+	c        *coroutine          // nil before it has begun and after it has ended
 	pause    func(struct{}) bool // gives control back; false: killed
 	on       []<-chan struct{}
 	deadline int64 // on the process's clock; 0: none
@@ -154,22 +194,45 @@ func (p *Process) Go(fn func()) {
 	if p.dead {
 		return
 	}
-	t := &task{p: p}
-	t.next, t.stop = iter.Pull(func(yield func(struct{}) bool) {
-		t.pause = yield
-		defer func() {
-			t.ended = true
-			if r := recover(); r != nil {
-				if _, ok := r.(killed); !ok {
-					panic(r)
-				}
-			}
-		}()
-		fn()
-	})
+	t := &task{p: p, fn: fn}
 	p.tasks = append(p.tasks, t)
 	p.again = true
 	p.sim.At(0, p.Run)
+}
+
+// run is the task, in its coroutine.
+func (t *task) run() {
+	defer func() {
+		t.ended = true
+		if r := recover(); r != nil {
+			if _, ok := r.(killed); !ok {
+				panic(r)
+			}
+		}
+	}()
+	t.fn()
+}
+
+// step lets the task run until it waits or ends. Its coroutine is free then.
+func (t *task) step() {
+	s := t.p.sim
+	if t.c == nil {
+		t.c = s.coroutine()
+		t.c.task = t
+	}
+	was := s.current
+	s.current = t
+	defer func() { s.current = was }()
+	t.c.next()
+	if t.ended {
+		c := t.c
+		t.c, t.fn, t.pause, c.task = nil, nil, nil, nil
+		if len(s.idle) < idleMax {
+			s.idle = append(s.idle, c)
+		} else {
+			c.stop()
+		}
+	}
 }
 
 // Wait parks the running task.
@@ -186,7 +249,7 @@ func (p *Process) Wait(d time.Duration, on ...<-chan struct{}) int {
 		t.deadline = p.Now() + int64(d)
 		p.wakeAt(t)
 	}
-	if !t.pause(struct{}{}) {
+	if !t.pause(struct{}{}) || t.killed {
 		t.killed = true
 		panic(killed{})
 	}
@@ -264,11 +327,8 @@ func (p *Process) Run() {
 }
 
 func (p *Process) resume(t *task) {
-	was := p.sim.current
-	p.sim.current = t
 	t.on, t.deadline, t.timed = nil, 0, -1
-	defer func() { p.sim.current = was }()
-	t.next()
+	t.step()
 }
 
 func (p *Process) sweep() {
@@ -296,11 +356,12 @@ func (p *Process) Kill() {
 		if t.ended {
 			continue
 		}
-		was := p.sim.current
-		p.sim.current = t
 		t.killed = true
-		t.stop()
-		p.sim.current = was
+		if t.c == nil { // has not begun
+			t.ended = true
+			continue
+		}
+		t.step()
 	}
 	p.tasks = nil
 }
