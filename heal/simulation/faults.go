@@ -376,6 +376,10 @@ func (w *world) event(l *life, name string, e proto.Epoch, detail string) {
 		w.count("promoted: " + detail)
 	case "view_installed":
 		v := l.heal.Installed()
+		if l.installed != 0 && e > l.installed+1 {
+			w.count("views skipped")
+		}
+		l.installed = e
 		if v.Live.Has(l.self.Node) {
 			p.m.lossy = false
 		}

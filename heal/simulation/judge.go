@@ -232,6 +232,9 @@ func (w *world) judge() {
 		if l := m.p.life; l != nil {
 			l.end()
 		}
+		if m.up {
+			m.p.count()
+		}
 	}
 	w.histories()
 	st := w.net.Stats()

@@ -84,8 +84,10 @@ type life struct {
 	entered bool
 	served  bool
 	waits   bool // says that it cannot go on
-	buddy   int
-	over    bool
+
+	installed proto.Epoch
+	buddy     int
+	over      bool
 }
 
 // lifeState is what the kernel knows of a life.
@@ -410,12 +412,25 @@ func (l *life) end() {
 		return
 	}
 	l.over = true
+	if l.heal != nil {
+		l.p.w.Result.Marks.Add("leftovers rolled forward", int(l.heal.Recovery().Leftovers))
+	}
 	for _, d := range l.drivers {
 		d.halted = true
 		if l.entered {
 			l.p.w.addCounters(d)
 		}
 	}
+}
+
+// count takes a process's counters when it ends.
+func (p *process) count() {
+	c, k := p.members.Status().Counts, &p.w.Result.Marks
+	k.Add("leases lost and won again", int(c.LeasesLost))
+	k.Add("changes of the view that were too late", int(c.Conflicts))
+	k.Add("changes of the view held up by a lease", int(c.Held))
+	k.Add("members removed", int(c.Removed))
+	k.Add("leases refused", int(c.BeatsRefused))
 }
 
 // crash ends the process at once; power below 0: only that, else the machine
@@ -435,6 +450,7 @@ func (m *machine) crash(power int) {
 	for _, c := range p.clients {
 		c.lost()
 	}
+	p.count()
 	if p.Paused() {
 		w.net.Resume(m.id)
 	}

@@ -66,7 +66,7 @@ const (
 )
 
 // steps are the events of a recovery at which somebody may die.
-var steps = []string{"join_asked", "admitted", "all_installed", "transfer_begun", "transfer_done", "rolled", "promote", "view_installed", "cold_start", "buddy_of", "promoted"}
+var steps = []string{"join_asked", "admitted", "all_installed", "transfer_begun", "transfer_done", "view_installed", "cold_start", "buddy_of", "promoted"}
 
 // weights of faults in a draw.
 var weights = []struct {
@@ -145,7 +145,7 @@ func draw(o *Options, r *rand.Rand) *Script {
 func fault(o *Options, r *rand.Rand, do string, at, lease int64) Entry {
 	e := Entry{At: at, Do: do, Node: r.IntN(o.Nodes)}
 	e.Other = (e.Node + 1 + r.IntN(o.Nodes-1)) % o.Nodes
-	away := func() int64 { return pick(r, 300, lease/4, lease/2, lease, 4*lease) + r.Int64N(lease/2) }
+	away := func() int64 { return pick(r, 300, 300, lease/8, lease/4, lease, 3*lease) + r.Int64N(lease/4) }
 	switch do {
 	case doCrash, doLeave, doInFlush, doDiskGone, doOldPool:
 		e.A, e.B = away(), int64(r.IntN(2))
@@ -154,7 +154,7 @@ func fault(o *Options, r *rand.Rand, do string, at, lease int64) Entry {
 	case doPowerAll, doCrashAll:
 		e.A, e.B = 2*lease, int64(r.IntN(tornKinds))
 	case doPause, doHang:
-		e.A = pick(r, lease/4, lease, 2*lease, 4*lease) + r.Int64N(lease/2)
+		e.A = pick(r, lease/8, lease/4, lease, 2*lease) + r.Int64N(lease/4)
 	case doSlow:
 		e.A, e.B = 2*lease+r.Int64N(6*lease), 5+r.Int64N(100)
 	case doSlowDisk:
@@ -162,9 +162,9 @@ func fault(o *Options, r *rand.Rand, do string, at, lease int64) Entry {
 	case doAcceptor:
 		e.A, e.B = 2*lease+r.Int64N(4*lease), pick(r, 0, 1000, lease)
 	case doCut, doCutBoth:
-		e.A, e.B = pick(r, lease/2, 2*lease, 6*lease)+r.Int64N(lease), 1+int64(r.IntN(3))
+		e.A, e.B = pick(r, lease/8, lease/2, 2*lease, 3*lease)+r.Int64N(lease/2), 1+int64(r.IntN(3))
 	case doIsolate:
-		e.A, e.B, e.C = pick(r, lease, 3*lease, 6*lease)+r.Int64N(lease), 1+int64(r.IntN(3)), 1+r.Int64N(1<<o.Nodes-2)
+		e.A, e.B, e.C = pick(r, lease/4, lease, 3*lease)+r.Int64N(lease/2), 1+int64(r.IntN(3)), 1+r.Int64N(1<<o.Nodes-2)
 	case doDelay:
 		e.A, e.B = 2*lease+r.Int64N(6*lease), pick(r, 100, 1000, lease/4)
 	case doDrift:

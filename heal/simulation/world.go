@@ -153,6 +153,8 @@ type Failure struct {
 	Kind  string // names the check
 	Text  string
 	State string // nodes, and the last events
+
+	entries int // of the script that had been carried out
 }
 
 func (f *Failure) Error() string { return f.Kind + ": " + f.Text + "\n" + f.State }
@@ -175,7 +177,7 @@ func (w *world) run() (f *Failure) {
 	defer func() {
 		r := recover()
 		if r != nil {
-			f = &Failure{Kind: "panic"}
+			f = &Failure{Kind: "panic", entries: w.next}
 			if x, ok := r.(failure); ok {
 				f.Kind, f.Text = x.kind, x.text
 			} else {
@@ -193,6 +195,7 @@ func (w *world) run() (f *Failure) {
 				}()
 			}
 		}
+		w.sim.Close()
 	}()
 	w.begin()
 	end := int64(w.o.Millis)*1_000_000 + 4*int64(w.o.Lease)
@@ -299,4 +302,18 @@ func (c *clocked) Handle(ctx context.Context, r slog.Record) error {
 	r.Time = time.Time{}
 	r.AddAttrs(slog.Float64("ms", float64(c.w.sim.Now())/1e6))
 	return c.Handler.Handle(ctx, r)
+}
+
+// Add sums results up.
+func (r *Result) Add(o *Result) {
+	r.Ops += o.Ops
+	r.Compared += o.Compared
+	r.Faults += o.Faults
+	r.Events += o.Events
+	r.Virtual += o.Virtual
+	r.Millis += o.Millis
+	r.Serving += o.Serving
+	for i, name := range o.Marks.Names {
+		r.Marks.Add(name, o.Marks.N[i])
+	}
 }
