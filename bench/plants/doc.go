@@ -6,5 +6,5 @@
 //	go test ./bench/plants                            # the table agrees with the code
 //	go test ./bench/plants -plants                    # every bug, by the check named for it
 //	go test ./bench/plants -plants -bug H3            # those whose name begins so
-//	go test ./bench/plants -plants -all -update       # every check against every bug: docs/planted.md
+//	go test ./bench/plants -plants -update            # and docs/planted.md is written anew
 package plants

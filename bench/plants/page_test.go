@@ -1,5 +1,111 @@
 package plants
 
-import "healkv/dataplane/plant"
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
 
-func page(results []result, places map[plant.Bug]place) []byte { return nil }
+	"healkv/dataplane/plant"
+)
+
+const head = `# Planted bugs
+
+Written by a test (below); do not edit. Each row is one cure that the code has and that a test build can be told to leave
+out, by its name: the hazards of the protocol page first, then flushes, fences, orders and checks of every layer. The
+check named in the row must then fail. Nothing of this is in the program that ships, which a test makes sure of.
+
+    go test ./bench/plants -plants                  # every bug, by the check named for it
+    go test ./bench/plants -plants -bug H3          # those whose name begins so
+    go test ./bench/plants -plants -update          # this page; with -all every check that concerns a bug's package
+    HEALKV_PLANT=%s %s
+
+The names are in dataplane/plant/bugs.go, the rows in bench/plants/rows_test.go; %s in the code finds the place. What is
+planted in the protocol's core, heal and rdma is also looked for by simulations of whole clusters and by the explorer; the
+check named is the quickest.
+
+%d bugs in %d rows; the checks named took %v on two cores that did other things too.
+
+`
+
+// page is docs/planted.md.
+func page(results []result, places map[plant.Bug]place) []byte {
+	var b bytes.Buffer
+	example := plant.H3Marks
+	var all time.Duration
+	bugs := 0
+	for i := range results {
+		bugs += len(results[i].bugs)
+		if len(results[i].found) > 0 {
+			all += results[i].found[0].took
+		}
+	}
+	fmt.Fprintf(&b, head, example, "go test -count=1 -tags plant ./dataplane/replica", "`plant.Is(plant.H3Marks)`", bugs, len(results), all.Round(time.Second))
+	groups := []string{"Hazards", "dataplane", "heal", "pmem", "rdma"}
+	titles := map[string]string{
+		"Hazards": "Hazards of the protocol page", "dataplane": "Protocol and worker",
+		"heal": "Leases, register, way back", "pmem": "Log, index, pool", "rdma": "Rings and shared memory",
+	}
+	of := func(r *result) string {
+		if hazard(r.name()) != 0 {
+			return "Hazards"
+		}
+		return strings.SplitN(places[r.bugs[0]].folder(), "/", 2)[0]
+	}
+	for _, g := range groups {
+		fmt.Fprintf(&b, "## %s\n\n| bug | what is left out | where | found by | seconds |\n|---|---|---|---|---|\n", titles[g])
+		for i := range results {
+			r := &results[i]
+			if of(r) != g {
+				continue
+			}
+			by, seconds := r.why, ""
+			var more []string
+			for j := range r.found {
+				f := &r.found[j]
+				how := found(f)
+				if j == 0 {
+					by, seconds = how, fmt.Sprintf("%.1f", f.took.Seconds())
+				} else if !slices.Contains(more, how) && how != by {
+					more = append(more, how)
+				}
+			}
+			if len(more) > 0 {
+				by += "; also " + strings.Join(more, ", ")
+			}
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", strings.ReplaceAll(r.name(), ",", ", "), r.left, places[r.bugs[0]].where(), by, seconds)
+		}
+		b.WriteString("\n")
+	}
+	b.WriteString("## Without a place in the code\n\n")
+	for n := 1; n <= 30; n++ {
+		if why := noCure[n]; why != "" {
+			fmt.Fprintf(&b, "- H%d: %s.\n", n, why)
+		}
+	}
+	return b.Bytes()
+}
+
+// found names the test, and the seed if there was one.
+func found(f *finding) string {
+	s := failing(f.output)
+	switch {
+	case strings.Contains(f.output, "DATA RACE"):
+		s = "race detector, " + f.check.pkg
+	case s == "":
+		s = f.check.pkg
+	}
+	if seed := seedOf(f.output); seed != "" {
+		s += " (" + seed + ")"
+	}
+	return s
+}
+
+// hazard is the number a bug's name begins with, 0: none.
+func hazard(name string) (n int) {
+	if _, err := fmt.Sscanf(name, "H%d-", &n); err != nil {
+		return 0
+	}
+	return n
+}

@@ -19,7 +19,7 @@ var (
 	runAll   = flag.Bool("plants", false, "plant every bug and require that its check finds it (minutes)")
 	onlyBugs = flag.String("bug", "", "only bugs whose name begins with one of these, separated by commas")
 	wide     = flag.Bool("all", false, "run all checks that concern a bug's package, not only the one named for it")
-	update   = flag.Bool("update", false, "write docs/planted.md (with -plants -all)")
+	update   = flag.Bool("update", false, "write docs/planted.md (with -plants, perhaps -all)")
 	parallel = flag.Int("at-once", 2, "checks that run at once")
 	limit    = flag.Duration("limit", 90*time.Second, "time of one check")
 	trust    = flag.Bool("trust", false, "do not run the checks without a bug first")
@@ -52,6 +52,9 @@ func TestPlantedBugs(t *testing.T) {
 	b := &binaries{dir: t.TempDir(), of: map[string]*binary{}}
 	var rows []row
 	for _, r := range table {
+		if r.by == (check{}) {
+			continue
+		}
 		if *onlyBugs == "" || slices.ContainsFunc(strings.Split(*onlyBugs, ","), func(p string) bool { return strings.HasPrefix(r.name(), p) }) {
 			rows = append(rows, r)
 		}
@@ -86,8 +89,8 @@ func TestPlantedBugs(t *testing.T) {
 	tally.Add("planted bugs", "planted", len(rows))
 	tally.Add("planted bugs", "found", found)
 	if *update {
-		if !*wide || *onlyBugs != "" || t.Failed() {
-			t.Fatal("docs/planted.md is written from a run of all checks against all bugs that found them all")
+		if *onlyBugs != "" || t.Failed() {
+			t.Fatal("docs/planted.md is written from a run of all bugs that found them all")
 		}
 		if err := os.WriteFile(root+"/docs/planted.md", page(results, places), 0o644); err != nil {
 			t.Fatal(err)
@@ -137,14 +140,14 @@ func healthy(t *testing.T, b *binaries, rows []row, places map[plant.Bug]place) 
 		o, err := b.run(&all[i], "", *limit)
 		if err != nil {
 			t.Error(err)
-		} else if o.failed {
+		} else if o.failed || o.hung {
 			t.Errorf("%s fails without any bug: %s\n\t%s", all[i].name(), o.says, all[i].command(""))
 			if *chatty {
 				t.Log(o.output)
 			}
 		}
 		mu.Lock()
-		sound[all[i]] = err == nil && !o.failed
+		sound[all[i]] = err == nil && !o.failed && !o.hung
 		mu.Unlock()
 	})
 	t.Logf("%d checks run without a bug in %v", len(all), time.Since(begun).Round(time.Second))
