@@ -21,7 +21,7 @@ func TestConfigurations(t *testing.T) {
 		if *onlyModel != "" && m.String() != *onlyModel {
 			continue
 		}
-		small, _ := configs(m)
+		small := configs(m)
 		for i := range small {
 			c := &small[i]
 			if !strings.Contains(c.Name, *onlyConfig) {
@@ -34,7 +34,7 @@ func TestConfigurations(t *testing.T) {
 			r := e.Run(Limit{States: *maxStates})
 			t.Log(r)
 			if r.Violation != nil {
-				t.Fail()
+				t.FailNow()
 			}
 		}
 	}

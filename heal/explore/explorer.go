@@ -37,9 +37,11 @@ type Explorer struct {
 
 	canon    canon
 	recs     []logged
+	list     []Action
 	bytes    []byte
 	pubBytes []byte
 
+	prefix    bool // the configuration's actions: for them its limits do not count
 	keepForms bool
 
 	Steps uint64 // steps of real code

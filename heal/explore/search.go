@@ -84,6 +84,8 @@ func (e *Explorer) start() (world, *Violation) {
 		}
 	}
 	w.settle()
+	e.prefix = true
+	defer func() { e.prefix = false }()
 	for i, line := range e.c.Prefix {
 		if line == "settle" {
 			w.settle()
@@ -209,7 +211,10 @@ type Limit struct {
 	Time   time.Duration
 }
 
-// Run explores breadth first: the way to a violation is a shortest one.
+// Run explores breadth first, so that the way to a violation is a shortest
+// one. Once half of the states that it is allowed are found, it goes on with
+// the newest first, so that what it does not see whole it sees to the end in
+// places.
 func (e *Explorer) Run(limit Limit) *Result {
 	begun := time.Now()
 	r := &Result{Config: e.c}
@@ -223,56 +228,83 @@ func (e *Explorer) Run(limit Limit) *Result {
 	}
 	q := newSeen()
 	q.add(w.state(), 0, 0)
-	depth := []int{0, 1} // where each level begins
-	var list []Action
-	for at := 0; at < len(q.states); at++ {
-		if at == depth[len(depth)-1] {
-			depth = append(depth, len(q.states))
-			r.Depth = len(depth) - 2
+	found := func(text string, way []Action, short bool) *Result {
+		if !short {
+			way = e.Shorten(w, way, text)
 		}
-		if limit.States > 0 && uint64(len(q.states)) >= limit.States || at&1023 == 0 && limit.Time > 0 && time.Since(begun) > limit.Time {
-			r.States = uint64(len(q.states))
+		r.States, r.Violation = uint64(len(q.states)), &Violation{Text: text, Script: way, Trace: e.Trace}
+		return r
+	}
+	next, level, deep := 0, 1, false
+	var newest []int
+	for count := 0; ; count++ {
+		n := uint64(len(q.states))
+		if limit.States > 0 && n >= limit.States || count&1023 == 0 && limit.Time > 0 && time.Since(begun) > limit.Time {
+			r.States = n
 			return r
 		}
-		s := q.states[at]
-		from := e.at(s)
-		list = from.actions(list[:0])
-		rest, cut := true, false
-		for _, a := range list {
-			x := from
-			if !x.Do(a) {
-				cut = cut || x.cut
-				continue
+		if !deep && limit.States > 0 && 2*n >= limit.States {
+			for deep = true; next < len(q.states); next++ {
+				newest = append(newest, next)
 			}
-			cut = cut || x.cut
-			if x.bad != "" {
-				r.States = uint64(len(q.states))
-				r.Violation = &Violation{Text: x.bad, Script: append(q.way(at), a), Trace: e.Trace}
-				return r
-			}
-			to := x.state()
-			if to == s {
-				continue
-			}
-			r.Transitions++
-			if !a.kind().free() {
-				rest = false
-			}
-			q.add(to, at, a)
 		}
-		if cut {
-			r.Cut++
-		} else if rest {
-			r.Rests++
-			if from.rest(); from.bad != "" {
-				r.States = uint64(len(q.states))
-				r.Violation = &Violation{Text: from.bad, Script: q.way(at)}
-				return r
+		at := next
+		switch {
+		case deep && len(newest) == 0, !deep && next == len(q.states):
+			r.States, r.Complete = n, true
+			return r
+		case deep:
+			at, newest = newest[len(newest)-1], newest[:len(newest)-1]
+		default:
+			if next == level {
+				r.Depth, level = r.Depth+1, len(q.states)
 			}
+			next++
+		}
+		text, way := e.expand(q, at, r)
+		if text != "" {
+			return found(text, way, !deep)
+		}
+		for i := int(n); deep && i < len(q.states); i++ {
+			newest = append(newest, i)
 		}
 	}
-	r.States, r.Complete = uint64(len(q.states)), true
-	return r
+}
+
+// expand adds what can follow a state.
+func (e *Explorer) expand(q *seen, at int, r *Result) (bad string, way []Action) {
+	s := q.states[at]
+	from := e.at(s)
+	e.list = from.actions(e.list[:0])
+	rest, cut := true, false
+	for _, a := range e.list {
+		x := from
+		if !x.Do(a) {
+			cut = cut || x.cut
+			continue
+		}
+		cut = cut || x.cut
+		if x.bad != "" {
+			return x.bad, append(q.way(at), a)
+		}
+		to := x.state()
+		if to == s {
+			continue
+		}
+		r.Transitions++
+		rest = rest && a.kind().free()
+		q.add(to, at, a)
+	}
+	switch {
+	case cut:
+		r.Cut++
+	case rest:
+		r.Rests++
+		if from.rest(); from.bad != "" {
+			return from.bad, q.way(at)
+		}
+	}
+	return "", nil
 }
 
 // seen is the set of states found, in order, and how each was reached first.

@@ -198,7 +198,7 @@ func (w *world) try(k actionKind, n proto.NodeID, arg uint8) bool {
 	case actRemove:
 		return w.remove(n)
 	case actPut:
-		if !works || int(arg) >= c.Keys || int(w.h.puts) >= c.Puts || c.PutOnly != 0 && !c.PutOnly.Has(n) {
+		if !works || int(arg) >= c.Keys || int(w.h.puts) >= c.Puts || !w.e.prefix && c.PutOnly != 0 && !c.PutOnly.Has(n) {
 			return false
 		}
 		w.h.puts++
@@ -224,7 +224,7 @@ func (w *world) try(k actionKind, n proto.NodeID, arg uint8) bool {
 	case actCrash:
 		return w.crash(n, arg)
 	case actLease:
-		if !s.serving || int(w.h.fences) >= c.Fences || c.LoseOnly != 0 && !c.LoseOnly.Has(n) {
+		if !s.serving || int(w.h.fences) >= c.Fences || !w.e.prefix && c.LoseOnly != 0 && !c.LoseOnly.Has(n) {
 			return false
 		}
 		w.h.fences++
@@ -268,7 +268,7 @@ func (w *world) install(n proto.NodeID, epoch uint8) bool {
 
 func (w *world) begin(n proto.NodeID) bool {
 	s := w.sum(n)
-	if s.up || w.e.c.NoRestart {
+	if s.up || w.e.c.NoRestart && !w.e.prefix {
 		return false
 	}
 	if w.h.issued[n] >= livesMax {
@@ -289,7 +289,7 @@ func (w *world) begin(n proto.NodeID) bool {
 
 func (w *world) crash(n proto.NodeID, how uint8) bool {
 	s, c := w.sum(n), w.e.c
-	if int(w.h.crashes) >= c.Crashes || c.CrashOnly != 0 && !c.CrashOnly.Has(n) {
+	if int(w.h.crashes) >= c.Crashes || !w.e.prefix && c.CrashOnly != 0 && !c.CrashOnly.Has(n) {
 		return false
 	}
 	power := how >= crashPower
