@@ -34,7 +34,8 @@ type world struct {
 	jump     time.Duration
 	cut      [proto.NodesMax][proto.NodesMax]bool // from, to
 	loss     float64
-	slowest  time.Duration // of ordinary messages
+	slowest  time.Duration                 // of ordinary messages
+	late     [proto.NodesMax]time.Duration // added at most to those for a node
 	calm     bool
 	over     map[proto.Member]int64 // since when a life is over
 	marks    map[string]int
@@ -69,7 +70,7 @@ func newWorld(seed uint64) *world {
 	w.lease = []time.Duration{200 * time.Millisecond, 500 * time.Millisecond, time.Second}[w.rnd(3)]
 	w.drift = w.lease / 10
 	w.oneHost = w.rnd(2) == 0
-	switch w.rnd(8) {
+	switch w.rnd(7) {
 	case 0:
 		w.wild, w.ppm, w.jump = true, 300_000, 3*w.lease
 		w.check.wildRun = true
@@ -270,7 +271,7 @@ func (m *machine) live() {
 		case w.calm:
 			p.Wait(-1, m.told)
 		default:
-			if p.Wait(w.upTo(4*w.lease), m.told) < 0 && !w.calm {
+			if p.Wait(w.upTo(3*w.lease), m.told) < 0 && !w.calm {
 				m.change()
 			}
 		}
@@ -294,7 +295,7 @@ func (m *machine) do(what string, f func(context.Context) error) error {
 // change is some change a live node may want.
 func (m *machine) change() {
 	s, w := m.s, m.w
-	switch w.rnd(4) {
+	switch w.rnd(6) {
 	case 0:
 		e := s.Current().Epoch
 		m.do("same members", func(ctx context.Context) error { _, err := s.SameMembers(ctx, e); return err })
@@ -493,7 +494,7 @@ func (l *plane) post(to *plane, fn func()) {
 		times = 2
 	}
 	for range times {
-		d := 20*time.Microsecond + w.upTo(w.slowest)
+		d := 20*time.Microsecond + w.upTo(w.slowest) + w.upTo(w.late[to.m.id])
 		if !w.calm && w.chance(0.005) {
 			d += w.upTo(2 * w.lease)
 		}
