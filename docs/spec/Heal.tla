@@ -191,10 +191,13 @@ NewTS(n, k) == LET t == Ts(n, k) IN
                IF ~Cure("H5") THEN TS(1, VerOf(t) + 1, n)
                ELSE IF EpochOf(t) = ve[n] THEN TS(ve[n], VerOf(t) + 1, n) ELSE TS(ve[n], 1, n)
 
+\* A flush covers what lies above the flushed mark; a gap below stays (H21).
+FlushTo(n, p) == dl' = [dl EXCEPT ![n] = p] /\ pd' = [pd EXCEPT ![n] = IF pd[n] = dl[n] THEN p ELSE @]
+
 \* A node that is not lazy has flushed before anybody sees the step.
 LogIs(n, l) == /\ log' = [log EXCEPT ![n] = l]
                /\ IF n \in Lazy THEN UNCHANGED << dl, pd >>
-                  ELSE dl' = [dl EXCEPT ![n] = Len(l)] /\ pd' = [pd EXCEPT ![n] = Len(l)]
+                  ELSE FlushTo(n, Len(l))
 
 \* Pending work on a key ends when the index moves on.
 Off(S, k) == {x \in S : x[1] # k}
@@ -249,7 +252,7 @@ Apply(n, c) ==
 \* Worker.flush
 Flush(n) ==
   /\ Running(n) /\ dl[n] < Len(log[n])
-  /\ dl' = [dl EXCEPT ![n] = Len(log[n])] /\ pd' = [pd EXCEPT ![n] = Len(log[n])]
+  /\ FlushTo(n, Len(log[n]))
   /\ UNCHANGED << views, nodeV, coordV, followV, log, dataV, posV, wayV, histV, countV >>
 
 \* entries from..to of c's stream become visible at n
@@ -354,7 +357,7 @@ Decide(live, sh, incs, zero, cold) ==
 \* Update by the failure detector: the life has ended or its lease has run out.
 \* Somebody who stays must run.
 Remove(f) ==
-  /\ f \in Mem(Len(views)) /\ (Gone(f) \/ (f \in Last.live /\ ~ls[f]))
+  /\ f \in Mem(Len(views)) /\ (Gone(f) \/ (f \in Last.live /\ Live(f) /\ ~ls[f]))
   /\ \E m \in Last.live \ {f} : ~Gone(m)
   /\ Decide(Last.live \ {f}, Last.sh \ {f}, Last.inc, {}, FALSE) /\ UNCHANGED << wayV, countV >>
 
@@ -393,7 +396,7 @@ Promote(f) ==
 ColdStart ==
   LET last == IF Last.live # {} THEN Last.live ELSE IF Last.cold THEN Last.sh ELSE {}
       back(n) == up[n] /\ ve[n] = 0 /\ inc[n] > Last.inc[n]
-  IN \E S \in (IF Cure("H15") THEN {last} ELSE SUBSET {n \in Mem(Len(views)) : back(n)}) :
+  IN \E S \in (IF Cure("H15") THEN {last} ELSE SUBSET {n \in Node : back(n)}) :
        /\ S # {} /\ \A n \in S : back(n) /\ (~inco[n] \/ ~Cure("H15"))
        /\ \A n \in Last.live : Gone(n)
        /\ Decide({}, S, [n \in Node |-> IF n \in S THEN inc[n] ELSE Last.inc[n]], {}, TRUE)
@@ -433,8 +436,9 @@ Install(n, e) ==
          list == Append(Kept(mk[n], v), << e, IF first /\ ~Cure("H10") THEN Len(log[n]) ELSE st[n] >>)
      IN
      /\ ve' = [ve EXCEPT ![n] = e]
-     /\ ls' = [ls EXCEPT ![n] = @ \/ (n \in v.live /\ (first \/ n \notin views[ve[n]].live))]
-     /\ fw' = [fw EXCEPT ![n] = IF Cure("ROLL") THEN @ \cup orphans \cup {<< x.k, x.p >> : x \in reclaimed} ELSE @]
+     \* a lease comes with the promotion, if no newer view is without n
+     /\ ls' = [ls EXCEPT ![n] = @ \/ (n \in v.live /\ (first \/ n \notin views[ve[n]].live) /\ n \in Last.live /\ Last.inc[n] = inc[n])]
+     /\ fw' = [fw EXCEPT ![n] = IF Cure("H7") THEN @ \cup orphans \cup {<< x.k, x.p >> : x \in reclaimed} ELSE @]
      /\ lent' = [lent EXCEPT ![n] = @ \ reclaimed]
      /\ mk' = [mk EXCEPT ![n] = list]
      /\ LogIs(n, Append(log[n], [k |-> View0, ep |-> e, list |-> list]))
@@ -554,7 +558,7 @@ Rolled(f) ==
 \* flush before promotion
 LastFlush(f) ==
   /\ Running(f) /\ tr[f].ph = 4 /\ AllInstalled(ve[f])
-  /\ IF Cure("H1") THEN dl' = [dl EXCEPT ![f] = Len(log[f])] /\ pd' = [pd EXCEPT ![f] = Len(log[f])] ELSE UNCHANGED << dl, pd >>
+  /\ IF Cure("H1") THEN FlushTo(f, Len(log[f])) ELSE UNCHANGED << dl, pd >>
   /\ Way(f, [Blank EXCEPT !.ph = 5, !.e = ve[f]])
   /\ UNCHANGED << views, nodeV, coordV, followV, log, dataV, posV, fl, inco, histV, countV >>
 
@@ -608,7 +612,7 @@ I6 == \A n \in Node, k \in Keys : Serving(n) => Flushed(n, k) >= per[k]
 \* I7 For a node that is away and comes back by range: everything answered is
 \* durable there, or in every serving member's missed range for it.
 I7 == \A f \in Node \ Mem(Len(views)), b \in Node, k \in Keys :
-        Serving(b) /\ ve[b] = Len(views) /\ Last.until[f] # 0 /\ ~inco[f] /\ saw[f] <= Len(log[f]) =>
+        Serving(b) /\ ve[b] = Len(views) /\ Last.until[f] # 0 /\ ~inco[f] /\ ~fl[f] /\ saw[f] <= Len(log[f]) =>
           LET r == MissedFrom(b, Last.until[f]) IN
           r.ok => \/ MaxTS(IF PowerFail THEN SubSeq(log[f], 1, pd[f]) ELSE log[f], k) >= Hi(k)
                   \/ \E p \in r.pos+1..Len(log[b]) : log[b][p].k = k /\ log[b][p].ts >= Hi(k)
@@ -620,7 +624,7 @@ I8 == [][\A n \in Node : inc'[n] = inc[n] /\ up[n] /\ up'[n] /\ inco'[n] = inco[
            /\ \A c \in Node : fol'[n][c] = fol[n][c] =>
                 appl'[n][c] >= appl[n][c] /\ vis'[n][c] >= vis[n][c] /\ vp'[n][c] >= vp[n][c]]_vars
 I8State == \A n \in Node : Running(n) =>
-             /\ st[n] <= dl[n] \/ ~Cure("H20")
+             /\ st[n] <= dl[n]
              /\ cd[n] <= Len(str[n]) /\ cm[n] <= Len(str[n])
              /\ \A c \in Node \ {n} : fol[n][c] # None => vis[n][c] <= appl[n][c] /\ vp[n][c] <= appl[n][c]
 
@@ -632,5 +636,5 @@ I9 == Last.cold /\ (\A f \in Last.sh : ~Gone(f) /\ tr[f].ph = 5 /\ tr[f].e = Len
 \* can only change finitely often, so "never stuck" (CHECK_DEADLOCK) says so for
 \* every state; as a temporal property:
 Fair == Spec /\ WF_vars(System /\ Ripple)
-I10 == <>[](Healed \/ ENABLED(Clients /\ Ripple))
+I10 == <>[]Healed
 =============================================================================
