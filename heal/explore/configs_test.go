@@ -14,7 +14,7 @@ var (
 	halfway2 = []string{"put 0 a", "listen 1 0", "crash 0 kept"}
 	halfway3 = []string{"put 0 a", "listen 1 0", "crash 0 kept", "remove 0"}
 	// lost: it dies with its write nowhere else, and loses it.
-	lost2 = []string{"put 0 a", "crash 0 power 0", "remove 0", "install 1 2", "settle"}
+	lost2 = []string{"put 0 a", "settle", "put 0 a", "crash 0 power 0", "remove 0", "install 1 2", "settle"}
 	// dark: all die, with a write at one only.
 	dark2 = []string{"put 0 a", "settle", "put 0 a", "crash 0 kept", "crash 1 kept"}
 	dark3 = append(away3[:5:5], "put 0 a", "settle", "crash 0 kept", "crash 1 kept")

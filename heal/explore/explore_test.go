@@ -2,42 +2,155 @@ package explore
 
 import (
 	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"healkv/bench/tally"
 	"healkv/dataplane/proto"
 )
 
 var (
 	onlyConfig = flag.String("explore.config", "", "explore only configurations with this in their name")
 	onlyModel  = flag.String("explore.model", "", "explore only this model")
-	moreTime   = flag.Duration("explore.time", 0, "explore the large configurations too, each for so long at most")
-	maxStates  = flag.Uint64("explore.states", 2_000_000, "states of one configuration at most")
+	moreTime   = flag.Duration("explore.time", 0, "explore each configuration for so long at most, whatever its size, and walk for so long")
+	maxStates  = flag.Uint64("explore.states", 60_000, "states of one configuration at most; those of the list in whole have no limit")
+	walkSeed   = flag.Uint64("explore.seed", 1, "seed of the random walks")
+	saveIn     = flag.String("explore.save", "", "folder for the script of a violation")
 )
 
+// whole are configurations that every run must see to the end.
+var whole = []string{"writes-2", "writes-3", "reads-2", "fine-2", "torn-2", "dark-2", "halfway-3", "shown-3"}
+
+// some are the configurations of some models that are worth a longer run.
+var some = []string{"synchronous lost-2", "synchronous behind-2", "eventual behind-2", "synchronous behind-3", "synchronous behind-2-power", "eventual behind-2-power"}
+
+func limitOf(c *Config) (l Limit, must bool) {
+	for _, name := range whole {
+		must = must || c.Name == name
+	}
+	for _, name := range some {
+		must = must || !testing.Short() && name == c.Model.String()+" "+c.Name
+	}
+	switch {
+	case *moreTime > 0:
+		return Limit{Time: *moreTime}, false
+	case must:
+		return Limit{}, true
+	case testing.Short():
+		return Limit{States: 5000}, false
+	}
+	return Limit{States: *maxStates}, false
+}
+
+// TestConfigurations explores the configurations of all models: those that are
+// small enough to the end, the others in part.
 func TestConfigurations(t *testing.T) {
-	for _, m := range proto.Models() {
-		if *onlyModel != "" && m.String() != *onlyModel {
-			continue
-		}
-		small := configs(m)
-		for i := range small {
-			c := &small[i]
-			if !strings.Contains(c.Name, *onlyConfig) {
+	var states, transitions, steps uint64
+	complete, all := 0, 0
+	for _, m := range models(t) {
+		for _, c := range configs(m) {
+			if !strings.Contains(c.Name, *onlyConfig) || testing.Short() && c.Nodes == 3 && m != proto.Synchronous {
 				continue
 			}
-			e, err := New(c)
+			e, err := New(&c)
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := e.Run(Limit{States: *maxStates})
+			limit, must := limitOf(&c)
+			r := e.Run(limit)
 			t.Log(r)
-			if r.Violation != nil {
-				t.FailNow()
+			report(t, r)
+			if must && !r.Complete {
+				t.Errorf("%s, %v: not complete", c.Name, m)
+			}
+			states, transitions, steps, all = states+r.States, transitions+r.Transitions, steps+r.Steps, all+1
+			if r.Complete {
+				complete++
 			}
 		}
 	}
-	_ = time.Second
-	_ = moreTime
+	t.Logf("%d configurations, %d of them complete: %d states, %d transitions, %d steps of the code", all, complete, states, transitions, steps)
+	if complete == 0 || states == 0 {
+		t.Error("nothing was explored to the end")
+	}
+	tally.Add("explorer", "states", states)
+	tally.Add("explorer", "transitions", transitions)
+	tally.Add("explorer", "configurations", all)
+	tally.Add("explorer", "configurations complete", complete)
+}
+
+// TestWalks goes at random through configurations with everything in them.
+func TestWalks(t *testing.T) {
+	var walks, transitions uint64
+	for _, m := range models(t) {
+		limit := Limit{States: 6000}
+		if *moreTime > 0 {
+			limit = Limit{Time: *moreTime}
+		} else if testing.Short() {
+			limit.States = 1000
+		}
+		for _, c := range []Config{
+			{Name: "walks-3", Nodes: 3, Keys: 1, Puts: 3, Gets: 1, Crashes: 2, Powers: 1, Fences: 1, LazySuper: true},
+			{Name: "walks-2", Nodes: 2, Keys: 2, Puts: 3, Deletes: 1, Crashes: 3, Powers: 2, FullCopy: m == proto.Strict},
+		} {
+			c.Model = m
+			if !strings.Contains(c.Name, *onlyConfig) {
+				continue
+			}
+			if m.Gates().Scopes {
+				c.Persists = 2
+			}
+			e, err := New(&c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := e.Walks(*walkSeed, limit)
+			t.Log(r)
+			report(t, r)
+			walks, transitions = walks+r.States, transitions+r.Transitions
+		}
+	}
+	if walks == 0 {
+		t.Error("no walk")
+	}
+	tally.Add("explorer", "walks", walks)
+	tally.Add("explorer", "transitions of walks", transitions)
+}
+
+func models(t *testing.T) []proto.Model {
+	if *onlyModel == "" {
+		if testing.Short() {
+			return []proto.Model{proto.Synchronous, proto.Scope}
+		}
+		return proto.Models()
+	}
+	m, err := proto.ParseModel(*onlyModel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []proto.Model{m}
+}
+
+// report ends the test at a violation and keeps its script.
+func report(t *testing.T, r *Result) {
+	v := r.Violation
+	if v == nil {
+		return
+	}
+	if *saveIn != "" {
+		name := os.Getenv("HEALKV_PLANT")
+		if name == "" {
+			name = fmt.Sprintf("%v-%s-%d", r.Config.Model, r.Config.Name, time.Now().Unix())
+		}
+		path := filepath.Join(*saveIn, name+".txt")
+		if err := os.WriteFile(path, []byte(v.ScriptText(r.Config)), 0o600); err != nil {
+			t.Error(err)
+		}
+		t.Logf("script in %s", path)
+	}
+	t.FailNow()
 }

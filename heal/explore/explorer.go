@@ -16,6 +16,11 @@ type Explorer struct {
 	// without remembering: for a script.
 	Direct bool
 
+	// Skip goes on where an action of the prefix is not possible: what a script
+	// shows in a faulty build need not be possible in another one.
+	Skip    bool
+	Skipped int
+
 	nodes []*node // live objects
 
 	sums   []sum

@@ -98,23 +98,29 @@ func (v *Violation) ScriptText(c *Config) string {
 	return b.String()
 }
 
-// Replay carries the script out on live objects that never go back. What it
-// returns is what went wrong, "" if nothing did. At its end everything that
-// nobody has to ask for may happen, and then the world must be at rest.
-func (s *Script) Replay(ends bool) (bad string, err error) {
+// Replay carries the script out on live objects that never go back, leaving
+// out what is not possible. Then everything that nobody has to ask for may
+// happen, and the world must come to rest. bad is what went wrong, "" if
+// nothing did.
+func (s *Script) Replay() (bad string, skipped int, err error) {
 	e, err := New(&s.Config)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
-	e.Direct = true
+	e.Direct, e.Skip = true, true
 	w, v := e.start()
 	switch {
 	case v != nil:
-		return v.Text + v.Trace, nil
-	case !ends || w.bad != "":
-		return w.bad, nil
+		bad = v.Text
+	case w.bad != "":
+		bad = w.bad
+	default:
+		bad = w.end()
 	}
-	return w.end(), nil
+	if bad != "" {
+		bad += e.Trace
+	}
+	return bad, e.Skipped, nil
 }
 
 // end lets everything happen that faults and clients do not bring, and looks
@@ -129,6 +135,8 @@ func (w *world) end() string {
 					x := *w
 					if x.Do(act(k, n, 0)) {
 						*w = x
+					} else if w.e.Direct {
+						w.loc = x.loc
 					}
 				}
 			}

@@ -95,9 +95,17 @@ func (e *Explorer) start() (world, *Violation) {
 		if err != nil {
 			return w, &Violation{Text: err.Error()}
 		}
-		if !w.Do(a) {
+		x := w
+		if !x.Do(a) {
+			if e.Skip {
+				// On the live objects a part of it may have happened.
+				w.loc = x.loc
+				e.Skipped++
+				continue
+			}
 			return w, &Violation{Text: fmt.Sprintf("action %d of the prefix, %q, is not possible", i, line)}
 		}
+		w = x
 		if w.bad != "" {
 			return w, &Violation{Text: "in the prefix: " + w.bad, Trace: e.Trace}
 		}
@@ -116,7 +124,11 @@ func (w *world) settle() {
 				continue
 			}
 			x := *w
-			if x.Do(a) && (x.loc != w.loc || x.h != w.h) {
+			did := x.Do(a)
+			if !did && w.e.Direct { // a part of it may have happened
+				w.loc = x.loc
+			}
+			if did && (x.loc != w.loc || x.h != w.h) {
 				*w, moved = x, true
 				if w.bad != "" {
 					return
