@@ -7,8 +7,10 @@
 // do: the node wiring does, through OnView, the lease and Admit, Promote,
 // Leave, Remove and Update.
 //
-// Everything here runs in ordinary goroutines over package control; none of
-// it is on the path of a read or a write but lease.Holder.
+// Everything here runs in ordinary tasks of a flow.Env over package control;
+// none of it is on the path of a read or a write but lease.Holder. Control
+// plane, storage and environment are interfaces: the simulation of this
+// package, and that of whole nodes, run what ships.
 //
 // Who may be removed without waiting for its lease: a member whose process is
 // proven dead by Config.ProvenDead (the kernel released its liveness lock),
