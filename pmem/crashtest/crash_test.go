@@ -48,6 +48,10 @@ func TestCrashStates(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(800)) // every state makes a log and a store anew
 	var sum counts
 	begun, sequences := time.Now(), 0
+	want := *statesFlag
+	if testing.Short() {
+		want = min(want, 10_000)
+	}
 	add := func(r *run) {
 		c := &r.counts
 		sum.States += c.States
@@ -69,7 +73,7 @@ func TestCrashStates(t *testing.T) {
 		clear(r.seen)
 		sequences++
 	}
-	limits := Limits{Exhaustive: min(*statesFlag/50, 1000), Samples: 64}
+	limits := Limits{Exhaustive: min(want/50, 1000), Samples: 64}
 	r := newRun(geometries[0])
 	r.limits, r.deeper = limits, 64
 	for _, s := range short {
@@ -80,9 +84,9 @@ func TestCrashStates(t *testing.T) {
 		t.Logf("%-24s %7d states, %3d windows: %d by words, %d by lines, %d sampled; %d later lives", s.name, c.States, c.Windows, c.Words, c.Lines, c.Sampled, c.Lives)
 		add(r)
 	}
-	for seed := *seedFlag; sum.States < *statesFlag; seed++ {
+	for seed := *seedFlag; sum.States < want; seed++ {
 		geo := geometries[seed%uint64(len(geometries))]
-		if err := long(&r, geo, seed, *statesFlag-sum.States); err != nil {
+		if err := long(&r, geo, seed, want-sum.States); err != nil {
 			t.Fatalf("seed %d: %v\nrepeat: go test ./pmem/crashtest -run TestCrashStates -crash.seed=%d", seed, err, seed)
 		}
 		add(r)
