@@ -110,15 +110,21 @@ func TestProcessChaosNoticesPlantedBugs(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-tags", "plant", "-o", program, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, c := range []struct{ plant, says string }{
-		{"", "OK"},
-		{"lost-write@1", "lacks acknowledged writes"},
-		{"stale-read@2", "not linearizable"},
+	const kills, pauses = "kill,kill-two,kill-transfer", "pause-long,pause-all"
+	for _, c := range []struct{ plant, kinds, says string }{
+		{"", kills + "," + pauses, "OK"},
+		{"lost-write@1", kills, "lacks acknowledged writes"},
+		{"stale-read@2", kills, "not linearizable"},
+		{"H12-lease-not-checked-after-the-read", pauses, "not linearizable"},
 	} {
 		t.Run("plant="+c.plant, func(t *testing.T) {
 			resp, admin := freePorts(t, 6)
-			cmd := exec.Command(program, "chaos", "--out", t.TempDir(), "--time", "1s", "--round", "4s", "--seed", fmt.Sprint(*chaosSeed),
-				"--model", "synchronous", "--domain", "memory", "--nodes", "3", "--kinds", "kill,kill-two,kill-transfer", "--keys", "20000",
+			round := "4s"
+			if c.kinds == pauses {
+				round = "25s" // each is a try
+			}
+			cmd := exec.Command(program, "chaos", "--out", t.TempDir(), "--time", "1s", "--round", round, "--seed", fmt.Sprint(*chaosSeed),
+				"--model", "synchronous", "--domain", "memory", "--nodes", "3", "--kinds", c.kinds, "--keys", "20000",
 				"--resp-port", fmt.Sprint(resp), "--admin-port", fmt.Sprint(admin))
 			cmd.Env = append(cmd.Environ(), "HEALKV_PLANT="+c.plant, tally.Variable+"=") // what it counts is not the product's
 			began := time.Now()

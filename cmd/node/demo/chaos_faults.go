@@ -213,13 +213,13 @@ func (x *chaos) pauseShort(ctx context.Context, f *ChaosFault) (bool, error) {
 	a := x.some(1)[0]
 	d := 50*time.Millisecond + time.Duration(x.rng.Int64N(int64(x.lease()-100*time.Millisecond)))
 	f.says("node %d for %v", a, d.Round(time.Millisecond))
-	if err := x.signal(syscall.SIGSTOP, a); err != nil {
+	if err := x.halt(a); err != nil {
 		return false, err
 	}
 	if err := sleep(ctx, d); err != nil {
 		return false, err
 	}
-	return true, x.signal(syscall.SIGCONT, a)
+	return true, x.goOn(a)
 }
 
 func (x *chaos) pauseLong(ctx context.Context, f *ChaosFault) (bool, error) {
@@ -235,7 +235,7 @@ func (x *chaos) pauseLong(ctx context.Context, f *ChaosFault) (bool, error) {
 	if err := x.pause(ctx, 500*time.Millisecond); err != nil {
 		return false, err
 	}
-	if err := x.signal(syscall.SIGCONT, a); err != nil {
+	if err := x.goOn(a); err != nil {
 		return false, err
 	}
 	return true, x.awaitNewLife(ctx, a, before.Incarnation)
@@ -243,7 +243,7 @@ func (x *chaos) pauseLong(ctx context.Context, f *ChaosFault) (bool, error) {
 
 // pausedOut stops node a until the others have a view without it.
 func (x *chaos) pausedOut(ctx context.Context, a int) error {
-	if err := x.signal(syscall.SIGSTOP, a); err != nil {
+	if err := x.halt(a); err != nil {
 		return err
 	}
 	return x.awaitRemoved(ctx, a)
@@ -252,14 +252,14 @@ func (x *chaos) pausedOut(ctx context.Context, a int) error {
 func (x *chaos) pauseAll(ctx context.Context, f *ChaosFault) (bool, error) {
 	d := x.lease() + time.Duration(x.rng.Int64N(int64(x.lease())))
 	f.says("all %d for %v", x.o.Nodes, d.Round(time.Millisecond))
-	if err := x.signal(syscall.SIGSTOP, x.some(x.o.Nodes)...); err != nil {
+	if err := x.halt(x.some(x.o.Nodes)...); err != nil {
 		return false, err
 	}
 	if err := sleep(ctx, d); err != nil {
 		return false, err
 	}
 	for _, i := range x.some(x.o.Nodes) {
-		if err := x.signal(syscall.SIGCONT, i); err != nil {
+		if err := x.goOn(i); err != nil {
 			return false, err
 		}
 		if err := x.pause(ctx, 300*time.Millisecond); err != nil {
@@ -279,7 +279,7 @@ func (x *chaos) pauseAndKill(ctx context.Context, f *ChaosFault) (bool, error) {
 	if err := x.pause(ctx, 50*time.Millisecond); err != nil {
 		return false, err
 	}
-	return true, x.signal(syscall.SIGCONT, n[0])
+	return true, x.goOn(n[0])
 }
 
 func (x *chaos) terminate(ctx context.Context, f *ChaosFault) (bool, error) {
@@ -367,10 +367,10 @@ func (x *chaos) storm(ctx context.Context, f *ChaosFault) (bool, error) {
 			x.fell(i)
 		case choice < 6:
 			word = "stop"
-			err = x.signal(syscall.SIGSTOP, i)
+			err = x.halt(i)
 		default:
 			word = "continue"
-			err = x.signal(syscall.SIGCONT, i)
+			err = x.goOn(i)
 		}
 		if err != nil {
 			return false, err

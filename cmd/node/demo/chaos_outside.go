@@ -26,6 +26,7 @@ type outside struct {
 	x      *chaos
 	cancel context.CancelFunc
 	done   sync.WaitGroup
+	probes []*probe // of node 0, of node 1, …
 	mu     sync.Mutex
 	errs   []error
 }
@@ -33,16 +34,20 @@ type outside struct {
 // outsideClient numbers them: above every client inside a node.
 const outsideClient = 1 << 24
 
-func (x *chaos) openOutside() *outside {
+func (x *chaos) openOutside() (*outside, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	o := &outside{x: x, cancel: cancel}
+	if err := o.openProbes(); err != nil {
+		cancel()
+		return nil, err
+	}
 	for _, i := range x.k.all() {
 		o.done.Go(func() { o.fail(o.watch(ctx, i)) })
 	}
 	if x.round.Model == "scope" {
 		o.done.Go(func() { o.fail(o.persist(ctx)) })
 	}
-	return o
+	return o, nil
 }
 
 func (o *outside) fail(err error) {
@@ -57,7 +62,7 @@ func (o *outside) fail(err error) {
 func (o *outside) close() error {
 	o.cancel()
 	o.done.Wait()
-	return errors.Join(o.errs...)
+	return errors.Join(append(o.errs, o.closeProbes())...)
 }
 
 func (o *outside) watch(ctx context.Context, i int) error {
@@ -157,7 +162,29 @@ func (c *resp) do(args ...string) (string, error) {
 		}
 		c.conn, c.in = conn, bufio.NewReader(conn)
 	}
-	answer, err := c.roundTrip(args)
+	if err := c.send(args...); err != nil {
+		return "", err
+	}
+	return c.receive()
+}
+
+// send and receive are the halves of do, on a connection that is there.
+func (c *resp) send(args ...string) error {
+	c.conn.SetDeadline(time.Now().Add(respPatience))
+	b := fmt.Appendf(nil, "*%d\r\n", len(args))
+	for _, a := range args {
+		b = fmt.Appendf(b, "$%d\r\n", len(a))
+		b = append(append(b, a...), "\r\n"...)
+	}
+	if _, err := c.conn.Write(b); err != nil {
+		c.close()
+		return fmt.Errorf("%w: %w", errNoAnswer, err)
+	}
+	return nil
+}
+
+func (c *resp) receive() (string, error) {
+	answer, err := c.reply()
 	if err != nil {
 		c.close()
 		return "", fmt.Errorf("%w: %w", errNoAnswer, err)
@@ -171,18 +198,9 @@ func (c *resp) do(args ...string) (string, error) {
 	return answer[1:], nil
 }
 
-// roundTrip returns the answer with its type in front; of a bulk string the
-// bytes, '_' for none.
-func (c *resp) roundTrip(args []string) (string, error) {
-	c.conn.SetDeadline(time.Now().Add(respPatience))
-	b := fmt.Appendf(nil, "*%d\r\n", len(args))
-	for _, a := range args {
-		b = fmt.Appendf(b, "$%d\r\n", len(a))
-		b = append(append(b, a...), "\r\n"...)
-	}
-	if _, err := c.conn.Write(b); err != nil {
-		return "", err
-	}
+// reply reads an answer with its type in front; of a bulk string the bytes, '_'
+// for none.
+func (c *resp) reply() (string, error) {
 	line, err := c.in.ReadString('\n')
 	if err != nil {
 		return "", err

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"healkv"
@@ -118,7 +117,7 @@ func (x *chaos) pauseBuddy(ctx context.Context, f *ChaosFault) (bool, error) {
 		return false, err
 	}
 	f.says("node %d, buddy of node %d", b, a)
-	if err := x.signal(syscall.SIGSTOP, b); err != nil {
+	if err := x.halt(b); err != nil {
 		return false, err
 	}
 	s, err := x.k.status(ctx, a)
@@ -128,7 +127,7 @@ func (x *chaos) pauseBuddy(ctx context.Context, f *ChaosFault) (bool, error) {
 	if err := x.awaitRemoved(ctx, b); err != nil {
 		return false, err
 	}
-	return s.Role != "live", nil
+	return s.Role != "live", x.goOn(b)
 }
 
 // wasLive asks the others whether the killed life had become live.

@@ -87,6 +87,7 @@ type chaos struct {
 
 	driven  []*process        // the process at each node in which generators run
 	felled  map[*process]bool // ended by us, or with our consent
+	halted  []bool            // by SIGSTOP
 	outside *outside
 	counted map[int64]bool // recoveries, by their start
 	flags   []string
@@ -157,7 +158,7 @@ func newChaos(o *ChaosOptions, p *planner, r *ChaosRound, dir string) (*chaos, e
 	// that is mostly faults.
 	opts.Verify = Minima{AckedWrites: o.Keys, AckedKeys: o.Keys, HistoryOps: 500}
 	x := &chaos{round: r, plan: p, c: c, disk: d, rng: rand.New(rand.NewPCG(r.Seed, 1)), felled: map[*process]bool{},
-		counted: map[int64]bool{}, driven: make([]*process, r.Nodes), flags: []string{benchFlag, "--log-level", "debug"},
+		counted: map[int64]bool{}, driven: make([]*process, r.Nodes), halted: make([]bool, r.Nodes), flags: []string{benchFlag, "--log-level", "debug"},
 		runner: &runner{o: opts, k: newCluster(c, o.Program), spec: spec, files: files, started: time.Now(),
 			windows: map[int][]string{}, life: make([]int, r.Nodes), seen: map[int]map[healkv.Event]bool{}}}
 	x.k.onDeath = syscall.SIGKILL // a process that was stopped would not see a gentler signal
@@ -179,8 +180,11 @@ func (x *chaos) run(ctx context.Context, o *ChaosOptions) error {
 	if err := x.load(ctx); err != nil {
 		return err
 	}
-	x.outside = x.openOutside()
-	err := x.hurt(ctx, o)
+	var err error
+	if x.outside, err = x.openOutside(); err != nil {
+		return err
+	}
+	err = x.hurt(ctx, o)
 	if err == nil {
 		err = x.stopLoad(ctx, x.k.all())
 	}
@@ -256,7 +260,11 @@ func (x *chaos) calm(ctx context.Context, f *ChaosFault) error {
 	for _, i := range x.k.all() {
 		p := x.k.procs[i]
 		if !p.over() {
-			p.cmd.Process.Signal(syscall.SIGCONT)
+			if x.halted[i] {
+				if err := x.goOn(i); err != nil {
+					return err
+				}
+			}
 			continue
 		}
 		if !x.felled[p] {
@@ -327,7 +335,12 @@ func (x *chaos) countRecovery(s *healkv.Status) {
 
 // judge compares everything; what is wrong becomes a problem of the round.
 func (x *chaos) judge(ctx context.Context) error {
-	v, err := x.verify(ctx)
+	wait, cancel := context.WithTimeout(ctx, healPatience)
+	defer cancel()
+	v, err := x.verify(wait)
+	if err != nil && wait.Err() != nil {
+		return fmt.Errorf("not everything could be read back within %v, so a record may be locked for ever: %w", healPatience, err)
+	}
 	if err != nil {
 		return fmt.Errorf("verifying: %w", err)
 	}

@@ -174,7 +174,8 @@ func (x *chaos) mustWrite(ctx context.Context, i int, when string) error {
 func (x *chaos) insertNew(ctx context.Context, i int) error {
 	c := x.dial(i)
 	defer c.close()
-	for k := range 2000 {
+	// As many as a disk that must be waited for takes in a while.
+	for k, began := 0, time.Now(); k < 2000 && time.Since(began) < 2*time.Second; k++ {
 		if err := c.ok("SET", fmt.Sprintf("new:%d:%d", len(x.round.Sequence), k), "n"); err != nil && !rejected(err) {
 			return fmt.Errorf("a new key with the disk full: %w", err)
 		}
