@@ -40,6 +40,7 @@ func set(n int) proto.NodeSet { return proto.NodeSet(0).With(proto.NodeID(n)) }
 
 // blanks guards the cluster while a live member has lost its pool.
 func (w *world) blanks(n int) {
+	w.nodes[n].blank = true
 	if w.newest.Live.Has(proto.NodeID(n)) {
 		w.guarded = w.guarded.With(proto.NodeID(n))
 	}
@@ -373,6 +374,7 @@ func (w *world) event(l *life, name string, e proto.Epoch, detail string) {
 			w.guardOld = -1
 		}
 		w.guarded = w.guarded.Without(proto.NodeID(p.m.id))
+		p.m.blank = false
 		w.count("promoted: " + detail)
 	case "view_installed":
 		v := l.heal.Installed()
@@ -463,7 +465,7 @@ func (w *world) calmDown() {
 		if round%64 == 63 {
 			w.operator()
 		}
-		if w.guarded != 0 && since > 100*w.o.Lease && w.refuses() {
+		if since > 100*w.o.Lease && w.refuses() {
 			w.count("cold starts refused for a blank pool")
 			w.givenUp = true
 			break
@@ -476,8 +478,12 @@ func (w *world) calmDown() {
 }
 
 // refuses: everybody who was live is down and the pool of one of them is gone:
-// the nodes say so and wait for people.
+// the nodes say so and wait for people. It comes to that in spite of spare when
+// a promotion is decided and nobody knows it yet.
 func (w *world) refuses() bool {
+	if !slices.ContainsFunc(w.nodes, func(m *machine) bool { return m.blank && w.newest.Live.Has(proto.NodeID(m.id)) }) {
+		return false
+	}
 	for _, m := range w.nodes {
 		if w.newest.Live.Has(proto.NodeID(m.id)) && (m.p == nil || m.p.life == nil || !m.p.life.waits) {
 			return false

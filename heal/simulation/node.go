@@ -50,6 +50,7 @@ type machine struct {
 	slowTurns  int   // times
 	slowFlush  int64 // up to so many ns after a drain
 	hangUntil  int64 // true time until which workers stand still
+	blank      bool  // lost its pool and was not promoted since
 	lossy      bool  // lost what was not flushed since it was last live
 }
 
