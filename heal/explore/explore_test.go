@@ -28,6 +28,12 @@ var whole = []string{"writes-2", "writes-3", "reads-2", "fine-2", "torn-2", "dar
 // some are the configurations of some models that are worth a longer run.
 var some = []string{"synchronous lost-2", "synchronous behind-2", "eventual behind-2", "synchronous behind-3", "synchronous behind-2-power", "eventual behind-2-power"}
 
+// rare branches that a run must have taken.
+var rare = []string{"superseded", "confirmed", "waited for a view", "locked reads", "adopted", "adopted locked", "adoptions skipped", "rolled forward",
+	"views skipped", "transfers failed", "promotions refused", "way back: connect", "way back: admit", "way back: admit, full copy",
+	"way back: await-installed", "way back: transfer", "way back: roll-leftovers", "way back: flush", "way back: promote", "way back: cold-start",
+	"way back: report-cold", "way back: promote-cold", "way back: start-over", "way back: again"}
+
 func limitOf(c *Config) (l Limit, must bool) {
 	for _, name := range whole {
 		must = must || c.Name == name
@@ -51,6 +57,7 @@ func limitOf(c *Config) (l Limit, must bool) {
 func TestConfigurations(t *testing.T) {
 	var states, transitions, steps uint64
 	complete, all := 0, 0
+	marks := map[string]uint64{}
 	for _, m := range models(t) {
 		for _, c := range configs(m) {
 			if !strings.Contains(c.Name, *onlyConfig) || testing.Short() && c.Nodes == 3 && m != proto.Synchronous {
@@ -64,6 +71,9 @@ func TestConfigurations(t *testing.T) {
 			r := e.Run(limit)
 			t.Log(r)
 			report(t, r)
+			for name, n := range e.Marks() {
+				marks[name] += n
+			}
 			if must && !r.Complete {
 				t.Errorf("%s, %v: not complete", c.Name, m)
 			}
@@ -76,6 +86,13 @@ func TestConfigurations(t *testing.T) {
 	t.Logf("%d configurations, %d of them complete: %d states, %d transitions, %d steps of the code", all, complete, states, transitions, steps)
 	if complete == 0 || states == 0 {
 		t.Error("nothing was explored to the end")
+	}
+	for _, name := range rare {
+		t.Logf("%9d %s", marks[name], name)
+		if marks[name] == 0 && *onlyConfig == "" && *onlyModel == "" && !testing.Short() {
+			t.Errorf("never happened: %s", name)
+		}
+		tally.Mark("explorer", name, marks[name])
 	}
 	tally.Add("explorer", "states", states)
 	tally.Add("explorer", "transitions", transitions)

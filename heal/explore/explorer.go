@@ -48,6 +48,7 @@ type Explorer struct {
 
 	prefix    bool // the configuration's actions: for them its limits do not count
 	keepForms bool
+	marks     map[string]uint64 // rare branches: how often the code took them
 
 	Steps uint64 // steps of real code
 }
@@ -69,12 +70,16 @@ func newTables() *tables {
 	return t
 }
 
+// Marks is how often the code, or a way back in some transition, took a rare
+// branch, by name.
+func (e *Explorer) Marks() map[string]uint64 { return e.marks }
+
 // New makes an explorer of a configuration.
 func New(c *Config) (*Explorer, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	e := &Explorer{c: c, tables: newTables(), locals: map[xxh3.Uint128]uint32{}, effIDs: map[effects]uint32{}, histIDs: map[history]uint32{}}
+	e := &Explorer{c: c, tables: newTables(), locals: map[xxh3.Uint128]uint32{}, marks: map[string]uint64{}, effIDs: map[effects]uint32{}, histIDs: map[history]uint32{}}
 	e.lists = make([][]offered, 1)
 	e.effs = make([]effects, 1)
 	e.violations = make([]string, 1)

@@ -8,6 +8,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"healkv/dataplane/proto"
+	"healkv/dataplane/replica"
 	"healkv/heal/rejoin"
 	"healkv/rdma"
 )
@@ -275,6 +276,7 @@ func (n *node) carryOut(s step) bool {
 		turn = false
 		n.control(s)
 	}
+	n.count()
 	if n.up && n.entered {
 		if turn && !n.e.c.Fine && s.op != stPublish {
 			if n.e.c.Bursts && n.log.Flushed() != n.log.Tail() {
@@ -296,6 +298,24 @@ func (n *node) carryOut(s step) bool {
 		}
 	}
 	return true
+}
+
+// count takes the replica's counters of rare branches.
+func (n *node) count() {
+	if !n.up || !n.entered {
+		return
+	}
+	m, c := n.e.marks, &n.rep.Counters
+	for _, x := range [...]struct {
+		name string
+		n    uint64
+	}{{"superseded", c.Superseded}, {"confirmed", c.Confirmed}, {"waited for a view", c.WaitedForView}, {"locked reads", c.LockedReads},
+		{"adopted", c.Adopted}, {"adopted locked", c.AdoptedLocked}, {"adoptions skipped", c.AdoptSkipped}, {"rolled forward", c.RolledForward}} {
+		if x.n > 0 {
+			m[x.name] += x.n
+		}
+	}
+	*c = replica.Counters{}
 }
 
 // control is what only life and machine hear of.

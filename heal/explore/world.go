@@ -190,7 +190,7 @@ func (w *world) try(k actionKind, n proto.NodeID, arg uint8) bool {
 	case actLearn:
 		return s.up && !s.served && w.epoch(s.newest) < w.latest().Epoch && w.step(n, step{op: stLearn, arg: uint32(w.latestID())})
 	case actDrive:
-		return s.up && !s.served && s.phase == idle && w.drive(n)
+		return s.up && !s.served && s.phase == idle && w.counted(n)
 	case actTransfer:
 		return s.up && s.phase != idle && w.transfer(n)
 	case actBegin:
@@ -254,6 +254,9 @@ func (w *world) install(n proto.NodeID, epoch uint8) bool {
 		if m := v.Member(x); !old.Has(m) && !w.running(m) && s.links[x] != m.Incarnation {
 			return false // no connection can be made
 		}
+	}
+	if s.installed != 0 && v.Epoch > w.epoch(s.installed)+1 {
+		w.e.marks["views skipped"]++
 	}
 	if !w.step(n, step{op: stInstall, arg: uint32(id)}) {
 		return false
@@ -327,6 +330,31 @@ func (w *world) remove(n proto.NodeID) bool {
 	}
 	return someone && w.update(v.Epoch, func(v proto.View) proto.View { return v.Next(v.Live.Without(n), v.Shadow.Without(n)) })
 }
+
+// counted is drive, with a mark for what was done.
+func (w *world) counted(n proto.NodeID) bool {
+	a, views := w.sum(n).action, w.h.nviews
+	done := w.drive(n)
+	if !done {
+		return false
+	}
+	switch {
+	case a.Do == rejoin.Promote && w.h.nviews == views:
+		w.e.marks["promotions refused"]++
+	case a.Do == rejoin.Admit && a.Full:
+		w.e.marks["way back: admit, full copy"]++
+	default:
+		w.e.marks[doMarks[a.Do]]++
+	}
+	return true
+}
+
+var doMarks = func() (names [rejoin.Serve + 1]string) {
+	for d := range names {
+		names[d] = "way back: " + rejoin.Do(d).String()
+	}
+	return names
+}()
 
 // drive is one round of Life.drive: what the machine asks for.
 func (w *world) drive(n proto.NodeID) bool {
@@ -498,6 +526,7 @@ func (w *world) transfer(n proto.NodeID) bool {
 	}
 	v := &w.e.views[s.newest]
 	if !w.running(s.buddy) || !v.Has(s.buddy) || !v.Has(s.self) {
+		w.e.marks["transfers failed"]++
 		return w.step(n, step{op: stFailed})
 	}
 	keeps := w.sum(s.buddy.Node).kept[n] == s.self.Incarnation
