@@ -499,10 +499,11 @@ func (w *world) operator() {
 		switch {
 		case !m.up:
 			m.start()
-		case m.p.members.Status().Stopped != "" && w.spare(set(m.id)):
+		case m.p.members.Status().Stopped != "" && (w.spare(set(m.id)) || w.spareBlank(m.id)):
 			w.count("restarts by hand: acceptor")
 			m.crash(-1)
 			m.restart(1000)
+			return // one after the other
 		}
 	}
 }
