@@ -62,7 +62,38 @@ func Draw(seed uint64) (Options, *Script) {
 	// segment; the cleaner begins at one half. What is beyond is small.
 	kept := 2 * o.Nodes * (64 << 10) * o.Segment / (o.Segment - o.ValueMax - 200)
 	o.LogBytes = (2*kept + (192+64*r.IntN(8))<<10) &^ (o.Segment - 1)
+	if seed%16 == 7 {
+		return longAway(o, r)
+	}
 	return o, draw(&o, r)
+}
+
+// longAway makes logs so large that space counts as short, at a sixteenth of
+// it, before the replica takes no writes any more, and fills them while a node
+// is away: its missed range is given up. The faults are mostly mild.
+func longAway(o Options, r *rand.Rand) (Options, *Script) {
+	o.Nodes, o.Shards, o.Ring, o.Segment, o.LogBytes, o.ValueMax = 3, 1, 64<<10, 64<<10, 9<<20, 7000
+	o.Ops, o.Faults, o.Keep, o.FullCopy, o.Small = 4500, 0, true, false, false
+	o.Model = proto.Models()[r.IntN(5)]
+	s := draw(&o, r)
+	for i := range s.Entries {
+		e := &s.Entries[i]
+		if e.Do == doPut {
+			e.B = e.B>>32<<32 | (4000 + r.Int64N(int64(o.ValueMax)-4000))
+		}
+	}
+	begin, end, lease := 4*o.Lease.Microseconds(), int64(o.Millis)*1000, o.Lease.Microseconds()
+	away := Entry{At: begin + end/20, Do: doCrash, Node: r.IntN(o.Nodes), A: end * 8 / 10}
+	s.Entries = append(s.Entries, away)
+	for range 30 {
+		do := pick(r, doSlow, doSlowDisk, doDelay, doDrift, doJump, doGarbage)
+		s.Entries = append(s.Entries, fault(&o, r, do, begin+r.Int64N(end), lease))
+	}
+	for range 12 {
+		s.Entries = append(s.Entries, fault(&o, r, pick(r, doCrash, doPower, doPause, doCut, doAtStep), begin+end*17/20+r.Int64N(end/10), lease))
+	}
+	s.sort()
+	return o, s
 }
 
 // limits are the workers': small ones make rare what is common and the other

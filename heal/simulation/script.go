@@ -137,8 +137,12 @@ func draw(o *Options, r *rand.Rand) *Script {
 	if r.IntN(2) == 0 { // everybody goes down at the end of a storm
 		s.Entries = append(s.Entries, fault(o, r, pick(r, doPowerAll, doPowerAll, doCrashAll), begin+r.Int64N(phases)*long+long*6/10, lease))
 	}
-	slices.SortStableFunc(s.Entries, func(a, b Entry) int { return cmp.Compare(a.At, b.At) })
+	s.sort()
 	return s
+}
+
+func (s *Script) sort() {
+	slices.SortStableFunc(s.Entries, func(a, b Entry) int { return cmp.Compare(a.At, b.At) })
 }
 
 // fault draws the rest of one.
