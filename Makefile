@@ -7,6 +7,8 @@ OUT      ?= out/demo
 BENCHTIME ?= 200ms
 FUZZINPUTS ?= 20000
 SOAKTIME  ?= 10m
+CHAOSTIME ?= 30m
+CHAOSFAULTS ?= 300
 
 # A clone made by another user (CI) must build too: the version comes from git
 # describe above, so Go need not ask git again.
@@ -51,8 +53,8 @@ race: ## tests under the race detector
 	$(GO) test -race -short -timeout 10m $(RACE)
 
 .PHONY: process
-process: build ## tests with real node processes
-	$(GO) test -tags=process -count=1 -p 1 -timeout 14m -run '^TestProcess' ./...
+process: build ## tests with real node processes (make verify has those under chaos)
+	$(GO) test -tags=process -count=1 -p 1 -timeout 14m -run '^TestProcess' -skip '^TestProcessChaos' ./...
 
 .PHONY: fuzz
 fuzz: ## every fuzz target with FUZZINPUTS inputs
@@ -62,6 +64,10 @@ fuzz: ## every fuzz target with FUZZINPUTS inputs
 verify: needs build ## specification, explorer, simulations, crash states, planted bugs, real cluster; with a summary (VERIFY="-scale 10")
 	@sh scripts/needs.sh verify
 	$(GO) run ./bench/verify -go $(GO) $(VERIFY)
+
+.PHONY: chaos
+chaos: build ## half an hour of faults on clusters of real processes, each judged
+	bin/node chaos --out out/chaos --time $(CHAOSTIME) --faults $(CHAOSFAULTS)
 
 .PHONY: soak
 soak: build ## six saturated nodes for SOAKTIME: no view change, no lost lease

@@ -50,6 +50,9 @@ func plan(goTool string, scale float64, seed uint64) []step {
 			[]minimum{{"crash states", "states", int64(n(1_000_000))}}},
 		{"histories", "the checkers themselves, and the five models told apart",
 			test("./bench/check"), 5 * time.Minute, nil},
+		{"real cluster", "node processes killed, paused and starved while clients watch, in all models",
+			test("./cmd/node", "-tags=process", "-run=^TestProcessChaos"), 20 * time.Minute,
+			[]minimum{{"real cluster", "faults", 30}, {"real cluster", "planted bugs found", 3}}},
 		{"planted bugs", "every planted bug is found by a check", []string{goTool, "test", "-count=1", "-timeout=30m", "./bench/plants", "-plants"},
 			30 * time.Minute, []minimum{{"planted bugs", "found", 40}}},
 	}
