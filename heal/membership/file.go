@@ -208,9 +208,16 @@ func (a *acceptorFile) load(path string) (st register.State, err error) {
 	if a.turn == 0 {
 		return st, fmt.Errorf("%w: %s: no slot is whole: %v", ErrDamaged, path, last)
 	}
-	// What a killed process wrote may be in the page cache only (hazard H21).
+	// What a killed process wrote may be in the page cache only (hazard H21);
+	// and if its flush had failed, the cache calls clean what the disk does not
+	// have. So it is written again, in its place: the other slot may be the only
+	// one that is whole on the disk.
 	if plant.Is(plant.H21Acceptor) {
 		return st, nil
+	}
+	at := int64(a.turn%2) * slotBytes
+	if _, err := a.f.WriteAt(b[at:][:slotBytes], at); err != nil {
+		return st, fmt.Errorf("membership: %s: %w", path, err)
 	}
 	if err := a.f.Sync(); err != nil {
 		return st, fmt.Errorf("membership: flush of %s: %w", path, err)

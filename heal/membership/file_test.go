@@ -223,3 +223,56 @@ func BenchmarkAcceptorWrite(b *testing.B) {
 		}
 	}
 }
+
+// TestStateIsWrittenAgainAfterAFailedFlush: a process died of a failed flush,
+// the page cache has what it wrote and calls it clean. What the next process
+// reads must be what the one after a power loss reads, wherever that strikes.
+func TestStateIsWrittenAgainAfterAFailedFlush(t *testing.T) {
+	back := 0
+	for seed := range uint64(200) {
+		d := &disk{w: newWorld(seed)}
+		if err := FormatStorage(d, "c", 1); err != nil {
+			t.Fatal(err)
+		}
+		a, _, err := loadState(d, "disk", "c", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.write(testState(1)); err != nil {
+			t.Fatal(err)
+		}
+		d.fails = 1
+		if a.write(testState(2)) == nil {
+			t.Fatal("a failed flush went unnoticed")
+		}
+		if seed%2 == 0 { // the power goes while the next process starts
+			d.fails = 1
+			if _, _, err := loadState(d, "disk", "c", 1); err == nil {
+				t.Fatal("opened without a flush")
+			}
+			d.lose()
+		}
+		a, st, err := loadState(d, "disk", "c", 1)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		if st == testState(1) {
+			back++
+		} else if st != testState(2) {
+			t.Fatalf("seed %d: %+v", seed, st)
+		}
+		if seed%3 == 0 { // or with the first write of that process
+			d.fails = 1
+			if a.write(testState(3)) == nil {
+				t.Fatal("a failed flush went unnoticed")
+			}
+		}
+		d.lose()
+		if _, again, err := loadState(d, "disk", "c", 1); err != nil || again != st && !(seed%3 == 0 && again == testState(3)) {
+			t.Fatalf("seed %d: a process voted by round %d, the one after a power loss has round %d (%v)", seed, st.Promised.Round, again.Promised.Round, err)
+		}
+	}
+	if back == 0 || back == 200 {
+		t.Fatalf("%d of 200 came back to the state before", back)
+	}
+}

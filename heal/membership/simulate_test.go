@@ -606,7 +606,7 @@ func (d *disk) WriteAt(b []byte, at int64) (int, error) {
 func (d *disk) Close() error { return nil }
 func (d *disk) Sync() error  { return opened{disk: d}.Sync() }
 
-// Sync is over when the medium has what the cache had at its beginning.
+// Sync brings what was written since the last one, whether that failed or not.
 func (o opened) Sync() error {
 	d := o.disk
 	if d.slow > 0 && o.m != nil {
@@ -619,7 +619,10 @@ func (o opened) Sync() error {
 		d.tear() // and what did not arrive counts as clean
 		return errors.New("simulated: no space, or worse")
 	}
-	d.medium, d.dirty = d.cache, nil
+	for _, e := range d.dirty { // what a Sync failed to bring is not among it
+		copy(d.medium[e.at:e.at+e.n], d.cache[e.at:])
+	}
+	d.dirty = nil
 	if o.m != nil && o.m.s != nil { // the acceptor does not change while it is saved
 		d.w.check.durable(d.w, o.m, &o.m.s.acceptor.State)
 	}
