@@ -1,0 +1,206 @@
+package heal
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"testing"
+
+	"healkv/dataplane"
+	"healkv/dataplane/proto"
+	"healkv/heal/rejoin"
+	"healkv/pmem"
+	"healkv/pmem/record"
+)
+
+// in runs f as a task of the node's process.
+func (n *rigNode) in(f func()) {
+	n.r.t.Helper()
+	done := false
+	n.p.Go(func() { f(); done = true })
+	n.r.until("a task", func() bool { return done })
+}
+
+// TestBuddyRefuses: a range is served in the view that was asked for, to a
+// shadow of it, by the life that was asked, and counts only as long as it was
+// kept (J2).
+func TestBuddyRefuses(t *testing.T) {
+	r := newRig(t, 3, 1)
+	r.boot()
+	r.write(r.nodes[0], 20, 10, 50)
+	b := r.nodes[0]
+	other := r.nodes[1].self
+	b.in(func() {
+		ctx, l := context.Background(), b.life
+		e := l.Installed().Epoch
+		for what, q := range map[string]rangeRequest{
+			"a member that is live":    {To: b.self, From: other, Epoch: e},
+			"a view to come":           {To: b.self, From: other, Epoch: e + 1},
+			"another life of this one": {To: proto.Member{Node: b.id, Incarnation: 9}, From: other, Epoch: e},
+		} {
+			if _, err := l.onRange(ctx, other, &q); err == nil {
+				t.Errorf("served %s", what)
+			}
+		}
+		if _, err := l.onEnd(ctx, other, &endRequest{b.self, 77}); !errors.Is(err, errPage) {
+			t.Errorf("a range that is not kept: %v", err)
+		}
+		if _, err := l.onPage(ctx, other, &pageRequest{b.self, 77, 0}); !errors.Is(err, errPage) {
+			t.Errorf("a page of it: %v", err)
+		}
+	})
+	// Of a shadow, the view to come is refused as well.
+	x := r.nodes[2]
+	x.kill()
+	r.remove(x)
+	x.start()
+	asked := false
+	r.on = func(n *rigNode, event string) {
+		if n != x || event != "transfer_begun" || asked {
+			return
+		}
+		asked = true
+		self := x.self
+		b.p.Go(func() {
+			q := rangeRequest{To: b.self, From: self, Epoch: b.life.Installed().Epoch + 1}
+			if _, err := b.life.onRange(context.Background(), self, &q); !errors.Is(err, errView) {
+				t.Errorf("a view to come, for a shadow: %v", err)
+			}
+		})
+	}
+	r.back()
+	if !asked {
+		t.Error("no transfer")
+	}
+}
+
+// TestTransferAsksAtTheEnd (J2): a buddy that gave the range up meanwhile has
+// perhaps used its space again; what was read does not count.
+func TestTransferAsksAtTheEnd(t *testing.T) {
+	r := newRig(t, 3, 3)
+	r.boot()
+	x := r.nodes[2]
+	x.kill()
+	r.remove(x)
+	r.write(r.nodes[0], 60, 30, 100)
+	gave := 0
+	for _, b := range r.nodes[:2] {
+		pages := b.handlers[kindPage]
+		b.handlers[kindPage] = func(ctx context.Context, from proto.Member, body json.RawMessage) (any, error) {
+			reply, err := pages(ctx, from, body)
+			if p, ok := reply.(*pageReply); ok && !p.More && gave == 0 {
+				gave++ // the last page is out, its records are not read yet
+				b.life.dropRanges(func(*served) bool { return true })
+			}
+			return reply, err
+		}
+	}
+	x.start()
+	r.back()
+	begun := 0
+	for i := r.find(0, "node 2: transfer_begun"); i >= 0; i = r.find(i+1, "node 2: transfer_begun") {
+		begun++
+	}
+	if gave == 0 || begun < 2 {
+		t.Errorf("%d ranges given up, %d transfers begun", gave, begun)
+	}
+	r.same(30)
+}
+
+// TestFullCopyCountsForNothing (H17): from the admission on the register says
+// that this pool was never live, so a full copy that is cut off is not
+// continued as a range.
+func TestFullCopyCountsForNothing(t *testing.T) {
+	r := newRig(t, 3, 1)
+	r.boot()
+	x := r.nodes[1]
+	r.write(r.nodes[0], 40, 20, 100)
+	x.snapshot()
+	r.write(r.nodes[0], 40, 20, 100)
+	r.same(20)
+	x.kill()
+	r.remove(x)
+	if r.view.LiveUntil[1] == 0 {
+		t.Fatal("the view forgets at once")
+	}
+	x.restore()
+	x.start()
+	r.until("admission", func() bool { return r.view.Shadow.Has(1) })
+	if u := r.view.LiveUntil[1]; u != 0 {
+		t.Errorf("admitted for a full copy, and live until view %d", u)
+	}
+	r.back()
+}
+
+// TestChangesOfTheViewCompare: an update of a view that has moved is refused.
+func TestChangesOfTheViewCompare(t *testing.T) {
+	r := newRig(t, 2, 1)
+	r.boot()
+	n := r.nodes[0]
+	was := r.view
+	n.in(func() {
+		m := rejoin.New(rejoin.Config{Self: n.self})
+		err := n.life.update(context.Background(), m, was.Epoch-1, func(v proto.View) proto.View { return v.Next(v.Live, v.Shadow) })
+		if !errors.Is(err, errMoved) {
+			t.Errorf("changed view %d as if it were the one before: %v", was.Epoch, err)
+		}
+	})
+	if r.view != was {
+		t.Errorf("%+v", r.view)
+	}
+}
+
+// TestRecordsAreVerifiedOnArrival: the buddy's memory is read without it
+// noticing; what does not verify is not handed on, and a lock comes along.
+func TestRecordsAreVerifiedOnArrival(t *testing.T) {
+	img := make([]byte, record.Bytes(1, 20))
+	h := record.Header{Kind: record.Put, TS: 16}
+	record.Encode(img, &h, []byte("k"), make([]byte, 20), record.Seed(4096, 3))
+	for _, locked := range []bool{false, true} {
+		for flip := -1; flip < record.HeaderBytes+21; flip++ {
+			p := &puller{cur: &dataplane.Batch{}}
+			piece := append([]byte(nil), img...)
+			if flip >= 0 {
+				piece[flip] ^= 4
+			}
+			done, _, err := p.parse(piece, &run{pos: 4096, bytes: len(piece), incarnation: 3, locked: locked})
+			if flip >= 0 {
+				if err == nil {
+					t.Errorf("a flipped bit in byte %d was taken", flip)
+				}
+				continue
+			}
+			if err != nil || done != len(img) || len(p.cur.Items) != 1 || p.cur.Items[0].Locked != locked {
+				t.Errorf("locked %v: %d bytes, %+v, %v", locked, done, p.cur.Items, err)
+			}
+		}
+	}
+	p := &puller{cur: &dataplane.Batch{}}
+	if _, _, err := p.parse(img, &run{pos: 4112, bytes: len(img), incarnation: 3}); err == nil {
+		t.Error("a record of another position was taken")
+	}
+}
+
+// TestRangeThatWasGivenUp: the superblock says that the range is gone from the
+// log, whatever the markers say: the node is healed by full copy.
+func TestRangeThatWasGivenUp(t *testing.T) {
+	r := newRig(t, 3, 1)
+	for _, n := range r.nodes[:2] {
+		p, err := pmem.Open(pmem.OpenOptions{Dir: n.dir(), IndexDir: n.dir(), Identity: n.identity(), Domain: pmem.DomainMemory})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(p.WriteSuperblock(func(s *pmem.Super) { s.LostThrough = 100 }), p.Close(false)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.boot()
+	x := r.nodes[2]
+	x.kill()
+	r.remove(x)
+	r.write(r.nodes[0], 40, 20, 100)
+	x.start()
+	r.back()
+	r.same(20)
+	r.has("node 2 enters, full false", "node 2 fenced: the members no longer have the range", "node 2 enters, full true", "node 2: promoted")
+}
