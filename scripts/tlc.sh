@@ -71,13 +71,18 @@ else
 	cp "$cfg" "$dir/$module.cfg"
 fi
 
+# Most configurations are done before an optimising compiler has paid for itself.
+jvm="-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+[ "$workers" -eq 1 ] || jvm=-XX:+UseParallelGC
+
 set -- -workers "$workers" -config "$module.cfg" -metadir "$dir/states"
 [ -z "$simulate" ] || set -- -simulate "num=$simulate" -depth "$depth" "$@"
 begin=$(date +%s)
 (
 	cd "$dir"
 	rc=0
-	java -Djava.io.tmpdir="$dir" -XX:+UseParallelGC "-Xmx$memory" -cp "$jar" tlc2.TLC "$@" "$module.tla" 2>&1 || rc=$?
+	# shellcheck disable=SC2086 # a list of options
+	java -Djava.io.tmpdir="$dir" $jvm "-Xmx$memory" -cp "$jar" tlc2.TLC "$@" "$module.tla" 2>&1 || rc=$?
 	echo $rc >rc
 ) | tee "$dir/log"
 rc=$(cat "$dir/rc")

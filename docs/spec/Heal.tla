@@ -50,7 +50,7 @@ VARIABLES
   dl, pd,      \* [n]: flushed through, as the node takes it and really (H21)
   idx,         \* [n][k]: [p, lk]: position of the record (0: none), locked
   fw,          \* [n]: roll-forward cursor's work: set of <<k, p>>
-  lent,        \* [n]: adopted locked records of live owners: set of [k, p, o, i]
+  lent,        \* [n]: adopted locked records of live owners: set of [k, p, o, i, s]
   mk,          \* [n]: markers kept: sequence of <<epoch, position>>
   st,          \* [n]: stable position
   hd, ok,      \* [n]: view that must be settled before st moves; the last such view that is
@@ -438,7 +438,7 @@ Install(n, e) ==
      /\ ve' = [ve EXCEPT ![n] = e]
      \* a lease comes with the promotion, if no newer view is without n
      /\ ls' = [ls EXCEPT ![n] = @ \/ (n \in v.live /\ (first \/ n \notin views[ve[n]].live) /\ n \in Last.live /\ Last.inc[n] = inc[n])]
-     /\ fw' = [fw EXCEPT ![n] = IF Cure("H7") THEN @ \cup orphans \cup {<< x.k, x.p >> : x \in reclaimed} ELSE @]
+     /\ fw' = [fw EXCEPT ![n] = IF Cure("ROLL") THEN @ \cup orphans \cup {<< x.k, x.p >> : x \in reclaimed} ELSE @]
      /\ lent' = [lent EXCEPT ![n] = @ \ reclaimed]
      /\ mk' = [mk EXCEPT ![n] = list]
      /\ LogIs(n, Append(log[n], [k |-> View0, ep |-> e, list |-> list]))
@@ -523,7 +523,7 @@ Adopt(f) ==
                /\ idx' = [idx EXCEPT ![f][x.k] = [p |-> p, lk |-> lk]]
                /\ fw' = [fw EXCEPT ![f] = Off(@, x.k) \cup (IF lk /\ mine /\ Cure("H7") THEN {<< x.k, p >>} ELSE {})]
                /\ lent' = [lent EXCEPT ![f] = OffLent(@, x.k) \cup
-                            (IF lk /\ ~mine THEN {[k |-> x.k, p |-> p, o |-> x.o, i |-> x.i]} ELSE {})]
+                            (IF lk /\ ~mine THEN {[k |-> x.k, p |-> p, o |-> x.o, i |-> x.i, s |-> x.s]} ELSE {})]
           ELSE IF x.ts = t /\ ~x.lk /\ here.lk /\ ~fromStream
           THEN /\ idx' = [idx EXCEPT ![f][x.k].lk = FALSE]
                /\ fw' = [fw EXCEPT ![f] = Off(@, x.k)] /\ lent' = [lent EXCEPT ![f] = OffLent(@, x.k)]
@@ -612,7 +612,7 @@ I6 == \A n \in Node, k \in Keys : Serving(n) => Flushed(n, k) >= per[k]
 \* I7 For a node that is away and comes back by range: everything answered is
 \* durable there, or in every serving member's missed range for it.
 I7 == \A f \in Node \ Mem(Len(views)), b \in Node, k \in Keys :
-        Serving(b) /\ ve[b] = Len(views) /\ Last.until[f] # 0 /\ ~inco[f] /\ ~fl[f] /\ saw[f] <= Len(log[f]) =>
+        Serving(b) /\ ve[b] = Len(views) /\ Last.until[f] # 0 /\ (~inco[f] \/ ~Cure("H17")) /\ ~fl[f] /\ saw[f] <= Len(log[f]) =>
           LET r == MissedFrom(b, Last.until[f]) IN
           r.ok => \/ MaxTS(IF PowerFail THEN SubSeq(log[f], 1, pd[f]) ELSE log[f], k) >= Hi(k)
                   \/ \E p \in r.pos+1..Len(log[b]) : log[b][p].k = k /\ log[b][p].ts >= Hi(k)
@@ -635,6 +635,16 @@ I9 == Last.cold /\ (\A f \in Last.sh : ~Gone(f) /\ tr[f].ph = 5 /\ tr[f].e = Len
 \* I10 Faults over, everything ends and heals. Every step but Rest changes what
 \* can only change finitely often, so "never stuck" (CHECK_DEADLOCK) says so for
 \* every state; as a temporal property:
+\* What I10 needs at each node: a locked record is somebody's work here. The
+\* cursor's, the own stream's, a stream's that is taken, one's that will bring
+\* it, or the way back's.
+NoOrphan == \A n \in Node, k \in Keys : Running(n) /\ Locked(n, k) =>
+              LET p == idx[n][k].p IN
+              \/ << k, p >> \in fw[n]
+              \/ \E s \in cm[n]+1..Len(str[n]) : sp[n][n][s].p = p
+              \/ \E c \in Node \ {n} : fol[n][c] # None /\ \E s \in vis[n][c]+1..appl[n][c] : sp[n][c][s].p = p
+              \/ \E x \in lent[n] : x.p = p /\ fol[n][x.o] = x.i /\ x.s > appl[n][x.o]
+              \/ n \notin views[ve[n]].live /\ p <= l0[n] /\ tr[n].ph < 3
 Fair == Spec /\ WF_vars(System /\ Ripple)
 I10 == <>[]Healed
 =============================================================================
