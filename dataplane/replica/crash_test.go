@@ -27,7 +27,6 @@ type crashRig struct {
 	probe   pmem.HeapMedium
 	image   []byte
 	entries []streamed
-	answers map[Handle]proto.TS
 	keys    [][]byte
 	limits  crashtest.Limits
 	states  int

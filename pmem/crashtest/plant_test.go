@@ -79,14 +79,14 @@ func callsOf(t *testing.T, seq []op) (calls []call, idle int) {
 			calls = append(calls, call{false, n, flushes[n]})
 		}
 	}
-	if err, _ := plantRun(r, 1, seq); err != nil {
+	if _, err := plantRun(r, 1, seq); err != nil {
 		t.Fatalf("nothing was lost: %v", err)
 	}
 	return calls, total + len(flushes) - len(calls)
 }
 
 // plantRun plays a sequence with something lost; noticed is the broken promise.
-func plantRun(r *run, seed uint64, seq []op) (noticed error, lost int) {
+func plantRun(r *run, seed uint64, seq []op) (lost int, noticed error) {
 	r.limits, r.deeper, r.damage = Limits{Exhaustive: 64, Samples: 16}, 16, 2
 	r.counts = counts{}
 	clear(r.seen)
@@ -100,15 +100,20 @@ func plantRun(r *run, seed uint64, seq []op) (noticed error, lost int) {
 			l.rec.Lost = 0
 		}
 	}()
-	return r.play(seed, seq), 0
+	return 0, r.play(seed, seq)
 }
 
-// needless are statements of which a single call may be left out without harm
-// when another one follows before anything is promised.
+// needless are statements of which a single call may be left out without harm,
+// as another one follows before anything is promised; left out everywhere they
+// are noticed like all others. A key may name a sequence first.
 var needless = map[string]string{
 	"(*Region).Persist: drain":  "the superblock is drained before recovery relies on it: that matters when it is a Discard's",
 	"(*Pool).flushAgain: drain": "what recovery repaired, the next recovery repairs again: it matters when the last life left records in flight",
+	"killed in a release/(*Pool).flushLog: flush of a segment's header": "the process dies before it relies on the zero magic, and recovery flushes all headers",
 }
+
+// spare is why a call may be left out alone, "" if it may not.
+func spare(sequence, site string) string { return needless[site] + needless[sequence+"/"+site] }
 
 // TestLostFlushesAreNoticed leaves out each flush and each drain of a sequence
 // that makes anything durable, one at a time.
@@ -127,11 +132,11 @@ func TestLostFlushesAreNoticed(t *testing.T) {
 			r.loseFlush = func(number, off, n int) bool { return !c.drain && number == c.number }
 			r.loseDrain = func(number int) bool { return c.drain && number == c.number }
 			found, seeds := false, uint64(20)
-			if needless[c.site] != "" {
+			if spare(s.name, c.site) != "" {
 				seeds = 4
 			}
 			for seed := uint64(1); seed <= seeds && !found; seed++ {
-				err, lost := plantRun(r, seed, s.seq)
+				lost, err := plantRun(r, seed, s.seq)
 				if lost == 0 {
 					t.Fatalf("%s, seed %d: %s, call %d was not lost: %v", s.name, seed, c.site, c.number, err)
 				}
@@ -141,8 +146,8 @@ func TestLostFlushesAreNoticed(t *testing.T) {
 			case found:
 				planted++
 				noticed++
-			case needless[c.site] != "":
-				spared[c.site]++
+			case spare(s.name, c.site) != "":
+				spared[c.site+": "+spare(s.name, c.site)]++
 			default:
 				planted++
 				t.Errorf("%s: %s, call %d: losing it breaks no promise", s.name, c.site, c.number)
@@ -151,7 +156,7 @@ func TestLostFlushesAreNoticed(t *testing.T) {
 	}
 	t.Logf("%d of %d lost flushes and drains noticed; %d more had nothing to make durable", noticed, planted, idle)
 	for _, at := range slices.Sorted(maps.Keys(spared)) {
-		t.Logf("%s: %d calls could be left out alone: %s", at, spared[at], needless[at])
+		t.Logf("%d calls could be left out alone: %s", spared[at], at)
 	}
 	if planted == 0 {
 		t.Error("nothing was lost")
@@ -165,9 +170,12 @@ func TestLostCallSitesAreNoticed(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(800))
 	in := map[string][]int{} // site to sequences
 	for i, s := range short {
+		if testing.Short() && i%4 != 1 {
+			continue
+		}
 		r := newRun(geometries[0])
 		r.sites = map[string]bool{}
-		if err, _ := plantRun(r, 1, s.seq); err != nil {
+		if _, err := plantRun(r, 1, s.seq); err != nil {
 			t.Fatalf("%s: nothing was lost: %v", s.name, err)
 		}
 		for at := range r.sites {
@@ -183,7 +191,7 @@ func TestLostCallSitesAreNoticed(t *testing.T) {
 		how, _, _ = strings.Cut(how, "\n")
 		t.Logf("%-50s %s", at, how)
 	}
-	if len(in) < 9 {
+	if len(in) < 9 && !testing.Short() || len(in) == 0 {
 		t.Errorf("only %d statements flush or drain", len(in))
 	}
 	t.Logf("%d of %d deleted statements noticed", len(in), len(in))
@@ -197,7 +205,7 @@ func lostSite(at string, sequences []int) (how string, lost int) {
 			r.everywhere = true
 			r.loseFlush = func(_, off, n int) bool { return site(r.geo, off, n) == at }
 			r.loseDrain = func(int) bool { return site(r.geo, 0, 0) == at }
-			err, n := plantRun(r, seed, short[i].seq)
+			n, err := plantRun(r, seed, short[i].seq)
 			lost += n
 			if err != nil {
 				return fmt.Sprintf("%s, seed %d: %v", short[i].name, seed, err), lost
