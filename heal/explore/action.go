@@ -35,6 +35,7 @@ const (
 	actGet
 	actCrash
 	actLease
+	actDrop // a shadow that runs leaves the view
 	actionKinds
 )
 
@@ -48,7 +49,7 @@ var grammar = [actionKinds]struct{ word, arg string }{
 	actListen: {"listen", "n"}, actMarks: {"marks", "n"}, actStream: {"stream", "n"}, actPublish: {"publish", ""},
 	actFlush: {"flush", ""}, actForward: {"forward", ""}, actAdopt: {"adopt", ""}, actInstall: {"install", "v"},
 	actLearn: {"learn", ""}, actDrive: {"drive", ""}, actTransfer: {"transfer", ""}, actBegin: {"begin", ""}, actRemove: {"remove", ""},
-	actPut: {"put", "k"}, actDelete: {"delete", "k"}, actPersist: {"persist", ""}, actGet: {"get", "k"}, actCrash: {"crash", "c"}, actLease: {"lose-lease", ""},
+	actPut: {"put", "k"}, actDelete: {"delete", "k"}, actPersist: {"persist", ""}, actGet: {"get", "k"}, actCrash: {"crash", "c"}, actLease: {"lose-lease", ""}, actDrop: {"drop", ""},
 }
 
 func act(k actionKind, n proto.NodeID, a int) Action {

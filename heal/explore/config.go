@@ -26,7 +26,7 @@ type Config struct {
 	Gets                    int  // reads that ask the worker, and may wait; see Explorer for the others
 	Crashes                 int  // ends of a process
 	Powers                  int  // of those, how many may lose what was not flushed
-	Fences                  int  // leases lost by nodes that run
+	Fences                  int  // leases lost by live nodes that run, shadows that run and are dropped
 	Fine                    bool // watermarks, stream and publication are steps of their own
 	// Bursts: every turn flushes, as dataplane.Worker does in the models whose
 	// row says so; else the flush is a step of its own.
@@ -56,7 +56,7 @@ func (c *Config) String() string {
 	for _, x := range []struct {
 		n    int
 		name string
-	}{{c.Deletes, "deletes"}, {c.Persists, "persists"}, {c.Gets, "gets"}, {c.Crashes, "crashes"}, {c.Powers, "of them power losses"}, {c.Fences, "lost leases"}} {
+	}{{c.Deletes, "deletes"}, {c.Persists, "persists"}, {c.Gets, "gets"}, {c.Crashes, "crashes"}, {c.Powers, "of them power losses"}, {c.Fences, "fences"}} {
 		if x.n > 0 {
 			s += fmt.Sprintf(", %d %s", x.n, x.name)
 		}

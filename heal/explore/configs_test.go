@@ -53,6 +53,7 @@ func configs(m proto.Model) (list []Config) {
 		{Name: "behind-2-power", Nodes: 2, Keys: 1, Crashes: 1, Powers: 1, CrashOnly: 2, Prefix: behind2},
 		{Name: "behind-3", Nodes: 3, Keys: 1, Puts: 1, PutOnly: 2, Bursts: b, Prefix: behind3},
 		{Name: "behind-2-buddy", Nodes: 2, Keys: 1, Crashes: 1, CrashOnly: 1, Bursts: b, Prefix: behind2},
+		{Name: "behind-2-fenced", Nodes: 2, Keys: 1, Puts: 1, PutOnly: 1, Fences: 1, LoseOnly: 2, Bursts: b, Prefix: behind2},
 		{Name: "copy-2", Nodes: 2, Keys: 1, Puts: 1, FullCopy: true, Prefix: away2},
 		{Name: "dark-2-again", Nodes: 2, Keys: 1, Crashes: 1, CrashOnly: 1, Bursts: b, Prefix: dark2},
 		{Name: "behind-3-dies", Nodes: 3, Keys: 1, Puts: 1, PutOnly: 1, Crashes: 1, NoRestart: true, CrashOnly: 1, Bursts: b, Prefix: behind3},

@@ -44,6 +44,16 @@
 // named after their life and its count, so the order in which different nodes
 // take writes leaves no trace.
 //
-// The search is breadth first: what it reports is a shortest script. A script
-// can be replayed with Direct, without any going back: the same code end to end.
+// The search is breadth first, so what it reports is a shortest script; a
+// configuration too large to be seen whole is then followed newest state first,
+// and its report says "bounded, not complete". Walks goes at random through
+// configurations with everything in them. A script can be replayed with Direct,
+// on live objects that never go back: testdata holds one for each of the
+// planted bugs that was found, and TestGoingBackChangesNothing compares the two
+// ways of running step by step.
+//
+//	go test ./heal/explore                              # half a minute of one core
+//	go test ./heal/explore -explore.time 2m -timeout 0  # each configuration so long
+//	go test ./heal/explore -explore.config behind-3 -explore.model synchronous -v
+//	go test ./heal/explore -run TestScripts
 package explore

@@ -298,6 +298,9 @@ func (n *node) stream(c proto.NodeID, p *publication) {
 	if !n.rep.Following(c) && !n.rep.Fed(c, from) {
 		return
 	}
+	if at := n.rep.Applied(c); at < p.kept {
+		fail("node %d: has taken node %d's stream through %d, and the ring is given up through %d (H18)", n.id, c, at, p.kept)
+	}
 	for i := range p.bytes {
 		n.wire[(from+uint64(i))%ringBytes] = p.bytes[i]
 	}

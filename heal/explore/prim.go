@@ -42,6 +42,7 @@ type publication struct {
 	from, to proto.Member
 	marks    rdma.Marks
 	fed      uint64 // +1
+	kept     uint64 // below, the ring may be written again
 	bytes    []byte
 }
 
@@ -50,14 +51,14 @@ func (n *node) publication(c proto.NodeID) uint32 {
 	if !n.up || !n.entered || c == n.id || n.attached[c] == 0 {
 		return 0
 	}
-	p := publication{from: n.self, to: proto.Member{Node: c, Incarnation: n.attached[c]}, marks: n.sent[c], fed: n.fed[c]}
+	p := publication{from: n.self, to: proto.Member{Node: c, Incarnation: n.attached[c]}, marks: n.sent[c], fed: n.fed[c], kept: n.out.Reclaimed()}
 	if p.fed > 0 {
 		p.bytes = n.mem[p.fed-1 : n.out.Tail()]
 	}
 	b := n.e.pubBytes[:0]
 	b = append(b, byte(p.from.Node), byte(p.from.Incarnation), byte(c), byte(p.to.Incarnation))
 	m := &p.marks
-	for _, v := range [...]uint64{m.Epoch, m.Visible, m.Stable, m.Applied, m.Durable, m.Room, m.Settled, p.fed} {
+	for _, v := range [...]uint64{m.Epoch, m.Visible, m.Stable, m.Applied, m.Durable, m.Room, m.Settled, p.fed, p.kept} {
 		b = binary.LittleEndian.AppendUint64(b, v)
 	}
 	b = append(b, p.bytes...)

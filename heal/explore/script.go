@@ -71,7 +71,7 @@ func ParseScript(name, text string) (*Script, error) {
 		have *int
 		need int
 	}{{&c.Puts, need[actPut]}, {&c.Deletes, need[actDelete]}, {&c.Persists, need[actPersist]}, {&c.Gets, need[actGet]}, {&c.Crashes, need[actCrash]},
-		{&c.Powers, powers}, {&c.Fences, need[actLease]}} {
+		{&c.Powers, powers}, {&c.Fences, need[actLease] + need[actDrop]}} {
 		*x.have = max(*x.have, x.need)
 	}
 	return s, c.check()

@@ -211,7 +211,7 @@ func (w *world) actions(dst []Action) []Action {
 			}
 		}
 		if int(w.h.fences) < c.Fences {
-			dst = append(dst, act(actLease, n, 0))
+			dst = append(dst, act(actLease, n, 0), act(actDrop, n, 0))
 		}
 	}
 	return dst

@@ -91,6 +91,10 @@ func (w *world) effect(x *effect) {
 	h := &w.h
 	switch x.kind {
 	case minted:
+		if bar := max(h.wrote[x.key], h.read[x.key]); x.ts <= bar {
+			w.violate("key %d: a write that begins now has TS %v, and %v was answered before (I3)", x.key, x.ts, bar)
+			return
+		}
 		at := 0
 		for i := range h.nwritten {
 			s := &h.written[i]
@@ -229,6 +233,13 @@ func (w *world) try(k actionKind, n proto.NodeID, arg uint8) bool {
 		}
 		w.h.fences++
 		return w.step(n, step{op: stLease})
+	case actDrop:
+		v := w.latest()
+		if !w.running(v.Member(n)) || !v.Shadow.Has(n) || v.Live == 0 || int(w.h.fences) >= c.Fences || !w.e.prefix && c.LoseOnly != 0 && !c.LoseOnly.Has(n) {
+			return false
+		}
+		w.h.fences++
+		return w.update(v.Epoch, func(v proto.View) proto.View { return v.Next(v.Live, v.Shadow.Without(n)) })
 	}
 	return false
 }
