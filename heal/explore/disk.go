@@ -185,16 +185,6 @@ func (d *disk) discard(s *super, inc proto.Incarnation) {
 	d.st.Reset()
 }
 
-// lost is how many records stand above what is flushed.
-func (d *disk) lost() (n int) {
-	d.each(func(pos uint64, _ *record.Header, _ []byte) {
-		if pos >= d.log.Flushed() {
-			n++
-		}
-	})
-	return n
-}
-
 // cut is a power loss that only the first k records above the flushed
 // position survive.
 func (d *disk) cut(k int) {
