@@ -119,9 +119,9 @@ Dur(n, c) == Cardinality({s \in DOMAIN sp[n][c] : sp[n][c][s].a <= dl[n]})
 Follows(m, c) == fol[m][c] = inc[c] /\ inc[m] = views[ve[c]].inc[m]
 AckA(c, m) == IF m = c THEN Len(str[c]) ELSE Mx(oa[c][m].a, IF Follows(m, c) THEN appl[m][c] ELSE fd[c][m])
 AckD(c, m) == IF m = c THEN Dur(c, c) ELSE Mx(oa[c][m].d, IF Follows(m, c) THEN Dur(m, c) ELSE fd[c][m])
-\* "everywhere": at every live and shadow member of c's view, c included
-Everywhere(c, on) == LET M == Mem(ve[c]) IN
-                     IF on = "applied" THEN Min({AckA(c, m) : m \in M}) ELSE Min({Mn(AckA(c, m), AckD(c, m)) : m \in M})
+\* "everywhere": at every live and shadow member of c's view, c included;
+\* what is durable is applied
+Everywhere(c, on) == Min({IF on = "applied" THEN AckA(c, m) ELSE AckD(c, m) : m \in Mem(ve[c])})
 
 \* ---- settling and the stable position
 Settled(n) == Max({0} \cup {log[n][i].ep : i \in {j \in 1..dl[n] : log[n][j].k = View0}})
@@ -156,7 +156,9 @@ Init ==
 \* ---- what follows from every step -----------------------------------------
 \* Advance (advance.go) at all nodes at once, but for the visible watermark:
 \* that is Commit and LearnVal, since late is worse there.
-Gates == [c \in Node |-> IF Running(c) THEN [a |-> Everywhere(c, AnswerOn), d |-> Everywhere(c, "durable")] ELSE [a |-> 0, d |-> 0]]
+Gates == [c \in Node |-> IF ~Running(c) \/ str[c] = << >> THEN [a |-> 0, d |-> 0]
+                         ELSE LET d == TLCEval(Everywhere(c, "durable")) IN
+                              [a |-> IF AnswerOn = "durable" THEN d ELSE Everywhere(c, "applied"), d |-> d]]
 Answered(own, k, g) == {own[s].ts : s \in {x \in 1..g : own[x].w /\ own[x].k = k}}
 Persisted(own, k, g) == LET S == {x \in 1..g : own[x].k = Persist} IN
                         IF S = {} THEN {} ELSE {own[x].ts : x \in {y \in 1..Max(S) : own[y].w /\ own[y].k = k}}
@@ -601,13 +603,13 @@ I3 == \A n \in Node, k \in Keys : Serving(n) => /\ ~Locked(n, k) => Ts(n, k) >= 
 I3Read == \A n \in Node, k \in Keys : MayRead(n) /\ ~Locked(n, k) => Ts(n, k) >= Hi(k)
 
 \* I4 Synchronous, Strict: an answered write is durable at every live member.
-I4 == AnswerOn = "durable" => \A n \in Node, k \in Keys : Serving(n) => Flushed(n, k) >= ans[k]
+I4 == AnswerOn = "durable" => \A n \in Node, k \in Keys : ans[k] > 0 /\ Serving(n) => Flushed(n, k) >= ans[k]
 
 \* I5 Synchronous, Read-Enforced: what was read is durable at every live member.
-I5 == ReadOn = "durable" => \A n \in Node, k \in Keys : Serving(n) => Flushed(n, k) >= red[k]
+I5 == ReadOn = "durable" => \A n \in Node, k \in Keys : red[k] > 0 /\ Serving(n) => Flushed(n, k) >= red[k]
 
 \* I6 A PERSIST was answered: its scope is durable at every live member.
-I6 == \A n \in Node, k \in Keys : Serving(n) => Flushed(n, k) >= per[k]
+I6 == \A n \in Node, k \in Keys : per[k] > 0 /\ Serving(n) => Flushed(n, k) >= per[k]
 
 \* I7 For a node that is away and comes back by range: everything answered is
 \* durable there, or in every serving member's missed range for it.
