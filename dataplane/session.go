@@ -223,7 +223,7 @@ var errLocked = errors.New("dataplane: locked")
 
 func (s *Session) lookup(i int, hash uint64, key, dst []byte) (value []byte, ts proto.TS, st store.State, err error) {
 	c := s.core
-	if !c.serving.Load() && !plant.Is(plant.ServeClosed) {
+	if !c.serving.Load() {
 		return dst, 0, 0, ErrTryAgain
 	}
 	generation := c.lease.Generation()

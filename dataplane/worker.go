@@ -257,7 +257,7 @@ func (w *Worker) turn() (moved bool) {
 	}
 	w.collect()
 	// Roll-forward is ahead of client writes.
-	if (w.rep.ForwardPending() == 0 || plant.Is(plant.WorkerOrder)) && w.clients() {
+	if w.rep.ForwardPending() == 0 && w.clients() {
 		moved = true
 	}
 	if err := w.rep.Failed(); err != nil && !plant.Is(plant.WorkerIndex) {
@@ -415,11 +415,7 @@ func (w *Worker) clean() bool {
 	if !ok {
 		return false
 	}
-	if err := w.pool.WriteSuperblock(func(s *pmem.Super) {
-		if !plant.Is(plant.WorkerGiveUp) {
-			s.LostThrough = uint32(through)
-		}
-	}); err != nil {
+	if err := w.pool.WriteSuperblock(func(s *pmem.Super) { s.LostThrough = uint32(through) }); err != nil {
 		w.failed(err)
 		return false
 	}

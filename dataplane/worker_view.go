@@ -27,9 +27,7 @@ func (w *Worker) InstallView(v *proto.View, links *Links) (gone []rdma.Link) {
 	for _, n := range v.Members().Without(self.Node).Nodes(nil) {
 		if m := v.Member(n); !old.Has(m) {
 			w.ep.Attach(links[n])
-			if !plant.Is(plant.ViewSent) {
-				w.sent[n], w.faultUntil[n], w.faults[n] = rdma.Marks{}, 0, 0
-			}
+			w.sent[n], w.faultUntil[n], w.faults[n] = rdma.Marks{}, 0, 0
 			fresh = append(fresh, n)
 		}
 	}

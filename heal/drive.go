@@ -244,7 +244,7 @@ func (l *Life) awaitAll(ctx context.Context, m *rejoin.Machine, e proto.Epoch) e
 			}
 			var r awaitReply
 			errs[i] = l.cfg.Control.Call(ctx, n, kindAwait, awaitRequest{v.Member(n), e}, &r)
-			if errs[i] == nil && r.Installed < e && !plant.Is(plant.AwaitOld) {
+			if errs[i] == nil && r.Installed < e {
 				errs[i] = errView
 			}
 		})
@@ -307,9 +307,6 @@ func (l *Life) rollLeftovers(ctx context.Context, m *rejoin.Machine) error {
 		for pending := 1; pending > 0; {
 			if !w.Do(func() { pending = w.Replica().ForwardPending() + w.Replica().Outstanding() }) {
 				return errNoLife
-			}
-			if plant.Is(plant.RollVisible) {
-				break
 			}
 			if pending == 0 {
 				break

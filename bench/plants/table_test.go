@@ -26,9 +26,6 @@ func (r *row) name() string {
 func one(b plant.Bug, left string, by check) row {
 	return row{bugs: []plant.Bug{b}, left: left, by: by}
 }
-func pair(a, b plant.Bug, left string, by check) row {
-	return row{bugs: []plant.Bug{a, b}, left: left, by: by}
-}
 
 // simulate is a run of the protocol's simulation that stops at the first seed
 // that fails.

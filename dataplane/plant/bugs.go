@@ -47,7 +47,7 @@ const (
 	H21Kept       Bug = "H21-index-kept-after-a-failed-flush"
 	H21Failed     Bug = "H21-failed-flush-forgotten"
 	H22Quiet      Bug = "H22-restarted-acceptor-forgets-its-grants"
-	H23Miss       Bug = "H23-miss-under-a-split-counts"
+	H23Reuse      Bug = "H23-page-reused-under-readers"
 	H25Free       Bug = "H25-freed-before-the-flush"
 	H26Wake       Bug = "H26-only-the-newest-wakes-readers"
 	H27Body       Bug = "H27-body-not-verified-on-the-own-copy"
@@ -117,10 +117,8 @@ const (
 	LostWrite        Bug = "lost-write"
 	StaleReplica     Bug = "stale-replica"
 	StaleRead        Bug = "stale-read"
-	LogNoBlank       Bug = "log-no-blank-behind-the-tail"
 	LogFlushHeader   Bug = "flush-skips-headers-of-new-segments"
 	LogFlushSeal     Bug = "flush-skips-seals"
-	LogFlushBlank    Bug = "flush-skips-the-blank-behind"
 	LogFlushFirst    Bug = "flush-skips-the-start-of-a-range"
 	LogFlushReleased Bug = "flush-skips-released-headers"
 	LogReuseEarly    Bug = "released-segment-reused-before-its-flush"
@@ -130,7 +128,6 @@ const (
 	LogScanBody      Bug = "scan-does-not-verify-bodies"
 	LogUnstage       Bug = "staged-bytes-stay"
 	LogFlushedAhead  Bug = "durable-position-in-records-is-the-tail"
-	LogDiscard       Bug = "discard-leaves-segment-headers"
 	RecordHeaderCRC  Bug = "record-header-checksum-not-checked"
 	RecordBodyCRC    Bug = "record-body-checksum-not-checked"
 	RecordLimit      Bug = "record-lengths-not-limited"
@@ -149,10 +146,8 @@ const (
 	StoreHash        Bug = "key-hash-not-checked-on-the-own-copy"
 	StoreRefind      Bug = "index-moved-between-find-and-put"
 	StoreVerify      Bug = "reads-are-never-verified"
-	IndexTag         Bug = "word-taken-without-its-tag"
 	IndexSplitKey    Bug = "split-loses-a-key"
 	IndexIntent      Bug = "split-without-its-intent"
-	IndexReuse       Bug = "page-reused-under-readers"
 	IndexCopyUp      Bug = "next-level-not-kept-in-step"
 	IndexPend        Bug = "insert-without-its-note"
 	IndexRedo        Bug = "open-leaves-a-split-half-done"
@@ -168,8 +163,7 @@ const (
 	ShmDetach        Bug = "detached-peer-may-still-read"
 	ShmResume        Bug = "stream-resumed-at-the-feed"
 	ShmBack          Bug = "tail-that-steps-back-believed"
-	ShmMark          Bug = "wake-up-lost-before-the-sleep"
-	ShmRung          Bug = "bell-noted-before-it-rang"
+	ShmMark          Bug = "sleeper-without-its-mark"
 	ShmUnrung        Bug = "peers-not-woken"
 	ShmDead          Bug = "connection-to-a-dead-life"
 	ShmLiveness      Bug = "life-named-before-it-is-locked"
@@ -203,17 +197,12 @@ const (
 	DeadlineRejected Bug = "overdue-write-called-rejected"
 	StopRejected     Bug = "write-cut-off-by-the-end-called-rejected"
 	ViewFence        Bug = "gone-member-not-detached"
-	ViewSent         Bug = "new-members-line-not-written"
-	ServeClosed      Bug = "session-reads-while-not-serving"
 	BuddyView        Bug = "range-of-an-older-view"
 	BuddyLost        Bug = "range-that-was-given-up"
 	BuddyGap         Bug = "buddys-list-ends-before-its-worker"
-	BuddyPin         Bug = "range-not-pinned"
 	BuddyEnd         Bug = "given-up-range-counts"
 	UpdateMoved      Bug = "compare-and-swap-without-compare"
 	AdmitLive        Bug = "full-copy-while-the-view-counts-the-former-life"
-	AwaitOld         Bug = "member-that-has-not-installed-counts"
-	RollVisible      Bug = "leftovers-not-waited-for"
 	FlushSkipped     Bug = "flush-skipped"
 	FenceSkipped     Bug = "fence-skipped"
 	SuperAhead       Bug = "superblock-claims-what-its-own-fence-covers"
@@ -245,9 +234,7 @@ const (
 	WorkerFlush      Bug = "worker-calls-unflushed-flushed"
 	WorkerStable     Bug = "worker-calls-everything-stable"
 	WorkerFailed     Bug = "worker-goes-on-after-a-failed-flush"
-	WorkerOrder      Bug = "clients-ahead-of-the-roll-forward"
 	WorkerPin        Bug = "cleaner-ignores-the-pin"
-	WorkerGiveUp     Bug = "range-given-up-without-a-word-in-the-superblock"
 	WorkerIndex      Bug = "shard-with-a-full-index-publishes"
 	AdoptDropped     Bug = "record-without-room-dropped-at-adoption"
 	PullUnverified   Bug = "buddys-records-not-verified"
@@ -267,7 +254,7 @@ var All = []Bug{
 	H12Generation, H12Worker, H13Leftover, H14Position, H14Life, H15Shadow,
 	H15All, H16Gone, H16Promoted, H17LiveUntil, H17Flag, H18Reclaim,
 	H19Stale, H19Saw, H19Hello, H20Flushed, H21Acceptor, H21Again,
-	H21Kept, H21Failed, H22Quiet, H23Miss, H25Free, H26Wake,
+	H21Kept, H21Failed, H22Quiet, H23Reuse, H25Free, H26Wake,
 	H27Body, H27Generation, H28Ask, H28Reserve, H28Used, H29Complaint,
 	H29Progress, H30Apply, TSVersion, TSNode, TSWrap, AckEarly,
 	AckUnflushed, OwnUnflushed, DeadMember, ShadowUncounted, FirstSettles, AnswerEarly,
@@ -278,28 +265,26 @@ var All = []Bug{
 	MarksBack, EntrySeq, ForwardTS, BuddyShadow, BuddyDied, NoLeftovers,
 	PromoteOldFlush, PromoteLagging, ConnectLate, NeverLive, ColdAlone, ColdDied,
 	ColdBlank, RaceLane, RaceLogTail, RaceAnnounce, RaceWord, RaceStreamTail,
-	LostWrite, StaleReplica, StaleRead, LogNoBlank, LogFlushHeader, LogFlushSeal,
-	LogFlushBlank, LogFlushFirst, LogFlushReleased, LogReuseEarly, LogOneStep, LogSealUnchecked,
-	LogOneCopy, LogScanBody, LogUnstage, LogFlushedAhead, LogDiscard, RecordHeaderCRC,
-	RecordBodyCRC, RecordLimit, StoreKey, StoreReaders, StoreAnnounce, StoreShut,
-	UnlockUnequal, StoreMoveLocked, StoreMoveDamaged, StoreMoveMarker, StorePin, StoreDebt,
-	StoreRun, StoreListed, StoreHash, StoreRefind, StoreVerify, IndexTag,
-	IndexSplitKey, IndexIntent, IndexReuse, IndexCopyUp, IndexPend, IndexRedo,
-	IndexDirSum, IndexStale, RingSkipRoom, RingSkipMark, RingReclaimBack, RingLimit,
-	RingSkipBelieved, ShmTail, ShmAttach, ShmDetach, ShmResume, ShmBack,
-	ShmMark, ShmRung, ShmUnrung, ShmDead, ShmLiveness, ShmSweep,
+	LostWrite, StaleReplica, StaleRead, LogFlushHeader, LogFlushSeal, LogFlushFirst,
+	LogFlushReleased, LogReuseEarly, LogOneStep, LogSealUnchecked, LogOneCopy, LogScanBody,
+	LogUnstage, LogFlushedAhead, RecordHeaderCRC, RecordBodyCRC, RecordLimit, StoreKey,
+	StoreReaders, StoreAnnounce, StoreShut, UnlockUnequal, StoreMoveLocked, StoreMoveDamaged,
+	StoreMoveMarker, StorePin, StoreDebt, StoreRun, StoreListed, StoreHash,
+	StoreRefind, StoreVerify, IndexSplitKey, IndexIntent, IndexCopyUp, IndexPend,
+	IndexRedo, IndexDirSum, IndexStale, RingSkipRoom, RingSkipMark, RingReclaimBack,
+	RingLimit, RingSkipBelieved, ShmTail, ShmAttach, ShmDetach, ShmResume,
+	ShmBack, ShmMark, ShmUnrung, ShmDead, ShmLiveness, ShmSweep,
 	GrantForgotten, GrantDrift, GrantAnybody, GrantOver, RenewMinority, RenewReset,
 	AcceptOutbid, PromiseForgotten, AcceptUnguarded, LearnOlder, CatchUpBlind, BallotLife,
 	BallotRound, ProposeOwn, ProposeFew, ProposeUnsettled, LeaseGeneration, LeaseRevoke,
 	LeaseBack, LeaseReply, VoteUnsaved, VoteAtOnce, GrantUndurable, PromoteMoved,
-	FileCRC, DeadlineHeld, DeadlineRejected, StopRejected, ViewFence, ViewSent,
-	ServeClosed, BuddyView, BuddyLost, BuddyGap, BuddyPin, BuddyEnd,
-	UpdateMoved, AdmitLive, AwaitOld, RollVisible, FlushSkipped, FenceSkipped,
-	SuperAhead, SuperStable, SuperOnce, SuperUnfenced, SuperOver, SuperOlder,
-	SuperCRC, SuperForeign, IndexBoot, IndexBase, IndexBeyond, ReplayShort,
-	ReplayUnsettled, CrashUnlocked, RebuildReplay, RebuildLater, RebuildMarker, BeginAgain,
-	RecoverBody, RecoverDamage, RecoverFloor, RecoverTorn, RecoverRepair, RecoverNumber,
-	RecoverDropped, WorkerLease, WorkerFlush, WorkerStable, WorkerFailed, WorkerOrder,
-	WorkerPin, WorkerGiveUp, WorkerIndex, AdoptDropped, PullUnverified, PullEnd,
-	PullLast, PullLock, InstalledEarly, StopReaders,
+	FileCRC, DeadlineHeld, DeadlineRejected, StopRejected, ViewFence, BuddyView,
+	BuddyLost, BuddyGap, BuddyEnd, UpdateMoved, AdmitLive, FlushSkipped,
+	FenceSkipped, SuperAhead, SuperStable, SuperOnce, SuperUnfenced, SuperOver,
+	SuperOlder, SuperCRC, SuperForeign, IndexBoot, IndexBase, IndexBeyond,
+	ReplayShort, ReplayUnsettled, CrashUnlocked, RebuildReplay, RebuildLater, RebuildMarker,
+	BeginAgain, RecoverBody, RecoverDamage, RecoverFloor, RecoverTorn, RecoverRepair,
+	RecoverNumber, RecoverDropped, WorkerLease, WorkerFlush, WorkerStable, WorkerFailed,
+	WorkerPin, WorkerIndex, AdoptDropped, PullUnverified, PullEnd, PullLast,
+	PullLock, InstalledEarly, StopReaders,
 }

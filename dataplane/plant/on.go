@@ -12,10 +12,10 @@ import (
 // On says that bugs can be planted in this build.
 const On = true
 
-// one and two are what HEALKV_PLANT names, node is where the first one acts.
+// one, two and three are what HEALKV_PLANT names, node is where the first acts.
 var (
-	one, two Bug
-	node     = -1
+	one, two, three Bug
+	node            = -1
 )
 
 func init() {
@@ -36,14 +36,16 @@ func init() {
 			one = Bug(name)
 		case 1:
 			two = Bug(name)
+		case 2:
+			three = Bug(name)
 		default:
-			panic("plant: HEALKV_PLANT names more than two bugs")
+			panic("plant: HEALKV_PLANT names more than three bugs")
 		}
 	}
 }
 
 // Is reports whether the bug is planted.
-func Is(b Bug) bool { return b == one || b == two && two != "" }
+func Is(b Bug) bool { return b == one || b == two || b == three }
 
 // At is Is for a bug of one node, named behind the @.
 func At(b Bug, n int) bool { return b == one && n == node }

@@ -130,7 +130,7 @@ func (c *Cursor) next() bool {
 			c.match &= c.match - 1
 			w := atomic.LoadUint64((*uint64)(unsafe.Add(c.base, c.page+slot)))
 			// The slot may be empty (tag 0), erased, or since then another's.
-			if live(w) && ((w^c.hash<<tagShift)&tagMask == 0 || plant.Is(plant.IndexTag)) {
+			if live(w) && (w^c.hash<<tagShift)&tagMask == 0 {
 				c.slot = slot
 				c.word = w
 				return true

@@ -113,7 +113,7 @@ func (x *Index) split(hash uint64, e entry, occupied int, hashOf func(pos uint64
 	x.step("split: intent sealed")
 	x.switchBlock(depth, start, e.local(), lowEntry, highEntry)
 
-	if plant.Is(plant.IndexReuse) {
+	if plant.Is(plant.H23Reuse) {
 		x.free = append(x.free, e.page())
 		return true
 	}

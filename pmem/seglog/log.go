@@ -202,7 +202,7 @@ func (l *Log) reserve(n int) []byte {
 		l.account()
 	}
 	at := l.open<<l.shift + l.off
-	if behind := l.off + n; behind+record.HeaderBytes <= l.size && !plant.Is(plant.LogNoBlank) {
+	if behind := l.off + n; behind+record.HeaderBytes <= l.size {
 		blank(l.arena[at+n : at+n+record.HeaderBytes])
 	}
 	return l.arena[at : at+n : at+n]

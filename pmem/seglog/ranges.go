@@ -50,9 +50,7 @@ func (l *Log) Ranges(dst []Range, from, to uint64) []Range {
 		} else if sealed && !plant.Is(plant.LogFlushSeal) {
 			dst = append(dst, Range{i << l.shift, SegmentHeaderBytes})
 		}
-		if !plant.Is(plant.LogFlushBlank) {
-			b = min(b+record.HeaderBytes, l.size)
-		}
+		b = min(b+record.HeaderBytes, l.size)
 		if a < b {
 			dst = append(dst, Range{i<<l.shift + a, b - a})
 		}

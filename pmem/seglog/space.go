@@ -315,9 +315,7 @@ func (l *Log) Discard(dst []Range) []Range {
 		l.table[i].Store(0)
 	}
 	for i := len(l.segs) - 1; i >= 0; i-- {
-		if !plant.Is(plant.LogDiscard) {
-			clear(l.place(i)[:SegmentHeaderBytes])
-		}
+		clear(l.place(i)[:SegmentHeaderBytes])
 		l.segs[i] = segment{}
 		l.free = append(l.free, int32(i))
 		dst = append(dst, Range{i << l.shift, SegmentHeaderBytes})

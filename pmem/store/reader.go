@@ -151,7 +151,7 @@ func (s *Store) get(hash uint64, key, dst []byte, verify bool) ([]byte, uint64, 
 		}
 		// Not even a page that has been split since could hide the key if the
 		// directory is the same (H23).
-		if c.SameDirectory() || plant.Is(plant.H23Miss) {
+		if c.SameDirectory() {
 			return dst, 0, Missing
 		}
 	}

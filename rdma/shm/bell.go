@@ -29,9 +29,6 @@ func (b *bellLine) ring() bool {
 	if n == 0 || b.rung.Load() == n {
 		return false
 	}
-	if plant.Is(plant.ShmRung) {
-		b.rung.Store(n)
-	}
 	b.word.Add(1)
 	wake(&b.word)
 	b.rung.Store(n)
@@ -52,9 +49,8 @@ func (s *sleeper) prepare() {
 	s.number++
 	s.old = s.line.word.Load()
 	s.prepared = true
-	s.line.sleeping.Store(s.number)
-	if plant.Is(plant.ShmMark) {
-		s.old = s.line.word.Load()
+	if !plant.Is(plant.ShmMark) {
+		s.line.sleeping.Store(s.number)
 	}
 }
 
