@@ -27,13 +27,13 @@ const (
 func (l *Life) drive(ctx context.Context) {
 	m := rejoin.New(rejoin.Config{Self: l.self, Full: l.cfg.Full, Blank: l.cfg.Blank})
 	l.recovery.begin()
-	last := rejoin.Wait
+	last, why := rejoin.Wait, ""
 	for ctx.Err() == nil {
 		l.learn(m)
 		a := m.Next()
-		if a.Do != last {
+		if a.Do != last || a.Why != why {
 			l.log.Debug("way back", "do", a.Do.String(), "epoch", m.View().Epoch, "why", a.Why)
-			if last = a.Do; a.Do == rejoin.Wait && a.Why != "" {
+			if last, why = a.Do, a.Why; a.Do == rejoin.Wait && a.Why != "" {
 				l.log.Error("cannot go on", "why", a.Why)
 				l.cfg.Event("waiting", m.View().Epoch, a.Why)
 			}
