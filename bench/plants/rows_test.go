@@ -173,7 +173,7 @@ var table = []row{
 	one(plant.ShmDetach, "a detached peer is told so", unit("rdma/shm", "TestConformance")),
 	one(plant.ShmResume, "a stream goes on where the last link stood", unit("rdma/shm", "TestConformance")),
 	one(plant.ShmBack, "a tail that steps back cuts the link", unit("rdma/shm", "TestMalformedPeers")),
-	one(plant.ShmMark, "the futex word is read before the mark", unit("rdma/shm")),
+	one(plant.ShmMark, "a sleeper leaves its mark before it looks once more", unit("rdma/shm", "TestRingBeforeTheSleep")),
 	one(plant.ShmUnrung, "peers are woken after a publish", unit("rdma/shm", "TestConformance")),
 	one(plant.ShmDead, "nobody connects to a dead life", unit("rdma/shm", "TestNobodyConnectsToTheDead")),
 	one(plant.ShmLiveness, "a life's lock is taken once", unit("rdma/shm")),
