@@ -16,8 +16,9 @@ var (
 	// lost: it dies with its write nowhere else, and loses it.
 	lost2 = []string{"put 0 a", "settle", "put 0 a", "crash 0 power 0", "remove 0", "install 1 2", "settle"}
 	// dark: all die, with a write at one only.
-	dark2 = []string{"put 0 a", "settle", "put 0 a", "crash 0 kept", "crash 1 kept"}
-	dark3 = append(away3[:5:5], "put 0 a", "settle", "crash 0 kept", "crash 1 kept")
+	dark2  = []string{"put 0 a", "settle", "put 0 a", "crash 0 kept", "crash 1 kept"}
+	other2 = []string{"put 0 a", "settle", "put 1 a", "crash 0 kept", "crash 1 kept"}
+	dark3  = append(away3[:5:5], "put 0 a", "settle", "crash 0 kept", "crash 1 kept")
 	// shown: it dies when its write can be read, which the others do not know,
 	// and which nobody else has flushed.
 	shown3 = []string{"put 0 a", "listen 1 0", "listen 2 0", "listen 0 1", "listen 0 2", "crash 0 kept", "remove 0"}
@@ -47,9 +48,10 @@ func configs(m proto.Model) (list []Config) {
 		{Name: "lost-2", Nodes: 2, Keys: 1, Puts: 1, Prefix: lost2},
 		{Name: "torn-2", Nodes: 2, Keys: 1, Prefix: torn2},
 		{Name: "dark-2", Nodes: 2, Keys: 1, Prefix: dark2},
+		{Name: "dark-2-other", Nodes: 2, Keys: 1, Puts: 1, Bursts: b, Prefix: other2},
 		{Name: "halfway-2", Nodes: 2, Keys: 1, Puts: 1, Bursts: b, Prefix: halfway2},
 		{Name: "halfway-3", Nodes: 3, Keys: 1, Bursts: b, NoRestart: true, Puts: 1, Prefix: halfway3},
-		{Name: "behind-2", Nodes: 2, Keys: 1, Puts: 1, Prefix: behind2},
+		{Name: "behind-2", Nodes: 2, Keys: 1, Puts: 2, Prefix: behind2},
 		{Name: "behind-2-power", Nodes: 2, Keys: 1, Crashes: 1, Powers: 1, CrashOnly: 2, Prefix: behind2},
 		{Name: "behind-3", Nodes: 3, Keys: 1, Puts: 1, PutOnly: 2, Bursts: b, Prefix: behind3},
 		{Name: "behind-2-buddy", Nodes: 2, Keys: 1, Crashes: 1, CrashOnly: 1, Bursts: b, Prefix: behind2},

@@ -128,7 +128,7 @@ func (w *world) settle() {
 			if !did && w.e.Direct { // a part of it may have happened
 				w.loc = x.loc
 			}
-			if did && (x.loc != w.loc || x.h != w.h) {
+			if did && (x.bad != "" || x.loc != w.loc || x.h != w.h) {
 				*w, moved = x, true
 				if w.bad != "" {
 					return

@@ -37,7 +37,7 @@ func (e *Explorer) Walks(seed uint64, limit Limit) *Result {
 					continue
 				}
 				x := w
-				if x.Do(a) && (x.loc != w.loc || x.h != w.h) {
+				if x.Do(a) && (x.bad != "" || x.loc != w.loc || x.h != w.h) {
 					w, moved = x, true
 					way = append(way, a)
 				}
