@@ -632,7 +632,7 @@ I8State == \A n \in Node : Running(n) =>
 
 \* I9 When a cold start is done all nodes are the same, and have what the model promised.
 I9 == Last.cold /\ (\A f \in Last.sh : ~Gone(f) /\ tr[f].ph = 5 /\ tr[f].e = Len(views)) =>
-        \A n, m \in Last.sh, k \in Keys : Ts(n, k) = Ts(m, k) /\ ~Locked(n, k) /\ Ts(n, k) >= Hi(k)
+        \A n, m \in Last.sh, k \in Keys : Ts(n, k) = Ts(m, k) /\ Ts(n, k) >= Hi(k)
 
 \* I10 Faults over, everything ends and heals. Every step but Rest changes what
 \* can only change finitely often, so "never stuck" (CHECK_DEADLOCK) says so for
