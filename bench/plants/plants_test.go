@@ -41,8 +41,8 @@ type finding struct {
 }
 
 // TestPlantedBugs plants each bug of the table and requires that the check
-// named for it fails; if it does not, the others are tried, so that the table
-// can be mended.
+// named for it fails. With -all the others that concern its package run too, so
+// that the table can be mended.
 func TestPlantedBugs(t *testing.T) {
 	if !*runAll {
 		t.Logf("%d bugs in the table; planting them takes minutes: -plants", len(table))
@@ -78,8 +78,8 @@ func TestPlantedBugs(t *testing.T) {
 		case r.problem != nil:
 			t.Errorf("%s: %v", r.name(), r.problem)
 		case len(r.found) == 0:
-			t.Errorf("%s: nothing noticed it: %s\n\t%s", r.name(), strings.Join(r.missed, "; "), r.checks(places)[0].command(r.name()))
-		case r.found[0].check.name() != r.by.name() && !*wide:
+			t.Errorf("%s: nothing noticed it: %s\n\t%s", r.name(), strings.Join(r.missed, "; "), r.checks(places, *wide)[0].command(r.name()))
+		case r.found[0].check.name() != r.by.name():
 			t.Errorf("%s: %s did not notice it, but %s did", r.name(), r.by.name(), r.found[0].check.name())
 		default:
 			found++
@@ -121,7 +121,7 @@ func each(n int, fn func(i int)) {
 func healthy(t *testing.T, b *binaries, rows []row, places map[plant.Bug]place) map[check]bool {
 	var all []check
 	for _, r := range rows {
-		for _, c := range r.checks(places) {
+		for _, c := range r.checks(places, *wide) {
 			if !slices.Contains(all, c) {
 				all = append(all, c)
 			}
@@ -158,7 +158,7 @@ func healthy(t *testing.T, b *binaries, rows []row, places map[plant.Bug]place) 
 // them with -all.
 func hunt(b *binaries, r row, sound map[check]bool, places map[plant.Bug]place) result {
 	x := result{row: r}
-	for _, c := range r.checks(places) {
+	for _, c := range r.checks(places, *wide) {
 		if !sound[c] {
 			continue // reported already
 		}

@@ -33,11 +33,15 @@ func simulate(seeds string) check {
 	return check{pkg: "heal/rejoin", run: "^TestCluster$", args: "-stop -seeds " + seeds}
 }
 
-// checks of a row: the one named for it, and those that concern its package.
-func (r *row) checks(places map[plant.Bug]place) []check {
+// checks of a row: the one named for it, and if asked those that concern its
+// package.
+func (r *row) checks(places map[plant.Bug]place, all bool) []check {
 	var list []check
 	if r.by != (check{}) {
 		list = append(list, r.by)
+	}
+	if !all {
+		return list
 	}
 	folder := places[r.bugs[0]].folder()
 	more := []check{unit(folder)}

@@ -19,16 +19,17 @@ func TestLeaseNeedsTheDurableView(t *testing.T) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.env.Now()
+	accepted, durable := s.acceptor.State, s.durable
+	defer func() { s.acceptor.State, s.durable = accepted, durable }()
+	s.acceptor.Value.View, s.durable.Value.View = v, v // this node may not have heard yet
 	if a := s.grantLocked(m, now); a != grant.Granted {
 		t.Errorf("live and durable: %v", a)
 	}
-	was := s.durable
-	defer func() { s.durable = was }()
 	s.durable.Value.View.Live = s.durable.Value.View.Live.Without(1)
 	if a := s.grantLocked(m, now); a != grant.NotLive {
 		t.Errorf("live in a view that is not durable: %v", a)
 	}
-	s.durable = was
+	s.durable.Value.View = v
 	if a := s.grantLocked(proto.Member{Node: 1, Incarnation: m.Incarnation + 1}, now); a != grant.NotLive {
 		t.Errorf("another life: %v", a)
 	}
