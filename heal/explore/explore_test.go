@@ -142,7 +142,7 @@ func TestWalks(t *testing.T) {
 func models(t *testing.T) []proto.Model {
 	if *onlyModel == "" {
 		if testing.Short() {
-			return []proto.Model{proto.Synchronous, proto.Scope}
+			return []proto.Model{proto.Synchronous}
 		}
 		return proto.Models()
 	}
