@@ -128,7 +128,7 @@ func (w *world) submit(e *Entry) {
 // serve, or later if none does, as clients do.
 func (w *world) ask(e *Entry, tries int) {
 	m := w.nodes[e.Node]
-	if !w.serves(m) && w.rng.IntN(16) != 0 {
+	if !w.serves(m) && w.rng.IntN(5) != 0 {
 		first := w.rng.IntN(len(w.nodes))
 		for i := range w.nodes {
 			if m = w.nodes[(first+i)%len(w.nodes)]; w.serves(m) {
@@ -223,7 +223,7 @@ func (c *client) hand(o *op) (ok bool) {
 // standStill lets a client's thread stand still between its value and the
 // check of the lease.
 func (w *world) standStill(p *process) {
-	if w.calm || w.nested >= 2 || w.rounding != nil || w.rng.IntN(60) != 0 {
+	if w.calm || w.nested >= 2 || w.rounding != nil || w.rng.IntN(100) != 0 {
 		return
 	}
 	w.nested++

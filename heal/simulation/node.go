@@ -661,7 +661,8 @@ func (e *endpoint) PublishMarks(peer int, b *rdma.Marks) {
 }
 
 // leaseOf is the lease as workers and sessions see it. A client's thread may
-// stand still just before it looks (H12).
+// stand still before it copies its value, and before it looks at the lease
+// (H12).
 type leaseOf struct {
 	lease.Timed
 	p *process
@@ -672,6 +673,13 @@ func (l *leaseOf) Valid() bool {
 		l.p.w.standStill(l.p)
 	}
 	return l.Timed.Valid()
+}
+
+func (l *leaseOf) Generation() uint64 {
+	if l.p.w.inClient {
+		l.p.w.standStill(l.p)
+	}
+	return l.Timed.Generation()
 }
 
 var _ dataplane.Lease = (*leaseOf)(nil)

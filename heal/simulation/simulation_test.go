@@ -21,7 +21,7 @@ import (
 var (
 	oneSeed  = flag.Uint64("sim.seed", 0, "run only this seed")
 	seeds    = flag.Int("sim.seeds", 0, "run this many seeds; 0: 60, with -short 4")
-	first    = flag.Uint64("sim.first", 1, "first seed")
+	first    = flag.Uint64("sim.first", 0, "first seed; 0: 1")
 	runFor   = flag.Duration("sim.time", 0, "run seeds for this long, fresh ones unless -sim.first is given")
 	parallel = flag.Int("sim.parallel", 1, "seeds at a time")
 	stop     = flag.Bool("sim.stop", false, "stop at the first failing seed")
@@ -114,10 +114,10 @@ func TestSeeds(t *testing.T) {
 	case n == 0:
 		n = 60
 	}
-	from := *first
+	from := max(1, *first)
 	if *runFor > 0 {
 		n = 1 << 40
-		if from == 1 {
+		if *first == 0 {
 			from = uint64(time.Now().UnixNano()) >> 10 << 20
 		}
 		t.Logf("fresh seeds from %d on", from)
