@@ -387,6 +387,9 @@ func (w *Worker) publish(members proto.NodeSet) {
 // ends it. Inside Do.
 func (w *Worker) Pin(pos uint64) { w.pin = pos }
 
+// Pinned is what Pin was told last. Inside Do.
+func (w *Worker) Pinned() uint64 { return w.pin }
+
 // LostThrough is the pool's: missed ranges of nodes last live below it are
 // gone. Inside Do.
 func (w *Worker) LostThrough() proto.Epoch { return w.lostThrough }
@@ -415,7 +418,11 @@ func (w *Worker) clean() bool {
 	if !ok {
 		return false
 	}
-	if err := w.pool.WriteSuperblock(func(s *pmem.Super) { s.LostThrough = uint32(through) }); err != nil {
+	if err := w.pool.WriteSuperblock(func(s *pmem.Super) {
+		if !plant.Is(plant.WorkerGiveUp) {
+			s.LostThrough = uint32(through)
+		}
+	}); err != nil {
 		w.failed(err)
 		return false
 	}

@@ -274,7 +274,7 @@ func (l *Life) addRange(s *served, r *rangeReply) {
 func (l *Life) repin(shard int) {
 	pin := ^uint64(0)
 	for _, s := range l.ranges {
-		if s.shard == shard {
+		if s.shard == shard && !plant.Is(plant.BuddyPin) {
 			pin = min(pin, s.pin)
 		}
 	}

@@ -231,3 +231,38 @@ func TestInstalledMeansInTheShards(t *testing.T) {
 		t.Errorf("%d looks", looks)
 	}
 }
+
+// TestRangeIsPinned: from the request to the end of the transfer the buddy's
+// cleaner stays below the range, and is free afterwards.
+func TestRangeIsPinned(t *testing.T) {
+	r := newRig(t, 3, 4)
+	r.boot()
+	x := r.nodes[2]
+	x.kill()
+	r.remove(x)
+	r.write(r.nodes[0], 60, 30, 100)
+	x.start()
+	looks := 0
+	r.until("everybody serves", func() bool {
+		for _, b := range r.nodes {
+			if b.life == nil || b.driven == nil {
+				continue
+			}
+			for _, s := range b.life.ranges {
+				looks++
+				if at := b.driven.Pinned(); at > s.pin {
+					t.Fatalf("node %d serves a range from %d and is pinned at %d", b.id, s.pin, at)
+				}
+			}
+		}
+		return r.serving() == len(r.nodes)
+	})
+	if looks == 0 {
+		t.Error("nobody saw a range")
+	}
+	for _, b := range r.nodes {
+		if at := b.driven.Pinned(); at != ^uint64(0) {
+			t.Errorf("node %d stays pinned at %d", b.id, at)
+		}
+	}
+}

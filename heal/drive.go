@@ -308,6 +308,9 @@ func (l *Life) rollLeftovers(ctx context.Context, m *rejoin.Machine) error {
 			if !w.Do(func() { pending = w.Replica().ForwardPending() + w.Replica().Outstanding() }) {
 				return errNoLife
 			}
+			if plant.Is(plant.RollVisible) {
+				break
+			}
 			if pending == 0 {
 				break
 			}

@@ -166,7 +166,6 @@ const (
 	ShmMark          Bug = "sleeper-without-its-mark"
 	ShmUnrung        Bug = "peers-not-woken"
 	ShmDead          Bug = "connection-to-a-dead-life"
-	ShmLiveness      Bug = "life-named-before-it-is-locked"
 	ShmSweep         Bug = "files-of-a-living-node-swept"
 	GrantForgotten   Bug = "grant-forgotten"
 	GrantDrift       Bug = "clock-drift-ignored"
@@ -243,6 +242,9 @@ const (
 	PullLock         Bug = "runs-lock-lost-on-the-way"
 	InstalledEarly   Bug = "installed-before-all-shards-have"
 	StopReaders      Bug = "mapping-goes-under-readers"
+	BuddyPin         Bug = "range-not-pinned"
+	RollVisible      Bug = "leftovers-not-waited-for"
+	WorkerGiveUp     Bug = "range-given-up-without-a-word-in-the-superblock"
 )
 
 // All lists the bugs.
@@ -273,18 +275,18 @@ var All = []Bug{
 	StoreRefind, StoreVerify, IndexSplitKey, IndexIntent, IndexCopyUp, IndexPend,
 	IndexRedo, IndexDirSum, IndexStale, RingSkipRoom, RingSkipMark, RingReclaimBack,
 	RingLimit, RingSkipBelieved, ShmTail, ShmAttach, ShmDetach, ShmResume,
-	ShmBack, ShmMark, ShmUnrung, ShmDead, ShmLiveness, ShmSweep,
-	GrantForgotten, GrantDrift, GrantAnybody, GrantOver, RenewMinority, RenewReset,
-	AcceptOutbid, PromiseForgotten, AcceptUnguarded, LearnOlder, CatchUpBlind, BallotLife,
-	BallotRound, ProposeOwn, ProposeFew, ProposeUnsettled, LeaseGeneration, LeaseRevoke,
-	LeaseBack, LeaseReply, VoteUnsaved, VoteAtOnce, GrantUndurable, PromoteMoved,
-	FileCRC, DeadlineHeld, DeadlineRejected, StopRejected, ViewFence, BuddyView,
-	BuddyLost, BuddyGap, BuddyEnd, UpdateMoved, AdmitLive, FlushSkipped,
-	FenceSkipped, SuperAhead, SuperStable, SuperOnce, SuperUnfenced, SuperOver,
-	SuperOlder, SuperCRC, SuperForeign, IndexBoot, IndexBase, IndexBeyond,
-	ReplayShort, ReplayUnsettled, CrashUnlocked, RebuildReplay, RebuildLater, RebuildMarker,
-	BeginAgain, RecoverBody, RecoverDamage, RecoverFloor, RecoverTorn, RecoverRepair,
-	RecoverNumber, RecoverDropped, WorkerLease, WorkerFlush, WorkerStable, WorkerFailed,
-	WorkerPin, WorkerIndex, AdoptDropped, PullUnverified, PullEnd, PullLast,
-	PullLock, InstalledEarly, StopReaders,
+	ShmBack, ShmMark, ShmUnrung, ShmDead, ShmSweep, GrantForgotten,
+	GrantDrift, GrantAnybody, GrantOver, RenewMinority, RenewReset, AcceptOutbid,
+	PromiseForgotten, AcceptUnguarded, LearnOlder, CatchUpBlind, BallotLife, BallotRound,
+	ProposeOwn, ProposeFew, ProposeUnsettled, LeaseGeneration, LeaseRevoke, LeaseBack,
+	LeaseReply, VoteUnsaved, VoteAtOnce, GrantUndurable, PromoteMoved, FileCRC,
+	DeadlineHeld, DeadlineRejected, StopRejected, ViewFence, BuddyView, BuddyLost,
+	BuddyGap, BuddyEnd, UpdateMoved, AdmitLive, FlushSkipped, FenceSkipped,
+	SuperAhead, SuperStable, SuperOnce, SuperUnfenced, SuperOver, SuperOlder,
+	SuperCRC, SuperForeign, IndexBoot, IndexBase, IndexBeyond, ReplayShort,
+	ReplayUnsettled, CrashUnlocked, RebuildReplay, RebuildLater, RebuildMarker, BeginAgain,
+	RecoverBody, RecoverDamage, RecoverFloor, RecoverTorn, RecoverRepair, RecoverNumber,
+	RecoverDropped, WorkerLease, WorkerFlush, WorkerStable, WorkerFailed, WorkerPin,
+	WorkerIndex, AdoptDropped, PullUnverified, PullEnd, PullLast, PullLock,
+	InstalledEarly, StopReaders, BuddyPin, RollVisible, WorkerGiveUp,
 }

@@ -216,3 +216,50 @@ func TestWaitingReadOfAnotherKey(t *testing.T) {
 		}
 	}
 }
+
+// The cleaner stays below the stable position: what lies above is named by
+// streams, cursors and leftovers.
+func TestCleanerStaysBelowStable(t *testing.T) {
+	r := newRig(t, 2, proto.Eventual)
+	u := r.nodes[0]
+	u.put("k", "v")
+	u.flush()
+	u.advance()
+	if b := u.Bound(0); b > u.StablePos() || u.StablePos() >= u.st.Tail() {
+		t.Errorf("bound %d, stable position %d, tail %d", b, u.StablePos(), u.st.Tail())
+	}
+}
+
+// H28: one coordinator uses its room up while the others do nothing. What they
+// were promised is still theirs.
+func TestRoomOfIdleCoordinators(t *testing.T) {
+	z := usual
+	z.ring, z.segments = 1<<20, 96
+	r := newRigOf(t, 4, proto.Eventual, z)
+	u := r.nodes[0]
+	value := string(make([]byte, 2000))
+	written := 0
+	for i := 0; ; i++ {
+		a, _ := r.nodes[1].write(record.Put, name("k", i%4000), value)
+		if a == NoRoom {
+			break
+		}
+		if a != Taken && a != RingFull {
+			t.Fatalf("write %d: %d", i, a)
+		}
+		written++
+		r.settle()
+		promised := u.limit - min(u.limit, u.out.Tail())
+		for n := range u.streams {
+			if st := &u.streams[n]; st.in {
+				promised += st.limit - min(st.limit, st.applied)
+			}
+		}
+		if sure := u.st.SureBytes(); promised > sure {
+			t.Fatalf("after %d writes of one coordinator %d bytes are promised, %d are free for certain", written, promised, sure)
+		}
+	}
+	if written < 50 {
+		t.Errorf("only %d writes", written)
+	}
+}

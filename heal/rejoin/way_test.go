@@ -397,7 +397,7 @@ func (n *node) rollLeftovers() {
 		}
 		n.left = n.left[1:]
 	}
-	if len(n.left) == 0 && n.rep.ForwardPending()+n.rep.Outstanding() == 0 {
+	if len(n.left) == 0 && (n.rep.ForwardPending()+n.rep.Outstanding() == 0 || plant.Is(plant.RollVisible)) {
 		n.m.Rolled()
 	}
 }

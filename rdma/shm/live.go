@@ -44,7 +44,7 @@ func (d *Dir) HoldLiveness(node int, incarnation uint32) (*Liveness, error) {
 	}
 	// Locked before it is named: who finds the file unlocked knows that the
 	// holder is gone.
-	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil && !plant.Is(plant.ShmLiveness) {
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		unix.Close(fd)
 		unix.Unlinkat(d.fd, tmp, 0)
 		return nil, fmt.Errorf("shm: lock %s in %s: %w", l.name, d.path, err)
