@@ -54,7 +54,7 @@ func page(results []result, places map[plant.Bug]place) []byte {
 		return strings.SplitN(places[r.bugs[0]].folder(), "/", 2)[0]
 	}
 	for _, g := range groups {
-		fmt.Fprintf(&b, "## %s\n\n| bug | what is left out | where | found by | seconds |\n|---|---|---|---|---|\n", titles[g])
+		fmt.Fprintf(&b, "## %s\n\n| bug | cure that is left out | where | found by | seconds |\n|---|---|---|---|---|\n", titles[g])
 		for i := range results {
 			r := &results[i]
 			if of(r) != g {
@@ -66,7 +66,7 @@ func page(results []result, places map[plant.Bug]place) []byte {
 				f := &r.found[j]
 				how := found(f)
 				if j == 0 {
-					by, seconds = how, fmt.Sprintf("%.1f", f.took.Seconds())
+					by, seconds = how, lasted(f.took)
 				} else if !slices.Contains(more, how) && how != by {
 					more = append(more, how)
 				}
@@ -108,4 +108,11 @@ func hazard(name string) (n int) {
 		return 0
 	}
 	return n
+}
+
+func lasted(d time.Duration) string {
+	if d < 100*time.Millisecond {
+		return "<0.1"
+	}
+	return fmt.Sprintf("%.1f", d.Seconds())
 }
