@@ -210,7 +210,7 @@ func (c *client) hand(o *op) (ok bool) {
 			ok = false
 		}
 	}()
-	w.inClient, c.busy = true, true
+	w.inClient, c.busy, w.looked = true, true, false
 	err := c.s.Submit(&o.Op)
 	w.inClient, c.busy = false, false
 	if err != nil {
@@ -235,7 +235,7 @@ func (w *world) standStill(p *process) {
 	if p.Dead() {
 		panic(lostClient{})
 	}
-	w.inClient = true
+	w.inClient, w.looked = true, false // others have submitted meanwhile
 }
 
 // pollAll takes what has ended back.
@@ -314,10 +314,11 @@ func (c *client) ended(o *op) {
 	write := o.Kind == dataplane.OpPut || o.Kind == dataplane.OpDelete
 	switch {
 	case o.Err == nil && o.Kind == dataplane.OpGet:
-		id := w.intact(o.key, o.Value)
-		w.saw(c, o, id)
+		w.saw(c, o, w.intact(o.key, o.Value))
+		return
 	case errors.Is(o.Err, dataplane.ErrNotFound) && o.Kind == dataplane.OpGet:
 		w.saw(c, o, 0)
+		return
 	case o.Err == nil && o.Kind == dataplane.OpPersist:
 		w.persists = append(w.persists, o.writes...)
 		for _, x := range o.writes {
@@ -369,7 +370,7 @@ func (w *world) saw(c *client, o *op, id uint64) {
 		self = c.p.life.self
 	}
 	if v := &w.newest; (c.late == nil || c.late == o) && !(v.Has(self) && v.Live.Has(self.Node)) {
-		w.fail("read without a lease", "node %d answers a read in life %v; view %d is decided and has live %v", c.p.m.id, self, v.Epoch, v.Live)
+		w.fail("read without a lease", "node %d answers a read (operation %d of %d, late %v, nested %d, TS %v) in life %v; view %d is decided and has live %v", c.p.m.id, o.at, len(w.hist), c.late != nil, w.nested, o.TS, self, v.Epoch, v.Live)
 	}
 	h := &w.hist[o.at]
 	h.Outcome, h.Return = check.Done, w.clock

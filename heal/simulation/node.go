@@ -671,12 +671,13 @@ type leaseOf struct {
 func (l *leaseOf) Valid() bool {
 	if l.p.w.inClient {
 		l.p.w.standStill(l.p)
+		l.p.w.looked = true
 	}
 	return l.Timed.Valid()
 }
 
 func (l *leaseOf) Generation() uint64 {
-	if l.p.w.inClient {
+	if l.p.w.inClient && !l.p.w.looked { // after it, only the answer comes later
 		l.p.w.standStill(l.p)
 	}
 	return l.Timed.Generation()

@@ -158,7 +158,7 @@ func fault(o *Options, r *rand.Rand, do string, at, lease int64) Entry {
 	case doPowerAll, doCrashAll:
 		e.A, e.B = 2*lease, int64(r.IntN(tornKinds))
 	case doPause, doHang:
-		e.A = pick(r, lease/8, lease/4, lease, 2*lease) + r.Int64N(lease/4)
+		e.A = pick(r, lease/8, lease/4, lease, 5*lease) + r.Int64N(lease/2)
 	case doSlow:
 		e.A, e.B = 2*lease+r.Int64N(6*lease), 5+r.Int64N(100)
 	case doSlowDisk:
@@ -166,9 +166,9 @@ func fault(o *Options, r *rand.Rand, do string, at, lease int64) Entry {
 	case doAcceptor:
 		e.A, e.B = 2*lease+r.Int64N(4*lease), pick(r, 0, 1000, lease)
 	case doCut, doCutBoth:
-		e.A, e.B = pick(r, lease/8, lease/2, 2*lease, 3*lease)+r.Int64N(lease/2), 1+int64(r.IntN(3))
+		e.A, e.B = pick(r, lease/8, lease/2, 2*lease, 5*lease)+r.Int64N(lease/2), 1+int64(r.IntN(3))
 	case doIsolate:
-		e.A, e.B, e.C = pick(r, lease/4, lease, 3*lease)+r.Int64N(lease/2), 1+int64(r.IntN(3)), 1+r.Int64N(1<<o.Nodes-2)
+		e.A, e.B, e.C = pick(r, lease/4, lease, 5*lease)+r.Int64N(lease), 1+int64(r.IntN(3)), 1+r.Int64N(1<<o.Nodes-2)
 	case doDelay:
 		e.A, e.B = 2*lease+r.Int64N(6*lease), pick(r, 100, 1000, lease/4)
 	case doDrift:

@@ -41,6 +41,7 @@ type world struct {
 	kicking  bool
 	rounding *driver // whose turn it is
 	stood    int     // times that happened
+	looked   bool    // the client in Submit has looked at its lease
 	calm     bool
 	ended    bool
 	givenUp  bool // a cold start is refused for good
