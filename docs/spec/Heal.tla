@@ -20,6 +20,7 @@ CONSTANTS
   Witness,     \* how many configured nodes vote and hold no data
   Writers,     \* nodes that take client writes
   Frail,       \* nodes that may fail
+  Stay,        \* nodes that do not come back
   Lazy,        \* nodes that may flush late; the others flush at once
   MaxWrites, MaxPersists,
   MaxCrashes, MaxFences, MaxDrops,  \* crashes; lost leases; shadows dropped in good health
@@ -322,7 +323,7 @@ Over(n) == up[n] /\ ve[n] > 0 /\ \/ ~Has(Len(views), n, inc[n])
 
 \* pmem.Open and a new incarnation
 Restart(n) ==
-  /\ ~up[n] \/ Over(n)
+  /\ n \notin Stay /\ (~up[n] \/ Over(n))
   /\ Early \/ Cold \/ ~Has(Len(views), n, inc[n]) \/ Last.cold
   /\ up' = [up EXCEPT ![n] = TRUE] /\ ls' = [ls EXCEPT ![n] = FALSE]
   /\ inc' = [inc EXCEPT ![n] = @ + 1] /\ ve' = [ve EXCEPT ![n] = 0]
@@ -612,9 +613,10 @@ I5 == ReadOn = "durable" => \A n \in Node, k \in Keys : red[k] > 0 /\ Serving(n)
 I6 == \A n \in Node, k \in Keys : per[k] > 0 /\ Serving(n) => Flushed(n, k) >= per[k]
 
 \* I7 For a node that is away and comes back by range: everything answered is
-\* durable there, or in every serving member's missed range for it.
+\* durable there, or in the missed range for it at everybody who serves or is
+\* about to.
 I7 == \A f \in Node \ Mem(Len(views)), b \in Node, k \in Keys :
-        Serving(b) /\ ve[b] = Len(views) /\ Last.until[f] # 0 /\ (~inco[f] \/ ~Cure("H17")) /\ ~fl[f] /\ saw[f] <= Len(log[f]) =>
+        (Serving(b) \/ (tr[b].ph >= 3 /\ ~Last.cold)) /\ ve[b] = Len(views) /\ Last.until[f] # 0 /\ (~inco[f] \/ ~Cure("H17")) /\ ~fl[f] /\ saw[f] <= Len(log[f]) =>
           LET r == MissedFrom(b, Last.until[f]) IN
           r.ok => \/ MaxTS(IF PowerFail THEN SubSeq(log[f], 1, pd[f]) ELSE log[f], k) >= Hi(k)
                   \/ \E p \in r.pos+1..Len(log[b]) : log[b][p].k = k /\ log[b][p].ts >= Hi(k)
