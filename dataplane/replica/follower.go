@@ -127,6 +127,11 @@ func (s *Shard) apply(st *stream, w []byte, at uint64) (n int, wait bool, err er
 	// Lengths come from the checked copy, not from memory the peer can change.
 	key := img[record.HeaderBytes : record.HeaderBytes+int(hd.KeyLen)]
 	hash := s.st.Hash(key)
+	if hash != hd.Hash {
+		// The body of what loses is never verified: a damaged key may be another
+		// one, whose record is newer, and the entry would count as applied.
+		return 0, false, record.ErrBody
+	}
 	e := &s.scratch
 	s.st.Find(e, hash, key)
 	if e.OK && hd.TS < e.TS && !plant.Is(plant.OldWins) {

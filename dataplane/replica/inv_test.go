@@ -206,6 +206,30 @@ func TestMalformedINVs(t *testing.T) {
 	t.Logf("%d kinds of bad entries", len(cases))
 }
 
+// A damaged key that is another one with a newer record: the entry is no loser,
+// it is refused. Taken for one, it would count as applied and be lost.
+func TestDamagedKeyIsNoLoser(t *testing.T) {
+	for _, newer := range []proto.TS{ts(1, 9, 2), ts(1, 1, 2)} {
+		r := newRig(t, 3, proto.Synchronous)
+		c, f := r.nodes[0], r.nodes[1]
+		r.nodes[2].entry(newer, "kez", "other", nil)
+		if _, err := r.stream(2, 1); err != nil {
+			t.Fatal(err)
+		}
+		img, end := c.entry(ts(1, 1, 0), "key", "value", nil)
+		img[record.HeaderBytes+2] ^= 'y' ^ 'z'
+		if n, err := r.stream(0, 1); n != 0 || !errors.Is(err, record.ErrBody) || f.Applied(0) != 0 || f.Counters.Superseded != 0 {
+			t.Fatalf("a damaged key: %d bytes of %d applied, %v, %d superseded", n, end, err, f.Counters.Superseded)
+		}
+		f.want("the other key", "kez", newer, "other", true)
+		img[record.HeaderBytes+2] ^= 'y' ^ 'z'
+		if n, err := r.stream(0, 1); uint64(n) != end || err != nil {
+			t.Fatalf("mended: %d bytes of %d, %v", n, end, err)
+		}
+		f.want("mended", "key", ts(1, 1, 0), "value", true)
+	}
+}
+
 // A window shorter than its entry's header says.
 func TestCutOffEntry(t *testing.T) {
 	r := newRig(t, 2, proto.Synchronous)
