@@ -310,7 +310,9 @@ func (l *lives) oneLife() error {
 			return err
 		}
 	}
-	l.outlived = end < 3
+	// Who dies while it opens has not looked at the records: a power loss
+	// before that still counts.
+	l.outlived = end < 3 && (l.p != nil || l.outlived)
 	if l.outlived {
 		l.counts.process++ // the pages outlive the process, and so does the index
 		return nil
