@@ -66,6 +66,7 @@ type process struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	life    *life
+	last    *life // life, and still that while it ends
 	began   bool // New of the membership is over: its storage may wait
 	closing bool
 	failed  error
@@ -324,7 +325,7 @@ func (p *process) live(force string) (err error) {
 		w.count("full: " + reason(c.Full))
 	}
 	l.heal = heal.New(c)
-	p.life = l
+	p.life, p.last = l, l
 	p.members.SetMember(l.self)
 	l.heal.SawView(p.members.Current())
 	if p.members.Current().Epoch == 0 {
@@ -528,8 +529,8 @@ func (m *machine) resume(p *process) {
 
 // wake lets workers go on that stood still.
 func (m *machine) wake() {
-	if m.up && m.p.life != nil {
-		for _, d := range m.p.life.drivers {
+	if m.up && m.p.last != nil {
+		for _, d := range m.p.last.drivers {
 			if !d.ep.Asleep() {
 				d.schedule(0)
 			}

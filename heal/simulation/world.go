@@ -270,9 +270,9 @@ func (w *world) netTick() {
 func (w *world) tick() {
 	w.net.AdvanceTo(uint64(w.sim.Now()) / 1000)
 	for _, m := range w.nodes {
-		if m.p != nil && m.p.life != nil {
-			for _, d := range m.p.life.drivers {
-				if !d.ep.Asleep() {
+		if m.up && m.p.last != nil {
+			for _, d := range m.p.last.drivers {
+				if !d.halted && !d.ep.Asleep() {
 					d.schedule(time.Duration(500 + w.rng.Int64N(4000)))
 				}
 			}
