@@ -52,6 +52,7 @@ check() { # NUMBER CFG as-is|-cured WANT
 	begin=$(date +%s)
 	option=
 	[ "$3" = as-is ] || option=-cured
+	[ "$4" = holds ] || option=-quick
 	rc=0
 	# shellcheck disable=SC2086 # no option or one
 	sh scripts/tlc.sh -workers "$workers" -memory "$memory" $option "$2" >"$dir/$1.log" 2>&1 || rc=$?

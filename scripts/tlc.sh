@@ -1,10 +1,11 @@
 #!/bin/sh
 # Checks one configuration of the specification with TLC.
 #
-#   scripts/tlc.sh [-workers N] [-memory 3g] [-cured] [-simulate TRACES] [-depth N] docs/spec/NAME.cfg
+#   scripts/tlc.sh [-workers N] [-memory 3g] [-quick] [-cured] [-simulate TRACES] [-depth N] docs/spec/NAME.cfg
 #
 # The configuration's first line names its module: \* module Heal ...
 # -cured runs it with every cure in place: Without = {}.
+# -quick leaves the optimising compiler out: less work if there are few states.
 # -simulate takes that many random walks instead of looking at every state.
 #
 # The last line of the output is
@@ -23,11 +24,12 @@ die() {
 	exit 1
 }
 
-workers=1 memory=3g cured= simulate= depth=120
+workers=1 memory=3g quick= cured= simulate= depth=120
 while [ $# -gt 0 ]; do
 	case $1 in
 	-workers) workers=$2 && shift 2 ;;
 	-memory) memory=$2 && shift 2 ;;
+	-quick) quick=1 && shift ;;
 	-cured) cured=1 && shift ;;
 	-simulate) simulate=$2 && shift 2 ;;
 	-depth) depth=$2 && shift 2 ;;
@@ -35,7 +37,7 @@ while [ $# -gt 0 ]; do
 	*) break ;;
 	esac
 done
-[ $# -eq 1 ] || die "usage: scripts/tlc.sh [-workers N] [-memory 3g] [-cured] [-simulate TRACES] [-depth N] docs/spec/NAME.cfg"
+[ $# -eq 1 ] || die "usage: scripts/tlc.sh [-workers N] [-memory 3g] [-quick] [-cured] [-simulate TRACES] [-depth N] docs/spec/NAME.cfg"
 cfg=$1
 [ -r "$cfg" ] || die "no configuration $cfg"
 
@@ -71,9 +73,9 @@ else
 	cp "$cfg" "$dir/$module.cfg"
 fi
 
-# Most configurations are done before an optimising compiler has paid for itself.
-jvm="-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
-[ "$workers" -eq 1 ] || jvm=-XX:+UseParallelGC
+jvm=-XX:+UseParallelGC
+[ "$workers" -gt 1 ] || jvm=-XX:+UseSerialGC
+[ -z "$quick" ] || jvm="$jvm -XX:TieredStopAtLevel=1"
 
 set -- -workers "$workers" -config "$module.cfg" -metadir "$dir/states"
 [ -z "$simulate" ] || set -- -simulate "num=$simulate" -depth "$depth" "$@"
