@@ -67,7 +67,7 @@ type process struct {
 	cancel  context.CancelFunc
 	life    *life
 	last    *life // life, and still that while it ends
-	began   bool // New of the membership is over: its storage may wait
+	began   bool  // New of the membership is over: its storage may wait
 	closing bool
 	failed  error
 	clients []*client
