@@ -21,6 +21,7 @@ CONSTANTS
   Writers,     \* nodes that take client writes
   Frail,       \* nodes that may fail
   Stay,        \* nodes that do not come back
+  Out,         \* nodes that have failed before anything was written; the others have installed view 2
   Lazy,        \* nodes that may flush late; the others flush at once
   MaxWrites, MaxPersists,
   MaxCrashes, MaxFences, MaxDrops,  \* crashes; lost leases; shadows dropped in good health
@@ -136,19 +137,26 @@ Blank == [ph |-> 0, b |-> None, bi |-> 0, e |-> 0, w |-> 0, to |-> 0, it |-> {}]
 NoIdx == [k \in Keys |-> [p |-> 0, lk |-> FALSE]]
 Zero == [n \in Node |-> 0]
 
+First == [live |-> Node, sh |-> {}, inc |-> [n \in Node |-> 1], until |-> Zero, cold |-> FALSE]
+Second == [First EXCEPT !.live = Node \ Out, !.until = [n \in Node |-> 1]]
+Begun(n) == IF Out = {} \/ n \in Out THEN 1 ELSE 2      \* epoch in which n begins
+Marker(e, list) == [k |-> View0, ep |-> e, list |-> list]
+
 Init ==
-  /\ views = << [live |-> Node, sh |-> {}, inc |-> [n \in Node |-> 1], until |-> Zero, cold |-> FALSE] >>
-  /\ ve = [n \in Node |-> 1] /\ up = [n \in Node |-> TRUE] /\ ls = [n \in Node |-> TRUE] /\ inc = [n \in Node |-> 1]
+  /\ views = IF Out = {} THEN << First >> ELSE << First, Second >>
+  /\ ve = [n \in Node |-> Begun(n)] /\ up = [n \in Node |-> n \notin Out] /\ ls = [n \in Node |-> n \notin Out]
+  /\ inc = [n \in Node |-> 1]
   /\ str = [n \in Node |-> << >>] /\ cm = Zero /\ cd = Zero /\ fd = [n \in Node |-> Zero]
-  /\ fol = [n \in Node |-> [c \in Node |-> IF c = n THEN None ELSE 1]]
+  /\ fol = [n \in Node |-> [c \in Node |-> IF c = n \/ c \in Out \/ n \in Out THEN None ELSE 1]]
   /\ appl = [n \in Node |-> Zero] /\ vis = [n \in Node |-> Zero] /\ vp = [n \in Node |-> Zero]
   /\ sp = [n \in Node |-> [c \in Node |-> << >>]]
   /\ oa = [n \in Node |-> [c \in Node |-> [a |-> 0, d |-> 0]]]
-  /\ log = [n \in Node |-> << [k |-> View0, ep |-> 1, list |-> << << 1, 0 >> >>] >>]
-  /\ dl = [n \in Node |-> 1] /\ pd = [n \in Node |-> 1]
+  /\ mk = [n \in Node |-> IF n \in Out THEN << >> ELSE IF Begun(n) = 1 THEN << << 1, 0 >> >> ELSE << << 2, 1 >> >>]
+  /\ log = [n \in Node |-> LET one == << Marker(1, << << 1, 0 >> >>) >> IN
+                           IF Begun(n) = 1 THEN one ELSE Append(one, Marker(2, << << 2, 1 >> >>))]
+  /\ dl = [n \in Node |-> Len(log[n])] /\ pd = dl /\ st = dl
   /\ idx = [n \in Node |-> NoIdx] /\ fw = [n \in Node |-> {}] /\ lent = [n \in Node |-> {}]
-  /\ mk = [n \in Node |-> << << 1, 0 >> >>]
-  /\ st = [n \in Node |-> 1] /\ hd = [n \in Node |-> 1] /\ ok = [n \in Node |-> 1] /\ l0 = Zero /\ saw = Zero
+  /\ hd = [n \in Node |-> Begun(n)] /\ ok = hd /\ l0 = Zero /\ saw = Zero
   /\ fl = [n \in Node |-> FALSE] /\ inco = [n \in Node |-> FALSE] /\ tr = [n \in Node |-> Blank]
   /\ ans = [k \in Keys |-> 0] /\ red = [k \in Keys |-> 0] /\ per = [k \in Keys |-> 0]
   /\ minted = {} /\ dup = FALSE
