@@ -179,11 +179,13 @@ func (s *Shard) updateRoom() (moved bool) {
 	}
 	free := s.st.SureBytes()
 	if free <= reserve {
+		s.st.Press(true)
 		return false
 	}
+	space := free - reserve
 	// A record takes a word of the index, at most. The reserve takes none:
 	// deletes and replays are of keys that are there.
-	free = min(free-reserve, s.freeKeys()*recordBytesMin)
+	free = min(space, s.freeKeys()*recordBytesMin)
 	used := s.limit - min(s.limit, s.out.Tail())
 	for m := members.Without(s.self.Node); m != 0; m &= m - 1 {
 		st := &s.streams[first(m)]
@@ -192,11 +194,16 @@ func (s *Shard) updateRoom() (moved bool) {
 	if plant.Is(plant.H28Used) {
 		used = 0
 	}
+	// What an idle coordinator was guaranteed is free for nobody else. So it is
+	// little beside what is free when the cleaner begins, and when it is all
+	// there is, space is short.
+	s.st.Press(space <= used)
 	if free <= used {
 		return false
 	}
 	spare := free - used
-	share := min(s.out.Size(), free/(n+1))
+	most := max(s.st.SureLargest()*5/4, s.st.SureWhenHalf()/(8*(n+1)))
+	share := min(s.out.Size(), free/(n+1), most)
 	s.limit, spare = topUp(s.limit, s.out.Tail()+share, spare)
 	for m := members.Without(s.self.Node); m != 0; m &= m - 1 {
 		st := &s.streams[first(m)]

@@ -9,13 +9,23 @@ import "healkv/pmem/record"
 // whose segments are too small for the largest record, which a pool's never
 // are, the two are the same. Worker only.
 func (l *Log) SureBytes() uint64 {
-	const waste = record.BytesMax - record.Align
 	if l.size < SegmentHeaderBytes+record.BytesMax {
 		return l.FreeBytes()
 	}
-	n := len(l.free) * (l.size - SegmentHeaderBytes - waste)
+	n := l.SureOf(len(l.free))
 	if l.open >= 0 {
-		n += max(0, l.size-waste-l.off)
+		n += uint64(max(0, l.size-waste-l.off))
 	}
-	return uint64(n)
+	return n
+}
+
+// waste is what a segment's end can lose to a record that does not fit.
+const waste = record.BytesMax - record.Align
+
+// SureOf is what so many free segments add to SureBytes.
+func (l *Log) SureOf(segments int) uint64 {
+	if l.size < SegmentHeaderBytes+record.BytesMax {
+		return uint64(segments * (l.size - SegmentHeaderBytes))
+	}
+	return uint64(segments * (l.size - SegmentHeaderBytes - waste))
 }

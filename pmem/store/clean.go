@@ -18,6 +18,7 @@ const waitingMax = 32
 const headerCost = 128
 
 type cleaner struct {
+	pressed   bool   // nothing is left to guarantee, see Press
 	uncounted bool   // there are segments whose live bytes are not known
 	counting  uint64 // number of the segment being counted, 0: none
 	victim    uint64 // number of the segment being examined, 0: none
@@ -140,7 +141,7 @@ func (s *Store) releaseSegments(r *CleanResult, bound, flushed uint64) {
 // begin chooses the next victim; false if there is none.
 func (s *Store) begin(bound uint64) bool {
 	c := &s.clean
-	if 2*s.log.FreeSegments() >= s.log.SegmentCount() && !s.log.Crowded() {
+	if 2*s.log.FreeSegments() >= s.log.SegmentCount() && !s.log.Crowded() && !c.pressed {
 		return false
 	}
 	if c.idleRounds >= 64 {

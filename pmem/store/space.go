@@ -44,17 +44,17 @@ func (s *Store) SegmentsIn(bytes uint64) uint64 {
 	return bytes/uint64(s.log.SegmentBytes()) + 1
 }
 
-// SpaceShort says that hardly more than the reserve is free: a sixteenth of
-// the log or one segment. What a cleaner that is Idle cannot gain then, only
+// SpaceShort says that hardly more than the reserve is free, a sixteenth of
+// the log or one segment, or that nothing is left to guarantee (Press). What a cleaner that is Idle cannot gain then, only
 // the caller can, by raising the bound.
 func (s *Store) SpaceShort() bool {
-	return s.log.FreeSegments() <= reserve+max(1, s.log.SegmentCount()/16)
+	return s.clean.pressed || s.log.FreeSegments() <= reserve+max(1, s.log.SegmentCount()/16)
 }
 
 // WantsCleaning says that Clean has something to do or to wait for. A few
 // instructions; asked once per turn of the worker.
 func (s *Store) WantsCleaning() bool {
 	c := &s.clean
-	return c.uncounted || c.victim != 0 || c.waiting != 0 || s.log.Pending() ||
+	return c.pressed || c.uncounted || c.victim != 0 || c.waiting != 0 || s.log.Pending() ||
 		2*s.log.FreeSegments() < s.log.SegmentCount() || s.log.Crowded()
 }
