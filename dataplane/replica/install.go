@@ -188,6 +188,9 @@ func (s *Shard) firstMarker(until proto.Epoch) (marker, bool) {
 // position and under every missed range that has not been given up.
 // lostThrough is the pool's.
 func (s *Shard) Bound(lostThrough proto.Epoch) uint64 {
+	if !s.installed {
+		return 0 // it is not known yet who is away: what is moved now drops out of their ranges
+	}
 	bound := s.stablePos
 	if plant.Is(plant.BoundStable) {
 		bound = s.st.Tail()

@@ -7,6 +7,7 @@ import (
 
 	"healkv/dataplane/proto"
 	"healkv/pmem/record"
+	"healkv/rdma/ring"
 )
 
 func panics(t *testing.T, what string, f func()) {
@@ -294,6 +295,22 @@ func TestMissedRanges(t *testing.T) {
 	}
 	if len(list) > 3 {
 		t.Errorf("%d markers kept for two absent nodes", len(list))
+	}
+	// Its next life does not know yet who is away: the cleaner rests.
+	next := New(u.gates, u.st, 16)
+	self := u.self
+	self.Incarnation++
+	if err := next.Begin(self, ring.NewOut(make([]byte, 4096)), u.StablePos(), record.Value(img)); err != nil {
+		t.Fatal(err)
+	}
+	if b := next.Bound(0); b != 0 {
+		t.Errorf("bound %d before the first view of a life, want 0", b)
+	}
+	v := r.view.Next(r.view.Live.Without(self.Node), r.view.Shadow.With(self.Node))
+	v.Incarnation[self.Node] = self.Incarnation
+	next.Install(&v)
+	if b := next.Bound(0); b != before4 {
+		t.Errorf("bound %d after it, want %d", b, before4)
 	}
 }
 
