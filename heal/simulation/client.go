@@ -369,7 +369,8 @@ func (w *world) saw(c *client, o *op, id uint64) {
 	if c.p.life != nil {
 		self = c.p.life.self
 	}
-	if v := &w.newest; (c.late == nil || c.late == o) && !(v.Has(self) && v.Live.Has(self.Node)) {
+	// What comes back when the life has ended was answered before.
+	if v := &w.newest; c.p.life != nil && (c.late == nil || c.late == o) && !(v.Has(self) && v.Live.Has(self.Node)) {
 		w.fail("read without a lease", "node %d answers a read (operation %d of %d, late %v, nested %d, TS %v) in life %v; view %d is decided and has live %v", c.p.m.id, o.at, len(w.hist), c.late != nil, w.nested, o.TS, self, v.Epoch, v.Live)
 	}
 	h := &w.hist[o.at]
