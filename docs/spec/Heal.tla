@@ -21,7 +21,8 @@ CONSTANTS
   Writers,     \* nodes that take client writes
   Frail,       \* nodes that may fail
   Stay,        \* nodes that do not come back
-  Out,         \* nodes that have failed before anything was written; the others have installed view 2
+  Out,         \* nodes that have failed before anything was written; view 2 is without them
+  Behind,      \* the other nodes have installed view 2, these have not yet
   Lazy,        \* nodes that may flush late; the others flush at once
   MaxWrites, MaxPersists,
   MaxCrashes, MaxFences, MaxDrops,  \* crashes; lost leases; shadows dropped in good health
@@ -139,7 +140,7 @@ Zero == [n \in Node |-> 0]
 
 First == [live |-> Node, sh |-> {}, inc |-> [n \in Node |-> 1], until |-> Zero, cold |-> FALSE]
 Second == [First EXCEPT !.live = Node \ Out, !.until = [n \in Node |-> 1]]
-Begun(n) == IF Out = {} \/ n \in Out THEN 1 ELSE 2      \* epoch in which n begins
+Begun(n) == IF Out = {} \/ n \in Out \cup Behind THEN 1 ELSE 2      \* epoch in which n begins
 Marker(e, list) == [k |-> View0, ep |-> e, list |-> list]
 
 Init ==
@@ -147,7 +148,7 @@ Init ==
   /\ ve = [n \in Node |-> Begun(n)] /\ up = [n \in Node |-> n \notin Out] /\ ls = [n \in Node |-> n \notin Out]
   /\ inc = [n \in Node |-> 1]
   /\ str = [n \in Node |-> << >>] /\ cm = Zero /\ cd = Zero /\ fd = [n \in Node |-> Zero]
-  /\ fol = [n \in Node |-> [c \in Node |-> IF c = n \/ c \in Out \/ n \in Out THEN None ELSE 1]]
+  /\ fol = [n \in Node |-> [c \in Node |-> IF c = n \/ n \in Out \/ (c \in Out /\ n \notin Behind) THEN None ELSE 1]]
   /\ appl = [n \in Node |-> Zero] /\ vis = [n \in Node |-> Zero] /\ vp = [n \in Node |-> Zero]
   /\ sp = [n \in Node |-> [c \in Node |-> << >>]]
   /\ oa = [n \in Node |-> [c \in Node |-> [a |-> 0, d |-> 0]]]
