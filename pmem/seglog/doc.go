@@ -24,7 +24,10 @@
 // does not verify. Every header also carries the position the log was durable
 // through when it was appended: if any readable header claims more than where
 // the walk ended, the log is damaged; otherwise what follows was never
-// promised to anybody and is cut off (torn tail).
+// promised to anybody and is cut off (torn tail). Several segments may have been
+// begun since the last flush, and a power loss keeps any of their pages: the
+// log then ends in the first of them that is not whole, whatever came through
+// of the later ones.
 //
 // After the last record stands a blank header (64 zero bytes), written before
 // the record itself, so that after a process crash the scan meets a blank, not
