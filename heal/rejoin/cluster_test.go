@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"healkv/bench/tally"
 )
 
 var (
@@ -28,6 +30,11 @@ var always = []string{
 	"incomplete pools", "segments cleaned", "records relocated", "reads stopped by the lease check", "reads taken back",
 	"operations unknown", "operations rejected", "direct reads", "scopes persisted", "acknowledged keys compared",
 }
+
+// faultNames are the counts that are faults; those that several others follow
+// from ("everybody died") are not.
+var faultNames = []string{"process crashes", "power losses: nothing", "power losses: prefix", "power losses: lines", "power losses: words",
+	"leases lost", "pauses", "links cut", "deliveries damaged", "deliveries cut short", "running shadows dropped"}
 
 // TestCluster runs whole clusters of the shipped state machine over a
 // simulated network, with faults and then calm, one seed after the other.
@@ -71,13 +78,24 @@ func TestCluster(t *testing.T) {
 	slices.SortFunc(lines, func(a, b string) int { return strings.Compare(a[10:], b[10:]) })
 	t.Logf("%d seeds in %v\n%s", ran, time.Since(begun).Round(time.Millisecond), strings.Join(lines, "\n"))
 	t.Logf("rare branches: %+v", c.Counters)
-	if *moreSeeds > 0 && *moreSeeds < 200 {
-		return
+	tally.Add("protocol simulation", "seeds", ran-failed)
+	for _, name := range []string{"operations", "operations compared"} {
+		tally.Add("protocol simulation", name, all.of(name))
+	}
+	faults := 0
+	for _, name := range faultNames {
+		faults += all.of(name)
+	}
+	tally.Add("protocol simulation", "faults", faults)
+	if ran < 200 {
+		return // too few for the rare ones
 	}
 	for _, name := range always {
-		if !slices.Contains(all.names, name) {
+		n := all.of(name)
+		if n == 0 {
 			t.Errorf("never happened: %s", name)
 		}
+		tally.Mark("protocol simulation", name, n)
 	}
 	for _, x := range []struct {
 		name string
@@ -88,6 +106,7 @@ func TestCluster(t *testing.T) {
 		if x.n == 0 {
 			t.Errorf("never happened: %s", x.name)
 		}
+		tally.Mark("protocol simulation", x.name, x.n)
 	}
 }
 

@@ -175,6 +175,14 @@ func (c *counts) add(name string, n int) {
 	c.n[i] += n
 }
 
+// of is how often something happened.
+func (c *counts) of(name string) int {
+	if i := slices.Index(c.names, name); i >= 0 {
+		return c.n[i]
+	}
+	return 0
+}
+
 func (w *world) count(name string) { w.counts.add(name, 1) }
 func (w *world) add(name string, n int) {
 	if n > 0 {
