@@ -15,6 +15,10 @@ import (
 // was persisted with a scope.
 type answered struct{ written, read, persisted uint64 }
 
+// newest is the timestamp below which nobody may serve the key (I3); what was
+// persisted with its scope is of it also when the rest is given up (I6).
+func (a *answered) newest() uint64 { return max(a.written, a.read, a.persisted) }
+
 // durable is what of it every live member must have flushed (I4, I5, I6).
 func (a *answered) durable(g *proto.Gates) uint64 {
 	ts := a.persisted
@@ -79,17 +83,17 @@ func (w *world) cold(v *proto.View) {
 	for k := range w.answered {
 		a := &w.answered[k]
 		if g.Answer != proto.Durable {
-			a.written = 0
+			a.written = a.persisted
 		}
 		if g.Read != proto.Durable {
-			a.read = 0
+			a.read = a.persisted
 		}
 	}
 	w.note("lossy cold start", 0, uint64(v.Epoch), 0)
 }
 
 // checkNode: a node that may serve has for every key nothing older than what
-// was ever answered to a client (I3).
+// was ever answered to a client (I3) or persisted with its scope (I6).
 func (w *world) checkNode(m *machine) {
 	if !m.up || m.p.Dead() || m.p.life == nil || !m.p.life.entered || !w.running(m.id) || !m.p.life.core.Serving() {
 		return
@@ -98,13 +102,14 @@ func (w *world) checkNode(m *machine) {
 	var e store.Entry
 	for k := range w.answered {
 		a := &w.answered[k]
-		if a.written|a.read == 0 {
+		ts := a.newest()
+		if ts == 0 {
 			continue
 		}
 		w.find(l.pools, &e, k)
-		if ts := max(a.written, a.read); e.TS < ts {
-			w.fail("older than answered", "node %d serves and has key %d with TS %v; answered were a write with %v and a read with %v (I3)", m.id, k, proto.TS(e.TS),
-				proto.TS(a.written), proto.TS(a.read))
+		if e.TS < ts {
+			w.fail("older than answered", "node %d serves and has key %d with TS %v; answered were a write with %v and a read with %v, persisted was %v (I3, I6)", m.id, k, proto.TS(e.TS),
+				proto.TS(a.written), proto.TS(a.read), proto.TS(a.persisted))
 		}
 	}
 	w.count("live nodes checked")
@@ -298,7 +303,7 @@ func (w *world) same() {
 	}
 	for k := range first {
 		a := &w.answered[k]
-		if ts := max(a.written, a.read, a.persisted); first[k].ts < ts {
+		if ts := a.newest(); first[k].ts < ts {
 			w.fail("older than answered", "all nodes have key %d with TS %v; answered was %v", k, proto.TS(first[k].ts), proto.TS(ts))
 		}
 	}
