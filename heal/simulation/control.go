@@ -249,6 +249,7 @@ func (w *world) deliver(c *conn, from, to *plane, m message) {
 	if g := &w.plane.garbage[from.id][to.id]; *g > 0 {
 		*g--
 		w.count("control messages damaged")
+		w.took(doGarbage)
 		c.close(control.PeerClosed)
 		return
 	}

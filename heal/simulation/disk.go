@@ -21,6 +21,7 @@ type acceptorDisk struct {
 	synced   [8192]byte
 	failNext bool
 	slow     time.Duration // a sync takes up to that
+	slows    bool          // none has yet
 }
 
 func (d *acceptorDisk) ReadAt(p []byte, off int64) (int, error) {
@@ -37,11 +38,16 @@ func (d *acceptorDisk) WriteAt(p []byte, off int64) (int, error) {
 func (d *acceptorDisk) Sync() error {
 	w := d.m.w
 	if p := d.m.p; d.slow > 0 && p != nil && p.began && !w.ended {
+		if d.slows {
+			d.slows = false
+			w.took(doAcceptor)
+		}
 		p.Wait(time.Duration(w.rng.Int64N(int64(d.slow))))
 	}
 	if d.failNext {
 		d.failNext = false
 		w.count("acceptor disks that failed")
+		w.took(doAcceptor)
 		return errDisk
 	}
 	d.synced = d.file
@@ -137,6 +143,7 @@ func (d *medium) watch(r *pmem.Region) {
 				}
 			}
 			m.w.count("deaths in a flush")
+			m.w.took(doInFlush)
 			if m.w.rounding != nil {
 				panic(died{m})
 			}
@@ -152,6 +159,7 @@ func (d *medium) watch(r *pmem.Region) {
 			}
 			d.ranges = d.ranges[:0]
 			m.w.count("flushes that failed")
+			m.w.took(doFailDisk)
 			return errDisk
 		}
 		for _, f := range d.ranges {

@@ -55,12 +55,29 @@ func (m *machine) lose(how int) {
 	}
 }
 
+// took counts a fault where it takes effect. What waits for its moment (the
+// next flush, the next message, the next step of a recovery) may never come to
+// it, and then was none.
+func (w *world) took(do string) { w.tookN(do, 1) }
+
+func (w *world) tookN(do string, n int) {
+	w.Result.Faults += n
+	w.Result.Marks.Add("fault: "+do, n)
+}
+
+// late are the faults that tryFault only gets ready; who carries them out
+// counts them.
+var late = []string{doOldPool, doInFlush, doHang, doSlow, doSlowDisk, doFailDisk, doAcceptor, doCorrupt, doTruncate, doGarbage, doAtStep}
+
 // fault does something bad, to another node if that one cannot have it now.
 func (w *world) fault(e Entry) {
 	for range w.nodes {
 		if w.tryFault(e) {
-			w.Result.Faults++
-			w.Result.Marks.Add("fault: "+e.Do, 1)
+			if slices.Contains(late, e.Do) {
+				w.count("faults made ready")
+			} else {
+				w.took(e.Do)
+			}
 			return
 		}
 		e.Node = (e.Node + 1) % len(w.nodes)
@@ -92,7 +109,8 @@ func (w *world) tryFault(e Entry) bool {
 		m.lose(int(e.B) % tornKinds)
 		m.restart(e.A * 1000)
 	case doPowerAll, doCrashAll:
-		if w.newest.Epoch == 0 || w.guarded != 0 || w.guardOld >= 0 || e.Do == doPowerAll && !w.o.Power {
+		up := slices.ContainsFunc(w.nodes, func(m *machine) bool { return m.up })
+		if !up || w.newest.Epoch == 0 || w.guarded != 0 || w.guardOld >= 0 || e.Do == doPowerAll && !w.o.Power {
 			return false
 		}
 		done()
@@ -153,14 +171,20 @@ func (w *world) tryFault(e Entry) bool {
 			return false
 		}
 		done()
-		m.hangUntil = w.sim.Now() + e.A*1000
+		m.hangUntil, m.hangs = w.sim.Now()+e.A*1000, true
 	case doSlow:
+		if !m.up {
+			return false
+		}
 		done()
-		m.slowTurns = int(e.B)
+		m.slowTurns, m.slows = int(e.B), true
 		w.sim.At(us(e.A), func() { m.slowTurns = 0 })
 	case doSlowDisk:
+		if !m.up {
+			return false
+		}
 		done()
-		m.slowFlush = e.B * 1000
+		m.slowFlush, m.slowsFlush = e.B*1000, true
 		w.sim.At(us(e.A), func() { m.slowFlush = 0 })
 	case doFailDisk:
 		if !w.o.Power || !m.up || !w.spare(set(e.Node)) {
@@ -184,15 +208,27 @@ func (w *world) tryFault(e Entry) bool {
 			})
 			return true
 		}
-		m.acceptor.slow = us(e.B)
+		m.acceptor.slow, m.acceptor.slows = us(e.B), true
 		w.sim.At(us(e.A), func() { m.acceptor.slow = 0 })
 	case doCut, doCutBoth:
+		if !w.joined(e.Node, e.Other, e.B) && !(e.Do == doCutBoth && w.joined(e.Other, e.Node, e.B)) {
+			return false
+		}
 		done()
 		w.cut(e.Node, e.Other, e.B, e.A)
 		if e.Do == doCutBoth {
 			w.cut(e.Other, e.Node, e.B, e.A)
 		}
 	case doIsolate:
+		parts := false
+		for i := range w.nodes {
+			for j := range w.nodes {
+				parts = parts || e.C>>i&1 != e.C>>j&1 && w.joined(i, j, e.B)
+			}
+		}
+		if !parts {
+			return false
+		}
 		done()
 		for i := range w.nodes {
 			for j := range w.nodes {
@@ -202,6 +238,9 @@ func (w *world) tryFault(e Entry) bool {
 			}
 		}
 	case doDelay:
+		if !m.up || !w.nodes[e.Other].up {
+			return false
+		}
 		done()
 		w.net.SetDelay(e.Node, e.Other, 0, uint64(w.o.DelayMax)+uint64(e.B))
 		w.plane.slow[e.Node][e.Other] = us(e.B)
@@ -222,10 +261,16 @@ func (w *world) tryFault(e Entry) bool {
 		done()
 		w.plane.garbage[e.Node][e.Other]++
 	case doDrift:
+		if !m.up {
+			return false
+		}
 		done()
 		w.drift(m, 0, int(e.B))
 		w.sim.At(us(e.A), func() { w.drift(m, 0, 0) })
 	case doJump:
+		if !m.up {
+			return false
+		}
 		done()
 		w.drift(m, us(e.A), m.ppm)
 	case doLeave:
@@ -241,6 +286,12 @@ func (w *world) tryFault(e Entry) bool {
 		panic(fmt.Sprintf("simulation: unknown fault %q", e.Do))
 	}
 	return true
+}
+
+// joined reports whether a cut of what goes from a to b now takes anything
+// away: both run, and it is not cut already.
+func (w *world) joined(a, b int, what int64) bool {
+	return w.nodes[a].up && w.nodes[b].up && (what&1 != 0 && !w.cutData[a][b] || what&2 != 0 && !w.plane.cut[a][b])
 }
 
 // spareBlank: a node may lose its pool only while others that have everything
@@ -276,6 +327,7 @@ func (w *world) oldPool(m *machine) {
 		d.reboot()
 	}
 	w.count("older pools brought back")
+	w.took(doOldPool)
 	w.note("older pool", m.id, 0, 0)
 	w.blanks(m.id)
 	w.guardOld = int(id)
@@ -297,6 +349,7 @@ func (w *world) cut(a, b int, what, us int64) {
 	}
 	if what&1 != 0 {
 		w.net.Cut(a, b)
+		w.cutData[a][b] = true
 	}
 	if what&2 != 0 {
 		w.plane.cut[a][b] = true
@@ -304,6 +357,7 @@ func (w *world) cut(a, b int, what, us int64) {
 	w.sim.At(time.Duration(us)*time.Microsecond, func() {
 		if what&1 != 0 {
 			w.net.Mend(a, b)
+			w.cutData[a][b] = false
 		}
 		if what&2 != 0 {
 			w.plane.cut[a][b] = false
@@ -414,6 +468,7 @@ func (w *world) event(l *life, name string, e proto.Epoch, detail string) {
 				w.count("faults refused")
 				return
 			}
+			w.took(doAtStep)
 			w.count("deaths at " + name)
 			if victim.id == l.buddy && victim != p.m {
 				w.count("deaths of a buddy")
@@ -442,10 +497,15 @@ func (w *world) calmDown() {
 	for _, m := range w.nodes {
 		m.dieInFlush, m.failFlush, m.acceptor.failNext, m.acceptor.slow = false, false, false, 0
 		m.slowTurns, m.slowFlush, m.hangUntil = 0, 0, 0
+		m.hangs, m.slows, m.slowsFlush, m.acceptor.slows = false, false, false, false
 		w.drift(m, 0, 0)
 	}
 	w.plane = planes{}
+	w.cutData = [proto.NodesMax][proto.NodesMax]bool{}
 	w.net.Calm()
+	st := w.net.Stats()
+	w.tookN(doCorrupt, int(st.Corrupted))
+	w.tookN(doTruncate, int(st.Truncated))
 	for i := range w.nodes {
 		for j := range w.nodes {
 			w.net.SetDelay(i, j, 0, uint64(w.o.DelayMax))

@@ -50,8 +50,11 @@ type machine struct {
 	slowTurns  int   // times
 	slowFlush  int64 // up to so many ns after a drain
 	hangUntil  int64 // true time until which workers stand still
-	blank      bool  // lost its pool and was not promoted since
-	lossy      bool  // lost what was not flushed since it was last live
+	hangs      bool  // and slows, slowsFlush: that has not shown yet
+	slows      bool
+	slowsFlush bool
+	blank      bool // lost its pool and was not promoted since
+	lossy      bool // lost what was not flushed since it was last live
 }
 
 // process is one process of a node, the wiring of healkv.Node.
@@ -446,7 +449,7 @@ func (m *machine) crash(power int) {
 		return
 	}
 	m.up = false
-	m.dieInFlush, m.failFlush, m.hangUntil = false, false, 0
+	m.dieInFlush, m.failFlush, m.hangUntil, m.hangs = false, false, 0, false
 	w.crashing(m, power)
 	w.note("crash", m.id, uint64(power+1), 0)
 	for _, c := range p.clients {
@@ -567,6 +570,10 @@ func (d *driver) round() {
 		return
 	}
 	if m.hangUntil > w.sim.Now() {
+		if m.hangs {
+			m.hangs = false
+			w.took(doHang)
+		}
 		d.scheduled = true
 		w.sim.At(time.Duration(m.hangUntil-w.sim.Now()), d.round)
 		return
@@ -602,9 +609,17 @@ func (d *driver) round() {
 	}
 	cost := 500 + w.rng.Int64N(int64(w.o.TurnMax)*1000)
 	if m.slowTurns > 1 {
+		if m.slows {
+			m.slows = false
+			w.took(doSlow)
+		}
 		cost *= int64(m.slowTurns)
 	}
 	if m.slowFlush > 0 && d.medium.drains != drains {
+		if m.slowsFlush {
+			m.slowsFlush = false
+			w.took(doSlowDisk)
+		}
 		cost += w.rng.Int64N(m.slowFlush)
 	}
 	d.schedule(time.Duration(cost))

@@ -46,6 +46,7 @@ type world struct {
 	ended    bool
 	givenUp  bool // a cold start is refused for good
 	slowed   [proto.NodesMax][proto.NodesMax]int
+	cutData  [proto.NodesMax][proto.NodesMax]bool // planes has the other cuts
 
 	clock    int64 // of histories: one per event
 	ids      uint64
@@ -310,6 +311,7 @@ func (r *Result) Add(o *Result) {
 	r.Ops += o.Ops
 	r.Compared += o.Compared
 	r.Faults += o.Faults
+	r.Hash += o.Hash // whatever the order of the seeds
 	r.Events += o.Events
 	r.Virtual += o.Virtual
 	r.Millis += o.Millis
