@@ -324,6 +324,7 @@ func (c *client) ended(o *op) {
 		for _, x := range o.writes {
 			a := &w.answered[x.key]
 			a.persisted = max(a.persisted, uint64(x.ts))
+			w.kept = append(w.kept, check.Persisted{Key: uint32(x.key), Value: w.hist[x.at].Value, Return: w.clock})
 		}
 		w.count("scopes persisted")
 	case o.Err == nil && write && o.TS == 0:

@@ -1,6 +1,8 @@
 package simulation
 
 import (
+	"cmp"
+	"math"
 	"slices"
 
 	"healkv/bench/check"
@@ -79,6 +81,7 @@ func (w *world) cold(v *proto.View) {
 	w.histories() // as far as they go
 	w.clock++
 	w.lossyAt = w.clock
+	w.losses = append(w.losses, check.PowerLoss{At: w.clock})
 	g := w.o.Model.Gates()
 	for k := range w.answered {
 		a := &w.answered[k]
@@ -241,7 +244,9 @@ func (w *world) judge() {
 			m.p.count()
 		}
 	}
-	w.histories()
+	hist := w.histories()
+	w.durability()
+	w.Result.Small = small(hist)
 	st := w.net.Stats()
 	if st.EarlyReclaims != 0 {
 		w.fail("ring reused", "%d times ring space was reused that a peer still needed (H18)", st.EarlyReclaims)
@@ -323,8 +328,9 @@ func (w *world) persisted() {
 // histories checks what clients saw so far, less what the model gave up when
 // all live members lost power at once: of an answered write that was not
 // durable it is unknown whether it happened, of a read of what was not durable
-// nothing is promised. Before such a moment it is called too.
-func (w *world) histories() {
+// nothing is promised. Before such a moment it is called too. It gives the
+// history as it was judged.
+func (w *world) histories() []check.Op {
 	for _, m := range w.nodes {
 		if m.up {
 			for _, c := range m.p.clients {
@@ -352,11 +358,7 @@ func (w *world) histories() {
 	hist := slices.Clone(w.hist)
 	for i := range hist {
 		o := &hist[i]
-		if o.Outcome != check.Done {
-			continue
-		}
-		if o.Return > w.lossyAt {
-			w.Result.Compared++
+		if o.Outcome != check.Done || o.Return > w.lossyAt {
 			continue
 		}
 		if o.Kind == check.Write && g.Answer != proto.Durable || o.Kind == check.Read && g.Read != proto.Durable {
@@ -367,4 +369,93 @@ func (w *world) histories() {
 	if !r.OK() {
 		w.fail("not linearizable", "%v", r.Violations[0])
 	}
+	return hist
+}
+
+// durability checks the whole history, cut into eras by the power losses of
+// all: each is linearizable by itself, and begins with one value of before that
+// is not older than what the model promised, or a PERSIST. It compares every
+// answer; those are the operations that count as compared.
+func (w *world) durability() {
+	r := check.Durable(check.PromiseOf(w.o.Model), w.hist, w.kept, w.losses)
+	if !r.OK() {
+		w.fail("not durable", "%v: %v", w.o.Model, r.Violations[0])
+	}
+	w.Result.Compared = r.Compared()
+	k := &w.Result.Marks
+	k.Add("power losses of all judged by what clients saw", r.Losses)
+	k.Add("values promised at a power loss of all", r.Promised)
+	k.Add("values read after a power loss of all", r.Survived)
+	k.Add("newer ones that were not promised and are gone", r.Gone)
+}
+
+// A history is small if it has at most smallOps operations, of which at most
+// smallOpen are open at a time: a search then visits at most 2 to the smallOpen
+// sets for each of them.
+const (
+	smallKeys = 3
+	smallOps  = 200
+	smallOpen = 10
+)
+
+// small picks some keys' histories, cut off where they stop being small, for
+// the other opinion that tests have: an exhaustive search. hist is sorted by
+// key, as it was judged.
+func small(hist []check.Op) (found [][]check.Op) {
+	for len(hist) > 0 && len(found) < smallKeys {
+		n := 1
+		for n < len(hist) && hist[n].Key == hist[0].Key {
+			n++
+		}
+		if h := cutOff(hist[:n]); len(h) >= 10 {
+			found = append(found, h)
+		}
+		hist = hist[n:]
+	}
+	return found
+}
+
+// cutOff gives the part of one key's history before some moment: what had
+// returned by then, and writes that had not but were read. The part of a
+// linearizable history is linearizable.
+func cutOff(ops []check.Op) []check.Op {
+	read := map[uint64]bool{}
+	for _, o := range ops {
+		if o.Kind == check.Read && o.Outcome == check.Done {
+			read[o.Value] = true
+		}
+	}
+	all := make([]check.Op, 0, len(ops))
+	for _, o := range ops {
+		// What nobody answered and nobody read may never have been.
+		if o.Outcome == check.Done || o.Outcome == check.Pending && o.Kind == check.Write && read[o.Value] {
+			all = append(all, o)
+		}
+	}
+	slices.SortFunc(all, func(a, b check.Op) int { return cmp.Compare(a.Invoke, b.Invoke) })
+	var open []int64 // when they return
+	end := int64(math.MaxInt64)
+	for i, o := range all {
+		open = slices.DeleteFunc(open, func(at int64) bool { return at < o.Invoke })
+		if len(open) == smallOpen || i == smallOps {
+			end, all = o.Invoke, all[:i]
+			break
+		}
+		if o.Outcome != check.Done {
+			open = append(open, math.MaxInt64)
+		} else {
+			open = append(open, o.Return)
+		}
+	}
+	out := all[:0]
+	for _, o := range all {
+		if o.Outcome == check.Done && o.Return >= end {
+			if o.Kind == check.Read {
+				continue // it had no answer yet
+			}
+			o.Outcome = check.Pending
+		}
+		out = append(out, o)
+	}
+	return out
 }

@@ -56,7 +56,9 @@ type world struct {
 	answered []answered       // by key
 	scopes   map[scopeOf][]wrote
 	persists []wrote
-	lossyAt  int64
+	kept     []check.Persisted // persists, for the judge of durability
+	losses   []check.PowerLoss // lossy cold starts
+	lossyAt  int64             // the last of them
 
 	Result   Result
 	counters replica.Counters
@@ -68,11 +70,12 @@ type world struct {
 
 // Result is what a run has done.
 type Result struct {
-	Ops, Compared, Faults int
+	Ops, Compared, Faults int // operations submitted; those whose answers were compared; faults that took effect
 	Hash                  uint64
 	Events                int
 	Virtual               time.Duration
 	Millis, Serving       int // looks, one a millisecond of the script; those that found a node serving
+	Small                 [][]check.Op // histories of some keys, small enough for an exhaustive search
 	Marks                 Marks
 }
 
