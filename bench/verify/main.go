@@ -29,19 +29,20 @@ import (
 
 func main() {
 	var (
-		only  = flag.String("only", "", "run only these steps, separated by commas (see -list)")
-		skip  = flag.String("skip", "", "leave these steps out")
-		scale = flag.Float64("scale", 1, "seeds and states, in multiples of what every change must pass")
-		seed  = flag.Uint64("seed", 1, "first seed of the simulations")
-		out   = flag.String("out", "out/verify", "folder for logs and summary.json")
-		goCmd = flag.String("go", "go", "the go command")
+		only  = flag.String("only", "", "run only these `steps`, separated by commas")
+		skip  = flag.String("skip", "", "leave these `steps` out")
+		scale = flag.Float64("scale", 1, "seeds and states, in `multiples` of what every change must pass; above 1 the steps have as many times longer")
+		seed  = flag.Uint64("seed", 1, "first `seed` of the simulations")
+		out   = flag.String("out", "out/verify", "`folder` for logs and summary.json")
+		goCmd = flag.String("go", "go", "the go `command`")
 		list  = flag.Bool("list", false, "print the steps and their commands, run nothing")
 	)
+	flag.Usage = func() { usage(flag.CommandLine, plan("go", 1, 1)) }
 	flag.Parse()
 	steps := plan(*goCmd, *scale, *seed)
 	if *list {
 		for _, s := range steps {
-			fmt.Printf("%-14s %s\n%14s %s\n", s.name, s.what, "", strings.Join(s.command, " "))
+			fmt.Printf("%-14s %s\n%14s %s\n", s.name, s.what, "", shell(s.command))
 		}
 		return
 	}
@@ -56,6 +57,17 @@ func main() {
 	if err := run(steps, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "verify:", err)
 		os.Exit(1)
+	}
+}
+
+func usage(set *flag.FlagSet, steps []step) {
+	w := set.Output()
+	fmt.Fprintf(w, "verify runs every check of the protocol and of the code that ships, and adds up what they counted.\n\n"+
+		"usage: go run ./bench/verify [options]        or: make verify VERIFY=\"options\"\n\noptions:\n")
+	set.PrintDefaults()
+	fmt.Fprintf(w, "\nsteps, for -only and -skip:\n")
+	for _, s := range steps {
+		fmt.Fprintf(w, "  %-14s %s\n", s.name, s.what)
 	}
 }
 
@@ -146,7 +158,7 @@ func run(steps []step, out string) error {
 // run executes the step with a tally of its own and judges what it counted.
 func (s *step) run(out string, interrupted <-chan os.Signal) (o outcome, err error) {
 	file := filepath.Join(out, strings.ReplaceAll(s.name, " ", "-"))
-	o = outcome{Name: s.name, Command: strings.Join(s.command, " "), log: file + ".log"}
+	o = outcome{Name: s.name, Command: shell(s.command), log: file + ".log"}
 	counts, err := filepath.Abs(file + ".tally")
 	if err != nil {
 		return o, err

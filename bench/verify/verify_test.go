@@ -2,7 +2,15 @@ package main
 
 import (
 	"bytes"
+	"flag"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +64,136 @@ func TestSummaryShowsEverything(t *testing.T) {
 	for _, want := range []string{"7  seeds", "skipped  y: no card", "2  g: rare", "FAILED: broke", "nothing counted", "2 checks in 1m0s"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the summary lacks %q:\n%s", want, b.String())
+		}
+	}
+}
+
+// TestListedCommands: what -list prints is what a shell runs.
+func TestListedCommands(t *testing.T) {
+	for _, s := range plan("go", 1, 1) {
+		out, err := exec.Command("sh", "-c", "set -- "+shell(s.command)+`; for w; do printf '%s\n' "$w"; done`).Output()
+		if err != nil || string(out) != strings.Join(s.command, "\n")+"\n" {
+			t.Errorf("%s: a shell reads %q of %q, %v", s.name, out, s.command, err)
+		}
+	}
+	if got := shell([]string{"a b", "it's", "", "-run=^X$"}); got != `'a b' 'it'\''s' '' '-run=^X$'` {
+		t.Errorf("quoted as %s", got)
+	}
+}
+
+// TestLimitsGrow: ten times the work has ten times the time, in the test as in
+// the step; less work has no less.
+func TestLimitsGrow(t *testing.T) {
+	one, ten, little := plan("go", 1, 1), plan("go", 10, 1), plan("go", 0.02, 1)
+	for i, s := range one {
+		if ten[i].limit != 10*s.limit || little[i].limit != s.limit {
+			t.Errorf("%s: %v, ten times as much %v, little %v", s.name, s.limit, ten[i].limit, little[i].limit)
+		}
+		for _, at := range []step{s, ten[i]} {
+			if j := slices.IndexFunc(at.command, func(w string) bool { return strings.HasPrefix(w, "-timeout=") }); j >= 0 {
+				if d, err := time.ParseDuration(at.command[j][len("-timeout="):]); err != nil || d >= at.limit || d < at.limit*4/5 {
+					t.Errorf("%s: its tests have %v, %v of %v", at.name, d, err, at.limit)
+				}
+			} else if at.command[0] == "go" {
+				t.Errorf("%s: its tests have no time limit", at.name)
+			}
+		}
+	}
+}
+
+// TestEveryStepCounts: among the tests that a step runs, one adds to the tally.
+// Else the step fails with "counted nothing", however long it has run.
+func TestEveryStepCounts(t *testing.T) {
+	const root = "../.."
+	for _, s := range plan("go", 1, 1) {
+		run, tests := regexp.MustCompile("^Test"), 0
+		for _, w := range s.command {
+			if re, ok := strings.CutPrefix(w, "-run="); ok {
+				run = regexp.MustCompile(re)
+			}
+		}
+		for _, w := range s.command {
+			if !strings.HasPrefix(w, "./") {
+				continue
+			}
+			counts, n := counting(t, filepath.Join(root, w), run)
+			if tests += n; !counts {
+				t.Errorf("%s: none of the %d tests of %s that it runs calls tally.Add", s.name, n, w)
+			}
+		}
+		if s.command[0] == "go" && tests == 0 {
+			t.Errorf("%s runs no test", s.name)
+			continue
+		}
+		if s.command[0] != "go" {
+			text, err := os.ReadFile(filepath.Join(root, s.command[len(s.command)-1]))
+			if err != nil || !strings.Contains(string(text), tally.Variable) {
+				t.Errorf("%s: %v, or it does not know %s", s.name, err, tally.Variable)
+			}
+		}
+	}
+}
+
+// counting says whether a test of the package that run matches calls tally.Add,
+// itself or in a function of the package's tests, and how many tests match.
+func counting(t *testing.T, dir string, run *regexp.Regexp) (counts bool, tests int) {
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := map[string][]string{} // by function or method: what it names
+	for _, file := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range f.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Body != nil {
+				ast.Inspect(fn.Body, func(n ast.Node) bool {
+					switch x := n.(type) {
+					case *ast.SelectorExpr:
+						if in, ok := x.X.(*ast.Ident); ok && in.Name == "tally" {
+							calls[fn.Name.Name] = append(calls[fn.Name.Name], "tally."+x.Sel.Name)
+						}
+						calls[fn.Name.Name] = append(calls[fn.Name.Name], x.Sel.Name)
+					case *ast.Ident:
+						calls[fn.Name.Name] = append(calls[fn.Name.Name], x.Name)
+					}
+					return true
+				})
+			}
+		}
+	}
+	seen := map[string]bool{}
+	var adds func(fn string) bool
+	adds = func(fn string) bool {
+		if fn == "tally.Add" {
+			return true
+		}
+		if seen[fn] {
+			return false
+		}
+		seen[fn] = true
+		return slices.ContainsFunc(calls[fn], adds)
+	}
+	for fn := range calls {
+		if strings.HasPrefix(fn, "Test") && fn != "TestMain" && run.MatchString(fn) {
+			tests++
+			counts = adds(fn) || counts
+		}
+	}
+	return counts, tests
+}
+
+func TestUsageNamesTheSteps(t *testing.T) {
+	var b bytes.Buffer
+	set := flag.NewFlagSet("verify", flag.ContinueOnError)
+	set.SetOutput(&b)
+	all := plan("go", 1, 1)
+	usage(set, all)
+	for _, s := range all {
+		if !strings.Contains(b.String(), "\n  "+s.name+" ") {
+			t.Errorf("the usage does not name %q:\n%s", s.name, b.String())
 		}
 	}
 }
