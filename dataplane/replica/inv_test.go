@@ -159,7 +159,8 @@ func TestMalformedINVs(t *testing.T) {
 		change func(h *record.Header)
 		spoil  func(img []byte)
 	}{
-		{"body changed", nil, func(img []byte) { img[record.HeaderBytes+1] ^= 1 }},
+		{"key changed", nil, func(img []byte) { img[record.HeaderBytes+1] ^= 1 }},
+		{"value changed", nil, func(img []byte) { img[record.HeaderBytes+len("bad")+1] ^= 1 }},
 		{"header changed", nil, func(img []byte) { img[9] ^= 1 }},
 		{"checksum changed", nil, func(img []byte) { img[0] ^= 1 }},
 		{"no header at all", nil, func(img []byte) { clear(img[:record.HeaderBytes]) }},
