@@ -207,9 +207,13 @@ func (l *Life) admit(ctx context.Context, m *rejoin.Machine, a rejoin.Action) er
 		})
 	}
 	l.recovery.asked(a.Full, a.Why)
+	discards := a.Full && !l.in()
 	if err := l.enter(a.Full); err != nil {
 		l.end(err)
 		return err
+	}
+	if discards {
+		l.cfg.Event("discarded", e, a.Why)
 	}
 	l.cfg.Event("join_asked", e, a.Why)
 	err := l.update(ctx, m, e, func(v proto.View) proto.View {
@@ -325,6 +329,7 @@ func (l *Life) rollLeftovers(ctx context.Context, m *rejoin.Machine) error {
 		}
 	}
 	m.Rolled()
+	l.cfg.Event("leftovers_rolled", m.View().Epoch, "")
 	return nil
 }
 
@@ -337,6 +342,7 @@ func (l *Life) flush(m *rejoin.Machine) error {
 		}
 	}
 	m.Flushed()
+	l.cfg.Event("flushed", m.View().Epoch, "")
 	return nil
 }
 
@@ -353,6 +359,7 @@ func (l *Life) reportCold(ctx context.Context, m *rejoin.Machine, e proto.Epoch)
 		}
 	}
 	m.Reported()
+	l.cfg.Event("cold_reported", e, "")
 	return nil
 }
 

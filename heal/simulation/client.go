@@ -128,7 +128,7 @@ func (w *world) submit(e *Entry) {
 // serve, or later if none does, as clients do.
 func (w *world) ask(e *Entry, tries int) {
 	m := w.nodes[e.Node]
-	if !w.serves(m) && w.rng.IntN(5) != 0 {
+	if !w.serves(m) && w.rng.IntN(25) != 0 {
 		first := w.rng.IntN(len(w.nodes))
 		for i := range w.nodes {
 			if m = w.nodes[(first+i)%len(w.nodes)]; w.serves(m) {
@@ -136,7 +136,7 @@ func (w *world) ask(e *Entry, tries int) {
 			}
 		}
 		if !w.serves(m) {
-			if tries == 12 {
+			if tries == 20 {
 				w.count("operations for nobody")
 				return
 			}

@@ -469,7 +469,11 @@ func (w *world) event(l *life, name string, e proto.Epoch, detail string) {
 				return
 			}
 			w.took(doAtStep)
-			w.count("deaths at " + name)
+			if victim == p.m {
+				w.count("deaths at " + name + ": itself")
+			} else {
+				w.count("deaths at " + name + ": another")
+			}
 			if victim.id == l.buddy && victim != p.m {
 				w.count("deaths of a buddy")
 			}

@@ -65,8 +65,10 @@ const (
 	doAtStep   = "at-step"       // at the next step B of a recovery (of anybody): C 0 the recovering node dies, 1 its buddy, 2 Node; power loss if Other is 1; back after A
 )
 
-// steps are the events of a recovery at which somebody may die.
-var steps = []string{"join_asked", "admitted", "all_installed", "transfer_begun", "transfer_done", "view_installed", "cold_start", "buddy_of", "promoted"}
+// steps are the events of a recovery at which somebody may die. Scripts name
+// them by number.
+var steps = []string{"join_asked", "admitted", "all_installed", "transfer_begun", "transfer_done", "view_installed", "cold_start", "buddy_of", "promoted",
+	"discarded", "leftovers_rolled", "flushed", "cold_reported"}
 
 // weights of faults in a draw.
 var weights = []struct {
@@ -135,7 +137,16 @@ func draw(o *Options, r *rand.Rand) *Script {
 		s.Entries = append(s.Entries, fault(o, r, weights[i].do, begin+at, lease))
 	}
 	if r.IntN(2) == 0 { // everybody goes down at the end of a storm
-		s.Entries = append(s.Entries, fault(o, r, pick(r, doPowerAll, doPowerAll, doCrashAll), begin+r.Int64N(phases)*long+long*6/10, lease))
+		all := fault(o, r, pick(r, doPowerAll, doPowerAll, doCrashAll), begin+r.Int64N(phases)*long+long*6/10, lease)
+		s.Entries = append(s.Entries, all)
+		// Answers that wait for no flush, and flushes that take long: the weaker
+		// models have something to lose then.
+		for i := range o.Nodes {
+			s.Entries = append(s.Entries, Entry{At: all.At - 2000, Do: doSlowDisk, Node: i, A: 2000, B: 2000})
+			for range 12 {
+				s.Entries = append(s.Entries, Entry{At: all.At - r.Int64N(1500), Do: doPut, Node: i, Other: r.IntN(o.Clients), A: int64(r.IntN(o.Keys)), B: 16, C: 4 * lease})
+			}
+		}
 	}
 	s.sort()
 	return s

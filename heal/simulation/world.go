@@ -74,7 +74,7 @@ type Result struct {
 	Hash                  uint64
 	Events                int
 	Virtual               time.Duration
-	Millis, Serving       int // looks, one a millisecond of the script; those that found a node serving
+	Millis, Serving       int          // looks, one a millisecond of the script; those that found a node serving
 	Small                 [][]check.Op // histories of some keys, small enough for an exhaustive search
 	Marks                 Marks
 }
