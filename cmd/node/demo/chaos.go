@@ -21,6 +21,8 @@ import (
 // the verdict to mean anything.
 var ErrChaos = errors.New("chaos: a round failed")
 
+var errChaosOptions = errors.New("chaos")
+
 // ChaosOptions of a run that hurts clusters of real processes under load.
 //
 // A run is a sequence of rounds. Each makes a cluster, with the next pair of
@@ -70,18 +72,18 @@ func (o *ChaosOptions) validate() error {
 	}
 	for _, k := range o.Kinds {
 		if faultOf(k) == nil {
-			return fmt.Errorf("%w: no fault is called %q; there are %v", errOptions, k, FaultKinds())
+			return fmt.Errorf("%w: no fault is called %q; there are %v", errChaosOptions, k, FaultKinds())
 		}
 	}
 	switch pairs := len(o.Models) * len(o.Domains); {
 	case pairs == 0:
-		return fmt.Errorf("%w: no model or no domain", errOptions)
+		return fmt.Errorf("%w: no model or no domain", errChaosOptions)
 	case o.NodesMin < 3 || o.NodesMax > 16 || o.NodesMax < o.NodesMin:
-		return fmt.Errorf("%w: %d to %d nodes, want 3 to 16: a group of fewer has no majority without the one that is killed", errOptions, o.NodesMin, o.NodesMax)
+		return fmt.Errorf("%w: %d to %d nodes, want 3 to 16: a group of fewer has no majority without the one that is killed", errChaosOptions, o.NodesMin, o.NodesMax)
 	case o.Keys < 100 || !(o.Rate > 0):
-		return fmt.Errorf("%w: %d keys at %v accesses a second, want at least 100 and above 0", errOptions, o.Keys, o.Rate)
+		return fmt.Errorf("%w: %d keys at %v accesses a second, want at least 100 and above 0", errChaosOptions, o.Keys, o.Rate)
 	case o.Time <= 0 && o.Faults <= 0 && o.Rounds <= 0:
-		return fmt.Errorf("%w: no time, no faults and no rounds asked for", errOptions)
+		return fmt.Errorf("%w: no time, no faults and no rounds asked for", errChaosOptions)
 	case o.RoundTime == 0:
 		o.RoundTime = min(max(o.Time/time.Duration(pairs), 20*time.Second), 60*time.Second)
 	}
@@ -148,7 +150,7 @@ func Chaos(ctx context.Context, o ChaosOptions, out io.Writer) (*ChaosSummary, e
 		}
 	}
 	s.TookS = time.Since(began).Seconds()
-	s.judge(&o, p)
+	s.judge(&o)
 	s.write(out)
 	text, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
@@ -159,7 +161,7 @@ func Chaos(ctx context.Context, o ChaosOptions, out io.Writer) (*ChaosSummary, e
 		return s, err
 	}
 	fmt.Fprintf(out, "all of it: %s\n", path)
-	s.count()
+	s.count(&o)
 	if !s.OK {
 		return s, fmt.Errorf("%w: seed %d; logs, states and histories of the failed round are in %s", ErrChaos, o.Seed, o.Out)
 	}
@@ -190,6 +192,13 @@ func (p *planner) round(n int) *ChaosRound {
 	return r
 }
 
+// permits says whether a fault of this kind can be injected at all: it may need
+// more nodes, or a file system that can be filled.
+func (r *ChaosRound) permits(kind string) bool {
+	f := faultOf(kind)
+	return (r.Bounded || !f.bounded) && f.nodes <= r.Nodes
+}
+
 // next is a kind that was never injected, else one that this pair of model and
 // domain has not seen, else the rarest.
 func (p *planner) next(r *ChaosRound) string {
@@ -197,7 +206,7 @@ func (p *planner) next(r *ChaosRound) string {
 	best, rank := "", [3]int{}
 	for _, j := range p.rng.Perm(len(p.o.Kinds)) {
 		k := p.o.Kinds[j]
-		if f := faultOf(k); f.bounded && !r.Bounded || f.nodes > r.Nodes {
+		if !r.permits(k) {
 			continue
 		}
 		if now := [3]int{min(p.all[k], 1), pair[k], p.all[k]}; best == "" || slices.Compare(now[:], rank[:]) < 0 {
@@ -236,14 +245,27 @@ func (s *ChaosSummary) take(r *ChaosRound) {
 	s.HealMaxMS = max(s.HealMaxMS, r.HealMaxMS)
 }
 
-// judge looks for what should have happened and did not. A run too short to
-// come to every kind twice is not blamed for a kind it never reached.
-func (s *ChaosSummary) judge(o *ChaosOptions, p *planner) {
+// due are the kinds of which there must have been a fault: those that some
+// round permitted, in a run long enough to come to every kind twice.
+func (s *ChaosSummary) due(o *ChaosOptions) (kinds []string) {
+	if s.Faults < 2*len(o.Kinds) {
+		return nil
+	}
+	for _, k := range o.Kinds {
+		if slices.ContainsFunc(s.Rounds, func(r *ChaosRound) bool { return r.permits(k) }) {
+			kinds = append(kinds, k)
+		}
+	}
+	return kinds
+}
+
+// judge looks for what should have happened and did not.
+func (s *ChaosSummary) judge(o *ChaosOptions) {
 	if s.OK && s.Faults < o.Faults {
 		s.problem("%d faults, wanted %d", s.Faults, o.Faults)
 	}
-	for _, k := range o.Kinds {
-		if s.ByKind[k] == 0 && s.Faults >= 2*len(o.Kinds) && !(p.noDisk && faultOf(k).bounded) {
+	for _, k := range s.due(o) {
+		if s.ByKind[k] == 0 {
 			s.problem("not one fault of kind %s among %d", k, s.Faults)
 		}
 	}
@@ -253,19 +275,21 @@ func (s *ChaosSummary) judge(o *ChaosOptions, p *planner) {
 }
 
 // count hands the figures to the summary of a verification.
-func (s *ChaosSummary) count() {
+func (s *ChaosSummary) count(o *ChaosOptions) {
 	tally.Add("real cluster", "rounds", len(s.Rounds))
 	tally.Add("real cluster", "faults", s.Faults)
 	tally.Add("real cluster", "operations", s.Operations)
 	tally.Add("real cluster", "operations in histories", s.HistoryOps)
+	due := s.due(o)
 	for _, k := range FaultKinds() {
-		if n := s.ByKind[k]; n > 0 {
+		if n := s.ByKind[k]; n > 0 || slices.Contains(due, k) {
 			tally.Mark("real cluster", k, n)
 		}
 	}
-	for _, k := range []string{"heal", "full", "cold"} {
-		if n := s.Recoveries[k]; n > 0 {
-			tally.Mark("real cluster", "recovered by "+k, n)
+	// After these faults there is no other way back.
+	for _, x := range []struct{ way, after string }{{"heal", FaultKill}, {"full", FaultBlank}, {"cold", FaultKillAll}} {
+		if n := s.Recoveries[x.way]; n > 0 || slices.Contains(due, x.after) {
+			tally.Mark("real cluster", "recovered by "+x.way, n)
 		}
 	}
 }
