@@ -39,7 +39,7 @@ func plan(goTool string, scale float64, seed uint64) []step {
 				{"specification", "hazards shown without their cure", 22}}},
 		{"explorer", "the shipped state machine through every interleaving of small configurations, others in part, and random walks",
 			test(20, "./heal/explore", "-run=Test", option("explore.states", max(n(25_000), 25_000))), within(20),
-			[]minimum{{"explorer", "states", 2_000_000}, {"explorer", "configurations complete", 60}}},
+			[]minimum{{"explorer", "states", 4_000_000}, {"explorer", "configurations complete", 90}}},
 		{"simulation", "whole clusters of the shipped code under overlapping faults, then calm",
 			test(40, "./heal/simulation", option("sim.seeds", n(1000)), option("sim.first", seed), option("sim.parallel", 2)), within(40),
 			[]minimum{{"simulation", "seeds", int64(n(1000))}, {"simulation", "operations compared", int64(n(5_000_000))},

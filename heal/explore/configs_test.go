@@ -10,6 +10,8 @@ var (
 	// behind2, behind3: it missed a write, and is a shadow now.
 	behind2 = append(away2[:5:5], "put 0 a", "settle", "begin 1", "drive 1", "drive 1")
 	behind3 = append(away3[:5:5], "put 0 a", "settle", "begin 2", "drive 2", "drive 2")
+	// gone3: the last node is dead, the others do not know it yet.
+	gone3 = []string{"put 0 a", "settle", "crash 2 kept"}
 	// halfway: the coordinator dies with its write at one follower.
 	halfway2 = []string{"put 0 a", "listen 1 0", "crash 0 kept"}
 	halfway3 = []string{"put 0 a", "listen 1 0", "crash 0 kept", "remove 0"}
@@ -27,6 +29,11 @@ var (
 		"crash 0 kept", "remove 0", "settle", "begin 2", "drive 2", "drive 2")
 	// torn: the follower has applied a write and lost it again.
 	torn2 = []string{"put 0 a", "listen 1 0", "crash 1 power 0", "remove 1"}
+	// scope: a follower has a write, which a PERSIST may ask for.
+	scope2 = []string{"put 0 a", "listen 1 0"}
+	// persisted: all lose power when a PERSIST has its answer, and a later write
+	// has none.
+	persisted2 = []string{"put 0 a", "listen 1 0", "listen 0 1", "persist 0", "settle", "put 0 a", "crash 0 power 0", "crash 1 power 0"}
 )
 
 // configs are the configurations of one model that a default run sees, whole
@@ -62,8 +69,17 @@ func configs(m proto.Model) (list []Config) {
 		{Name: "dark-3", Nodes: 3, Keys: 1, Bursts: b, Prefix: dark3},
 		{Name: "shown-3", Nodes: 3, Keys: 1, Crashes: 1, Powers: 1, CrashOnly: 2, NoRestart: true, Prefix: shown3},
 		{Name: "twice-3", Nodes: 3, Keys: 1, Bursts: b, Prefix: twice3},
+		{Name: "gone-3", Nodes: 3, Keys: 1, Puts: 2, NoRestart: true, Bursts: b, Prefix: gone3},
+		{Name: "restart-3", Nodes: 3, Keys: 1, Bursts: b, Prefix: gone3},
+		{Name: "dies-3", Nodes: 3, Keys: 1, Puts: 2, PutOnly: 1, Crashes: 1, Powers: 1, NoRestart: true, Bursts: b},
 		{Name: "lease-2", Nodes: 2, Keys: 1, Puts: 1, Fences: 1, Bursts: b},
 		{Name: "crash-2", Nodes: 2, Keys: 1, Puts: 1, Crashes: 1, Powers: 1, Bursts: b},
+	}
+	if g.Scopes {
+		list = append(list,
+			Config{Name: "scope-2", Nodes: 2, Keys: 1, Persists: 1, Crashes: 2, Powers: 2, Prefix: scope2},
+			Config{Name: "scope-2-dark", Nodes: 2, Keys: 1, Prefix: persisted2},
+			Config{Name: "scope-3", Nodes: 3, Keys: 1, Persists: 1, Crashes: 1, Powers: 1, CrashOnly: 1, NoRestart: true, Prefix: scope2})
 	}
 	for i := range list {
 		c := &list[i]
@@ -72,7 +88,7 @@ func configs(m proto.Model) (list []Config) {
 		if err != nil {
 			panic(err)
 		}
-		c.Puts, c.Crashes, c.Powers = c.Puts+s.Config.Puts, c.Crashes+s.Config.Crashes, c.Powers+s.Config.Powers
+		c.Puts, c.Crashes, c.Powers, c.Persists = c.Puts+s.Config.Puts, c.Crashes+s.Config.Crashes, c.Powers+s.Config.Powers, c.Persists+s.Config.Persists
 	}
 	return list
 }

@@ -22,11 +22,15 @@ var (
 	saveIn     = flag.String("explore.save", "", "folder for the script of a violation")
 )
 
-// whole are configurations that every run must see to the end.
-var whole = []string{"writes-2", "writes-3", "reads-2", "fine-2", "torn-2", "dark-2", "halfway-3", "shown-3"}
+// whole are configurations that every run must see to the end, in all models.
+var whole = []string{"writes-2", "writes-3", "keys-2", "reads-2", "fine-2", "torn-2", "copy-2", "dark-2", "gone-3", "halfway-3", "shown-3", "scope-2-dark"}
 
 // some are the configurations of some models that are worth a longer run.
-var some = []string{"synchronous lost-2", "synchronous behind-2", "eventual behind-2", "synchronous behind-3", "synchronous behind-2-power", "eventual behind-2-power"}
+var some = []string{"synchronous lost-2", "strict lost-2", "read-enforced lost-2", "synchronous behind-2", "eventual behind-2", "synchronous behind-3",
+	"synchronous behind-2-power", "eventual behind-2-power", "synchronous crash-2", "strict crash-2", "read-enforced crash-2",
+	"synchronous lease-2", "strict lease-2", "read-enforced lease-2", "synchronous dark-2-again", "synchronous halfway-2", "strict halfway-2", "read-enforced halfway-2",
+	"synchronous restart-3", "strict restart-3", "read-enforced restart-3",
+	"synchronous dies-3", "strict dies-3", "read-enforced dies-3", "eventual dies-3", "scope scope-3"}
 
 // rare branches that a run must have taken. To start over takes a range that
 // was given up or an older copy of a pool, which are not in these worlds.
@@ -59,6 +63,7 @@ func TestConfigurations(t *testing.T) {
 	var states, transitions, steps uint64
 	complete, all := 0, 0
 	marks := map[string]uint64{}
+	var seen, cut []string
 	for _, m := range models(t) {
 		for _, c := range configs(m) {
 			if !strings.Contains(c.Name, *onlyConfig) || testing.Short() && c.Nodes == 3 && m != proto.Synchronous {
@@ -79,12 +84,18 @@ func TestConfigurations(t *testing.T) {
 				t.Errorf("%s, %v: not complete", c.Name, m)
 			}
 			states, transitions, steps, all = states+r.States, transitions+r.Transitions, steps+r.Steps, all+1
+			name := fmt.Sprintf("%v %s", m, c.Name)
 			if r.Complete {
 				complete++
+				seen = append(seen, name)
+			} else {
+				cut = append(cut, name)
 			}
 		}
 	}
-	t.Logf("%d configurations, %d of them complete: %d states, %d transitions, %d steps of the code", all, complete, states, transitions, steps)
+	t.Logf("%d of %d configurations complete: %d states, %d transitions, %d steps of the code", complete, all, states, transitions, steps)
+	t.Logf("complete: %s", strings.Join(seen, "; "))
+	t.Logf("bounded, each to %d states: %s", *maxStates, strings.Join(cut, "; "))
 	if complete == 0 || states == 0 {
 		t.Error("nothing was explored to the end")
 	}
