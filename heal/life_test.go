@@ -404,13 +404,6 @@ func TestOpenedInARepeatedColdStart(t *testing.T) {
 	if err := pmem.FormatHeap(o, m); err != nil {
 		t.Fatal(err)
 	}
-	p, err := m.Open(o.Identity)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Discard(8); err != nil { // a full copy, promoted, not noted
-		t.Fatal(err)
-	}
 	for _, c := range []struct {
 		v     proto.View
 		blank bool
@@ -421,13 +414,28 @@ func TestOpenedInARepeatedColdStart(t *testing.T) {
 		{proto.View{Shadow: 1, Cold: true, Incarnation: [proto.NodesMax]proto.Incarnation{7}}, true},
 		{proto.View{Live: 2, Incarnation: [proto.NodesMax]proto.Incarnation{8}}, true},
 	} {
-		if p, err = m.Open(o.Identity); err != nil {
+		p, err := m.Open(o.Identity)
+		if err != nil {
 			t.Fatal(err)
 		}
-		x := Config{Self: proto.Member{Incarnation: 9}}
-		x.Opened([]*pmem.Pool{p}, &c.v, true)
-		if x.Blank != c.blank || (x.Full != "") != c.blank {
-			t.Errorf("%+v: full %q, blank %v", c.v, x.Full, x.Blank)
+		if err := p.Discard(8); err != nil { // a full copy, promoted, not noted
+			t.Fatal(err)
 		}
+		opened := func(self proto.Incarnation, v *proto.View) {
+			if p, err = m.Open(o.Identity); err != nil {
+				t.Fatal(err)
+			}
+			x := Config{Self: proto.Member{Incarnation: self}}
+			x.Opened([]*pmem.Pool{p}, v, true)
+			if x.Blank != c.blank {
+				t.Errorf("life %d, %+v: full %q, blank %v", self, *v, x.Full, x.Blank)
+			}
+			if self == 9 && (x.Full != "") != c.blank {
+				t.Errorf("%+v: full %q", *v, x.Full)
+			}
+		}
+		opened(9, &c.v)
+		// That life proposes a cold start, and ends before it has begun its pool.
+		opened(10, &proto.View{Shadow: 1, Cold: true, Incarnation: [proto.NodesMax]proto.Incarnation{9}})
 	}
 }

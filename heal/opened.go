@@ -29,7 +29,10 @@ func (c *Config) Opened(pools []*pmem.Pool, v *proto.View, begun bool) {
 		case !r.Complete && (v.Live.Has(n) || v.Cold && v.Shadow.Has(n)) && v.Incarnation[n] == prev:
 			// Promoted, and the process ended before the pool could say so; or it
 			// ended in the cold start that followed, which only nodes with whole
-			// pools make.
+			// pools make. It says so before this life proposes anything: a view that
+			// names this life would leave the next one no way to tell. If it cannot
+			// be written the pool has failed, and the life ends when it is entered.
+			_ = p.WriteSuperblock(func(s *pmem.Super) { s.Complete, s.ViewEpoch = true, uint32(v.Epoch) })
 		case !r.Complete:
 			c.Full, c.Blank = "the pool is incomplete: an earlier full copy was cut off", true
 		case prev != 0 && prev < v.Incarnation[n] && c.Full == "":
