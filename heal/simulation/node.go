@@ -585,6 +585,9 @@ func (d *driver) round() {
 	drains := d.medium.drains
 	goesOn, dead := d.turn()
 	if dead {
+		// Clients' threads go on while a worker waits for its flush: what it has
+		// answered before is answered.
+		p.pollAll()
 		m.crash(m.dieByPower)
 		m.restart(m.back - w.sim.Now())
 		return

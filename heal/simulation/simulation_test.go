@@ -63,7 +63,7 @@ var always = []string{
 	"scopes persisted", "reads that stood still", "leases not renewed for want of progress", "watermark lines torn",
 	"stream bytes corrupted", "stream bytes cut short",
 	"power losses of all judged by what clients saw", "values promised at a power loss of all", "values read after a power loss of all",
-	"keys judged by an exhaustive search",
+	"newer ones that were not promised and are gone", "keys judged by an exhaustive search",
 	"pools compared: a process crash", "pools compared: a power loss, flushed", "pools compared: the end of a life",
 }
 
