@@ -3,6 +3,8 @@ package crashtest
 import (
 	"flag"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +16,17 @@ var (
 	seedFlag   = flag.Uint64("crash.seed", 1, "seed of the sampled sequences; same seed, same states")
 )
 
+// whole are the short sequences of which a run of a million states opens every
+// one: every subset of the words in flight, in every version, between any two
+// drains. They flush after each record, else two would be more than can be
+// gone through. Runs of fewer states go through all subsets of lines.
+var whole = []string{"put", "delete", "transfer", "view change", "superblock update"}
+
+const (
+	wholeFrom   = 1_000_000 // states of a run
+	wholeStates = 1 << 16   // of one window at most
+)
+
 // short are sequences of which every state is opened where that is possible.
 var short = []struct {
 	name string
@@ -23,9 +36,11 @@ var short = []struct {
 	{"two puts", []op{begin, put(0, 10), put(1, 3), flush, put(1, 5), flush}},
 	{"overwrite", []op{begin, put(0, 20), flush, put(0, 4), flush, stable, put(2, 0), flush}},
 	{"delete", []op{begin, put(0, 10), flush, del(0), flush, put(0, 1), flush}},
-	{"transfer", []op{begin, put(5, 10), flush, adopt(0, 10, false), adopt(5, 20, false), flush}},
+	{"transfer", []op{begin, put(5, 10), flush, adopt(0, 10, false), flush, adopt(5, 20, false), flush}},
+	{"two transfers in a flush", []op{begin, put(5, 10), flush, adopt(0, 10, false), adopt(5, 20, false), flush}},
 	{"bad transfer", []op{begin, put(5, 10), flush, adopt(5, 30, true), flush, put(1, 0), adopt(2, 4, true), flush}},
-	{"view change", []op{begin, put(1, 10), view, put(2, 10), flush, view}},
+	{"view change", []op{begin, put(1, 10), flush, view, put(2, 10), flush, view}},
+	{"put in a view change", []op{begin, put(1, 10), view, put(2, 10), flush, view}},
 	{"superblock update", []op{begin, lost, put(1, 1), flush, lost}},
 	{"stable goes out", []op{begin, put(1, 10), flush, stable, put(2, 10), flush, put(3, 1), flush}},
 	{"full copy", []op{begin, put(1, 10), put(2, 10), flush, discard, adopt(3, 10, false), flush, complete, put(4, 1), flush}},
@@ -68,21 +83,37 @@ func TestCrashStates(t *testing.T) {
 		for i := range c.Deep {
 			sum.Deep[i] += c.Deep[i]
 		}
+		for i := range c.First {
+			sum.First[i] += c.First[i]
+		}
 		r.counts = counts{}
 		clear(r.seen)
 		sequences++
 	}
 	limits := Limits{Exhaustive: min(want/50, 1000), Samples: 64}
 	r := newRun(geometries[0])
-	r.limits, r.deeper = limits, 64
+	r.limits = limits
+	exhaustive := 0
 	for _, s := range short {
+		all := slices.Contains(whole, s.name)
+		r.whole, r.deeper = 0, 64
+		if all && want >= wholeFrom {
+			r.whole, r.deeper = wholeStates, 1024 // later lives are a sample in any case
+		}
 		if err := r.play(*seedFlag, s.seq); err != nil {
 			t.Fatalf("%s: %v", s.name, err)
 		}
 		c := r.counts
+		if all {
+			exhaustive += c.First[Words]
+			if c.First[Sampled] > 0 || want >= wholeFrom && c.First[Lines] > 0 {
+				t.Errorf("%s: of its windows %d were gone through by words, %d by lines, %d were sampled", s.name, c.First[Words], c.First[Lines], c.First[Sampled])
+			}
+		}
 		t.Logf("%-24s %7d states, %3d windows: %d by words, %d by lines, %d sampled; %d later lives", s.name, c.States, c.Windows, c.Words, c.Lines, c.Sampled, c.Lives)
 		add(r)
 	}
+	r.whole = 0
 	for seed := *seedFlag; sum.States < want; seed++ {
 		geo := geometries[seed%uint64(len(geometries))]
 		if err := long(&r, geo, seed, want-sum.States); err != nil {
@@ -92,11 +123,16 @@ func TestCrashStates(t *testing.T) {
 	}
 	t.Logf("%d states (%d distinct in their sequences) of %d sequences in %v", sum.States, sum.Distinct, sequences, time.Since(begun).Round(time.Millisecond))
 	t.Logf("%+v", sum)
+	t.Logf("%d windows of %s gone through by words", exhaustive, strings.Join(whole, ", "))
 	if sum.States == 0 || sum.Words == 0 || sum.Lines == 0 || sum.Sampled == 0 || sum.Process == 0 || sum.Damaged == 0 || sum.Lives == 0 || sum.Freed == 0 || sum.Moved == 0 {
 		t.Error("something never happened")
 	}
 	tally.Add("crash states", "states", sum.States)
+	tally.Add("crash states", "states that differ within their sequence", sum.Distinct)
 	tally.Add("crash states", "sequences", sequences)
+	if want >= wholeFrom {
+		tally.Add("crash states", "sequences of which every state was opened", len(whole))
+	}
 }
 
 // long is a sequence by seed, of which states are sampled.

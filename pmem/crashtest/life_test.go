@@ -22,7 +22,8 @@ type geometry struct{ segment, segments int }
 // counts of what a run did.
 type counts struct {
 	States, Distinct, Windows    int
-	Words, Lines, Sampled        int // windows by How
+	Words, Lines, Sampled        int              // windows by How
+	First                        [Sampled + 1]int // of those, the sequence's own, of no later life
 	Deep                         [depthMax]int
 	Process, Damaged, Lives      int
 	Freed, Moved, Refused, Empty int
@@ -33,6 +34,7 @@ type run struct {
 	geo    geometry
 	rng    *rand.Rand
 	limits Limits
+	whole  int // if not 0: Limits.Exhaustive of the sequence's own windows
 	deeper int // of so many states one begins another life
 	budget int // states; 0: without a bound
 	seen   map[uint64]struct{}
@@ -231,10 +233,16 @@ func (l *life) visit(w *Window) {
 	for range l.depth {
 		limits.Exhaustive, limits.Samples = limits.Exhaustive/8, limits.Samples/4
 	}
+	if l.depth == 0 && l.whole > 0 {
+		limits.Exhaustive = l.whole
+	}
 	how := w.Each(r.rng, limits, l.image, func(image []byte) bool {
 		l.state(image)
 		return true
 	})
+	if l.depth == 0 {
+		r.counts.First[how]++
+	}
 	switch how {
 	case Words:
 		r.counts.Words++
