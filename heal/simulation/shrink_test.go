@@ -24,6 +24,10 @@ func TestShrink(t *testing.T) {
 			break
 		}
 	}
+	for i := range 6 { // whatever was drawn
+		s.Entries = append(s.Entries, Entry{At: int64(o.Millis) * int64(1000*(i+2)) / 8, Do: doCrash, Node: i % o.Nodes, A: 300})
+	}
+	s.sort()
 	_, f := Run(o, s, nil)
 	if f == nil || f.Kind != "objection" {
 		t.Fatalf("the run was to fail by the objection: %v", f)
