@@ -29,7 +29,9 @@ type check struct {
 	args string // further arguments, separated by blanks
 	env  string // one variable more, or none
 	race bool
-	long bool // without -test.short
+	long bool   // without -test.short
+	says string // what its output has when it noticed a bug, besides that it failed; "": nothing in particular
+	seed string // argument that repeats one seed: without a bug only the failing one is run, as all take long
 }
 
 func (c check) name() string {
@@ -72,6 +74,8 @@ type binaries struct {
 	dir string
 	mu  sync.Mutex
 	of  map[string]*binary
+
+	passed map[check]bool // what innocent has seen
 }
 
 type binary struct {
@@ -103,9 +107,35 @@ func (b *binaries) get(c *check) (string, error) {
 	return x.path, x.err
 }
 
+// innocent says whether a check with seeds passes without a bug at the seed of
+// a failure with one: else that proves nothing.
+func (b *binaries) innocent(c *check, o *outcome, limit time.Duration) error {
+	seed := strings.TrimPrefix(seedOf(o.output), "seed ")
+	x := *c
+	x.args = c.seed + " " + seed
+	if seed == "" {
+		return fmt.Errorf("%s names no seed:\n%s", c.name(), o.output)
+	}
+	b.mu.Lock()
+	done := b.passed[x]
+	b.mu.Unlock()
+	if done {
+		return nil
+	}
+	without, err := b.run(&x, "", limit)
+	if err == nil && (without.failed || without.hung) {
+		err = fmt.Errorf("%s fails without any bug: %s\n\t%s", x.name(), without.says, x.command(""))
+	}
+	b.mu.Lock()
+	b.passed[x] = err == nil
+	b.mu.Unlock()
+	return err
+}
+
 // outcome of one check against one choice of bugs.
 type outcome struct {
 	failed bool // the check noticed something
+	clear  bool // it failed and says what it must say
 	hung   bool // it had to be ended: then failed is false
 	took   time.Duration
 	says   string // the first line that says what was wrong
@@ -160,6 +190,7 @@ func (b *binaries) run(c *check, bugs string, limit time.Duration) (o outcome, e
 	// A check that does not end has noticed nothing: it might be slow.
 	o.hung = strings.Contains(o.output, "panic: test timed out") || ctx.Err() != nil
 	o.failed = !o.hung
+	o.clear = o.failed && strings.Contains(o.output, c.says)
 	o.says = saying(o.output)
 	return o, nil
 }
@@ -248,7 +279,7 @@ func TestProductKnowsOfNoBug(t *testing.T) {
 	t.Logf("%d symbols, %d names of bugs", len(symbols), len(plant.All))
 }
 
-var seeded = regexp.MustCompile(`seed (\d+)[,:]`)
+var seeded = regexp.MustCompile(`seed (\d+)(?:[,:]| \()`)
 
 // seedOf is the first seed that a failure names, "" if it names none.
 func seedOf(output string) string {

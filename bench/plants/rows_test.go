@@ -7,8 +7,6 @@ var noCure = map[int]string{
 	24: "tombstones are never dropped in this version, so none is dropped too early",
 }
 
-const process = "needs a node that misbehaves in a running cluster: TestProcessDemoNoticesPlantedBugs of cmd/node runs the demo with each"
-
 // handover is the stream's race: in its heap form, as the detector is blind in
 // mappings.
 var handover = check{pkg: "rdma/shm", run: "TestHandoverGoroutines/heap", race: true, long: true, env: "HEALKV_SHM_HANDOVERS=1000"}
@@ -124,9 +122,9 @@ var table = []row{
 	one(plant.RaceAnnounce, "a reader's announcement is stored atomically", raced("pmem/store", "^TestPlantedRace$")),
 	one(plant.RaceWord, "an index word is stored atomically", raced("pmem/index", "^TestGrowthUnderReaders$")),
 	one(plant.RaceStreamTail, "a stream's tail is stored atomically", handover),
-	row{bugs: []plant.Bug{plant.LostWrite}, left: "a write is done (process build)", why: process},
-	row{bugs: []plant.Bug{plant.StaleReplica}, left: "an acknowledged INV is applied (process build)", why: process},
-	row{bugs: []plant.Bug{plant.StaleRead}, left: "a read gives the newest value (process build)", why: process},
+	row{bugs: []plant.Bug{plant.LostWrite}, left: "a write is done (process build)", why: inCluster},
+	row{bugs: []plant.Bug{plant.StaleReplica}, left: "an acknowledged INV is applied (process build)", why: inCluster},
+	row{bugs: []plant.Bug{plant.StaleRead}, left: "a read gives the newest value (process build)", why: inCluster},
 	one(plant.LogFlushHeader, "headers of new segments are flushed", unit("pmem/seglog", "TestPowerLoss")),
 	one(plant.LogFlushSeal, "seals are flushed", unit("pmem/seglog", "TestPowerLoss")),
 	one(plant.LogFlushFirst, "a flush begins where the last one ended", unit("pmem/seglog", "TestPowerLoss")),
@@ -219,7 +217,7 @@ var table = []row{
 	one(plant.SuperOnce, "an important superblock is written to both copies", unit("pmem/crashtest", "TestCrashStates")),
 	one(plant.SuperUnfenced, "it is durable when WriteSuperblock returns", unit("pmem", "TestPowerLoss")),
 	one(plant.SuperOver, "a superblock is written over the older copy (P3)", unit("pmem", "TestFormatRefusesExisting")),
-	one(plant.SuperOlder, "the newer intact copy counts", unit("pmem", "TestPowerLoss")),
+	one(plant.SuperOlder, "the newer intact copy counts", unit("pmem", "TestSuperCopiesAlternate")),
 	one(plant.SuperCRC, "the superblock's checksum is compared", unit("pmem", "TestDamagedSuperblock")),
 	one(plant.SuperForeign, "another node's pool is refused", unit("pmem", "TestHeapMedium")),
 	one(plant.IndexBoot, "an index is not kept over a boot", unit("pmem", "TestHeapMedium")),

@@ -12,7 +12,15 @@ type row struct {
 	bugs []plant.Bug
 	left string // what the code then does not do
 	by   check  // what must notice it
-	why  string // instead of by: why nothing can
+	why  string // instead of by: inCluster
+}
+
+// also are the second finders of a row.
+func (r *row) also() []check {
+	if len(r.bugs) != 1 {
+		return nil
+	}
+	return seconds[r.bugs[0]]
 }
 
 func (r *row) name() string {
