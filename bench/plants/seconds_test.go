@@ -47,7 +47,6 @@ var seconds = map[plant.Bug][]check{
 	plant.H15All:          {explored, simulated},
 	plant.H16Gone:         {replayed},
 	plant.H16Promoted:     {replayed},
-	plant.H17Flag:         {simulated},
 	plant.H18Reclaim:      {explored},
 	plant.H20Flushed:      {explored, simulated},
 	plant.H21Again:        {simulated},
