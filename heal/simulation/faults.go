@@ -363,6 +363,7 @@ func (w *world) event(l *life, name string, e proto.Epoch, detail string) {
 	p := l.p
 	w.note("event "+name, p.m.id, uint64(e), 0)
 	w.Result.Marks.Add("event: "+name, 1)
+	w.tracer.event(l, name)
 	switch name {
 	case "transfer_begun":
 		if _, err := fmt.Sscanf(detail, "buddy %d", &l.buddy); err == nil && l.served {
