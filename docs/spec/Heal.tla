@@ -241,8 +241,9 @@ Write(c, k) ==
   /\ UNCHANGED << views, nodeV, cm, fd, oa, fol, appl, vis, posV, wayV, np, nc, nf, nd >>
 
 \* Shard.Persist: an entry that asks for a flush
+Wrote(c) == \E s \in 1..Len(str[c]) : str[c][s].w      \* else there is nothing to persist
 DoPersist(c) ==
-  /\ Model = "scope" /\ c \in Writers /\ np < MaxPersists /\ Serving(c) /\ \E s \in 1..Len(str[c]) : str[c][s].w
+  /\ Model = "scope" /\ c \in Writers /\ np < MaxPersists /\ Serving(c) /\ Wrote(c)
   /\ str' = [str EXCEPT ![c] = Append(@, [k |-> Persist, ts |-> 0, ep |-> ve[c], w |-> FALSE])]
   /\ sp' = [sp EXCEPT ![c][c] = Append(@, [b |-> Len(log[c]), a |-> Len(log[c]), p |-> 0])]
   /\ np' = np + 1

@@ -32,6 +32,7 @@ AnyMajority == TRUE                              \* agreement is not looked at
 AnyLeft(n) == IF PowerFail THEN pd[n]..Len(log[n]) ELSE {Len(log[n])}
 AnyPulls == {1, 2}                               \* the list is still being made
 AnyRangeKept(f) == had[f]
+AnyWrote(c) == TRUE                              \* clients ask for an empty scope as well
 
 RawA(c, m) == IF Follows(m, c) THEN appl[m][c] ELSE fd[c][m]
 RawD(c, m) == IF Follows(m, c) THEN Dur(m, c) ELSE fd[c][m]
@@ -73,7 +74,7 @@ LateRipple == \E g \in {TLCEval(Gates')} :
 Late == Remember /\ LateRipple
 
 \* ---- the beginning: all nodes are live, nothing is written -------------------
-T0 == Traces[tn]
+T0 == TLCGet(1000 + tn)      \* Traces[tn], which TLC would make anew at each use
 TraceInit ==
   /\ tn \in 1..Len(Traces) /\ ln = 1
   /\ views = T0.views
@@ -210,7 +211,7 @@ Report == ln' > ln =>
   /\ IF Broken' # {} THEN PrintT(<< "broken", T0.name, ln, {x[1] : x \in Broken'} >>) /\ FALSE ELSE TRUE
   /\ IF ln' > Len(T0.lines) THEN PrintT(<< "accepted", T0.name >>) ELSE TRUE
 
-ASSUME \A i \in 1..Len(Traces) : TLCSet(i, 0)
+ASSUME \A i \in 1..Len(Traces) : TLCSet(i, 0) /\ TLCSet(1000 + i, TLCEval(Traces[i]))
 
 \* A line is bound before it is used: what is primed below must not be the next one.
 TraceNext ==

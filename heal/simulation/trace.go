@@ -18,19 +18,13 @@ import (
 // line must match.
 type Trace struct {
 	Name  string
-	Model proto.Model
-	Keys  int
-	Nodes int
 	Views []traceView // by epoch, from 1: those before the first line
-	Start []traceStart
+	Start []traceObs  // by node
 	Lines []traceLine
 	// Unusable says why the run cannot be followed: what it did has no place in
 	// the specification, or nobody saw it.
 	Unusable string
 }
-
-// traceStart is a node when the trace begins.
-type traceStart struct{ obs traceObs }
 
 // What a line tells.
 const (
@@ -188,7 +182,7 @@ func (t *tracer) start() {
 			d := m.p.life.drivers[0]
 			n := &t.nodes[i]
 			n.last = t.observe(d)
-			t.t.Start = append(t.t.Start, traceStart{n.last})
+			t.t.Start = append(t.t.Start, n.last)
 		}
 	})
 }

@@ -81,53 +81,25 @@ func traceTS(ts proto.TS) int {
 	return int(ts.Epoch())*1000 + int(ts.Version())*10 + int(ts.Node()) + 1
 }
 
-// WriteTraces writes the module TraceData. Traces must be of one model.
-func WriteTraces(out io.Writer, traces []*Trace) error {
+// Write writes the trace as one element of TraceData's Traces, in the words of
+// docs/spec/traces/TraceWords.tla.
+func (t *Trace) Write(out io.Writer) error {
 	b := bufio.NewWriter(out)
-	p := func(format string, args ...any) { fmt.Fprintf(b, format, args...) }
-	p(`----------------------------- MODULE TraceData -----------------------------
-(* Written by heal/simulation (TestTraces); see Trace.tla.                    *)
-EXTENDS Naturals, Sequences
-KeyAt == << "k0", "k1" >>
-R(k, ts, o, i, s, ad) == [k |-> KeyAt[k], ts |-> ts, o |-> o, i |-> i, s |-> s, ad |-> ad]
-M(e, l) == [k |-> "view", ep |-> e, list |-> l]
-V(live, sh, inc, until, cold) == [live |-> live, sh |-> sh, inc |-> inc, until |-> until, cold |-> cold]
-O(ve, ns, cm, cd, len, add, dl, st, pin, ix, fw, f) ==
-  [ve |-> ve, ns |-> ns, cm |-> cm, cd |-> cd, len |-> len, add |-> add, dl |-> dl, st |-> st, pin |-> pin, ix |-> ix, fw |-> fw, f |-> f]
-T(n, ob) == [t |-> "turn", n |-> n, ob |-> ob]
-W(known, v) == [t |-> "view", known |-> known, v |-> v]
-L(t, n) == [t |-> t, n |-> n]
-B(n, full, ob) == [t |-> "restart", n |-> n, full |-> full, ob |-> ob]
-A(t, n, k, ts) == [t |-> t, n |-> n, k |-> KeyAt[k], ts |-> ts]
-Traces == <<`)
-	for i, t := range traces {
-		if i > 0 {
-			p(",")
-		}
-		p("\n[name |-> %q, keys |-> %d, views |-> <<", t.Name, t.Keys)
-		for e := range t.Views {
-			if e > 0 {
-				p(", ")
+	lines := func(n int, each func(i int) string) {
+		for i := range n {
+			if i > 0 {
+				fmt.Fprint(b, ",")
 			}
-			p("%s", t.Views[e].tla())
+			fmt.Fprintf(b, "\n  %s", each(i))
 		}
-		p(">>, start |-> <<")
-		for n := range t.Start {
-			if n > 0 {
-				p(", ")
-			}
-			p("\n  %s", t.Start[n].obs.tla())
-		}
-		p(">>, lines |-> <<")
-		for j := range t.Lines {
-			if j > 0 {
-				p(",")
-			}
-			p("\n  %s", t.Lines[j].tla())
-		}
-		p("\n  >>]")
 	}
-	p("\n>>\n=============================================================================\n")
+	fmt.Fprintf(b, "[name |-> %q, views |-> <<", t.Name)
+	lines(len(t.Views), func(i int) string { return t.Views[i].tla() })
+	fmt.Fprint(b, ">>,\nstart |-> <<")
+	lines(len(t.Start), func(i int) string { return t.Start[i].tla() })
+	fmt.Fprint(b, ">>,\nlines |-> <<")
+	lines(len(t.Lines), func(i int) string { return t.Lines[i].tla() })
+	fmt.Fprint(b, ">>]\n")
 	return b.Flush()
 }
 

@@ -168,7 +168,7 @@ func Run(o Options, s *Script, log slog.Handler) (Result, *Failure) { return run
 // RunTraced is Run, and writes down what shard 0 did. What the run does is the
 // same.
 func RunTraced(name string, o Options, s *Script, log slog.Handler) (Result, *Failure, *Trace) {
-	t := &tracer{t: &Trace{Name: name, Model: o.Model, Keys: o.Keys, Nodes: o.Nodes}}
+	t := &tracer{t: &Trace{Name: name}}
 	r, f := run(o, s, log, t)
 	return r, f, t.t
 }
