@@ -4,14 +4,15 @@
 # each as a behaviour of docs/spec/Heal.tla (docs/spec/Trace.tla). Mutations of
 # these traces, and traces of the code with a bug planted, must be refused.
 #
-#   scripts/tlc-traces.sh [-seeds N] [-first N] [-mutants N] [-models "MODEL ..."] [-jobs N] [-keep DIR]
+#   scripts/tlc-traces.sh [-seeds N] [-first N] [-mutants N] [-models "MODEL ..."] [-jobs N] [-keep DIR] [-plain]
 #
 # It prints a table, appends its counts to the file that HEALKV_TALLY names, and
 # fails if a trace is refused that must not be or the other way round, or if a
 # count is zero. -keep leaves traces and TLC's output in DIR.
+# -plain leaves mutations and planted bugs out.
 set -eu
 
-seeds=2 first=1 mutants=5 jobs=2 keep=
+seeds=2 first=1 mutants=5 jobs=2 keep= plain=
 models="synchronous strict read-enforced eventual scope"
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -21,6 +22,7 @@ while [ $# -gt 0 ]; do
 	-models) models=$2 && shift 2 ;;
 	-jobs) jobs=$2 && shift 2 ;;
 	-keep) keep=$2 && shift 2 ;;
+	-plain) plain=1 mutants=0 && shift ;;
 	*) echo "tlc-traces: unknown option $1" >&2 && exit 1 ;;
 	esac
 done
@@ -30,8 +32,15 @@ go=${GO:-go}
 
 # Bugs whose traces must be refused: name (dataplane/plant), model, seed.
 planted() {
+	[ -z "$plain" ] || return 0
 	cat <<-END
-		H20-stable-above-flushed eventual 1
+		H1-flush-before-promotion eventual 2
+		H5-timestamp-keeps-its-epoch strict 2
+		H10-first-marker-at-the-tail strict 1
+		H16-stable-moves-before-all-settled eventual 1
+		applied-record-readable-at-once read-enforced 1
+		own-write-readable-at-once scope 1
+		readable-when-applied synchronous 1
 	END
 }
 
@@ -47,7 +56,7 @@ fi
 
 begin=$(date +%s)
 "$go" test -c -o "$dir/simulation.test" ./heal/simulation
-"$go" test -c -tags plant -o "$dir/planted.test" ./heal/simulation
+[ -n "$plain" ] || "$go" test -c -tags plant -o "$dir/planted.test" ./heal/simulation
 traces() { # PROGRAM MODEL FIRST SEEDS MUTANTS
 	"$1" -test.run '^TestTraces$' -sim.traces "$dir" -sim.tracemodel "$2" -sim.tracefirst "$3" -sim.traceseeds "$4" -sim.tracemutants "$5" >"$dir/log" 2>&1 ||
 		{ cat "$dir/log" >&2 && echo "tlc-traces: no traces were written" >&2 && exit 1; }
@@ -81,7 +90,7 @@ check() { # MODEL
 			echo "===="
 		} >TraceData.tla
 	)
-	sh scripts/tlc.sh "$dir/$1/Trace.cfg" >"$dir/$1/log" 2>&1 || true
+	sh scripts/tlc.sh -quick "$dir/$1/Trace.cfg" >"$dir/$1/log" 2>&1 || true
 }
 n=0
 for model in $models; do
@@ -109,7 +118,7 @@ for model in $models; do
 		broken=$(sed -n "s/^<<\"broken\", \"$name\", [0-9]*, {\(.*\)}>>$/\1/p" "$log" | head -1)
 		mark=
 		case $name:$outcome in
-		*!*:refused) case ${name#*!} in *[A-Z0-9]*-*) ;; esac ;;
+		*!*:refused) ;;
 		*!*:accepted) mark=" <-- WRONG" wrong=$((wrong + 1)) ;;
 		*:accepted) accepted=$((accepted + 1)) lines=$((lines + of)) ;;
 		*) mark=" <-- WRONG: line $((${through:-0} + 1))" wrong=$((wrong + 1)) ;;
@@ -133,5 +142,5 @@ if [ -n "${HEALKV_TALLY:-}" ]; then
 		printf '{"group":"traces","name":"planted bugs refused","count":%d}\n' "$bugs"
 	} >>"$HEALKV_TALLY"
 fi
-[ "$wrong" -eq 0 ] && [ "$accepted" -gt 0 ] && [ "$states" -gt 0 ] && [ "$mutated" -gt 0 ] && [ "$bugs" -gt 0 ] ||
+[ "$wrong" -eq 0 ] && [ "$accepted" -gt 0 ] && [ "$states" -gt 0 ] && { [ -n "$plain" ] || { [ "$mutated" -gt 0 ] && [ "$bugs" -gt 0 ]; }; } ||
 	{ echo "tlc-traces: $wrong wrong, or nothing found" >&2 && exit 1; }
