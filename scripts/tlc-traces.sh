@@ -36,11 +36,14 @@ planted() {
 	cat <<-END
 		H1-flush-before-promotion eventual 2
 		H5-timestamp-keeps-its-epoch strict 2
+		H6-shadow-fed-from-the-tail eventual 6
+		H7-gone-members-records-stay-locked eventual 11
 		H10-first-marker-at-the-tail strict 1
+		H13-leftover-stays-locked eventual 3
 		H16-stable-moves-before-all-settled eventual 1
 		applied-record-readable-at-once read-enforced 1
 		own-write-readable-at-once scope 1
-		readable-when-applied synchronous 1
+		one-acknowledgement-is-enough synchronous 1
 	END
 }
 

@@ -37,7 +37,7 @@ func plan(goTool string, scale float64, seed uint64) []step {
 		{"traces", "what the shipped code did in small clusters, accepted by the specification; mutations and planted bugs are not",
 			[]string{"sh", "scripts/tlc-traces.sh", "-seeds", strconv.Itoa(n(2)), "-first", strconv.FormatUint(seed, 10)}, 20 * time.Minute,
 			[]minimum{{"traces", "accepted", int64(5 * n(2))}, {"traces", "observations", int64(400 * n(2))}, {"traces", "mutations refused", 20},
-				{"traces", "planted bugs refused", 7}}},
+				{"traces", "planted bugs refused", 10}}},
 		{"explorer", "the shipped state machine through every interleaving of small configurations",
 			test("./heal/explore", "-run=Test"), 20 * time.Minute,
 			[]minimum{{"explorer", "states", 100_000}, {"explorer", "configurations complete", 5}}},
