@@ -188,8 +188,9 @@ Step(l, done) ==
   \* what an earlier transfer has brought stays; the next one begins anew
   \/ /\ l.t = "begun" /\ done
      /\ IF tr[l.n].ph \in {1, 2}
-        THEN /\ Way(l.n, Blank) /\ Late
+        THEN /\ Way(l.n, Blank)
              /\ UNCHANGED << views, nodeV, coordV, followV, diskV, dataV, posV, fl, inco, histV, countV >>
+             /\ Late
         ELSE Idle /\ UNCHANGED had
   \/ l.t = "fetched" /\ ~done /\ (WalkOn(l.n) \/ (Adopt(l.n) /\ UNCHANGED << log, idx >>)) /\ Late
   \/ /\ l.t = "fetched" /\ done
