@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -37,6 +38,10 @@ func plan(goTool string, scale float64, seed uint64) []step {
 			[]string{"sh", "scripts/tlc-ci.sh"}, within(20),
 			[]minimum{{"specification", "distinct states", 100_000}, {"specification", "configurations", 59},
 				{"specification", "hazards shown without their cure", 22}}},
+		{"traces", "what the shipped code did in small clusters, accepted by the specification; mutations and planted bugs are not",
+			[]string{"sh", "scripts/tlc-traces.sh", "-seeds", strconv.Itoa(n(2)), "-first", strconv.FormatUint(seed, 10)}, within(20),
+			[]minimum{{"traces", "accepted", int64(5 * n(2))}, {"traces", "observations", int64(400 * n(2))}, {"traces", "mutations refused", 20},
+				{"traces", "planted bugs refused", 10}}},
 		{"explorer", "the shipped state machine through every interleaving of small configurations, others in part, and random walks",
 			test(20, "./heal/explore", "-run=Test", option("explore.states", max(n(25_000), 25_000))), within(20),
 			[]minimum{{"explorer", "states", 4_000_000}, {"explorer", "configurations complete", 90}}},

@@ -110,7 +110,7 @@ Rec(k, t, o, i, s, ad) == [k |-> k, ts |-> t, o |-> o, i |-> i, s |-> s, ad |-> 
 MaxTS(l, k) == LET S == {i \in 1..Len(l) : l[i].k = k} IN IF S = {} THEN 0 ELSE Max({l[i].ts : i \in S})
 Newest(l, k) == LET S == {i \in 1..Len(l) : l[i].k = k} IN
                 IF S = {} THEN 0 ELSE LET t == Max({l[i].ts : i \in S}) IN Max({i \in S : l[i].ts = t})
-Flushed(n, k) == MaxTS(SubSeq(log[n], 1, pd[n]), k)
+Flushed(n, k) == MaxTS(TLCEval(SubSeq(log[n], 1, pd[n])), k)
 
 \* ---- the five models
 AnswerOn == IF Model \in {"synchronous", "strict"} THEN "durable" ELSE "applied"
@@ -180,6 +180,18 @@ Keep(a, r, p) == IF ~PowerFail \/ Model = "synchronous" THEN [a |-> a, r |-> r]
                  ELSE IF Model = "read-enforced" THEN [a |-> [k \in Keys |-> Mn(a[k], r[k])], r |-> r]
                  ELSE [a |-> p, r |-> p]
 
+\* A view settles.
+Settle == ok' = TLCEval([n \in Node |-> IF ok[n] # hd'[n] /\ Running(n)' /\ AllSettled(n)' THEN hd'[n] ELSE ok[n]])
+
+\* What is answered, could be read, is persisted.
+Answer(g) ==
+  /\ LET cold == Len(views') > Len(views) /\ Last'.cold
+         was == IF cold THEN Keep(ans, red, per) ELSE [a |-> ans, r |-> red]
+     IN /\ ans' = [k \in Keys |-> Max({was.a[k]} \cup UNION {Answered(str'[c], k, g[c].a) : c \in Node})]
+        /\ red' = [k \in Keys |-> Max({was.r[k]} \cup {Readable(n, k)' : n \in Node})]
+        /\ per' = IF Model # "scope" THEN per
+                  ELSE [k \in Keys |-> Max({per[k]} \cup UNION {Persisted(str'[c], k, g[c].d) : c \in Node})]
+
 Ripple == \E g \in {TLCEval(Gates')} :     \* TLCEval: once, not at each use
   /\ cd' = TLCEval([c \in Node |-> IF str'[c] = << >> THEN 0 ELSE Mx(cd[c], g[c].d)])
   /\ vp' = TLCEval([n \in Node |-> [c \in Node |->
@@ -188,15 +200,10 @@ Ripple == \E g \in {TLCEval(Gates')} :     \* TLCEval: once, not at each use
              ELSE IF fol'[n][c] # fol[n][c] THEN appl'[n][c]
              ELSE IF fol'[n][c] = inc'[c] /\ (ve'[c] <= ve'[n] \/ ~Cure("H3")) THEN Mx(vp[n][c], Mn(appl'[n][c], cd'[c]))
              ELSE vp[n][c]]])
-  /\ ok' = TLCEval([n \in Node |-> IF ok[n] # hd'[n] /\ Running(n)' /\ AllSettled(n)' THEN hd'[n] ELSE ok[n]])
+  /\ Settle
   /\ st' = [n \in Node |-> LET keep == Mn(st[n], Len(log'[n])) IN
              IF ~Running(n)' \/ ok'[n] # hd'[n] \/ fw'[n] # {} THEN keep ELSE Mx(keep, Floor(n)')]
-  /\ LET cold == Len(views') > Len(views) /\ Last'.cold
-         was == IF cold THEN Keep(ans, red, per) ELSE [a |-> ans, r |-> red]
-     IN /\ ans' = [k \in Keys |-> Max({was.a[k]} \cup UNION {Answered(str'[c], k, g[c].a) : c \in Node})]
-        /\ red' = [k \in Keys |-> Max({was.r[k]} \cup {Readable(n, k)' : n \in Node})]
-        /\ per' = IF Model # "scope" THEN per
-                  ELSE [k \in Keys |-> Max({per[k]} \cup UNION {Persisted(str'[c], k, g[c].d) : c \in Node})]
+  /\ Answer(g)
 
 \* ---- clients ---------------------------------------------------------------
 NewTS(n, k) == LET t == Ts(n, k) IN
@@ -234,8 +241,9 @@ Write(c, k) ==
   /\ UNCHANGED << views, nodeV, cm, fd, oa, fol, appl, vis, posV, wayV, np, nc, nf, nd >>
 
 \* Shard.Persist: an entry that asks for a flush
+Wrote(c) == \E s \in 1..Len(str[c]) : str[c][s].w      \* else there is nothing to persist
 DoPersist(c) ==
-  /\ Model = "scope" /\ c \in Writers /\ np < MaxPersists /\ Serving(c) /\ \E s \in 1..Len(str[c]) : str[c][s].w
+  /\ Model = "scope" /\ c \in Writers /\ np < MaxPersists /\ Serving(c) /\ Wrote(c)
   /\ str' = [str EXCEPT ![c] = Append(@, [k |-> Persist, ts |-> 0, ep |-> ve[c], w |-> FALSE])]
   /\ sp' = [sp EXCEPT ![c][c] = Append(@, [b |-> Len(log[c]), a |-> Len(log[c]), p |-> 0])]
   /\ np' = np + 1
@@ -276,20 +284,25 @@ Unlock(n, c, from, to) ==
      /\ lent' = [lent EXCEPT ![n] = {x \in @ : x.p \notin P}]
 
 \* complete: the own stream's visible watermark
-Commit(c) ==
-  /\ Running(c) /\ cm[c] < Everywhere(c, ReadOn)
-  /\ cm' = [cm EXCEPT ![c] = Everywhere(c, ReadOn)]
-  /\ Unlock(c, c, cm[c], Everywhere(c, ReadOn))
+CommitTo(c, w) ==
+  /\ Running(c) /\ cm[c] < w /\ w <= Everywhere(c, ReadOn)
+  /\ cm' = [cm EXCEPT ![c] = w]
+  /\ Unlock(c, c, cm[c], w)
   /\ UNCHANGED << views, nodeV, str, fd, oa, followV, diskV, posV, wayV, histV, countV >>
 
+Commit(c) == Running(c) /\ CommitTo(c, Everywhere(c, ReadOn))
+
 \* OnMarks, validate: VAL
+LearnTo(n, c, w) ==
+  /\ vis[n][c] < w /\ w <= appl[n][c]
+  /\ vis' = [vis EXCEPT ![n][c] = w]
+  /\ Unlock(n, c, vis[n][c], w)
+  /\ UNCHANGED << views, nodeV, coordV, fol, appl, sp, diskV, posV, wayV, histV, countV >>
+
 LearnVal(n, c) ==
   /\ n # c /\ Running(n) /\ fol[n][c] = inc[c]
   /\ ve[c] <= ve[n] \/ ~Cure("H3")
-  /\ vis[n][c] < Mn(cm[c], appl[n][c])
-  /\ vis' = [vis EXCEPT ![n][c] = Mn(cm[c], appl[n][c])]
-  /\ Unlock(n, c, vis[n][c], Mn(cm[c], appl[n][c]))
-  /\ UNCHANGED << views, nodeV, coordV, fol, appl, sp, diskV, posV, wayV, histV, countV >>
+  /\ LearnTo(n, c, Mn(cm[c], appl[n][c]))
 
 \* RollForward: one record of somebody who is gone, or an own leftover
 Roll(n) ==
@@ -301,12 +314,15 @@ Roll(n) ==
 \* Without Cold, a live member of the last view goes on in its life.
 Spare(n) == Cold \/ \E m \in Last.live \ {n} : ~Gone(m) /\ ls[m]
 
+\* How long the log of a node may be that has failed.
+Left(n) == (IF PowerFail THEN {pd[n], Len(log[n])} ELSE {Len(log[n])}) \cup (IF OldCopy THEN {1} ELSE {})
+
 \* Process or machine: up to all that was not flushed is lost. What the others
 \* may still take from its ring and its watermark lines stays until it is back.
 Crash(n) ==
   /\ n \in Frail /\ up[n] /\ nc < MaxCrashes /\ Spare(n) /\ nc' = nc + 1
   /\ up' = [up EXCEPT ![n] = FALSE] /\ ls' = [ls EXCEPT ![n] = FALSE]
-  /\ \E keep \in (IF PowerFail THEN {pd[n], Len(log[n])} ELSE {Len(log[n])}) \cup (IF OldCopy THEN {1} ELSE {}) :
+  /\ \E keep \in Left(n) :
        /\ log' = [log EXCEPT ![n] = SubSeq(@, 1, keep)]
        /\ pd' = [pd EXCEPT ![n] = Mn(@, keep)]
   /\ saw' = [saw EXCEPT ![n] = dl[n]]
@@ -517,8 +533,9 @@ WalkOn(f) ==
   /\ UNCHANGED << views, nodeV, coordV, followV, diskV, dataV, posV, fl, inco, histV, countV >>
 
 \* Shard.Adopt: one record of the buddy
+Pulls == {2}        \* the phases in which records are adopted
 Adopt(f) ==
-  /\ Running(f) /\ tr[f].ph = 2
+  /\ Running(f) /\ tr[f].ph \in Pulls
   /\ \E x \in tr[f].it :
        /\ \A y \in tr[f].it : y.k = x.k => y.ts >= x.ts
        /\ LET t == Ts(f, x.k)
@@ -550,11 +567,13 @@ BuddyLost(f) ==
   /\ Way(f, Blank)
   /\ UNCHANGED << views, nodeV, coordV, followV, diskV, dataV, posV, fl, inco, histV, countV >>
 
+RangeKept(f) == up[tr[f].b] /\ inc[tr[f].b] = tr[f].bi       \* the range was, to the end
+
 \* heal.end, then Leftover: own records above the stable position which
 \* nothing has replaced
 Leftovers(f) ==
   /\ Shadow(f)
-  /\ \/ tr[f].ph = 2 /\ tr[f].it = {} /\ up[tr[f].b] /\ inc[tr[f].b] = tr[f].bi
+  /\ \/ tr[f].ph = 2 /\ tr[f].it = {} /\ RangeKept(f)
      \/ tr[f].ph = 0 /\ views[ve[f]].cold /\ AllInstalled(ve[f])
   /\ fw' = [fw EXCEPT ![f] = IF ~Cure("H13") THEN @
               ELSE @ \cup {<< k, idx[f][k].p >> : k \in {x \in Keys : Locked(f, x) /\ idx[f][x].p <= l0[f]}}]
@@ -627,7 +646,7 @@ I6 == \A n \in Node, k \in Keys : per[k] > 0 /\ Serving(n) => Flushed(n, k) >= p
 I7 == \A f \in Node \ Mem(Len(views)), b \in Node, k \in Keys :
         (Serving(b) \/ (tr[b].ph >= 3 /\ ~Last.cold)) /\ ve[b] = Len(views) /\ Last.until[f] # 0 /\ (~inco[f] \/ ~Cure("H17")) /\ ~fl[f] /\ saw[f] <= Len(log[f]) =>
           LET r == MissedFrom(b, Last.until[f]) IN
-          r.ok => \/ MaxTS(IF PowerFail THEN SubSeq(log[f], 1, pd[f]) ELSE log[f], k) >= Hi(k)
+          r.ok => \/ MaxTS(TLCEval(IF PowerFail THEN SubSeq(log[f], 1, pd[f]) ELSE log[f]), k) >= Hi(k)
                   \/ \E p \in r.pos+1..Len(log[b]) : log[b][p].k = k /\ log[b][p].ts >= Hi(k)
 
 \* I8 Within one life a record's timestamp never decreases, nor do watermarks and positions.

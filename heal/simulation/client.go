@@ -337,6 +337,7 @@ func (c *client) ended(o *op) {
 			w.scopes[o.scope] = append(w.scopes[o.scope], wrote{o.key, o.TS, o.at})
 		}
 		w.note("op done", c.p.m.id, uint64(o.at), uint64(o.TS))
+		w.tracer.answered(lineAnswered, c.p.m.id, o.key, o.TS)
 		return
 	case errors.Is(o.Err, dataplane.ErrUnknown):
 		w.count("operations unknown")
@@ -380,4 +381,5 @@ func (w *world) saw(c *client, o *op, id uint64) {
 	a := &w.answered[o.key]
 	a.read = max(a.read, uint64(o.TS))
 	w.note("op read", c.p.m.id, uint64(o.at), uint64(o.TS))
+	w.tracer.answered(lineRead, c.p.m.id, o.key, o.TS)
 }

@@ -19,6 +19,10 @@
 // -sim.log with what its nodes log, -sim.shrink 2m shortens its script.
 // TestScripts runs what once failed (testdata), TestSameSeed everything twice.
 //
+// RunTraced also writes down what shard 0 of each node shows after every part of
+// a turn; scripts/tlc-traces.sh has the specification look at that (TestTraces,
+// docs/spec/README.md, "Traces").
+//
 // What it cannot show: time stands still within a worker's turn and within a
 // task between two waits; so races of threads are left to the race detector.
 //

@@ -417,6 +417,7 @@ func (w *world) event(l *life, name string, e proto.Epoch, detail string) {
 	p := l.p
 	w.note("event "+name, p.m.id, uint64(e), 0)
 	w.Result.Marks.Add("event: "+name, 1)
+	w.tracer.event(l, name)
 	switch name {
 	case "transfer_begun":
 		if _, err := fmt.Sscanf(detail, "buddy %d", &l.buddy); err == nil && l.served {
@@ -567,7 +568,9 @@ func (w *world) operator() {
 		switch {
 		case !m.up:
 			m.start()
-		case m.p.members.Status().Stopped != "" && (w.spare(set(m.id)) || w.spareBlank(m.id)):
+		case m.p.members.Status().Stopped != "" && (w.spare(set(m.id)) || w.spareBlank(m.id) || w.newest.Cold && w.guarded == 0 && w.guardOld < 0):
+			// In a cold start nobody is live who could stay; without a majority of
+			// acceptors it would stand still for ever, and it bears one more death.
 			w.count("restarts by hand: acceptor")
 			m.crash(-1)
 			m.restart(1000)

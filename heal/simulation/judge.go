@@ -54,6 +54,7 @@ func (w *world) sawView(p *process, v *proto.View) {
 	}
 	w.newest = *v
 	w.guarded &= v.Live
+	w.tracer.sawView()
 	if v.Cold {
 		w.cold(v)
 	}

@@ -359,12 +359,14 @@ func (p *process) bootstrap() {
 
 func (p *process) enter(l *life, full bool) error {
 	p.m.begun = true
+	p.w.tracer.enter(l, full)
 	for _, w := range l.core.Workers() {
 		if err := w.Open(l.self, full); err != nil {
 			return err
 		}
 	}
 	l.entered = true
+	p.w.tracer.entered(l, full)
 	if full {
 		p.w.count("pools discarded")
 	}
@@ -451,6 +453,7 @@ func (m *machine) crash(power int) {
 	m.up = false
 	m.dieInFlush, m.failFlush, m.hangUntil, m.hangs = false, false, 0, false
 	w.crashing(m, power)
+	w.tracer.crashed(m)
 	w.note("crash", m.id, uint64(power+1), 0)
 	for _, c := range p.clients {
 		c.lost()
@@ -600,6 +603,7 @@ func (d *driver) round() {
 		w.netSoon()
 		return
 	}
+	w.tracer.turn(d)
 	d.checkTurn()
 	p.pollAll()
 	if d.letters {
@@ -658,6 +662,18 @@ func (e *endpoint) Wake() {
 		d.letters = true
 	}
 	d.schedule(time.Duration(200 + d.p.w.rng.Int64N(3000)))
+}
+
+// Poll comes after the letters of a turn, PrepareSleep between the two turns of
+// a round.
+func (e *endpoint) Poll() {
+	e.d.p.w.tracer.turn(e.d)
+	e.Endpoint.Poll()
+}
+
+func (e *endpoint) PrepareSleep() {
+	e.d.p.w.tracer.turn(e.d)
+	e.Endpoint.PrepareSleep()
 }
 
 func (e *endpoint) Attach(l rdma.Link) {

@@ -66,6 +66,7 @@ type world struct {
 	trace    [traceLen]traced
 	traceAt  int
 	logger   *slog.Logger
+	tracer   *tracer // nil: no trace is written
 }
 
 // Result is what a run has done.
@@ -166,12 +167,25 @@ func (f *Failure) Error() string { return f.Kind + ": " + f.Text + "\n" + f.Stat
 
 // Run carries a script out. Equal arguments give equal results. log, if not
 // nil, is given everything the nodes log.
-func Run(o Options, s *Script, log slog.Handler) (Result, *Failure) {
-	w := &world{o: o, s: s, sim: flowsim.New(o.Seed), rng: rand.New(rand.NewPCG(o.Seed, 0x776f726c64)),
+func Run(o Options, s *Script, log slog.Handler) (Result, *Failure) { return run(o, s, log, nil) }
+
+// RunTraced is Run, and writes down what shard 0 did. What the run does is the
+// same.
+func RunTraced(name string, o Options, s *Script, log slog.Handler) (Result, *Failure, *Trace) {
+	t := &tracer{t: &Trace{Name: name}}
+	r, f := run(o, s, log, t)
+	return r, f, t.t
+}
+
+func run(o Options, s *Script, log slog.Handler, t *tracer) (Result, *Failure) {
+	w := &world{tracer: t, o: o, s: s, sim: flowsim.New(o.Seed), rng: rand.New(rand.NewPCG(o.Seed, 0x776f726c64)),
 		lives: map[proto.Member]*lifeState{}, stamps: map[stamp]uint64{}, scopes: map[scopeOf][]wrote{},
 		answered: make([]answered, o.Keys), guardOld: -1, netAt: math.MaxUint64, logger: slog.New(slog.DiscardHandler)}
 	if log != nil {
 		w.logger = slog.New(&clocked{log, w})
+	}
+	if t != nil {
+		t.w = w
 	}
 	f := w.run()
 	w.Result.Hash, w.Result.Events, w.Result.Virtual = w.hash, w.traceAt, time.Duration(w.sim.Now())
@@ -234,6 +248,9 @@ func (w *world) nextEntry() {
 }
 
 func (w *world) entry() {
+	if w.next == 0 {
+		w.tracer.start()
+	}
 	e := w.s.Entries[w.next]
 	w.next++
 	w.nextEntry()
