@@ -1,8 +1,10 @@
 package rdma
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +18,27 @@ type Config struct {
 	Shard       int    // 0 to 63
 	Incarnation uint32 // from 1; this life of the node
 	RingBytes   int    // power of two; 0 means the provider's default
+
+	// tcp and verbs.
+	Exchange Exchange     // connection parameters go over it
+	Logger   *slog.Logger // nil: none
+
+	// tcp.
+	Listen string      // host or address that data connections come to; "": 127.0.0.1
+	TLS    *tls.Config // of the data connections, both ends verified; nil: plain
+
+	Verbs Verbs // verbs
+}
+
+// Verbs chooses the device and the properties of its connections. The zero
+// value chooses by itself.
+type Verbs struct {
+	Device       string // as ibv_devices(1) shows it; "": by Netdev, else the first one with an active port
+	Netdev       string // the device of this network interface
+	Port         int    // from 1; 0: the first active one
+	GIDIndex     int    // negative: a RoCEv2 one is chosen
+	MTU          int    // bytes: 256 to 4096; 0: the port's active one
+	TrafficClass int    // 0 to 255
 }
 
 // ErrProvider is a provider that cannot be had; the text says why.

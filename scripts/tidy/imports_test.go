@@ -173,7 +173,7 @@ func TestWordsOfTheTransport(t *testing.T) {
 			continue
 		}
 		for _, imported := range p.Imports {
-			if !slices.Contains([]string{"errors", "fmt", "slices", "strings", "sync", "time", "healkv/rdma/ring"}, imported) {
+			if !slices.Contains([]string{"context", "crypto/tls", "log/slog", "errors", "fmt", "slices", "strings", "sync", "time", "healkv/rdma/ring"}, imported) {
 				t.Errorf("rdma imports %s", imported)
 			}
 		}
