@@ -14,6 +14,8 @@
 #       --timeout S      the machine is stopped after S seconds (default 300)
 #       --net N          virtio network N, shared with other machines by socket: listen:PORT or connect:PORT
 #       --kill-after S   pull the plug S seconds after the command prints "lab: ready"
+#       --said FILE      what the command writes to /dev/said stands in FILE (appended) at once:
+#                        it is known outside whatever becomes of the machine
 #
 # The exit code is the command's; 124 after the timeout, 125 if the machine
 # failed, 137 after --kill-after. Accelerator is always TCG: a /dev/kvm that
@@ -98,18 +100,23 @@ make_initramfs() {
 	depmod -b "$root" "$version"
 	cp "$here/init" "$root/init"
 	chmod 755 "$root/init"
-	(cd "$root" && find . | cpio -o -H newc --quiet | zstd -q -3 -f -o "$lab/initramfs")
+	(cd "$root" && find . | cpio -o -H newc --quiet | zstd -q -3 -f -o "$lab/initramfs.new")
+	mv "$lab/initramfs.new" "$lab/initramfs" # at once: another machine may be booting from the old one
 }
 
+# prepare is done by one process at a time: two machines may start together.
 prepare() {
 	mkdir -p "$lab"
-	install_packages
-	fetch_kernel
-	make_initramfs
+	(
+		flock 9
+		install_packages
+		fetch_kernel
+		make_initramfs
+	) 9>"$lab/lock"
 }
 
 run() {
-	files= results= memory=4096 memmap= nvdimm= timeout=300 net= kill_after=
+	files= results= memory=4096 memmap= nvdimm= timeout=300 net= kill_after= said=
 	while [ $# -gt 0 ]; do
 		case $1 in
 		--files) files=$2 && shift 2 ;;
@@ -120,6 +127,7 @@ run() {
 		--timeout) timeout=$2 && shift 2 ;;
 		--net) net=$2 && shift 2 ;;
 		--kill-after) kill_after=$2 && shift 2 ;;
+		--said) said=$2 && shift 2 ;;
 		--) shift && break ;;
 		-*) die "unknown option $1" ;;
 		*) break ;;
@@ -128,7 +136,9 @@ run() {
 	[ $# -gt 0 ] || die "run: no command"
 	prepare
 	work=$(mktemp -d "$lab/run.XXXXXX")
-	trap 'rm -rf "$work"' EXIT
+	qemu=
+	trap '[ -z "$qemu" ] || kill $qemu 2>/dev/null || true; rm -rf "$work"' EXIT
+	trap 'exit 125' INT TERM HUP
 	mkdir "$work/share" "$work/share/results"
 	printf '%s\n' "$*" >"$work/share/command"
 	[ -z "$files" ] || cp -rL "$files" "$work/share/files"
@@ -142,6 +152,9 @@ run() {
 	if [ -n "$nvdimm" ]; then
 		[ -e "$nvdimm" ] || truncate -s 512M "$nvdimm"
 		set -- "$@" -object "memory-backend-file,id=nv,share=on,mem-path=$nvdimm,size=512M" -device nvdimm,id=nvdimm1,memdev=nv
+	fi
+	if [ -n "$said" ]; then
+		set -- "$@" -device virtio-serial-pci -chardev "file,id=said,path=$said,append=on" -device virtserialport,chardev=said,name=said
 	fi
 	case $net in
 	'') ;;
@@ -161,7 +174,8 @@ run() {
 		killed=1
 	fi
 	code=0
-	wait $qemu || code=$?
+	wait $qemu 2>/dev/null || code=$?
+	qemu=
 	tr -d '\r' <"$work/console"
 	cat "$work/qemu" >&2
 	if [ -n "$results" ]; then
