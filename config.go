@@ -11,6 +11,8 @@ import (
 
 	"healkv/dataplane/proto"
 	"healkv/pmem"
+	"healkv/rdma"
+	"healkv/rdma/shm"
 )
 
 // ErrConfig is a configuration outside its limits.
@@ -32,8 +34,9 @@ type Config struct {
 	Model     proto.Model
 	Shards    int // 1 to 64, the same at all nodes
 
-	Provider string // "shm"
-	RunDir   string // 0700, on tmpfs: rings, doorbells, liveness locks, control sockets; the same for all nodes of a host
+	Provider string // one of rdma.Providers: "shm", and where built in "tcp", "verbs"
+	RunDir   string // shm: 0700, on tmpfs: rings, doorbells, liveness locks, control sockets; the same for all nodes of a host
+	Verbs    rdma.Verbs
 	PoolDir  string // pools made by pmem.Format
 	IndexDir string // on tmpfs
 	StateDir string // view register and identity; on a real file system
@@ -84,8 +87,11 @@ func (c *Config) Validate() error {
 		return err
 	}
 	for _, dir := range []*string{&c.RunDir, &c.PoolDir, &c.IndexDir, &c.StateDir} {
+		if *dir == "" && dir == &c.RunDir && c.Provider != shm.Name {
+			continue
+		}
 		if *dir == "" {
-			return fmt.Errorf("%w: run, pool, index and state directory are all needed", ErrConfig)
+			return fmt.Errorf("%w: run (with provider %s), pool, index and state directory are all needed", ErrConfig, shm.Name)
 		}
 		abs, err := filepath.Abs(*dir) // peers map the pool by its path
 		if err != nil {
@@ -106,8 +112,9 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("%w: ring of %d bytes, want at least %d: it must hold the largest record twice", ErrConfig, c.RingBytes, ringBytesMin)
 	case c.RecoveryBudgetBytes < 0:
 		return fmt.Errorf("%w: recovery budget %d bytes per millisecond, want 0 or more", ErrConfig, c.RecoveryBudgetBytes)
-	case c.Provider != "shm":
-		return fmt.Errorf("%w: provider %q: this version has \"shm\"; \"tcp\" and \"verbs\" are not built in", ErrConfig, c.Provider)
+	}
+	if err := rdma.CheckProvider(c.Provider); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	return nil
 }
