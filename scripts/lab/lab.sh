@@ -168,10 +168,12 @@ run() {
 	killed=
 	if [ -n "$kill_after" ]; then
 		while kill -0 $qemu 2>/dev/null && ! grep -q '^lab: ready' "$work/console"; do sleep 0.1; done
-		sleep "$kill_after"
-		# SIGKILL to the machine itself: nothing in it gets a chance to end well.
-		pkill -KILL -P $qemu 2>/dev/null || kill -KILL $qemu 2>/dev/null || true
-		killed=1
+		if kill -0 $qemu 2>/dev/null; then
+			sleep "$kill_after"
+			# SIGKILL to the machine itself: nothing in it gets a chance to end well.
+			# What of it ended before the plug was pulled is a failure below.
+			pkill -KILL -P $qemu 2>/dev/null && killed=1
+		fi
 	fi
 	code=0
 	wait $qemu 2>/dev/null || code=$?
