@@ -45,7 +45,7 @@ type Verbs struct {
 var ErrProvider = errors.New("rdma: provider")
 
 // planned names the providers of transport.md that this version lacks.
-var planned = []string{"tcp", "verbs"}
+var planned = []string{"verbs"}
 
 var providers struct {
 	sync.Mutex

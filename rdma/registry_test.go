@@ -12,7 +12,6 @@ import (
 
 func TestProviderNames(t *testing.T) {
 	for _, c := range []struct{ name, says string }{
-		{"tcp", "not in this version yet"},
 		{"verbs", "not in this version yet"},
 		{"", "unknown"},
 		{"SHM", "unknown"},
