@@ -17,6 +17,7 @@ import (
 	"healkv/dataplane/proto"
 	"healkv/heal"
 	"healkv/heal/control"
+	"healkv/heal/identity"
 	"healkv/heal/membership"
 	"healkv/pmem"
 	"healkv/rdma"
@@ -103,9 +104,13 @@ func (n *Node) open(context.Context) (err error) {
 			return err
 		}
 	}
-	n.control, err = control.New(control.Config{RunDir: c.RunDir, ClusterID: c.ClusterID, Node: proto.NodeID(c.Node),
-		Configured: n.configured(), Logger: n.log})
-	if err != nil {
+	plane := control.Config{ClusterID: c.ClusterID, Node: proto.NodeID(c.Node), Configured: n.configured(), Logger: n.log}
+	if c.Provider == shm.Name {
+		plane.RunDir = c.RunDir
+	} else {
+		plane.TCP = &control.TCP{Listen: c.ControlListen, Peers: c.ControlPeers, Files: c.TLS}
+	}
+	if n.control, err = control.New(plane); err != nil {
 		return err
 	}
 	n.members, err = membership.New(membership.Config{
@@ -329,9 +334,16 @@ func (n *Node) live(force string) (err error) {
 // log to peers. An endpoint that comes with an error is to be closed too.
 func (n *Node) openEndpoint(self proto.Member, shard int, p *pmem.Pool) (rdma.Endpoint, error) {
 	c := &n.cfg
-	ep, err := rdma.Open(c.Provider, rdma.Config{RunDir: c.RunDir, Node: c.Node, Nodes: c.Nodes, Shard: shard,
-		Incarnation: uint32(self.Incarnation), RingBytes: c.RingBytes,
-		Exchange: n.links.of(self, shard), Logger: n.log.With("shard", shard), Verbs: c.Verbs})
+	end := rdma.Config{RunDir: c.RunDir, Node: c.Node, Nodes: c.Nodes, Shard: shard, Incarnation: uint32(self.Incarnation),
+		RingBytes: c.RingBytes, Exchange: n.links.of(self, shard), Logger: n.log.With("shard", shard), Verbs: c.Verbs}
+	var err error
+	if end.Listen, err = c.dataAddress(shard); err != nil {
+		return nil, err
+	}
+	if c.DataTLS {
+		end.TLS = c.TLS.Both(identity.Name{Cluster: c.ClusterID, Node: self.Node})
+	}
+	ep, err := rdma.Open(c.Provider, end)
 	if err != nil {
 		return nil, err
 	}

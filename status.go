@@ -175,7 +175,7 @@ func (n *Node) count(l *life, s *Status) {
 		s.PageSize = pageSize(info.PageSize)
 	}
 	wire := n.control.Stats()
-	c["control_refused"] = wire.Garbage + wire.TooLarge + wire.CutOff + wire.WrongCluster + wire.WrongNode + wire.WrongUser + wire.UnknownKind
+	c["control_refused"] = wire.Refused()
 }
 
 func pageSize(b int) string {

@@ -18,7 +18,7 @@ func (c *Credentials) Accept(self Name, protocol string) *tls.Config {
 	// for errors of VerifyConnection do.
 	t.ClientAuth, t.ClientCAs = tls.RequireAndVerifyClientCert, c.Roots
 	t.VerifyConnection = func(s tls.ConnectionState) error {
-		n, err := c.peer(&s, self.Cluster, x509.ExtKeyUsageClientAuth)
+		n, err := c.peer(&s, self.Cluster)
 		if err == nil && n.Node == self.Node {
 			err = fmt.Errorf("%w: it is %v, which is this node itself", ErrNode, n)
 		}
@@ -35,7 +35,7 @@ func (c *Credentials) Dial(self Name, peer int, protocol string) *tls.Config {
 	// time and URI in place of what this turns off.
 	t.InsecureSkipVerify = true
 	t.VerifyConnection = func(s tls.ConnectionState) error {
-		n, err := c.peer(&s, self.Cluster, x509.ExtKeyUsageServerAuth)
+		n, err := c.peer(&s, self.Cluster)
 		switch {
 		case err != nil:
 			return err
@@ -60,24 +60,19 @@ func (c *Credentials) common(protocol string) *tls.Config {
 // Both is a configuration for either end of connections between any two nodes
 // of the cluster. It reads the files again at every handshake.
 func (f Files) Both(self Name) *tls.Config {
+	own := func() (*tls.Certificate, error) {
+		c, err := f.Load(self)
+		if err != nil {
+			return nil, err
+		}
+		return &c.Own, nil
+	}
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true,
-		ClientAuth: tls.RequireAnyClientCert,
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			c, err := f.Load(self)
-			if err != nil {
-				return nil, err
-			}
-			return c.Accept(self, ""), nil
-		},
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			c, err := f.Load(self)
-			if err != nil {
-				return nil, err
-			}
-			return &c.Own, nil
-		},
-		InsecureSkipVerify: true, // as in Dial
+		GetCertificate:       func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return own() },
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own() },
+		ClientAuth:           tls.RequireAnyClientCert, // and verified below, as in Dial
+		InsecureSkipVerify:   true,
 		VerifyConnection: func(s tls.ConnectionState) error {
 			c, err := f.Load(self)
 			if err != nil {
@@ -89,11 +84,12 @@ func (f Files) Both(self Name) *tls.Config {
 }
 
 // peer checks what the other end showed and says who it is.
-func (c *Credentials) peer(s *tls.ConnectionState, cluster string, use x509.ExtKeyUsage) (Name, error) {
+func (c *Credentials) peer(s *tls.ConnectionState, cluster string) (Name, error) {
 	if len(s.PeerCertificates) == 0 {
 		return Name{}, ErrMissing
 	}
-	if err := verify(s.PeerCertificates, c.Roots, use); err != nil {
+	// For either role: nodes have both.
+	if err := verify(s.PeerCertificates, c.Roots, x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth); err != nil {
 		return Name{}, err
 	}
 	n, err := Of(s.PeerCertificates[0])
@@ -118,8 +114,8 @@ func is(c *x509.Certificate, want Name) error {
 }
 
 // verify checks a chain against the authorities and the clock.
-func verify(chain []*x509.Certificate, roots *x509.CertPool, use x509.ExtKeyUsage) error {
-	o := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{use}}
+func verify(chain []*x509.Certificate, roots *x509.CertPool, uses ...x509.ExtKeyUsage) error {
+	o := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool(), KeyUsages: uses}
 	for _, c := range chain[1:] {
 		o.Intermediates.AddCert(c)
 	}
