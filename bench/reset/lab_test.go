@@ -29,9 +29,9 @@ const (
 // TestLabReset is one life of the lab machine, told by environment variables of
 // scripts/lab/dax.sh: it starts the cluster on the DAX mount, judges what the
 // resets before have left, and puts the cluster under load until the plug is
-// pulled. With HEALKV_RESET_LAST it ends in order instead.
+// pulled. With LAB_RESET_LAST it ends in order instead.
 func TestLabReset(t *testing.T) {
-	text, err := os.ReadFile(setting(t, "HEALKV_RESET_JOURNAL"))
+	text, err := os.ReadFile(setting(t, "LAB_RESET_JOURNAL"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func TestLabReset(t *testing.T) {
 	d := judgeAll(t, j, clients)
 	fmt.Printf("lab: judged %d acknowledged writes at %d nodes: %d keys hold the newest, %d one that was under way, %d none\n",
 		j.Acked, nodes, d.Present, d.Newer, d.Unwritten)
-	if os.Getenv("HEALKV_RESET_LAST") != "" {
+	if os.Getenv("LAB_RESET_LAST") != "" {
 		stop()
 		return
 	}
@@ -67,7 +67,7 @@ func setting(t *testing.T, name string) string {
 // startCluster makes the cluster, or starts the one that is there, and returns
 // how to end it in order.
 func startCluster(t *testing.T) (stop func()) {
-	program, dir := setting(t, "HEALKV_RESET_NODE"), setting(t, "HEALKV_RESET_DIR")
+	program, dir := setting(t, "LAB_RESET_NODE"), setting(t, "LAB_RESET_DIR")
 	args := []string{"cluster", "--dir", dir}
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		args = append(args, "--nodes", fmt.Sprint(nodes), "--resp-port", fmt.Sprint(firstPort), "--domain", "dax", "--model", "synchronous",
@@ -188,7 +188,7 @@ func readAll(t *testing.T, c *redis.Client) map[string]string {
 // load writes until the machine ends. It says that it is ready when every
 // writer has had its first acknowledgement.
 func load(t *testing.T, j *Journal, clients []*redis.Client) {
-	said, err := os.OpenFile(setting(t, "HEALKV_RESET_SAID"), os.O_WRONLY, 0)
+	said, err := os.OpenFile(setting(t, "LAB_RESET_SAID"), os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,7 +54,7 @@ boot='
 		mkfs.ext4 -q -b 4096 /dev/pmem0 2>&1
 	fi
 	mount -t ext4 -o dax=always /dev/pmem0 /mnt/dax
-	export HEALKV_RESET_DIR=/mnt/dax/cluster HEALKV_RESET_NODE=/files/node HEALKV_RESET_JOURNAL=/files/journal HEALKV_RESET_SAID=/dev/said
+	export LAB_RESET_DIR=/mnt/dax/cluster LAB_RESET_NODE=/files/node LAB_RESET_JOURNAL=/files/journal LAB_RESET_SAID=/dev/said
 	/files/reset.test -test.v -test.timeout 280s -test.run "^TestLabReset$" 2>&1
 '
 
@@ -68,8 +68,8 @@ resets() {
 	begun=$(date +%s)
 	while [ "$done" -lt "$1" ]; do
 		cp "$work/said" "$work/files/journal"
-		# Between 0 and 4 s after the first acknowledgements.
-		after=$(od -An -N2 -tu2 /dev/urandom | awk '{printf "%.3f", $1 / 16384}')
+		# Between 0 and 8 s after the first acknowledgements.
+		after=$(od -An -N2 -tu2 /dev/urandom | awk '{printf "%.3f", $1 / 8192}')
 		code=0
 		life --kill-after "$after" "$boot" || code=$?
 		grep -a -e '^lab: judged' -e '^lab: cluster' "$work/console" || true
@@ -84,7 +84,7 @@ resets() {
 		acked=$now
 	done
 	cp "$work/said" "$work/files/journal"
-	life "export HEALKV_RESET_LAST=1; $boot" || { tail -n 60 "$work/console" >&2; exit 1; }
+	life "export LAB_RESET_LAST=1; $boot" || { tail -n 60 "$work/console" >&2; exit 1; }
 	grep -a '^lab: judged' "$work/console" || { tail -n 60 "$work/console" >&2; exit 1; }
 	echo "lab: $done hard resets under load in $(($(date +%s) - begun)) s, $acked acknowledged writes, all present after each"
 	[ "$done" -gt 0 ] && [ "$acked" -gt 0 ]
