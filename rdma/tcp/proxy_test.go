@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 )
 
 // proxy stands before an endpoint's data port and breaks connections where it
@@ -20,6 +21,7 @@ type proxy struct {
 	flip  int64    // the byte to the target, from now on, whose lowest bit is changed; negative: none
 	cuts  int
 	flips int
+	rate  int // bytes per second back to who connected; 0: as fast as it goes
 }
 
 func newProxy(t testing.TB, target string) *proxy {
@@ -61,6 +63,9 @@ func (p *proxy) pass(from, to net.Conn, direction int) {
 	for {
 		n, err := from.Read(buf)
 		pass, cut := p.meter(buf[:n], direction)
+		if direction == 1 && p.rate > 0 {
+			time.Sleep(time.Duration(pass) * time.Second / time.Duration(p.rate))
+		}
 		if _, werr := to.Write(buf[:pass]); werr != nil {
 			err = werr
 		}

@@ -17,7 +17,7 @@ import (
 
 const (
 	windowPieces = 4                // requests under way, so that a round trip is not waited for at each piece
-	remoteTime   = 15 * time.Second // without a byte, and a read has failed
+	remoteTime   = 15 * time.Second // patience
 )
 
 // Remote is rdma.Remote over a connection of its own. One goroutine, but for
@@ -28,6 +28,7 @@ type Remote struct {
 	incarnation uint32
 	size        int64
 	closed      bool
+	patience    time.Duration // without a byte, and a read has failed
 
 	conn    net.Conn // nil: broken
 	forget  func() bool
@@ -54,7 +55,7 @@ func (e *Endpoint) Remote(peer int, incarnation uint32) (rdma.Remote, error) {
 	if err := e.checkPeer(peer, incarnation); err != nil {
 		return nil, err
 	}
-	r := &Remote{e: e, peer: peer, incarnation: incarnation}
+	r := &Remote{e: e, peer: peer, incarnation: incarnation, patience: remoteTime}
 	if err := r.connect(); err != nil {
 		return nil, err
 	}
@@ -68,7 +69,7 @@ func (r *Remote) connect() error {
 	}
 	if r.size != 0 && r.size != a.size {
 		x.Close()
-		return fmt.Errorf("%w: node %d exposes %d bytes now, it were %d", rdma.ErrRange, r.peer, a.size, r.size)
+		return fmt.Errorf("%w: node %d exposes %d bytes now, before %d", rdma.ErrRange, r.peer, a.size, r.size)
 	}
 	r.size, r.conn = a.size, x
 	if c != nil {
@@ -97,7 +98,7 @@ func (r *Remote) BytesRead() uint64 { return r.raw.Load() }
 func (r *Remote) BytesOnWire() uint64 { return r.wire.Load() }
 
 // ReadAt reads in pieces. ErrRange outside the exposed memory; else an error
-// only when nothing has come for remoteTime, or that life of the peer is gone: a
+// only when nothing has come for 15 s, or that life of the peer is gone: a
 // broken connection is made again. The bytes may be torn. Not after Close.
 func (r *Remote) ReadAt(dst []byte, off int64) (int, error) {
 	if r.closed {
@@ -120,7 +121,7 @@ func (r *Remote) ReadAt(dst []byte, off int64) (int, error) {
 		switch {
 		case r.e.closed.Load():
 			return done, rdma.ErrClosed
-		case errors.Is(err, rdma.ErrNoPeer) || errors.Is(err, rdma.ErrRange) || time.Since(last) > remoteTime:
+		case errors.Is(err, rdma.ErrNoPeer) || errors.Is(err, rdma.ErrRange) || time.Since(last) > r.patience:
 			return done, fmt.Errorf("tcp: %d bytes at %d of node %d, incarnation %d, after %d: %w", len(dst), off, r.peer, r.incarnation, done, err)
 		}
 		pauseFor(r.e.ctx, pause)
