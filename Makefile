@@ -9,6 +9,7 @@ FUZZINPUTS ?= 20000
 SOAKTIME  ?= 10m
 CHAOSTIME ?= 30m
 CHAOSFAULTS ?= 300
+LABRESETS ?= 3
 
 # A clone made by another user (CI) must build too: the version comes from git
 # describe above, so Go need not ask git again.
@@ -64,6 +65,10 @@ fuzz: ## every fuzz target with FUZZINPUTS inputs
 verify: needs build ## specification, explorer, simulations, crash states, planted bugs, real cluster; with a summary (VERIFY="-scale 10")
 	@sh scripts/needs.sh verify
 	$(GO) run ./bench/verify -go $(GO) $(VERIFY)
+
+.PHONY: lab-test
+lab-test: ## Soft-RoCE, DAX and hard resets in a virtual machine (LABRESETS=20 for the full run)
+	@GO=$(GO) sh scripts/lab/test.sh $(LABRESETS)
 
 .PHONY: chaos
 chaos: build ## half an hour of faults on clusters of real processes, each judged
