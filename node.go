@@ -59,6 +59,7 @@ type life struct {
 	pools     []*pmem.Pool
 	endpoints []rdma.Endpoint
 	alive     *shm.Liveness // shm only
+	device    string        // that the endpoints run on
 	core      *dataplane.Core
 	heal      *heal.Life
 	turns     []uint64
@@ -301,6 +302,9 @@ func (n *Node) live(force string) (err error) {
 		if ep != nil {
 			l.endpoints = append(l.endpoints, ep)
 		}
+		if d, ok := ep.(interface{ Device() string }); ok && i == 0 {
+			l.device = d.Device()
+		}
 		if err != nil {
 			return err
 		}
@@ -335,7 +339,7 @@ func (n *Node) live(force string) (err error) {
 func (n *Node) openEndpoint(self proto.Member, shard int, p *pmem.Pool) (rdma.Endpoint, error) {
 	c := &n.cfg
 	end := rdma.Config{RunDir: c.RunDir, Node: c.Node, Nodes: c.Nodes, Shard: shard, Incarnation: uint32(self.Incarnation),
-		RingBytes: c.RingBytes, Exchange: n.links.of(self, shard), Logger: n.log.With("shard", shard), Verbs: c.Verbs}
+		RingBytes: c.RingBytes, Exchange: n.links.of(self, shard), Logger: n.log, Verbs: c.Verbs}
 	var err error
 	if end.Listen, err = c.dataAddress(shard); err != nil {
 		return nil, err

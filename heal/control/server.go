@@ -169,6 +169,9 @@ func (s *Server) Start() error {
 	return nil
 }
 
+// Address is where it listens, and how: for people.
+func (s *Server) Address() string { return s.wire.describe() }
+
 // Close ends all connections and goroutines; running handlers see their
 // context end and are waited for.
 func (s *Server) Close() error {

@@ -87,8 +87,7 @@ func (t *tcpTransport) listen() error {
 
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: keepIdle, Interval: keepInterval, Count: keepCount}
 
-// Addr is where it listens, with the port that was taken for port 0.
-func (t *tcpTransport) addr() string { return t.ln.Addr().String() }
+func (t *tcpTransport) describe() string { return "tcp " + t.cfg.Listen + ", TLS 1.3" }
 
 func (t *tcpTransport) accept() (net.Conn, error) { return t.ln.Accept() }
 

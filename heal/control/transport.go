@@ -22,7 +22,8 @@ type transport interface {
 	// why makes an error that came over a connection say what to do.
 	why(err error) error
 	address(n proto.NodeID) string
-	close() // the listener
+	describe() string // our own end, for people
+	close()           // the listener
 }
 
 // conn is a connection to somebody who has proved who they are, as far as the

@@ -66,6 +66,7 @@ func privateDir(dir string) error {
 }
 
 func (t *unixTransport) address(n proto.NodeID) string { return SocketPath(t.dir, n) }
+func (t *unixTransport) describe() string              { return "unix " + t.address(t.node) }
 func (t *unixTransport) why(err error) error           { return err }
 
 // listen opens our socket. A file nobody listens on is left from a dead
