@@ -4,4 +4,5 @@ package healkv
 // used.
 import (
 	_ "healkv/rdma/tcp"
+	_ "healkv/rdma/verbs"
 )

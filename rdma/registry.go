@@ -44,13 +44,22 @@ type Verbs struct {
 // ErrProvider is a provider that cannot be had; the text says why.
 var ErrProvider = errors.New("rdma: provider")
 
-// planned names the providers of transport.md that this version lacks.
-var planned = []string{"verbs"}
-
 var providers struct {
 	sync.Mutex
 	names []string
 	open  []func(Config) (Endpoint, error)
+
+	absent []string // names of providers that this build lacks
+	why    []string
+}
+
+// Absent tells why a provider is not in this build, and what to do about it; a
+// provider's package does it when it is initialised.
+func Absent(name, why string) {
+	providers.Lock()
+	defer providers.Unlock()
+	providers.absent = append(providers.absent, name)
+	providers.why = append(providers.why, why)
 }
 
 // Register makes a provider available by name; a provider's package does it
@@ -95,15 +104,15 @@ func provider(name string) (func(Config) (Endpoint, error), error) {
 	if i >= 0 {
 		open = providers.open[i]
 	}
-	providers.Unlock()
-	switch {
-	case i >= 0:
-		return open, nil
-	case slices.Contains(planned, name):
-		return nil, fmt.Errorf("%w %q: not in this version yet; built in: %s", ErrProvider, name, builtIn())
-	default:
-		return nil, fmt.Errorf("%w %q: unknown; built in: %s", ErrProvider, name, builtIn())
+	why := "unknown"
+	if j := slices.Index(providers.absent, name); j >= 0 {
+		why = providers.why[j]
 	}
+	providers.Unlock()
+	if i >= 0 {
+		return open, nil
+	}
+	return nil, fmt.Errorf("%w %q: %s; built in: %s", ErrProvider, name, why, builtIn())
 }
 
 func builtIn() string {
