@@ -61,9 +61,8 @@
 //
 // With Config.TLS the data connections are TLS 1.3, both ends verified. Then
 // the sender gathers up to 64 KiB and encrypts them, the receiver decrypts and
-// copies into the mirror: two copies and the cipher each way, about 1 µs more per
-// burst and direction here, and crypto/tls allocates now and then. The worker still
-// waits for nobody: what the socket does not take is kept, at most one such
+// copies into the mirror: two copies more on each side and the cipher, all on the
+// worker, and crypto/tls allocates now and then. The worker still waits for nobody: what the socket does not take is kept, at most one such
 // piece.
 //
 // # Who may call what

@@ -31,6 +31,7 @@ type Endpoint struct {
 	dirty    uint32 // peers there is something to say to
 	attaches uint64 // count, makes every tag different (T4)
 	news     bool   // something has arrived since Poll
+	unread   uint32 // peers of which more is in memory, where epoll does not see it
 	stats    Stats
 	vector   vector
 	spill    []byte // what was read beyond a frame; over TLS, what was decrypted
@@ -46,6 +47,8 @@ type Endpoint struct {
 	closed atomic.Bool
 
 	redials, redialsFailed, remoteRaw, remoteWire, remoteReads atomic.Uint64
+	serving                                                    atomic.Int64                    // remote reads
+	trouble                                                    [nodesMax]atomic.Pointer[error] // of the last attempt to connect again
 }
 
 var (
@@ -173,6 +176,7 @@ func (e *Endpoint) Attach(x rdma.Link) {
 		old.Close()
 	}
 	e.attaches++
+	e.trouble[l.peer].Store(nil)
 	l.send = outbound{tag: e.attaches, announce: true}
 	l.in = inbound{buf: l.in.buf}
 	l.from, l.faults = nil, 0
@@ -243,6 +247,18 @@ func (e *Endpoint) Broken() (set uint16) {
 		}
 	}
 	return set
+}
+
+// Trouble is why the last attempt to make a node's connection again has
+// failed; nil since one has succeeded. Any goroutine.
+func (e *Endpoint) Trouble(peer int) error {
+	if peer < 0 || peer >= nodesMax {
+		return nil
+	}
+	if p := e.trouble[peer].Load(); p != nil {
+		return *p
+	}
+	return nil
 }
 
 // Expose lets peers read a range of this process's memory, typically the

@@ -211,8 +211,11 @@ func (g *gate) handshake(x *net.TCPConn) (*server, error) {
 		if err != nil {
 			return nil, err
 		}
-		_, err = io.WriteString(stream, admitted)
-		return s, err
+		if _, err = io.WriteString(stream, admitted); err != nil {
+			s.leave()
+			return nil, err
+		}
+		return s, nil
 	}
 	if _, err := io.WriteString(stream, admitted); err != nil {
 		return nil, err

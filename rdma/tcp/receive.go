@@ -15,6 +15,7 @@ const (
 	spillBytes = 64 << 10
 	overRead   = 16 << 10 // bytes of a stream read along with a header; the rest goes by its length
 	readsMax   = 8        // system calls per peer and Poll, so that one cannot keep the others waiting
+	recordsMax = 32       // the same over TLS, in records
 	faultsMax  = 8        // frames in a row that make no sense, and nothing of the peer is read any more
 )
 
@@ -39,6 +40,16 @@ func (e *Endpoint) Poll() {
 func (e *Endpoint) arrive() (moved bool) {
 	if e.arrived.Load() {
 		moved = e.adopt()
+	}
+	if e.unread != 0 {
+		moved = true
+		set := e.unread
+		e.unread = 0
+		for ; set != 0; set &= set - 1 {
+			if l := e.peers[bits.TrailingZeros32(set)]; l != nil && l.from != nil {
+				e.read(l)
+			}
+		}
 	}
 	for i := range e.poller.look() {
 		ev := &e.poller.events[i]
@@ -218,10 +229,11 @@ func ended(n int, errno syscall.Errno) error {
 	return nil
 }
 
-// readThrough is read over TLS: to the last byte, since what crypto/tls has
-// decrypted is in memory, where epoll does not see it.
+// readThrough is read over TLS. What crypto/tls has read and not given out is in
+// memory, where epoll does not see it: unless all of it was taken, the next look
+// comes back without being told.
 func (e *Endpoint) readThrough(l *link) {
-	for {
+	for range recordsMax {
 		e.vector.reset()
 		e.vector.add(e.spill)
 		n, errno := e.receive(l.from, &e.vector)
@@ -237,6 +249,7 @@ func (e *Endpoint) readThrough(l *link) {
 			return
 		}
 	}
+	e.unread |= 1 << l.peer
 }
 
 // ended: the connection from the peer is of no use any more. It makes it again
@@ -305,7 +318,7 @@ func (e *Endpoint) CancelSleep() { e.poller.cancel() }
 // the worker (T5).
 func (e *Endpoint) Sleep(timeout time.Duration) {
 	e.stats.Sleeps++
-	if e.news || e.arrived.Load() {
+	if e.news || e.unread != 0 || e.arrived.Load() {
 		timeout = 0
 	}
 	e.poller.wait(timeout)

@@ -32,6 +32,7 @@ func (e *Endpoint) redialing(ctx context.Context, l *link, wait time.Duration) {
 		c, err := e.reconnect(ctx, l)
 		if err == nil {
 			e.redials.Add(1)
+			e.trouble[l.peer].Store(nil)
 			if old := l.fresh.Swap(c); old != nil {
 				old.close()
 			}
@@ -49,6 +50,7 @@ func (e *Endpoint) redialing(ctx context.Context, l *link, wait time.Duration) {
 			return
 		}
 		e.redialsFailed.Add(1)
+		e.trouble[l.peer].Store(&err)
 		if now := time.Now(); now.Sub(warned) > time.Second {
 			warned = now
 			e.log.Warn("peer cannot be reached", "peer", l.peer, "incarnation", l.incarnation, "err", err)

@@ -24,7 +24,7 @@ const (
 	requestBytes = 24
 	headBytes    = 16
 	remoteMagic  = 0x72766b68
-	serversMax   = 32 // remote reads served at a time
+	serversMax   = 32 // remote reads that an endpoint serves at a time
 	serverIdle   = 5 * time.Minute
 	pieceTime    = 10 * time.Second // for a piece to go or come
 )
@@ -56,23 +56,24 @@ type server struct {
 	encoder *zstd.Encoder
 }
 
-var servers atomic.Int64 // in this process
+var servers atomic.Int64 // in this process, for tests
 
 func (e *Endpoint) newServer(conn net.Conn) (*server, error) {
 	x := e.exposed.Load()
 	if x == nil {
 		return nil, fmt.Errorf("%w: nothing is exposed", errRequest)
 	}
-	if servers.Add(1) > serversMax {
-		servers.Add(-1)
+	if e.serving.Add(1) > serversMax {
+		e.serving.Add(-1)
 		return nil, errServers
 	}
+	servers.Add(1)
 	_, plain := conn.(*net.TCPConn)
 	return &server{e: e, conn: conn, exposed: x, plain: plain}, nil
 }
 
 func (s *server) serve() {
-	defer servers.Add(-1)
+	defer s.leave()
 	var request [requestBytes]byte
 	for {
 		s.conn.SetDeadline(time.Now().Add(serverIdle))
@@ -85,6 +86,11 @@ func (s *server) serve() {
 			return
 		}
 	}
+}
+
+func (s *server) leave() {
+	s.e.serving.Add(-1)
+	servers.Add(-1)
 }
 
 func (s *server) answer(b *[requestBytes]byte) error {
