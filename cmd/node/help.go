@@ -87,6 +87,16 @@ inside the nodes. With --expect-epoch-stable exit status 0 also means that load
 alone moved nobody out of the group.
 
 `,
+	"doctor": `usage: node doctor [--json]
+       node doctor --provider verbs [--device X | --netdev N] [FLAGS]
+       node doctor --domain dax --dir D
+
+Looks at RDMA devices, ports and GIDs, locked memory, huge pages, tmpfs, DAX
+mounts, flush instructions, cores, eBPF and AF_XDP, and says for each gap what
+to do. Needs neither privileges nor libibverbs. Exit status 0, unless something
+is asked for that cannot be had: 1 then.
+
+`,
 	"version": "usage: node version\n\n",
 	"help":    "usage: node help [COMMAND | config]\n\n",
 }
@@ -135,6 +145,9 @@ func explain(w io.Writer, name string) {
 	case "bench":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, benchFlags(&benchArgs{}))
+	case "doctor":
+		fmt.Fprint(w, "flags:\n")
+		explainFlags(w, doctorFlags(&doctorArgs{}))
 	}
 }
 

@@ -1,6 +1,7 @@
-# shellcheck shell=sh
+#!/bin/sh
 # Six rxe devices for six nodes in one network namespace. To be sourced in the
-# lab machine (lab.sh run --files with this file among them):
+# lab machine (lab.sh run --files with this file among them); errors end the
+# command from there on (set -eu):
 #
 #   . /files/six.sh
 #   six_up          rxe0 to rxe5 with 10.6.0.1 to 10.6.5.1; fails with a word why
@@ -17,6 +18,8 @@
 # what is sent from one of our addresses to another takes the table of the
 # sender, whose only route leaves over its interface; what comes in over one of
 # our interfaces is looked up in the local table as usual.
+
+set -eu
 
 six_address() { echo "10.6.$1.1"; }
 six_mac() { printf '02:06:00:00:00:%02x' "$1"; }
