@@ -15,6 +15,12 @@ LABRESETS ?= 3
 # describe above, so Go need not ask git again.
 export GOFLAGS += -buildvcs=false
 
+# The verbs provider needs libibverbs; where it is missing, asking for verbs is
+# an error that says so.
+VERBS = $(shell pkg-config --exists libibverbs 2>/dev/null && echo verbs)
+GOFLAGS += $(if $(VERBS),-tags=verbs)
+comma := ,
+
 # Types that live in mapped memory are raced on their Go-heap backings, which
 # these packages' tests choose under -race: the detector is blind in mappings.
 RACE := . ./bench/... ./cmd/... ./dataplane/... ./heal/... ./pmem/... ./rdma/...
@@ -55,7 +61,7 @@ race: ## tests under the race detector
 
 .PHONY: process
 process: build ## tests with real node processes (make verify has those under chaos)
-	$(GO) test -tags=process -count=1 -p 1 -timeout 14m -run '^TestProcess' -skip '^TestProcessChaos' ./...
+	$(GO) test -tags=process$(if $(VERBS),$(comma)verbs) -count=1 -p 1 -timeout 14m -run '^TestProcess' -skip '^TestProcessChaos' ./...
 
 .PHONY: fuzz
 fuzz: ## every fuzz target with FUZZINPUTS inputs
