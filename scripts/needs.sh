@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs the Debian packages that the tests use: redis-cli and
 # redis-benchmark drive the Redis front end, gcc links the race detector, and
-# libibverbs-dev with pkg-config builds the verbs provider in. With the argument "verify" also what runs TLC: a Java runtime, and Maven to get it.
+# libibverbs-dev with pkg-config builds the verbs provider in. With the argument
+# "verify" also what runs TLC: a Java runtime, and Maven to get it.
 # Nothing happens where they are there already.
 set -eu
 
