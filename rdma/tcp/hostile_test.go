@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -24,10 +25,10 @@ func stranger(t *testing.T, e *Endpoint, says []byte) []byte {
 		t.Fatal(err)
 	}
 	defer x.Close()
-	x.SetDeadline(time.Now().Add(20 * time.Second))
+	x.SetDeadline(time.Now().Add(patience))
 	x.Write(says)
 	heard, err := io.ReadAll(x)
-	if errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatal("a stranger was kept")
 	}
 	return heard
@@ -81,8 +82,8 @@ func TestStrangers(t *testing.T) {
 		all = append(all, x)
 	}
 	for _, x := range all {
-		x.SetDeadline(time.Now().Add(20 * time.Second))
-		if m, err := x.Read(make([]byte, 1)); m != 0 || errors.Is(err, context.DeadlineExceeded) {
+		x.SetDeadline(time.Now().Add(patience))
+		if m, err := x.Read(make([]byte, 1)); m != 0 || errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatalf("a silent stranger was kept: %d, %v", m, err)
 		}
 	}
@@ -113,7 +114,7 @@ func (g *gate) count() int {
 func awaitCount(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for began := time.Now(); !ok(); time.Sleep(100 * time.Microsecond) {
-		if time.Since(began) > 20*time.Second {
+		if time.Since(began) > patience {
 			t.Fatalf("%s: not counted", what)
 		}
 	}
@@ -134,7 +135,7 @@ func TestTLSBothEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer x.Close()
-		x.SetDeadline(time.Now().Add(20 * time.Second))
+		x.SetDeadline(time.Now().Add(patience))
 		y := net.Conn(x)
 		if c != nil {
 			y = tls.Client(x, c)

@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"healkv/dataplane/plant"
 	"healkv/rdma"
 	"healkv/rdma/ring"
 )
@@ -51,7 +52,7 @@ func (in *inbound) position() (tag, pos uint64) {
 	switch {
 	case in.feed != 0:
 		return in.tag, in.have + 1
-	case in.resume.tag != 0 && (in.tag == 0 || in.tag == in.resume.tag):
+	case in.resume.tag != 0 && !plant.Is(plant.TCPRewind) && (in.tag == 0 || in.tag == in.resume.tag):
 		return in.resume.tag, in.resume.cursor + 1
 	}
 	return in.tag, 0
@@ -143,7 +144,7 @@ func (in *inbound) begin() error {
 	if f.feed != 0 && (f.feed-1)%ring.Align != 0 {
 		return errFrame
 	}
-	if f.tag != in.tag { // attached anew: what was said before is gone
+	if f.tag != in.tag && !(plant.Is(plant.TCPTag) && in.tag != 0) { // attached anew: what was said before is gone
 		in.unpair()
 		in.tag, in.marks = f.tag, rdma.Marks{}
 	}
@@ -158,7 +159,7 @@ func (in *inbound) begin() error {
 		return errFrame
 	}
 	in.at = in.have
-	if f.length > 0 && (f.pos != in.have || uint64(f.length) > in.room() || f.length%ring.Align != 0) {
+	if f.length > 0 && (f.pos != in.have && !plant.Is(plant.TCPPosition) || uint64(f.length) > in.room() || f.length%ring.Align != 0) {
 		return errFrame
 	}
 	if in.left = uint64(f.length); in.left == 0 {
@@ -171,7 +172,7 @@ func (in *inbound) begin() error {
 func (in *inbound) complete() error {
 	if in.f.length > 0 {
 		a, b := in.pieces(in.have, uint64(in.f.length))
-		if sumOf(a, b) != in.f.sum {
+		if sumOf(a, b) != in.f.sum && !plant.Is(plant.TCPSum) {
 			return errFrame
 		}
 		in.have = in.at

@@ -4,7 +4,19 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
+
+	"healkv/dataplane/plant"
 )
+
+// patience is how long what must come may take; a planted bug shows by then.
+var patience = 20 * time.Second
+
+func init() {
+	if plant.On {
+		patience = 3 * time.Second
+	}
+}
 
 // TestMain wants every descriptor given back.
 func TestMain(m *testing.M) {

@@ -89,8 +89,8 @@ func (n *network) settle() {
 			if why == "" {
 				return
 			}
-			if time.Since(began) > 20*time.Second {
-				n.t.Fatalf("after 20 s: %s", why)
+			if time.Since(began) > patience {
+				n.t.Fatalf("after %v: %s", patience, why)
 			}
 			time.Sleep(20 * time.Microsecond)
 		}
@@ -171,8 +171,8 @@ func (n *network) sleep(e *Endpoint, before, during func()) {
 	during()
 	select {
 	case <-done:
-	case <-time.After(20 * time.Second):
-		n.t.Fatal("lost wake-up: still asleep after 20 s")
+	case <-time.After(patience):
+		n.t.Fatal("lost wake-up: still asleep")
 	}
 }
 

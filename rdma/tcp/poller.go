@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"healkv/dataplane/plant"
 )
 
 // poller is what the worker asks which sockets are ready, and what it sleeps
@@ -104,6 +106,10 @@ func (p *poller) wait(timeout time.Duration) {
 	switch p.sleep.Load() {
 	case sleepAwake:
 		panic("tcp: Sleep without PrepareSleep")
+	case sleepWoken:
+		if plant.Is(plant.TCPWoken) {
+			unix.EpollWait(p.fd, p.events[:1], -1)
+		}
 	case sleepAbout:
 		ms := -1
 		deadline := time.Time{}

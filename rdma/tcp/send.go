@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"healkv/dataplane/plant"
 	"healkv/rdma"
 	"healkv/rdma/ring"
 )
@@ -195,7 +196,7 @@ func (e *Endpoint) roomy(l *link) {
 // takeLeave tells the peer that it is detached, if that can be said at once.
 func (e *Endpoint) takeLeave(l *link) {
 	s := &l.send
-	if s.conn == nil || s.size > 0 || s.wait || s.conn.pending() {
+	if s.conn == nil || s.size > 0 || s.wait || s.conn.pending() || plant.Is(plant.TCPDetach) {
 		return
 	}
 	f := frame{kind: frameDetach, tag: s.tag}
@@ -214,7 +215,7 @@ func (e *Endpoint) connected(l *link, c *conn) {
 	}
 	s.conn, s.got = c, 0
 	s.size, s.gone, s.n = 0, 0, 0
-	s.wait, s.announce = s.used, true
+	s.wait, s.announce = s.used && !plant.Is(plant.TCPWait), true
 	e.dirty |= 1 << l.peer
 	if err := e.poller.add(c.fd, 2*l.peer+slotOut); err != nil {
 		e.broken(l, err)
@@ -283,7 +284,7 @@ func (e *Endpoint) resume(l *link, f *frame) {
 		return
 	}
 	from := s.feed - 1
-	if f.tag == s.tag && f.pos != 0 {
+	if f.tag == s.tag && f.pos != 0 && !plant.Is(plant.TCPResume) {
 		from = f.pos - 1
 	}
 	// From the feed it may be beyond what is published: nothing was sent yet.

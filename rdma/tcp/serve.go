@@ -12,6 +12,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"healkv/dataplane/plant"
 	"healkv/rdma"
 )
 
@@ -99,7 +100,7 @@ func (s *server) answer(b *[requestBytes]byte) error {
 	if le.Uint32(b[0:]) != remoteMagic || want >= codecs || n == 0 || n > pieceBytes {
 		return fmt.Errorf("%w: %d bytes at %d, codec %d", errRequest, n, off, want)
 	}
-	if off < 0 || off > s.exposed.Size || n > s.exposed.Size-off {
+	if (off < 0 || off > s.exposed.Size || n > s.exposed.Size-off) && !plant.Is(plant.TCPRange) {
 		return s.send(codecRange, n, nil)
 	}
 	s.e.remoteReads.Add(1)

@@ -75,7 +75,7 @@ func TestNoWakeUpIsLost(t *testing.T) {
 			for range 2 {
 				select {
 				case <-done:
-				case <-time.After(60 * time.Second):
+				case <-time.After(3 * patience):
 					t.Fatal("lost wake-up")
 				}
 			}
@@ -110,7 +110,7 @@ func TestWakeFromAnywhere(t *testing.T) {
 		}
 		select {
 		case <-awake:
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			t.Fatalf("round %d: lost wake-up", i)
 		}
 	}

@@ -34,7 +34,6 @@ type wire struct {
 	fd       int // -1 before
 	left     []byte
 	at       int // bytes of left that have gone
-	failed   syscall.Errno
 }
 
 // errEmpty is a socket without anything to read.
