@@ -38,6 +38,7 @@ func init() {
 		{"status", "show the state of a local cluster", runStatus},
 		{"serve", "run one node", runServe},
 		{"format", "make the pools of one node", runFormat},
+		{"certs", "make the certificates with which nodes of different hosts prove themselves", runCerts},
 		{"demo", "load, kill, heal, compare: the recovery report", runDemo},
 		{"chaos", "kill, stop and starve local clusters, and judge what survives", runChaos},
 		{"bench", "workloads and micro-benchmarks", runBench},
