@@ -20,6 +20,7 @@ type proxy struct {
 	left  [2]int64 // bytes that pass to the target, and back, before all connections are cut; negative: no end
 	flip  int64    // the byte to the target, from now on, whose lowest bit is changed; negative: none
 	cuts  int
+	due   int // cuts that are decided and not yet made
 	flips int
 	rate  int // bytes per second back to who connected; 0: as fast as it goes
 }
@@ -71,6 +72,9 @@ func (p *proxy) pass(from, to net.Conn, direction int) {
 		}
 		if cut {
 			p.cut()
+			p.mu.Lock()
+			p.due--
+			p.mu.Unlock()
 			return
 		}
 		if err != nil {
@@ -110,6 +114,7 @@ func (p *proxy) meter(b []byte, direction int) (pass int, cut bool) {
 	}
 	*left = -1
 	p.cuts++
+	p.due++
 	return pass, true
 }
 
@@ -144,11 +149,18 @@ func (p *proxy) cut() {
 	}
 }
 
-// calm lets everything pass from now on.
+// calm lets everything pass from now on; a cut that was decided has been made.
 func (p *proxy) calm() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.left, p.flip = [2]int64{-1, -1}, -1
+	for {
+		p.mu.Lock()
+		p.left, p.flip = [2]int64{-1, -1}, -1
+		due := p.due
+		p.mu.Unlock()
+		if due == 0 {
+			return
+		}
+		time.Sleep(20 * time.Microsecond)
+	}
 }
 
 // proxied makes a network whose endpoints are reached through proxies, by node.
