@@ -161,11 +161,8 @@ func (e *Endpoint) look(l *link) {
 	if l.malformed {
 		return
 	}
-	for _, n := range l.candidates {
-		if n.look(); n.newest != 0 && (l.in == nil || n.newest>>32 > l.in.newest>>32 || n.newest == l.in.newest && n.id>>4 > l.in.id>>4) {
-			e.read(l, n)
-			break
-		}
+	for n := l.better(); n != nil; n = l.better() {
+		e.read(l, n)
 	}
 	if l.in == nil || !l.in.look() {
 		return
@@ -173,11 +170,23 @@ func (e *Endpoint) look(l *link) {
 	e.heed(l)
 }
 
+// better is a lane that the peer has begun to write after the one in use, for
+// a newer attachment or anew for the same; nil if there is none.
+func (l *link) better() *inLane {
+	for _, n := range l.candidates {
+		if n.look(); n.newest != 0 && (l.in == nil || n.newest>>32 > l.in.newest>>32 || n.newest == l.in.newest && n.id>>4 > l.in.id>>4) {
+			return n
+		}
+	}
+	return nil
+}
+
 // read goes over to another lane of the peer. Cold.
 func (e *Endpoint) read(l *link, n *inLane) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if n.fenced {
+		e.choose(l)
 		return
 	}
 	if old := l.in; old != nil {
@@ -251,6 +260,7 @@ func (e *Endpoint) adopt() {
 			}
 			l.out, l.next = l.next, nil
 			l.armed, l.reading = false, false
+			l.rungFor = 0 // the ring may have been lost with the old lane
 			if l.fed {
 				l.sent = e.resumeAt(l)
 			}
@@ -258,6 +268,7 @@ func (e *Endpoint) adopt() {
 		}
 		e.choose(l)
 	}
+	e.fading, e.evicted = append(e.fading, e.evicted...), nil
 	e.mu.Unlock()
 	if retired != nil {
 		e.inBackground(func() {

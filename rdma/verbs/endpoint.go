@@ -77,6 +77,7 @@ type Endpoint struct {
 	links   [nodesMax][]*link
 	in      [nodesMax][]*inLane // oldest first
 	left    [nodesMax]rewind
+	evicted []*inLane // fenced; the worker may have them among its candidates
 	exposed exposed
 	remotes map[*remote]bool
 	closing bool
@@ -197,9 +198,9 @@ func (e *Endpoint) Close() error {
 		}
 		e.links[i], e.in[i] = nil, nil
 	}
-	for _, n := range e.fading {
+	for _, n := range append(e.fading, e.evicted...) {
 		errs = append(errs, n.close())
 	}
-	e.out, e.fading = nil, nil
+	e.out, e.fading, e.evicted = nil, nil, nil
 	return errors.Join(append(errs, e.free())...)
 }

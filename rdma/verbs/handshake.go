@@ -147,15 +147,12 @@ func (e *Endpoint) answerOpen(from int, r *request) answer {
 	}
 	a.Side = own
 	e.mu.Lock()
-	evicted := e.evict(from, r.From)
 	closing := e.closing
 	if !closing {
+		e.evict(from, r.From)
 		e.in[from] = append(e.in[from], n)
 	}
 	e.mu.Unlock()
-	if evicted != nil {
-		evicted.close()
-	}
 	if closing {
 		n.close()
 		return answer{Status: statusNoLife, Text: "it is being closed"}
@@ -165,10 +162,11 @@ func (e *Endpoint) answerOpen(from int, r *request) answer {
 }
 
 // evict makes room for one more lane of a peer: the oldest one that nobody
-// reads goes, those of older lives first. The lock is held.
-func (e *Endpoint) evict(peer int, incarnation uint32) *inLane {
+// reads goes, those of older lives first. The worker may be looking at it, and
+// gives it up. The lock is held.
+func (e *Endpoint) evict(peer int, incarnation uint32) {
 	if len(e.in[peer]) < lanesMax {
-		return nil
+		return
 	}
 	victim := -1
 	for i, n := range e.in[peer] {
@@ -180,12 +178,12 @@ func (e *Endpoint) evict(peer int, incarnation uint32) *inLane {
 		}
 	}
 	if victim < 0 {
-		return nil
+		return
 	}
 	n := e.in[peer][victim]
 	e.noted(n.fence())
 	e.in[peer] = append(e.in[peer][:victim:victim], e.in[peer][victim+1:]...)
-	return n
+	e.evicted = append(e.evicted, n)
 }
 
 // answerWant: the peer uses us and has no lane from us. If we use it, one is

@@ -6,22 +6,32 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"healkv/cgo/ibverbs"
 	"healkv/rdma"
 	"healkv/rdma/conformance"
 )
 
-// TestMain wants every mapping and every queue pair given back.
+// TestMain also is the other process of tests with two, and wants every mapping and every queue pair given back.
 func TestMain(m *testing.M) {
+	if inc := os.Getenv("HEALKV_VERBS_HELPER"); inc != "" {
+		os.Exit(helperProcess(inc))
+	}
 	code := m.Run()
 	if n, q := mappings.Load(), lanes.Load(); code == 0 && (n != 0 || q != 0) {
 		fmt.Fprintf(os.Stderr, "%d mappings and %d queue pairs left\n", n, q)
 		code = 1
 	}
 	os.Exit(code)
+}
+
+func socketPair() ([2]int, error) {
+	return unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 }
 
 // needDevice skips a test where there is no RDMA device; where one was declared
@@ -59,6 +69,9 @@ func (c *cluster) end(node int, incarnation uint32) *Endpoint {
 	e.farewellWait, e.everySends = 500*time.Millisecond, true
 	c.ends = append(c.ends, e)
 	c.t.Cleanup(func() {
+		if c.t.Failed() {
+			c.t.Log(e.describe())
+		}
 		if err := e.Close(); err != nil && !errors.Is(err, rdma.ErrClosed) {
 			c.t.Error(err)
 		}
@@ -102,6 +115,7 @@ func (c *cluster) settle() {
 		if time.Now().After(deadline) {
 			c.t.Fatalf("nothing settles: %s", busy)
 		}
+		runtime.Gosched() // the control plane's goroutines and the emulated adapter want this processor too
 	}
 }
 
@@ -128,4 +142,29 @@ func (e *Endpoint) settled() string {
 		return "something is left to post"
 	}
 	return ""
+}
+
+// describe is what to know of an endpoint when a test has failed.
+func (e *Endpoint) describe() string {
+	if e.out == nil {
+		return fmt.Sprintf("node %d.%d: closed", e.self, e.cfg.Incarnation)
+	}
+	s := fmt.Sprintf("node %d.%d: published %d, dirty %b, mending %v", e.self, e.cfg.Incarnation, e.published, e.dirty, e.mending)
+	for i, l := range e.peers {
+		if l == nil {
+			continue
+		}
+		s += fmt.Sprintf("\n  to %d.%d: our tag %x, fed %v from %d, sent %d, reopen %v, want %v, gone %v, armed %v", i, l.incarnation, l.ourTag, l.fed, l.feed, l.sent, l.reopen, l.want, l.gone, l.armed)
+		if o := l.out; o != nil {
+			s += fmt.Sprintf(", lane %x broken %v, posted %d, completed %d, known %v at %d", o.id, o.broken, o.posted, o.completed, o.known, o.pos)
+		}
+		s += fmt.Sprintf("\n  from it: tag %x, malformed %v, seen %d, resume %+v, mirror %+v", l.tag, l.malformed, l.seen, l.resume, l.mirror != nil)
+		if l.in != nil {
+			s += fmt.Sprintf(", lane %x %+v", l.in.id, l.in.line)
+		}
+		for _, n := range e.in[i] {
+			s += fmt.Sprintf("\n    lane %x of life %d, fenced %v, used %v, newest %x", n.id, n.incarnation, n.fenced, n.used, n.newest)
+		}
+	}
+	return s + fmt.Sprintf("\n  %+v", e.counts)
 }
