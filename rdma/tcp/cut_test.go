@@ -263,3 +263,44 @@ func TestAttachedAnewWhileBroken(t *testing.T) {
 		t.Errorf("took up to %d; %+v", got, b.Stats())
 	}
 }
+
+// A stretch that is longer than any connection lasts arrives nevertheless, each
+// part once.
+func TestLongBurstOverShortConnections(t *testing.T) {
+	n := newNetwork(t, nil)
+	n.ring = 4 << 20
+	proxies := proxied(t, n)
+	a, b := n.end(0, 1), n.end(1, 1)
+	n.pair(a, b)
+	a.Feed(1, 0)
+	n.settle()
+	number := uint64(0)
+	for put(a, number, 16*int(1+number%200)) {
+		number++
+	}
+	tail := a.Out().Tail()
+	a.Publish()
+	proxies[1].gentle = true
+	proxies[1].cutAfter(400<<10, 0)
+	a.WakePeers()
+	took := uint64(0)
+	awaitCount(t, "the stretch", func() bool {
+		a.Poll()
+		cuts, _ := proxies[1].counts()
+		proxies[1].mu.Lock()
+		if proxies[1].left[0] < 0 && proxies[1].due == 0 {
+			proxies[1].left[0] = 400 << 10
+		}
+		proxies[1].mu.Unlock()
+		if cuts > 100 {
+			t.Fatalf("%d cuts and no end", cuts)
+		}
+		took = take(t, b, 0, took)
+		return took == number
+	})
+	cuts, _ := proxies[1].counts()
+	if r := b.Stats(); cuts < 5 || r.BytesIn > 6*tail || b.Mirror(0).Cursor() != tail {
+		t.Errorf("%d cuts, %d bytes received for %d; %+v", cuts, r.BytesIn, tail, r)
+	}
+	t.Logf("%d bytes over %d connections: %d received", tail, cuts+1, b.Stats().BytesIn)
+}

@@ -24,7 +24,7 @@
 // A to B go frames of 104 bytes and the stream's bytes that were published since
 // the last one (frame.go). Every frame carries the tag of A's attachment, the
 // position it feeds B from, and its newest line of watermarks: the last write
-// wins, and a line is never torn. Header and bytes have a CRC-32C each; what
+// wins, and a line is never torn. A burst of more than 256 KiB goes in parts. Header and bytes have a CRC-32C each; what
 // does not match is counted and the connection is cut.
 //
 // The only thing B ever sends is the position it reads on from, once, when its
@@ -52,7 +52,8 @@
 // # Invariants, quoted in comments
 //
 //	T1  Bytes below have were received, checked, and lie in the mirror's memory.
-//	T2  have moves only with a whole frame, so it is always where an entry ends.
+//	T2  The mirror's limit moves only with the last part of a burst, so it is
+//	    always where an entry ends.
 //	T3  A position is named only after the connection before it was closed.
 //	T4  A tag names one attachment of one life of the peer; it never comes back.
 //	T5  What ends a sleep is still there to be seen when the sleep begins.

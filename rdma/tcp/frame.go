@@ -23,6 +23,10 @@ const (
 	frameBytes = 104
 	frameMagic = 0x6b684600 // "\x00Fhk" and the kind in the lowest byte
 	marksAt    = 40
+
+	// partBytes bounds what a frame carries, so that a long stretch makes
+	// progress over a connection that keeps breaking. A usual burst is shorter.
+	partBytes = 256 << 10
 )
 
 const _ = uint(frameBytes - marksAt - 8*8)
@@ -35,6 +39,9 @@ const (
 	// frameResume is what the receiver sends: position is 1 + where it reads on
 	// from in the attachment of that tag, 0 for "from the feed".
 	frameResume frameKind = 3
+	// framePart is a burst of which more follows: where it ends, an entry need
+	// not end.
+	framePart frameKind = 4
 )
 
 // frame is a header in words.

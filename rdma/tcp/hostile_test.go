@@ -363,7 +363,7 @@ func FuzzInbound(f *testing.F) {
 				if n := int(x.length); n <= len(b)-frameBytes {
 					x.sum = sumOf(b[frameBytes:frameBytes+n], nil)
 				}
-				x.kind = frameKind(1 + b[4]%3)
+				x.kind = frameKind(1 + b[4]%4)
 				x.encode(h)
 			}
 			n := min(len(b), 1+rng.IntN(int(step)+1))
@@ -385,8 +385,8 @@ func FuzzInbound(f *testing.F) {
 				t.Fatal("a limit was refused that had passed the checks")
 			}
 			if m := in.mirror; m != nil {
-				if m.Limit() != in.have || m.Limit()-m.Cursor() > size || m.Limit()%16 != 0 {
-					t.Fatalf("mirror %d to %d, have %d", m.Cursor(), m.Limit(), in.have)
+				if m.Limit() != in.limit || in.limit > in.have || m.Limit()-m.Cursor() > size || m.Limit()%16 != 0 {
+					t.Fatalf("mirror %d to %d, limit %d, have %d", m.Cursor(), m.Limit(), in.limit, in.have)
 				}
 				if w, err := m.Window(); err == nil && len(w) >= 16 && rng.IntN(2) == 0 {
 					m.Advance(16)

@@ -17,7 +17,8 @@ type inbound struct {
 	tag    uint64 // T4; 0: the peer has not attached us, or has detached us
 	feed   uint64 // 1 + position it feeds us from; 0: not yet
 	start  uint64 // where we began to read
-	have   uint64 // T1, T2
+	have   uint64 // T1
+	limit  uint64 // T2
 	marks  rdma.Marks
 	mirror *ring.Mirror // made by Poll
 	resume rewind
@@ -83,7 +84,7 @@ func (in *inbound) pieces(pos, n uint64) (a, b []byte) {
 // unpair: the peer has detached us. The last watermarks stay known: they were
 // true and cannot become false.
 func (in *inbound) unpair() {
-	in.tag, in.feed, in.have, in.start, in.mirror = 0, 0, 0, 0, nil
+	in.tag, in.feed, in.start, in.have, in.limit, in.mirror = 0, 0, 0, 0, 0, nil
 }
 
 // take consumes bytes that lie elsewhere.
@@ -137,7 +138,7 @@ func (in *inbound) begin() error {
 		in.unpair()
 		in.seen = true
 		return nil
-	case frameBurst:
+	case frameBurst, framePart:
 	default:
 		return errFrame
 	}
@@ -154,7 +155,7 @@ func (in *inbound) begin() error {
 		if in.resume.tag == in.tag {
 			in.start = in.resume.cursor
 		}
-		in.have = in.start
+		in.have, in.limit = in.start, in.start
 	case in.feed != f.feed:
 		return errFrame
 	}
@@ -168,7 +169,7 @@ func (in *inbound) begin() error {
 	return nil
 }
 
-// complete takes a frame whose bytes are all there (T2).
+// complete takes a frame whose bytes are all there (T1, T2).
 func (in *inbound) complete() error {
 	if in.f.length > 0 {
 		a, b := in.pieces(in.have, uint64(in.f.length))
@@ -176,6 +177,9 @@ func (in *inbound) complete() error {
 			return errFrame
 		}
 		in.have = in.at
+		if in.f.kind == frameBurst {
+			in.limit = in.have
+		}
 	}
 	in.marks = in.f.marks
 	in.seen = true
@@ -190,5 +194,5 @@ func (in *inbound) look() bool {
 	if in.mirror == nil {
 		in.mirror = ring.NewMirror(in.buf, in.start)
 	}
-	return in.have == in.mirror.Limit() || in.mirror.SetLimit(in.have)
+	return in.limit == in.mirror.Limit() || in.mirror.SetLimit(in.limit)
 }

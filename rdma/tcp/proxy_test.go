@@ -22,7 +22,9 @@ type proxy struct {
 	cuts  int
 	due   int // cuts that are decided and not yet made
 	flips int
-	rate  int // bytes per second back to who connected; 0: as fast as it goes
+	// gentle: what has passed when a connection is cut still arrives.
+	gentle bool
+	rate   int // bytes per second back to who connected; 0: as fast as it goes
 }
 
 func newProxy(t testing.TB, target string) *proxy {
@@ -143,7 +145,9 @@ func (p *proxy) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for x := range p.open {
-		x.(*net.TCPConn).SetLinger(0)
+		if !p.gentle {
+			x.(*net.TCPConn).SetLinger(0)
+		}
 		x.Close()
 		delete(p.open, x)
 	}

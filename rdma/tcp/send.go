@@ -143,13 +143,17 @@ func (e *Endpoint) compose(l *link) bool {
 	if n == 0 && !s.announce {
 		return false
 	}
-	f := frame{kind: frameBurst, length: uint32(n), tag: s.tag, pos: s.next, feed: s.feed, marks: s.marks}
+	kind := frameBurst
+	if n > partBytes {
+		kind, n = framePart, partBytes
+	}
+	f := frame{kind: kind, length: uint32(n), tag: s.tag, pos: s.next, feed: s.feed, marks: s.marks}
 	if n > 0 {
 		if s.next < e.out.Reclaimed() {
 			e.lose(l, s.next)
 			return false
 		}
-		f.sum = e.sum(s.next, e.published)
+		f.sum = e.sum(s.next, s.next+n)
 	}
 	f.encode(&s.hdr)
 	s.size, s.gone, s.n, s.announce = frameBytes+int(n), 0, n, false
