@@ -60,7 +60,7 @@ boot='
 
 resets() {
 	mkdir "$work/files"
-	CGO_ENABLED=0 $go build -o "$work/files/node" ./cmd/node
+	CGO_ENABLED=0 $go build -tags= -o "$work/files/node" ./cmd/node
 	CGO_ENABLED=0 $go test -tags lab -c -o "$work/files/reset.test" ./bench/reset
 	: >"$work/said"
 	done=0

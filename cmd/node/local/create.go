@@ -260,6 +260,19 @@ func (l *Layout) certificates(dir string) error {
 	return err
 }
 
+// deviceOf is node i's part of verbs.device: a list names one for each node, as
+// if each were a host with its own.
+func deviceOf(list string, i, nodes int) (string, error) {
+	devices := strings.Split(list, ",")
+	if len(devices) == 1 {
+		return list, nil
+	}
+	if len(devices) != nodes {
+		return "", fmt.Errorf("verbs.device = %q: %d devices for %d nodes; name one, or one for each node", list, len(devices), nodes)
+	}
+	return strings.TrimSpace(devices[i]), nil
+}
+
 // makeNodes writes the nodes' files and formats their pools, two at a time:
 // more would only compete for one disk or one memory bus.
 func (o *Options) makeNodes(dir string, l *Layout, shared *config.Config, inMemory bool) error {
@@ -268,6 +281,11 @@ func (o *Options) makeNodes(dir string, l *Layout, shared *config.Config, inMemo
 		n.Node = i
 		n.Resp.Listen, n.Admin.Listen = at(l.RespPort+i), at(l.AdminPort+i)
 		l.network(&n, i)
+		device, err := deviceOf(shared.Verbs.Device, i, l.Nodes)
+		if err != nil {
+			return err
+		}
+		n.Verbs.Device = device
 		n.PoolDir, n.StateDir = "pool", "state"
 		n.IndexDir = filepath.Join(l.RunDir, "m", fmt.Sprintf("index-%d", i))
 		if inMemory {
