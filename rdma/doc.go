@@ -12,5 +12,5 @@
 // from Publish until Out.Reclaim passes them.
 //
 // Providers: shm (this host's processes), tcp (hosts with an ordinary network),
-// sim (deterministic, for tests). All pass the suite in rdma/conformance.
+// verbs (hosts with an RDMA network), sim (deterministic, for tests). All pass the suite in rdma/conformance.
 package rdma

@@ -29,5 +29,5 @@ until ibv_devinfo -d rxe0 2>/dev/null | grep -q PORT_ACTIVE; do
 done
 ibv_devinfo -v -d rxe0 | grep -E 'active_mtu|GID\\[|max_cqe:|max_qp_wr|max_qp_rd_atom'
 cd /files
-HEALKV_VERBS_DEVICE=rxe0 ./verbs.test -test.timeout ${LAB_TIMEOUT:-400}s $args
+HEALKV_VERBS_DEVICE=rxe0 HEALKV_VERBS_NETDEV=v0 ./verbs.test -test.timeout ${LAB_TIMEOUT:-400}s $args
 "
