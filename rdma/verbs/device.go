@@ -68,11 +68,11 @@ func openDevice(v rdma.Verbs, nodes int) (d *device, err error) {
 		}
 		return nil, fmt.Errorf("%w %s: %w; is the library of its driver installed (ibverbs-providers)?", ErrDevice, d.device, err)
 	}
-	defer func() {
+	defer func(opened *device) { // d is nil by then
 		if err != nil {
-			d.close()
+			opened.close()
 		}
-	}()
+	}(d)
 	if err := d.query(v); err != nil {
 		return nil, err
 	}

@@ -109,12 +109,12 @@ func New(c rdma.Config) (e *Endpoint, err error) {
 		e.log = slog.New(slog.DiscardHandler)
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
-	defer func() {
+	defer func(made *Endpoint) { // e is nil by then
 		if err != nil {
-			e.cancel()
-			e.free()
+			made.cancel()
+			made.free()
 		}
-	}()
+	}(e)
 	if e.dev, err = openDevice(c.Verbs, c.Nodes); err != nil {
 		return nil, err
 	}

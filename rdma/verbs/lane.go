@@ -89,11 +89,11 @@ func closeQP(qp *ibverbs.QP) error {
 // newOutLane makes a writing end that is not connected yet.
 func (e *Endpoint) newOutLane(id uint32) (o *outLane, err error) {
 	o = &outLane{id: id}
-	defer func() {
+	defer func(made *outLane) { // o is nil by then
 		if err != nil {
-			o.close()
+			made.close()
 		}
-	}()
+	}(o)
 	if o.slots, err = mapMemory(slotsBytes); err != nil {
 		return nil, err
 	}
@@ -101,8 +101,10 @@ func (e *Endpoint) newOutLane(id uint32) (o *outLane, err error) {
 		return nil, err
 	}
 	o.slotsKey, o.slotsAt = o.slotsMR.LKey, ibverbs.Address(o.slots)
-	o.qp, err = e.newQP(sendDepth, 1, lineBytes, 0)
-	return o, err
+	if o.qp, err = e.newQP(sendDepth, 1, lineBytes, 0); err != nil {
+		return nil, err
+	}
+	return o, nil
 }
 
 // connect makes the lane ready to send to the reader's end.
@@ -139,11 +141,11 @@ func (o *outLane) close() error {
 // as soon as the writer knows it.
 func (e *Endpoint) newInLane(id uint32, peer int, r *request) (i *inLane, own side, err error) {
 	i = &inLane{id: id, peer: peer, incarnation: r.From}
-	defer func() {
+	defer func(made *inLane) { // i is nil by then
 		if err != nil {
-			i.close()
+			made.close()
 		}
-	}()
+	}(i)
 	if i.ring, err = mapMemory(int(r.Ring)); err != nil {
 		return nil, own, err
 	}
