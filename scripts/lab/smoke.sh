@@ -62,7 +62,7 @@ if /files/node doctor --domain dax --dir /tmp >/tmp/refused; then cat /tmp/refus
 true
 '
 code=0
-"$here/lab.sh" run --memmap --files "$work/files" --timeout 200 "$commands" >"$work/console" || code=$?
+"$here/lab.sh" run --memmap --files "$work/files" --timeout 300 "$commands" >"$work/console" || code=$?
 passed=$(grep -a -c '^lab: pass' "$work/console" || true)
 if [ "$code" -ne 0 ] || [ "$passed" -ne 11 ]; then
 	cat "$work/console" >&2
