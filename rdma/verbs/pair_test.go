@@ -16,6 +16,7 @@ type pair struct {
 	c         *cluster
 	a, b      *Endpoint
 	sent, got uint64
+	compared  int // late writes that were looked for
 }
 
 const entryBytes = 128
