@@ -9,10 +9,17 @@ FUZZINPUTS ?= 20000
 SOAKTIME  ?= 10m
 CHAOSTIME ?= 30m
 CHAOSFAULTS ?= 300
+LABRESETS ?= 3
 
 # A clone made by another user (CI) must build too: the version comes from git
 # describe above, so Go need not ask git again.
 export GOFLAGS += -buildvcs=false
+
+# The verbs provider needs libibverbs; where it is missing, asking for verbs is
+# an error that says so.
+VERBS = $(shell pkg-config --exists libibverbs 2>/dev/null && echo verbs)
+GOFLAGS += $(if $(VERBS),-tags=verbs)
+comma := ,
 
 # Types that live in mapped memory are raced on their Go-heap backings, which
 # these packages' tests choose under -race: the detector is blind in mappings.
@@ -54,7 +61,7 @@ race: ## tests under the race detector
 
 .PHONY: process
 process: build ## tests with real node processes (make verify has those under chaos)
-	$(GO) test -tags=process -count=1 -p 1 -timeout 14m -run '^TestProcess' -skip '^TestProcessChaos' ./...
+	$(GO) test -tags=process$(if $(VERBS),$(comma)verbs) -count=1 -p 1 -timeout 14m -run '^TestProcess' -skip '^TestProcessChaos' ./...
 
 .PHONY: fuzz
 fuzz: ## every fuzz target with FUZZINPUTS inputs
@@ -64,6 +71,10 @@ fuzz: ## every fuzz target with FUZZINPUTS inputs
 verify: needs build ## specification, explorer, simulations, crash states, planted bugs, real cluster; with a summary (VERIFY="-scale 10")
 	@sh scripts/needs.sh verify
 	$(GO) run ./bench/verify -go $(GO) $(VERIFY)
+
+.PHONY: lab-test
+lab-test: ## Soft-RoCE, DAX and hard resets in a virtual machine (LABRESETS=20 for the full run)
+	@GO=$(GO) sh scripts/lab/test.sh $(LABRESETS)
 
 .PHONY: chaos
 chaos: build ## half an hour of faults on clusters of real processes, each judged

@@ -5,12 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"time"
 
 	"healkv/dataplane/proto"
+	"healkv/heal/identity"
 	"healkv/pmem"
+	"healkv/rdma"
+	"healkv/rdma/shm"
 )
 
 // ErrConfig is a configuration outside its limits.
@@ -32,8 +37,22 @@ type Config struct {
 	Model     proto.Model
 	Shards    int // 1 to 64, the same at all nodes
 
-	Provider string // "shm"
-	RunDir   string // 0700, on tmpfs: rings, doorbells, liveness locks, control sockets; the same for all nodes of a host
+	Provider string // one of rdma.Providers: "shm", and where built in "tcp", "verbs"
+	// RunDir is for shm: 0700, on tmpfs, with rings, doorbells, liveness locks and
+	// control sockets; the same for all nodes of the host.
+	RunDir string
+	// The others have the control plane on TCP, always with TLS 1.3 and
+	// certificates on both sides.
+	ControlListen string         // host:port
+	ControlPeers  []string       // host:port by node, this one's own included
+	TLS           identity.Files // authority, this node's certificate and key
+	// DataListen is for tcp: where peers' data connections come to, an address of
+	// this host that they can reach. With a port, shard i takes the i-th from
+	// there on; without one, any. "": the host of ControlListen.
+	DataListen string
+	DataTLS    bool       // the same TLS for data connections; equal at all nodes
+	Verbs      rdma.Verbs // verbs: device and properties of its connections
+
 	PoolDir  string // pools made by pmem.Format
 	IndexDir string // on tmpfs
 	StateDir string // view register and identity; on a real file system
@@ -84,8 +103,11 @@ func (c *Config) Validate() error {
 		return err
 	}
 	for _, dir := range []*string{&c.RunDir, &c.PoolDir, &c.IndexDir, &c.StateDir} {
+		if *dir == "" && dir == &c.RunDir && c.Provider != shm.Name {
+			continue
+		}
 		if *dir == "" {
-			return fmt.Errorf("%w: run, pool, index and state directory are all needed", ErrConfig)
+			return fmt.Errorf("%w: run (with provider %s), pool, index and state directory are all needed", ErrConfig, shm.Name)
 		}
 		abs, err := filepath.Abs(*dir) // peers map the pool by its path
 		if err != nil {
@@ -106,10 +128,57 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("%w: ring of %d bytes, want at least %d: it must hold the largest record twice", ErrConfig, c.RingBytes, ringBytesMin)
 	case c.RecoveryBudgetBytes < 0:
 		return fmt.Errorf("%w: recovery budget %d bytes per millisecond, want 0 or more", ErrConfig, c.RecoveryBudgetBytes)
-	case c.Provider != "shm":
-		return fmt.Errorf("%w: provider %q: this version has \"shm\"; \"tcp\" and \"verbs\" are not built in", ErrConfig, c.Provider)
+	}
+	if err := rdma.CheckProvider(c.Provider); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return c.validateNetwork()
+}
+
+// validateNetwork checks what the providers between hosts need, and that shm,
+// which takes none of it, was not given it by mistake.
+func (c *Config) validateNetwork() error {
+	if c.Provider == shm.Name {
+		if c.ControlListen != "" || len(c.ControlPeers) > 0 || c.DataListen != "" || c.DataTLS {
+			return fmt.Errorf("%w: provider %s stays within this host: addresses and TLS are for the others; leave them out, or choose another provider", ErrConfig, shm.Name)
+		}
+		return nil
+	}
+	host, _, err := net.SplitHostPort(c.ControlListen)
+	if err != nil {
+		return fmt.Errorf("%w: control plane listens on %q: %w; provider %s needs host:port", ErrConfig, c.ControlListen, err, c.Provider)
+	}
+	if c.DataListen == "" {
+		c.DataListen = host
+	}
+	if len(c.ControlPeers) != c.Nodes {
+		return fmt.Errorf("%w: %d addresses of control planes for %d nodes: give one for each, in order, this node's own included", ErrConfig, len(c.ControlPeers), c.Nodes)
+	}
+	for i, a := range c.ControlPeers {
+		if host, port, err := net.SplitHostPort(a); err != nil || host == "" || port == "" {
+			return fmt.Errorf("%w: control plane of node %d is at %q: want host:port", ErrConfig, i, a)
+		}
+	}
+	if _, err := c.dataAddress(c.Shards - 1); err != nil {
+		return err
 	}
 	return nil
+}
+
+// dataAddress is where a shard's data connections come to.
+func (c *Config) dataAddress(shard int) (string, error) {
+	host, port, err := net.SplitHostPort(c.DataListen)
+	if err != nil {
+		return c.DataListen, nil // a host: any port
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil || n < 0 || n > 0 && n+shard > 1<<16-1 {
+		return "", fmt.Errorf("%w: data connections come to %q: want a port from 1 to %d, as %d shards take one each from there on, or none", ErrConfig, c.DataListen, 1<<16-c.Shards, c.Shards)
+	}
+	if n > 0 {
+		n += shard
+	}
+	return net.JoinHostPort(host, strconv.Itoa(n)), nil
 }
 
 // ringBytesMin: the largest entry, and the skip before it at the ring's end.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"healkv"
 	"healkv/dataplane/proto"
+	"healkv/heal/identity"
 	"healkv/heal/membership"
 	"healkv/pmem"
 )
@@ -31,6 +33,35 @@ type group struct {
 const seed = 0x5eed
 
 func newGroup(t testing.TB, nodes, shards int, model proto.Model, poolBytes int64) *group {
+	return newGroupOver(t, "shm", nodes, shards, model, poolBytes)
+}
+
+// overTCP gives the nodes addresses on loopback and certificates.
+func (g *group) overTCP(nodes int) {
+	g.t.Helper()
+	if _, _, err := identity.Make(identity.MakeOptions{Dir: filepath.Join(g.dir, "tls"), Cluster: g.id, Nodes: nodes, Valid: time.Hour, Now: time.Now()}); err != nil {
+		g.t.Fatal(err)
+	}
+	var held []net.Listener
+	var addresses []string
+	for range nodes {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		held, addresses = append(held, l), append(addresses, l.Addr().String())
+	}
+	for _, l := range held { // all at once, so that they differ
+		l.Close()
+	}
+	for i := range nodes {
+		c := &g.cfgs[i]
+		c.RunDir, c.ControlListen, c.ControlPeers = "", addresses[i], addresses
+		c.TLS = identity.MadeFiles(filepath.Join(g.dir, "tls", fmt.Sprint("node-", i)))
+	}
+}
+
+func newGroupOver(t testing.TB, provider string, nodes, shards int, model proto.Model, poolBytes int64) *group {
 	dir, err := os.MkdirTemp("/dev/shm", "healkv-test-")
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +81,7 @@ func newGroup(t testing.TB, nodes, shards int, model proto.Model, poolBytes int6
 	}
 	for i := range nodes {
 		base := filepath.Join(dir, fmt.Sprint("n", i))
-		c := healkv.Config{Node: i, Nodes: nodes, ClusterID: g.id, HashSeed: seed, Model: model, Shards: shards, Provider: "shm",
+		c := healkv.Config{Node: i, Nodes: nodes, ClusterID: g.id, HashSeed: seed, Model: model, Shards: shards, Provider: provider,
 			RunDir: filepath.Join(dir, "run"), PoolDir: base + "/pool", IndexDir: base + "/index", StateDir: base + "/state",
 			Ephemeral: true, Domain: pmem.DomainMemory, SpinMicros: -1,
 			Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))}
@@ -67,6 +98,9 @@ func newGroup(t testing.TB, nodes, shards int, model proto.Model, poolBytes int6
 		}
 		g.cfgs = append(g.cfgs, c)
 		g.nodes = append(g.nodes, nil)
+	}
+	if provider != "shm" {
+		g.overTCP(nodes)
 	}
 	return g
 }
@@ -113,45 +147,63 @@ func (g *group) close(i int) {
 
 func TestWriteIsReadAtOnceEverywhere(t *testing.T) {
 	for _, model := range proto.Models() {
-		t.Run(model.String(), func(t *testing.T) {
-			g := newGroup(t, 3, 2, model, 64<<20)
-			g.start()
-			var s []*healkv.Session
-			for _, n := range g.nodes {
-				s = append(s, n.NewSession())
+		t.Run(model.String(), func(t *testing.T) { writeIsReadAtOnceEverywhere(t, newGroup(t, 3, 2, model, 64<<20)) })
+	}
+	t.Run("tcp", func(t *testing.T) {
+		writeIsReadAtOnceEverywhere(t, newGroupOver(t, "tcp", 3, 2, proto.Synchronous, 64<<20))
+	})
+	t.Run("tcp with TLS", func(t *testing.T) {
+		g := newGroupOver(t, "tcp", 3, 2, proto.Synchronous, 64<<20)
+		for i := range g.cfgs {
+			g.cfgs[i].DataTLS = true
+		}
+		writeIsReadAtOnceEverywhere(t, g)
+	})
+}
+
+func writeIsReadAtOnceEverywhere(t *testing.T, g *group) {
+	g.start()
+	var s []*healkv.Session
+	for _, n := range g.nodes {
+		s = append(s, n.NewSession())
+	}
+	reads := 0
+	for i := range 300 {
+		key := fmt.Appendf(nil, "key-%d", i%17)
+		value := fmt.Appendf(nil, "value-%d", i)
+		if _, err := s[i%3].Put(key, value, 0); err != nil {
+			t.Fatal(err)
+		}
+		for j := range s {
+			got, _, err := s[j].Get(key, nil)
+			if err != nil || string(got) != string(value) {
+				t.Fatalf("write %d: node %d reads %q, %v; want %q", i, j, got, err, value)
 			}
-			reads := 0
-			for i := range 300 {
-				key := fmt.Appendf(nil, "key-%d", i%17)
-				value := fmt.Appendf(nil, "value-%d", i)
-				if _, err := s[i%3].Put(key, value, 0); err != nil {
-					t.Fatal(err)
-				}
-				for j := range s {
-					got, _, err := s[j].Get(key, nil)
-					if err != nil || string(got) != string(value) {
-						t.Fatalf("write %d: node %d reads %q, %v; want %q", i, j, got, err, value)
-					}
-					reads++
-				}
-			}
-			existed, err := s[0].Delete([]byte("key-3"), 0)
-			if err != nil || !existed {
-				t.Fatalf("delete: existed %v, %v", existed, err)
-			}
-			if _, _, err := s[1].Get([]byte("key-3"), nil); !errors.Is(err, healkv.ErrNotFound) {
-				t.Fatalf("deleted key: %v", err)
-			}
-			t.Logf("%d writes, %d reads", 301, reads)
-			for _, x := range s {
-				x.Close()
-			}
-		})
+			reads++
+		}
+	}
+	existed, err := s[0].Delete([]byte("key-3"), 0)
+	if err != nil || !existed {
+		t.Fatalf("delete: existed %v, %v", existed, err)
+	}
+	if _, _, err := s[1].Get([]byte("key-3"), nil); !errors.Is(err, healkv.ErrNotFound) {
+		t.Fatalf("deleted key: %v", err)
+	}
+	t.Logf("%d writes, %d reads", 301, reads)
+	for _, x := range s {
+		x.Close()
 	}
 }
 
 func TestNodeComesBackWithWhatItMissed(t *testing.T) {
-	g := newGroup(t, 3, 1, proto.Synchronous, 64<<20)
+	for _, provider := range []string{"shm", "tcp"} {
+		t.Run(provider, func(t *testing.T) {
+			nodeComesBackWithWhatItMissed(t, newGroupOver(t, provider, 3, 1, proto.Synchronous, 64<<20))
+		})
+	}
+}
+
+func nodeComesBackWithWhatItMissed(t *testing.T, g *group) {
 	g.start()
 	s := g.nodes[0].NewSession()
 	defer s.Close()

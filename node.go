@@ -17,8 +17,10 @@ import (
 	"healkv/dataplane/proto"
 	"healkv/heal"
 	"healkv/heal/control"
+	"healkv/heal/identity"
 	"healkv/heal/membership"
 	"healkv/pmem"
+	"healkv/rdma"
 	"healkv/rdma/shm"
 )
 
@@ -26,8 +28,9 @@ import (
 type Node struct {
 	cfg     Config
 	log     *slog.Logger
-	dir     *shm.Dir
+	dir     *shm.Dir // nil unless the provider is shm
 	control *control.Server
+	links   *exchanges // of connection parameters, over the control plane
 	members *membership.Service
 	host    *dataplane.Host
 
@@ -54,8 +57,9 @@ type Node struct {
 type life struct {
 	self      proto.Member
 	pools     []*pmem.Pool
-	endpoints []*shm.Endpoint
-	alive     *shm.Liveness
+	endpoints []rdma.Endpoint
+	alive     *shm.Liveness // shm only
+	device    string        // that the endpoints run on
 	core      *dataplane.Core
 	heal      *heal.Life
 	turns     []uint64
@@ -96,18 +100,18 @@ func (n *Node) open(context.Context) (err error) {
 	if n.first, err = n.openPools(); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(c.RunDir, 0o700); err != nil {
-		return fmt.Errorf("healkv: run directory: %w", err)
+	if c.Provider == shm.Name {
+		if err := n.openRunDir(); err != nil {
+			return err
+		}
 	}
-	if n.dir, err = shm.Open(c.RunDir); err != nil {
-		return err
+	plane := control.Config{ClusterID: c.ClusterID, Node: proto.NodeID(c.Node), Configured: n.configured(), Logger: n.log}
+	if c.Provider == shm.Name {
+		plane.RunDir = c.RunDir
+	} else {
+		plane.TCP = &control.TCP{Listen: c.ControlListen, Peers: c.ControlPeers, Files: c.TLS}
 	}
-	if _, err := n.dir.Sweep(); err != nil {
-		return err
-	}
-	n.control, err = control.New(control.Config{RunDir: c.RunDir, ClusterID: c.ClusterID, Node: proto.NodeID(c.Node),
-		Configured: n.configured(), Logger: n.log})
-	if err != nil {
+	if n.control, err = control.New(plane); err != nil {
 		return err
 	}
 	n.members, err = membership.New(membership.Config{
@@ -121,11 +125,24 @@ func (n *Node) open(context.Context) (err error) {
 		return err
 	}
 	heal.Serve(n.control, n.healLife)
+	n.links = newExchanges(n.control)
 	if err := n.control.Start(); err != nil {
 		return err
 	}
 	n.members.Start()
 	return nil
+}
+
+// openRunDir opens what the processes of one host share.
+func (n *Node) openRunDir() (err error) {
+	if err := os.MkdirAll(n.cfg.RunDir, 0o700); err != nil {
+		return fmt.Errorf("healkv: run directory: %w", err)
+	}
+	if n.dir, err = shm.Open(n.cfg.RunDir); err != nil {
+		return err
+	}
+	_, err = n.dir.Sweep()
+	return err
 }
 
 func (n *Node) closeParts() {
@@ -159,7 +176,12 @@ func (n *Node) sawView(v proto.View) {
 	}
 }
 
+// provenDead asks the kernel of this host. Of a process elsewhere nothing is
+// ever proven: its lease decides.
 func (n *Node) provenDead(m proto.Member) (bool, error) {
+	if n.dir == nil {
+		return false, nil
+	}
 	return n.dir.ProvenDead(int(m.Node), uint32(m.Incarnation))
 }
 
@@ -268,19 +290,22 @@ func (n *Node) live(force string) (err error) {
 		return err
 	}
 	l.self = proto.Member{Node: proto.NodeID(n.cfg.Node), Incarnation: inc}
-	if l.alive, err = n.dir.HoldLiveness(n.cfg.Node, uint32(inc)); err != nil {
-		return err
+	if n.dir != nil {
+		if l.alive, err = n.dir.HoldLiveness(n.cfg.Node, uint32(inc)); err != nil {
+			return err
+		}
 	}
 	lease := n.members.Lease()
 	workers := make([]*dataplane.Worker, n.cfg.Shards)
 	for i, p := range l.pools {
-		ep, err := shm.New(shm.Config{Dir: n.dir, Node: n.cfg.Node, Nodes: n.cfg.Nodes, Shard: i, Incarnation: uint32(inc), RingBytes: n.cfg.RingBytes})
-		if err != nil {
-			return err
+		ep, err := n.openEndpoint(l.self, i, p)
+		if ep != nil {
+			l.endpoints = append(l.endpoints, ep)
 		}
-		l.endpoints = append(l.endpoints, ep)
-		path, base := p.Exposed()
-		if err := ep.Expose(shm.Exposed{Path: path, Base: base, Size: p.Info().LogBytes}); err != nil {
+		if d, ok := ep.(interface{ Device() string }); ok && i == 0 {
+			l.device = d.Device()
+		}
+		if err != nil {
 			return err
 		}
 		workers[i] = dataplane.NewWorker(dataplane.WorkerConfig{Shard: i, Nodes: n.cfg.Nodes, Pool: p, Endpoint: ep,
@@ -307,6 +332,32 @@ func (n *Node) live(force string) (err error) {
 		return *p
 	}
 	return err
+}
+
+// openEndpoint makes one shard's end of the transport and exposes the pool's
+// log to peers. An endpoint that comes with an error is to be closed too.
+func (n *Node) openEndpoint(self proto.Member, shard int, p *pmem.Pool) (rdma.Endpoint, error) {
+	c := &n.cfg
+	end := rdma.Config{RunDir: c.RunDir, Node: c.Node, Nodes: c.Nodes, Shard: shard, Incarnation: uint32(self.Incarnation),
+		RingBytes: c.RingBytes, Exchange: n.links.of(self, shard), Logger: n.log, Verbs: c.Verbs}
+	var err error
+	if end.Listen, err = c.dataAddress(shard); err != nil {
+		return nil, err
+	}
+	if c.DataTLS {
+		end.TLS = c.TLS.Both(identity.Name{Cluster: c.ClusterID, Node: self.Node})
+	}
+	ep, err := rdma.Open(c.Provider, end)
+	if err != nil {
+		return nil, err
+	}
+	x, ok := ep.(rdma.Exposer)
+	if !ok {
+		return ep, fmt.Errorf("healkv: provider %q lets nobody read a pool: no node can recover with it", c.Provider)
+	}
+	path, base := p.Exposed()
+	size := p.Info().LogBytes
+	return ep, x.Expose(rdma.Exposed{Path: path, Base: base, Size: size, Mem: p.Region().Bytes()[base : base+size : base+size]})
 }
 
 func (n *Node) bootstrap() {

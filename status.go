@@ -61,6 +61,8 @@ type Status struct {
 	Shadow        []int             `json:"shadow"`
 	Model         string            `json:"model"`
 	Provider      string            `json:"provider"`
+	Device        string            `json:"device,omitempty"` // what the first shard's connections run on: verbs: device, port, GID; tcp: address; shm: none
+	Control       string            `json:"control"`          // where the control plane listens
 	Domain        string            `json:"domain"`
 	PageSize      string            `json:"page_size"`
 	Shards        int               `json:"shards"`
@@ -107,7 +109,7 @@ func (n *Node) Status() Status {
 	s := Status{PID: os.Getpid(), Node: n.cfg.Node, Role: "starting", Serving: n.Ready(), Epoch: uint32(v.Epoch),
 		Live: ints(v.Live), Shadow: ints(v.Shadow), Model: n.cfg.Model.String(), Provider: n.cfg.Provider,
 		Domain: n.cfg.Domain.String(), Shards: n.cfg.Shards, Keys: n.LiveKeys(), Counters: map[string]uint64{},
-		LeaseValid: n.members.Lease().Valid()}
+		LeaseValid: n.members.Lease().Valid(), Control: n.control.Address()}
 	m := n.members.Status()
 	s.Membership, s.Counters["leases_lost"] = m, m.Counts.LeasesLost
 	n.mu.Lock()
@@ -131,7 +133,7 @@ func (n *Node) Status() Status {
 	if l == nil {
 		return s
 	}
-	s.Incarnation = uint32(l.self.Incarnation)
+	s.Incarnation, s.Device = uint32(l.self.Incarnation), l.device
 	switch {
 	case !v.Has(l.self):
 		s.Role = "joining"
@@ -175,7 +177,7 @@ func (n *Node) count(l *life, s *Status) {
 		s.PageSize = pageSize(info.PageSize)
 	}
 	wire := n.control.Stats()
-	c["control_refused"] = wire.Garbage + wire.TooLarge + wire.CutOff + wire.WrongCluster + wire.WrongNode + wire.WrongUser + wire.UnknownKind
+	c["control_refused"] = wire.Refused()
 }
 
 func pageSize(b int) string {

@@ -25,6 +25,9 @@ func testPlace(t testing.TB, d Domain) place {
 		return place{fileDir(t), memDir(t)}
 	}
 	m := memDir(t)
+	if d == DomainDAX {
+		return place{daxDir(t), m}
+	}
 	return place{m, m}
 }
 
@@ -646,7 +649,7 @@ func childMain(what string) error {
 }
 
 func TestKilledProcess(t *testing.T) {
-	for _, d := range []Domain{DomainFile, DomainMemory} {
+	for _, d := range []Domain{DomainFile, DomainMemory, DomainDAX} {
 		t.Run(d.String(), func(t *testing.T) {
 			at := testPlace(t, d)
 			at.format(t, d, dataOffset+32*segmentBytesMin)

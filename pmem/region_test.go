@@ -119,17 +119,28 @@ func TestDomainIsNeverDegraded(t *testing.T) {
 	}
 }
 
-func TestDAX(t *testing.T) {
-	dir := os.Getenv("HEALKV_DAX_DIR")
-	if dir == "" {
+// daxDir is a directory on the DAX mount that was declared; make lab-test has
+// one.
+func daxDir(t testing.TB) string {
+	t.Helper()
+	mount := os.Getenv("HEALKV_DAX_DIR")
+	if mount == "" {
 		t.Skip("missing feature: a DAX mount (HEALKV_DAX_DIR)")
 	}
-	path := filepath.Join(dir, "pmem-test")
+	dir, err := os.MkdirTemp(mount, "pmem-test-")
+	if err != nil {
+		t.Fatal(err) // declared, so it must be there
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func TestDAX(t *testing.T) {
+	path := filepath.Join(daxDir(t), "region")
 	r, err := MapRegion(path, 1<<20, DomainDAX, MapOptions{Create: true})
 	if err != nil {
 		t.Fatal(err) // declared, so it must work
 	}
-	defer os.Remove(path)
 	copy(r.Bytes()[100:], "line")
 	if err := r.Persist(100, 4); err != nil {
 		t.Fatal(err)

@@ -11,6 +11,6 @@
 // staging ring belong to the producer from Out.Next to Publish, to all peers
 // from Publish until Out.Reclaim passes them.
 //
-// Providers: shm (this host's processes), sim (deterministic, for tests).
-// Both pass the suite in rdma/conformance.
+// Providers: shm (this host's processes), tcp (hosts with an ordinary network),
+// verbs (hosts with an RDMA network), sim (deterministic, for tests). All pass the suite in rdma/conformance.
 package rdma

@@ -81,12 +81,14 @@ type Endpoint interface {
 	// Poll looks once at every attached peer: new limits, new feeds.
 	Poll()
 
-	// Publish lets peers see the stream through Out().Tail().
+	// Publish lets peers see the stream through Out().Tail(). A provider may
+	// wait with that, and with the watermarks, until WakePeers, Poll or
+	// PrepareSleep, to send a burst at once.
 	Publish()
 	// PublishMarks writes this node's line for the peer. At most once a burst.
 	PublishMarks(peer int, m *Marks)
-	// Marks reads the peer's line for this node; all zero until the peer has
-	// attached this life.
+	// Marks reads the peer's line for this node, as of the last Poll or newer;
+	// all zero until the peer has attached this life.
 	Marks(peer int, m *Marks)
 	// WakePeers wakes those sleeping peers for which something was published
 	// since the last call.

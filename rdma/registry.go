@@ -1,8 +1,10 @@
 package rdma
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -16,18 +18,48 @@ type Config struct {
 	Shard       int    // 0 to 63
 	Incarnation uint32 // from 1; this life of the node
 	RingBytes   int    // power of two; 0 means the provider's default
+
+	// tcp and verbs.
+	Exchange Exchange     // connection parameters go over it
+	Logger   *slog.Logger // nil: none
+
+	// tcp.
+	Listen string      // host or address that data connections come to; "": 127.0.0.1
+	TLS    *tls.Config // of the data connections, both ends verified; nil: plain
+
+	Verbs Verbs // verbs
+}
+
+// Verbs chooses the device and the properties of its connections. The zero
+// value chooses by itself.
+type Verbs struct {
+	Device       string // as ibv_devices(1) shows it; "": by Netdev, else the first one with an active port
+	Netdev       string // the device of this network interface
+	Port         int    // from 1; 0: the first active one
+	GIDIndex     int    // negative: a RoCEv2 one is chosen
+	MTU          int    // bytes: 256 to 4096; 0: the port's active one
+	TrafficClass int    // 0 to 255
 }
 
 // ErrProvider is a provider that cannot be had; the text says why.
 var ErrProvider = errors.New("rdma: provider")
 
-// planned names the providers of transport.md that this version lacks.
-var planned = []string{"tcp", "verbs"}
-
 var providers struct {
 	sync.Mutex
 	names []string
 	open  []func(Config) (Endpoint, error)
+
+	absent []string // names of providers that this build lacks
+	why    []string
+}
+
+// Absent tells why a provider is not in this build, and what to do about it; a
+// provider's package does it when it is initialised.
+func Absent(name, why string) {
+	providers.Lock()
+	defer providers.Unlock()
+	providers.absent = append(providers.absent, name)
+	providers.why = append(providers.why, why)
 }
 
 // Register makes a provider available by name; a provider's package does it
@@ -72,15 +104,15 @@ func provider(name string) (func(Config) (Endpoint, error), error) {
 	if i >= 0 {
 		open = providers.open[i]
 	}
-	providers.Unlock()
-	switch {
-	case i >= 0:
-		return open, nil
-	case slices.Contains(planned, name):
-		return nil, fmt.Errorf("%w %q: not in this version yet; built in: %s", ErrProvider, name, builtIn())
-	default:
-		return nil, fmt.Errorf("%w %q: unknown; built in: %s", ErrProvider, name, builtIn())
+	why := "unknown"
+	if j := slices.Index(providers.absent, name); j >= 0 {
+		why = providers.why[j]
 	}
+	providers.Unlock()
+	if i >= 0 {
+		return open, nil
+	}
+	return nil, fmt.Errorf("%w %q: %s; built in: %s", ErrProvider, name, why, builtIn())
 }
 
 func builtIn() string {

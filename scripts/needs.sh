@@ -1,13 +1,15 @@
 #!/bin/sh
 # Installs the Debian packages that the tests use: redis-cli and
-# redis-benchmark drive the Redis front end, gcc links the race detector. With
-# the argument "verify" also what runs TLC: a Java runtime, and Maven to get it.
+# redis-benchmark drive the Redis front end, gcc links the race detector, and
+# libibverbs-dev with pkg-config builds the verbs provider in. With the argument
+# "verify" also what runs TLC: a Java runtime, and Maven to get it.
 # Nothing happens where they are there already.
 set -eu
 
 missing=
 command -v redis-cli >/dev/null && command -v redis-benchmark >/dev/null || missing="$missing redis-tools"
 command -v gcc >/dev/null || missing="$missing gcc libc6-dev"
+command -v pkg-config >/dev/null && pkg-config --exists libibverbs || missing="$missing pkg-config libibverbs-dev"
 if [ "${1:-}" = verify ]; then
 	command -v java >/dev/null || missing="$missing default-jre-headless"
 	command -v mvn >/dev/null || missing="$missing maven"

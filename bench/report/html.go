@@ -253,7 +253,7 @@ func (e Environment) rows() (kv []keyValue) {
 	add("Machine", strings.TrimSpace(e.Machine+"  "+e.Kernel))
 	add("Cores", fmt.Sprintf("%d, shared by all nodes and their load generators", e.Cores))
 	add("Nodes", fmt.Sprintf("%d, %d shard(s) each", e.Nodes, e.Shards))
-	add("Provider", e.Provider)
+	add("Provider", e.Transport())
 	add("Durability domain", e.Domain)
 	add("Page size", e.PageSize)
 	add("Persistency model", e.Model)

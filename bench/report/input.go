@@ -30,6 +30,7 @@ type Environment struct {
 	Cores      int     `json:"cores"`
 	Nodes      int     `json:"nodes"`
 	Provider   string  `json:"provider"`
+	Device     string  `json:"device,omitempty"` // the provider's, at one node: RDMA device, address
 	Domain     string  `json:"domain"`
 	PageSize   string  `json:"page_size"`
 	Model      string  `json:"model"`
@@ -44,6 +45,14 @@ type Environment struct {
 	DurationS  float64 `json:"duration_s"`
 	StartUnix  int64   `json:"start_unix_ns"`
 	Emulated   string  `json:"emulated,omitempty"` // what is not the real hardware, if anything
+}
+
+// Transport is the provider and what it runs on.
+func (e *Environment) Transport() string {
+	if e.Device == "" {
+		return e.Provider
+	}
+	return e.Provider + " (" + e.Device + ")"
 }
 
 // Run is one experiment: steady, kill, away, restart, steady again.

@@ -12,7 +12,7 @@ func (r *Report) WriteTerminal(w io.Writer) error {
 	var b strings.Builder
 	e := r.Environment
 	fmt.Fprintf(&b, "\n%s\n", r.Title)
-	fmt.Fprintf(&b, "%d nodes on %d cores (%s), %s, domain %s, pages %s, model %s\n", e.Nodes, e.Cores, e.Machine, e.Provider, e.Domain, e.PageSize, e.Model)
+	fmt.Fprintf(&b, "%d nodes on %d cores (%s), %s, domain %s, pages %s, model %s\n", e.Nodes, e.Cores, e.Machine, e.Transport(), e.Domain, e.PageSize, e.Model)
 	fmt.Fprintf(&b, "%s, %s keys, values %d B, %s; commit %s\n", e.Workload, count(e.Keys), e.ValueBytes, e.offered(), e.Commit)
 	for i := range r.Runs {
 		run := &r.Runs[i]

@@ -20,15 +20,16 @@ import (
 
 // chaosArgs are the flags of `node chaos`.
 type chaosArgs struct {
-	o         demo.ChaosOptions
-	models    string
-	domains   string
-	nodes     string
-	kinds     string
-	huge      string
-	respPort  int
-	adminPort int
-	verbose   bool
+	o        demo.ChaosOptions
+	models   string
+	domains  string
+	nodes    string
+	kinds    string
+	huge     string
+	provider string
+	verbs    config.Verbs
+	ports    local.Ports
+	verbose  bool
 }
 
 func chaosFlags(a *chaosArgs) *flag.FlagSet {
@@ -46,8 +47,9 @@ func chaosFlags(a *chaosArgs) *flag.FlagSet {
 	fs.StringVar(&a.o.Workload, "workload", "ycsb-a", "one of "+strings.Join(workload.Names(), ", "))
 	fs.Float64Var(&a.o.Rate, "rate", 1000, "accesses per second offered, all nodes together")
 	fs.StringVar(&a.huge, "huge-pages", "auto", "auto, on, off; of clusters in the memory domain")
-	fs.IntVar(&a.respPort, "resp-port", 18000, "first `port` for Redis clients")
-	fs.IntVar(&a.adminPort, "admin-port", 18100, "first `port` for /status, /metrics and the load generators")
+	providerFlags(fs, &a.provider, &a.verbs)
+	a.ports = local.Ports{Resp: 18000, Admin: 18100, Control: 18200, Data: 18300}
+	portFlags(fs, &a.ports, a.ports)
 	fs.BoolVar(&a.o.KeepGoing, "keep-going", false, "go on after a failed round")
 	fs.BoolVar(&a.verbose, "verbose", false, "print every fault")
 	return fs
@@ -64,6 +66,9 @@ func runChaos(ctx context.Context, args []string) error {
 	}
 	if err := a.settle(); err != nil {
 		return badConfig(err)
+	}
+	if err := builtIn(a.provider); err != nil {
+		return err
 	}
 	a.o.Program, a.o.Commit, a.o.Make = program, version, a.cluster
 	_, err = demo.Chaos(ctx, a.o, os.Stdout)
@@ -127,6 +132,7 @@ func (a *chaosArgs) cluster(want demo.ChaosCluster) (*local.Cluster, error) {
 		}
 	}
 	s := config.New()
+	s.Config.Provider, s.Config.Verbs = a.provider, a.verbs
 	s.Config.Nodes, s.Config.Model, s.Config.Domain = want.Nodes, want.Model, want.Domain
 	s.Config.PoolSize = config.Size(demo.ChaosPoolBytes())
 	s.Config.HugePages = a.huge
@@ -134,5 +140,5 @@ func (a *chaosArgs) cluster(want demo.ChaosCluster) (*local.Cluster, error) {
 		// A tmpfs of its own inside would not fill up with the rest.
 		s.Config.RunDir, s.Config.HugePages = want.RunDir, "off"
 	}
-	return local.Create(local.Options{Dir: want.Dir, RespPort: a.respPort, AdminPort: a.adminPort, Source: s, Format: formatNode})
+	return local.Create(local.Options{Dir: want.Dir, Ports: a.ports, Source: s, Format: formatNode})
 }

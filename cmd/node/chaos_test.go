@@ -35,7 +35,7 @@ func newChaosOptions(t *testing.T) demo.ChaosOptions {
 	if err := a.settle(); err != nil {
 		t.Fatal(err)
 	}
-	a.respPort, a.adminPort = freePorts(t, 6)
+	a.ports.Resp, a.ports.Admin = freePorts(t, 6)
 	o := a.o
 	o.Program, o.Make = binary, a.cluster
 	o.Say = func(format string, args ...any) { t.Logf(format, args...) }

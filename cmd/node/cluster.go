@@ -20,16 +20,39 @@ type clusterArgs struct {
 	source      *config.Source
 	dir         string
 	destroy     bool
-	respPort    int
-	adminPort   int
+	ports       local.Ports
 	readyWithin time.Duration
 }
 
-const (
-	nodesDefault     = 6
-	respPortDefault  = 7000
-	adminPortDefault = 7100
-)
+const nodesDefault = 6
+
+// portsDefault are those of `node cluster`.
+var portsDefault = local.Ports{Resp: 7000, Admin: 7100, Control: 7200, Data: 7300}
+
+// portFlags declares the flags of a cluster's first ports; zero is what p
+// holds unless they are given, def what help says of it.
+func portFlags(fs *flag.FlagSet, p *local.Ports, def local.Ports) {
+	for _, f := range []struct {
+		name string
+		p    *int
+		def  int
+		what string
+	}{
+		{"resp-port", &p.Resp, def.Resp, "Redis clients"},
+		{"admin-port", &p.Admin, def.Admin, "/status, /metrics and load generators"},
+		{"control-port", &p.Control, def.Control, "the control plane, with the providers tcp and verbs"},
+		{"data-port", &p.Data, def.Data, "data connections, with the provider tcp: one for each shard of each node"},
+	} {
+		fs.IntVar(f.p, f.name, *f.p, fmt.Sprintf("first `port` for %s%s", f.what, defaultWords(*f.p, f.def)))
+	}
+}
+
+func defaultWords(shown, def int) string {
+	if shown != 0 { // the flag package's default says it
+		return ""
+	}
+	return fmt.Sprintf(" (default %d)", def)
+}
 
 func newClusterArgs() *clusterArgs {
 	a := &clusterArgs{source: config.New()}
@@ -40,8 +63,7 @@ func newClusterArgs() *clusterArgs {
 func clusterFlags(a *clusterArgs) *flag.FlagSet {
 	fs := newFlagSet("cluster")
 	fs.StringVar(&a.dir, "dir", "", "the cluster's directory `D`: made if it does not exist")
-	fs.IntVar(&a.respPort, "resp-port", 0, fmt.Sprintf("first `port` for Redis clients (default %d)", respPortDefault))
-	fs.IntVar(&a.adminPort, "admin-port", 0, fmt.Sprintf("first `port` for /status and /metrics (default %d)", adminPortDefault))
+	portFlags(fs, &a.ports, portsDefault)
 	fs.DurationVar(&a.readyWithin, "ready-within", 2*time.Minute, "give up if not all nodes are live after this `time`; 0 waits for ever")
 	fs.BoolVar(&a.destroy, "destroy", false, "remove the cluster: its data, its directory and what it has in memory")
 	return fs
@@ -80,6 +102,9 @@ func runCluster(ctx context.Context, args []string) error {
 	}
 	if err := a.settings(); err != nil {
 		return badConfig(err)
+	}
+	if err := builtIn(a.source.Config.Provider); err != nil {
+		return err
 	}
 	c, flags, err := a.open()
 	if err != nil {
@@ -131,21 +156,23 @@ func (a *clusterArgs) open() (*local.Cluster, []string, error) {
 			if a.source.Given("nodes") {
 				nodes = a.source.Config.Nodes
 			}
-			if err := c.AgreesPorts(nodes, a.respPort, a.adminPort); err != nil {
+			if err := c.AgreesPorts(nodes, a.ports); err != nil {
 				return nil, nil, err
 			}
 			flags, err := c.Agrees(a.source)
 			return c, flags, err
 		}
 	}
-	if a.respPort == 0 {
-		a.respPort = respPortDefault
-	}
-	if a.adminPort == 0 {
-		a.adminPort = adminPortDefault
+	for _, p := range []struct{ port, def *int }{
+		{&a.ports.Resp, &portsDefault.Resp}, {&a.ports.Admin, &portsDefault.Admin},
+		{&a.ports.Control, &portsDefault.Control}, {&a.ports.Data, &portsDefault.Data},
+	} {
+		if *p.port == 0 {
+			*p.port = *p.def
+		}
 	}
 	c, err := local.Create(local.Options{
-		Dir: a.dir, RespPort: a.respPort, AdminPort: a.adminPort, Source: a.source, Format: formatNode,
+		Dir: a.dir, Ports: a.ports, Source: a.source, Format: formatNode,
 		Say: func(format string, args ...any) { fmt.Printf(format+"\n", args...) },
 	})
 	return c, nil, err

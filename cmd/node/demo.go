@@ -19,18 +19,19 @@ import (
 // labArgs are the flags that `node demo` and `node bench` share: the cluster
 // they make for themselves and remove again.
 type labArgs struct {
-	out       string
-	nodes     int
-	keys      uint64
-	workload  string
-	model     string
-	domain    string
-	huge      string
-	pool      string
-	shards    int
-	respPort  int
-	adminPort int
-	keep      bool
+	out      string
+	nodes    int
+	keys     uint64
+	workload string
+	model    string
+	domain   string
+	huge     string
+	pool     string
+	shards   int
+	provider string
+	verbs    config.Verbs
+	ports    local.Ports
+	keep     bool
 }
 
 func (a *labArgs) flags(fs *flag.FlagSet, out string) {
@@ -43,13 +44,27 @@ func (a *labArgs) flags(fs *flag.FlagSet, out string) {
 	fs.StringVar(&a.huge, "huge-pages", "auto", "auto, on, off")
 	fs.StringVar(&a.pool, "pool-size", "512MiB", "log space of a node, `size`")
 	fs.IntVar(&a.shards, "shards", 1, "shard workers per node")
-	fs.IntVar(&a.respPort, "resp-port", 17000, "first `port` for Redis clients")
-	fs.IntVar(&a.adminPort, "admin-port", 17100, "first `port` for /status, /metrics and the load generators")
+	providerFlags(fs, &a.provider, &a.verbs)
+	a.ports = local.Ports{Resp: 17000, Admin: 17100, Control: 17200, Data: 17300}
+	portFlags(fs, &a.ports, a.ports)
 	fs.BoolVar(&a.keep, "keep", false, "keep the cluster's files")
+}
+
+// providerFlags declares the flags that say how nodes reach one another.
+func providerFlags(fs *flag.FlagSet, provider *string, v *config.Verbs) {
+	*v = config.Default().Verbs
+	fs.StringVar(provider, "provider", "shm", "how nodes reach one another, `name`: shm, tcp, verbs")
+	fs.StringVar(&v.Device, "verbs-device", v.Device, "verbs: the device, `name`; none: the one of --verbs-netdev, else the first with an active port")
+	fs.StringVar(&v.Netdev, "verbs-netdev", v.Netdev, "verbs: take the device of this network interface, `name`")
+	fs.IntVar(&v.Port, "verbs-port", v.Port, "verbs: `port` of the device; 0 is the first active one")
+	fs.IntVar(&v.GIDIndex, "verbs-gid-index", v.GIDIndex, "verbs: `entry` of the port's GID table; -1 chooses a RoCEv2 one")
 }
 
 // cluster makes the cluster; done removes it.
 func (a *labArgs) cluster() (c *local.Cluster, done func(), err error) {
+	if err := builtIn(a.provider); err != nil {
+		return nil, nil, err
+	}
 	dir := filepath.Join(a.out, "cluster")
 	if there, err := local.Exists(dir); err != nil {
 		return nil, nil, err
@@ -62,12 +77,12 @@ func (a *labArgs) cluster() (c *local.Cluster, done func(), err error) {
 		return nil, nil, err
 	}
 	s := config.New()
-	s.Config.Nodes = a.nodes
+	s.Config.Nodes, s.Config.Provider, s.Config.Verbs = a.nodes, a.provider, a.verbs
 	s.Config.Model, s.Config.Domain, s.Config.HugePages, s.Config.Shards = a.model, a.domain, a.huge, a.shards
 	if err := s.Config.PoolSize.Set(a.pool); err != nil {
 		return nil, nil, badConfig(fmt.Errorf("--pool-size: %w", err))
 	}
-	c, err = local.Create(local.Options{Dir: dir, RespPort: a.respPort, AdminPort: a.adminPort, Source: s, Format: formatNode,
+	c, err = local.Create(local.Options{Dir: dir, Ports: a.ports, Source: s, Format: formatNode,
 		Say: func(format string, args ...any) { fmt.Printf(format+"\n", args...) }})
 	if err != nil {
 		return nil, nil, err

@@ -21,6 +21,9 @@ func runFormat(_ context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := builtIn(c.Provider); err != nil {
+		return err
+	}
 	if err := formatNode(c); err != nil {
 		return err
 	}
@@ -82,6 +85,9 @@ func formatPools(c *config.Config) error {
 // gone after a reboot.
 func makeDirs(c *config.Config) error {
 	for _, dir := range []string{c.StateDir, c.PoolDir, c.IndexDir, c.RunDir} {
+		if dir == "" { // run_dir, which only shm has
+			continue
+		}
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}

@@ -29,7 +29,9 @@ nodes are live.
 
 Node i, from 0, serves Redis clients on 127.0.0.1:RESP-PORT+i and HTTP /status,
 /metrics, /healthz, /readyz on 127.0.0.1:ADMIN-PORT+i. Its configuration is
-D/node-i/node.toml, its log D/node-i/log.
+D/node-i/node.toml, its log D/node-i/log. With --provider tcp or verbs it also
+listens on 127.0.0.1:CONTROL-PORT+i, and with tcp on one port for each shard
+from DATA-PORT+i*SHARDS on; certificates are made with the cluster.
 
 A node that is killed is reported and not restarted; bring it back with
   node serve --config D/node-i/node.toml
@@ -59,12 +61,23 @@ Makes the pools and the state file of one node. Refuses where there are some
 already: nothing is overwritten. ` + "`node cluster`" + ` does this by itself.
 
 `,
+	"certs": `usage: node certs --dir D [--nodes N] [--cluster-id ID] [--hosts H,...] [--days N]
+
+Makes what nodes prove themselves with over tcp and verbs: an authority in D
+(ca.pem, ca-key.pem) and for every node i D/node-i with ca.pem, cert.pem and
+key.pem, which go to that node and into its tls.ca, tls.cert and tls.key. The
+certificate names the node: healkv://CLUSTER-ID/i. Again with the same D: new
+certificates by the same authority, which running nodes take at their next
+handshake. ` + "`node cluster`, `node demo`" + ` and the others do this by themselves.
+
+`,
 	"demo": `usage: node demo [--out DIR] [FLAGS]
 
-Starts six node processes over shared memory, loads them, runs TAOBench A,
-kills a node, heals it, does the same with a full copy, verifies that nothing
-acknowledged was lost, and writes the report to DIR: terminal table, JSON, CSV,
-HDR histograms and one HTML page. Exit status 0: everything verified.
+Starts six node processes, over shared memory unless --provider says otherwise,
+loads them, runs TAOBench A, kills a node, heals it, does the same with a full
+copy, verifies that nothing acknowledged was lost, and writes the report to DIR:
+terminal table, JSON, CSV, HDR histograms and one HTML page. Exit status 0:
+everything verified.
 
 `,
 	"chaos": `usage: node chaos [--time T] [--faults N] [--seed S] [FLAGS]
@@ -85,6 +98,16 @@ For half an hour and at least 300 faults:
 Runs the published workloads (TAOBench A, O, read-only; YCSB) with generators
 inside the nodes. With --expect-epoch-stable exit status 0 also means that load
 alone moved nobody out of the group.
+
+`,
+	"doctor": `usage: node doctor [--json]
+       node doctor --provider verbs [--device X | --netdev N] [FLAGS]
+       node doctor --domain dax --dir D
+
+Looks at RDMA devices, ports and GIDs, locked memory, huge pages, tmpfs, DAX
+mounts, flush instructions, cores, eBPF and AF_XDP, and says for each gap what
+to do. Needs neither privileges nor libibverbs. Exit status 0, unless something
+is asked for that cannot be had: 1 then.
 
 `,
 	"version": "usage: node version\n\n",
@@ -126,6 +149,9 @@ func explain(w io.Writer, name string) {
 	case "serve", "format":
 		fmt.Fprint(w, "flags:\n  --config FILE  the node's configuration file\n\nand one for every key of the file:\n ")
 		writeWrapped(w, allFlags())
+	case "certs":
+		fmt.Fprint(w, "flags:\n")
+		explainFlags(w, certsFlags(&certsArgs{}))
 	case "demo":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, demoFlags(&demoArgs{}))
@@ -135,6 +161,9 @@ func explain(w io.Writer, name string) {
 	case "bench":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, benchFlags(&benchArgs{}))
+	case "doctor":
+		fmt.Fprint(w, "flags:\n")
+		explainFlags(w, doctorFlags(&doctorArgs{}))
 	}
 }
 

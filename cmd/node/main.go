@@ -38,9 +38,11 @@ func init() {
 		{"status", "show the state of a local cluster", runStatus},
 		{"serve", "run one node", runServe},
 		{"format", "make the pools of one node", runFormat},
+		{"certs", "make the certificates with which nodes of different hosts prove themselves", runCerts},
 		{"demo", "load, kill, heal, compare: the recovery report", runDemo},
 		{"chaos", "kill, stop and starve local clusters, and judge what survives", runChaos},
 		{"bench", "workloads and micro-benchmarks", runBench},
+		{"doctor", "what this host has for HealKV, and what to do about the rest", runDoctor},
 		{"version", "print the version", runVersion},
 		{"help", "explain a command, or the configuration: node help config", runHelp},
 	}

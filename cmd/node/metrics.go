@@ -19,6 +19,7 @@ func nodeMetrics(s *healkv.Status, ready bool) []admin.Metric {
 	out := []admin.Metric{
 		gauge("info", "What this node is; always 1.", 1, admin.Label{Name: "version", Value: version},
 			admin.Label{Name: "model", Value: s.Model}, admin.Label{Name: "provider", Value: s.Provider},
+			admin.Label{Name: "device", Value: s.Device},
 			admin.Label{Name: "domain", Value: s.Domain}, admin.Label{Name: "page_size", Value: s.PageSize}),
 		gauge("ready", "1 while the node serves clients.", yes[ready]),
 		gauge("role", "1 for the role the node has.", 1, admin.Label{Name: "role", Value: s.Role}),

@@ -47,7 +47,18 @@ func TestMain(m *testing.M) {
 // node runs the binary to its end.
 func node(t *testing.T, env []string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // clean-up comes here too
+	return nodeFor(t, time.Minute, env, args...)
+}
+
+// nodeWithin is node for what takes longer.
+func nodeWithin(t *testing.T, limit time.Duration, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	return nodeFor(t, limit, nil, args...)
+}
+
+func nodeFor(t *testing.T, limit time.Duration, env []string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit) // clean-up comes here too
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Env = append(os.Environ(), env...)
@@ -403,7 +414,7 @@ func TestProcessRefusals(t *testing.T) {
 		{"destroy while running", nil, []string{"cluster", "--dir", g.dir, "--destroy"}, 1, []string{"still running"}},
 		{"ports of another cluster", nil, []string{"cluster", "--nodes", "1", "--dir", t.TempDir(), "--resp-port", fmt.Sprint(g.resp), "--admin-port", fmt.Sprint(adminPort)}, 1, []string{"address already in use", "--resp-port"}},
 		{"environment of one node for all", []string{"HEALKV_NODE=1"}, []string{"cluster", "--dir", t.TempDir()}, 2, []string{"HEALKV_NODE", "unset"}},
-		{"provider", nil, []string{"cluster", "--dir", t.TempDir(), "--provider", "verbs"}, 2, []string{`provider = "verbs"`, "shm"}},
+		{"provider", nil, []string{"cluster", "--dir", t.TempDir(), "--provider", "rdma"}, 2, []string{`provider = "rdma"`, "shm, tcp, verbs"}},
 		{"status of nothing", nil, []string{"status", "--dir", t.TempDir()}, 1, []string{"cluster.toml does not exist"}},
 	}
 	for _, c := range cases {

@@ -229,6 +229,7 @@ func (s *served) Info() []resp.InfoSection {
 		{Name: "shadow", Value: fmt.Sprint(st.Shadow)},
 		{Name: "model", Value: st.Model},
 		{Name: "provider", Value: st.Provider},
+		{Name: "device", Value: st.Device},
 		{Name: "domain", Value: st.Domain},
 		{Name: "page_size", Value: st.PageSize},
 		{Name: "pool_bytes", Value: number(st.PoolBytes)},

@@ -9,7 +9,9 @@ import (
 	"healkv"
 	"healkv/cmd/node/config"
 	"healkv/dataplane/proto"
+	"healkv/heal/identity"
 	"healkv/pmem"
+	"healkv/rdma"
 )
 
 // nodeArgs are the flags of `node serve` and `node format`.
@@ -43,6 +45,14 @@ func (a *nodeArgs) load(name string, args []string) (*config.Config, error) {
 	return &a.source.Config, nil
 }
 
+// builtIn refuses a provider that this binary lacks, before anything is made.
+func builtIn(provider string) error {
+	if err := rdma.CheckProvider(provider); err != nil {
+		return badConfig(fmt.Errorf("provider = %q: %w", provider, err))
+	}
+	return nil
+}
+
 // nodeConfig is the configuration as the root package takes it.
 func nodeConfig(c *config.Config, log *slog.Logger) (healkv.Config, error) {
 	model, err := proto.ParseModel(c.Model)
@@ -61,6 +71,11 @@ func nodeConfig(c *config.Config, log *slog.Logger) (healkv.Config, error) {
 		Node: c.Node, Nodes: c.Nodes, ClusterID: c.ClusterID, HashSeed: uint64(c.HashSeed),
 		Model: model, Shards: c.Shards,
 		Provider: c.Provider, RunDir: c.RunDir,
+		ControlListen: c.Control.Listen, ControlPeers: c.Control.PeerList(),
+		TLS:        identity.Files{CA: c.TLS.CA, Cert: c.TLS.Cert, Key: c.TLS.Key},
+		DataListen: c.Data.Listen, DataTLS: c.DataTLS(),
+		Verbs: rdma.Verbs{Device: c.Verbs.Device, Netdev: c.Verbs.Netdev, Port: c.Verbs.Port, GIDIndex: c.Verbs.GIDIndex,
+			MTU: c.Verbs.MTU, TrafficClass: c.Verbs.TrafficClass},
 		PoolDir: c.PoolDir, IndexDir: c.IndexDir, StateDir: c.StateDir, Ephemeral: c.Ephemeral, Domain: domain,
 		RingBytes: int(c.RingSize), SpinMicros: spin, Lease: time.Duration(c.Lease), Drift: time.Duration(c.Drift),
 		Recovery: c.Recovery, RecoveryBudgetBytes: int(c.RecoveryBudget),

@@ -167,6 +167,19 @@ const (
 	ShmUnrung        Bug = "peers-not-woken"
 	ShmDead          Bug = "connection-to-a-dead-life"
 	ShmSweep         Bug = "files-of-a-living-node-swept"
+	TCPTokenTwice    Bug = "tcp-token-good-twice"
+	TCPTokenOld      Bug = "tcp-token-good-for-ever"
+	TCPLife          Bug = "tcp-connection-of-another-life"
+	TCPPosition      Bug = "tcp-bytes-at-any-position-believed"
+	TCPTag           Bug = "tcp-attachments-not-told-apart"
+	TCPSum           Bug = "tcp-bytes-not-checked"
+	TCPHeader        Bug = "tcp-header-not-checked"
+	TCPRewind        Bug = "tcp-link-made-again-reads-from-the-feed"
+	TCPWait          Bug = "tcp-sent-before-the-position-is-known"
+	TCPResume        Bug = "tcp-resumed-at-the-feed"
+	TCPDetach        Bug = "tcp-detached-peer-not-told"
+	TCPWoken         Bug = "tcp-wake-up-drained"
+	TCPRange         Bug = "tcp-range-not-checked"
 	GrantForgotten   Bug = "grant-forgotten"
 	GrantDrift       Bug = "clock-drift-ignored"
 	GrantAnybody     Bug = "lease-for-a-member-that-was-voted-out"
@@ -289,4 +302,7 @@ var All = []Bug{
 	RecoverDropped, WorkerLease, WorkerFlush, WorkerStable, WorkerFailed, WorkerPin,
 	WorkerIndex, AdoptDropped, PullUnverified, PullEnd, PullLast, PullLock,
 	InstalledEarly, StopReaders, BuddyPin, RollVisible, WorkerGiveUp,
+	TCPTokenTwice, TCPTokenOld, TCPLife, TCPPosition, TCPTag, TCPSum,
+	TCPHeader, TCPRewind, TCPWait, TCPResume, TCPDetach, TCPWoken,
+	TCPRange,
 }

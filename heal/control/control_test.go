@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,16 +51,6 @@ func runDir(t testing.TB) string {
 	return d
 }
 
-func server(t testing.TB, dir string, n proto.NodeID, nodes proto.NodeSet) *Server {
-	t.Helper()
-	s, err := New(Config{RunDir: dir, ClusterID: testCluster, Node: n, Configured: nodes})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	return s
-}
-
 func start(t testing.TB, ss ...*Server) {
 	t.Helper()
 	for _, s := range ss {
@@ -96,11 +85,12 @@ func handleEcho(_ context.Context, from proto.Member, body json.RawMessage) (any
 	return echo{from.String() + " " + e.Text}, nil
 }
 
-func TestCallBetweenAllAndOneself(t *testing.T) {
-	dir := runDir(t)
+func TestCallBetweenAllAndOneself(t *testing.T) { everywhere(t, callBetweenAllAndOneself) }
+
+func callBetweenAllAndOneself(t *testing.T, p *place) {
 	var ss []*Server
 	for n := range proto.NodeID(3) {
-		s := server(t, dir, n, 0b111)
+		s := server(t, p, n, 0b111)
 		s.Handle("echo", handleEcho)
 		s.SetMember(proto.Member{Node: n, Incarnation: proto.Incarnation(n) + 10})
 		ss = append(ss, s)
@@ -128,9 +118,10 @@ func TestCallBetweenAllAndOneself(t *testing.T) {
 	t.Logf("%d concurrent calls", calls.Load())
 }
 
-func TestCallErrors(t *testing.T) {
-	dir := runDir(t)
-	a, b := server(t, dir, 0, 0b111), server(t, dir, 1, 0b111)
+func TestCallErrors(t *testing.T) { everywhere(t, callErrors) }
+
+func callErrors(t *testing.T, p *place) {
+	a, b := server(t, p, 0, 0b111), server(t, p, 1, 0b111)
 	b.Handle("fail", func(context.Context, proto.Member, json.RawMessage) (any, error) { return nil, errors.New("no flour") })
 	b.Handle("hang", func(ctx context.Context, _ proto.Member, _ json.RawMessage) (any, error) {
 		<-ctx.Done() // the caller's deadline travels with the call
@@ -172,9 +163,10 @@ func TestCallErrors(t *testing.T) {
 	}
 }
 
-func TestNotifyNeverBlocks(t *testing.T) {
-	dir := runDir(t)
-	a, b := server(t, dir, 0, 0b111), server(t, dir, 1, 0b111)
+func TestNotifyNeverBlocks(t *testing.T) { everywhere(t, notifyNeverBlocks) }
+
+func notifyNeverBlocks(t *testing.T, p *place) {
+	a, b := server(t, p, 0, 0b111), server(t, p, 1, 0b111)
 	release := make(chan struct{})
 	var got atomic.Int64
 	b.Handle("note", func(ctx context.Context, _ proto.Member, _ json.RawMessage) (any, error) {
@@ -199,9 +191,10 @@ func TestNotifyNeverBlocks(t *testing.T) {
 	t.Logf("%d sent, %d dropped, %d handled, %d refused", a.Stats().Notices, a.Stats().Dropped, got.Load(), b.Stats().Busy)
 }
 
-func TestReconnectsByItself(t *testing.T) {
-	dir := runDir(t)
-	a, b := server(t, dir, 0, 0b11), server(t, dir, 1, 0b11)
+func TestReconnectsByItself(t *testing.T) { everywhere(t, reconnectsByItself) }
+
+func reconnectsByItself(t *testing.T, p *place) {
+	a, b := server(t, p, 0, 0b11), server(t, p, 1, 0b11)
 	start(t, a, b)
 	for i := range 3 {
 		b.Close()
@@ -209,7 +202,7 @@ func TestReconnectsByItself(t *testing.T) {
 		if err := a.Call(t.Context(), 1, "echo", echo{}, nil); !errors.Is(err, ErrUnreachable) {
 			t.Fatalf("call to a closed node: %v", err)
 		}
-		b = server(t, dir, 1, 0b11)
+		b = server(t, p, 1, 0b11)
 		b.Handle("echo", handleEcho)
 		if err := b.Start(); err != nil {
 			t.Fatal(err)
@@ -222,9 +215,10 @@ func TestReconnectsByItself(t *testing.T) {
 	}
 }
 
-func TestCallEndsWithTheConnection(t *testing.T) {
-	dir := runDir(t)
-	a, b := server(t, dir, 0, 0b11), server(t, dir, 1, 0b11)
+func TestCallEndsWithTheConnection(t *testing.T) { everywhere(t, callEndsWithTheConnection) }
+
+func callEndsWithTheConnection(t *testing.T, p *place) {
+	a, b := server(t, p, 0, 0b11), server(t, p, 1, 0b11)
 	entered := make(chan struct{})
 	b.Handle("hang", func(ctx context.Context, _ proto.Member, _ json.RawMessage) (any, error) {
 		close(entered)
@@ -241,25 +235,14 @@ func TestCallEndsWithTheConnection(t *testing.T) {
 	}
 }
 
-// raw speaks to a server without the package's client.
-func raw(t *testing.T, dir string, n proto.NodeID) (*net.UnixConn, *bufio.Reader) {
-	t.Helper()
-	c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: SocketPath(dir, n), Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(10 * time.Second))
-	return c, bufio.NewReader(c)
-}
-
 func frame(b string) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...)
 }
 
-func TestHostileBytes(t *testing.T) {
-	dir := runDir(t)
-	a, b := server(t, dir, 0, 0b11), server(t, dir, 1, 0b11)
+func TestHostileBytes(t *testing.T) { everywhere(t, hostileBytes) }
+
+func hostileBytes(t *testing.T, p *place) {
+	a, b := server(t, p, 0, 0b11), server(t, p, 1, 0b11)
 	b.Handle("echo", handleEcho)
 	start(t, a, b)
 	msg := func(change func(*envelope)) []byte {
@@ -294,7 +277,7 @@ func TestHostileBytes(t *testing.T) {
 		{"cut off", []byte{0, 0, 0, 50, '{'}, "", false, func(s Stats) uint64 { return s.CutOff }},
 	}
 	for _, c := range cases {
-		conn, r := raw(t, dir, 1)
+		conn, r := raw(t, p, 1)
 		before := b.Stats()
 		if _, err := conn.Write(c.bytes); err != nil {
 			t.Fatalf("%s: %v", c.name, err)
@@ -322,6 +305,7 @@ func TestHostileBytes(t *testing.T) {
 		if c.count != nil {
 			until(t, c.name+" counted", func() bool { return c.count(b.Stats()) == c.count(before)+1 })
 		}
+		conn.Close()
 	}
 	var got echo
 	if err := a.Call(t.Context(), 1, "echo", echo{"still here"}, &got); err != nil {
@@ -331,13 +315,13 @@ func TestHostileBytes(t *testing.T) {
 }
 
 func TestOtherUserRefused(t *testing.T) {
-	dir := runDir(t)
-	b := server(t, dir, 1, 0b11)
-	b.uid++ // so that we are somebody else
+	p := onHost(t)
+	b := server(t, p, 1, 0b11)
+	b.wire.(*unixTransport).uid++ // so that we are somebody else
 	if err := b.Start(); err != nil {
 		t.Fatal(err)
 	}
-	_, r := raw(t, dir, 1)
+	_, r := raw(t, p, 1)
 	if _, err := readFrame(r); !errors.Is(err, io.EOF) && !errors.Is(err, unix.ECONNRESET) {
 		t.Fatalf("another user is listened to: %v", err)
 	}
@@ -345,9 +329,9 @@ func TestOtherUserRefused(t *testing.T) {
 }
 
 func TestOtherClusterRefused(t *testing.T) {
-	dir := runDir(t)
-	a := server(t, dir, 0, 0b11)
-	b, err := New(Config{RunDir: dir, ClusterID: "another", Node: 1, Configured: 0b11})
+	p := onHost(t)
+	a := server(t, p, 0, 0b11)
+	b, err := New(Config{RunDir: p.dir, ClusterID: "another", Node: 1, Configured: 0b11})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -386,10 +370,10 @@ func TestBadConfig(t *testing.T) {
 			t.Errorf("New(%+v): %v; want %q", c.cfg, err, c.text)
 		}
 	}
-	dir := runDir(t)
-	a := server(t, dir, 0, 0b11)
+	p := onHost(t)
+	a := server(t, p, 0, 0b11)
 	start(t, a)
-	if err := server(t, dir, 0, 0b11).Start(); err == nil || !strings.Contains(err.Error(), "in use") {
+	if err := server(t, p, 0, 0b11).Start(); err == nil || !strings.Contains(err.Error(), "in use") {
 		t.Errorf("second server on one socket: %v", err)
 	}
 }
@@ -410,8 +394,8 @@ func startChild(t *testing.T, dir string) *exec.Cmd {
 }
 
 func TestProcessExitIsSeen(t *testing.T) {
-	dir := runDir(t)
-	a := server(t, dir, 0, 0b11)
+	p := onHost(t)
+	a := server(t, p, 0, 0b11)
 	var mu sync.Mutex
 	var seen []Event
 	a.OnEvent(func(e Event) { mu.Lock(); defer mu.Unlock(); seen = append(seen, e) })
@@ -430,7 +414,7 @@ func TestProcessExitIsSeen(t *testing.T) {
 	if err := a.Start(); err != nil {
 		t.Fatal(err)
 	}
-	cmd := startChild(t, dir)
+	cmd := startChild(t, p.dir)
 	until(t, "child connected and known", func() bool { return a.Connected(1) && a.Peers()[0].Incarnation == 7 })
 	if !has(PeerHello, 0)() || has(PeerExited, 0)() {
 		t.Fatalf("events before the kill: %+v", seen)
@@ -470,8 +454,8 @@ func FuzzDecode(f *testing.F) {
 }
 
 func BenchmarkCall(b *testing.B) {
-	dir := runDir(b)
-	x, y := server(b, dir, 0, 0b11), server(b, dir, 1, 0b11)
+	p := onHost(b)
+	x, y := server(b, p, 0, 0b11), server(b, p, 1, 0b11)
 	y.Handle("echo", handleEcho)
 	start(b, x, y)
 	b.ReportAllocs()

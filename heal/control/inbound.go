@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"healkv/dataplane/proto"
+	"healkv/heal/identity"
 )
 
 const (
@@ -24,7 +24,7 @@ const (
 
 func (s *Server) accept() {
 	for {
-		c, err := s.ln.AcceptUnix()
+		raw, err := s.wire.accept()
 		if err != nil {
 			if s.ctx.Err() != nil {
 				return
@@ -36,36 +36,86 @@ func (s *Server) accept() {
 			}
 			continue
 		}
+		select {
+		case s.unproven <- struct{}{}:
+		default:
+			raw.Close()
+			s.stats.crowded.Add(1)
+			s.refuse("crowded", "control: cut a connection: too many that have not proved who they are", "limit", unprovenMax)
+			continue
+		}
 		s.mu.Lock()
 		closing := s.ctx.Err() != nil
 		if !closing {
-			s.inbound[c] = struct{}{}
+			s.inbound[raw] = struct{}{}
 		}
 		s.mu.Unlock()
 		if closing {
-			c.Close()
+			raw.Close()
 			return
 		}
-		s.wg.Go(func() { s.serve(c) })
+		s.wg.Go(func() { s.incoming(raw) })
 	}
 }
 
-// peerCredential reads who is at the other end, as the kernel knows it.
-func peerCredential(c *net.UnixConn) (*unix.Ucred, error) {
-	raw, err := c.SyscallConn()
+// incoming serves one accepted connection, once it is known whose it is.
+func (s *Server) incoming(raw net.Conn) {
+	defer func() {
+		raw.Close()
+		s.mu.Lock()
+		delete(s.inbound, raw)
+		s.mu.Unlock()
+	}()
+	c, err := s.wire.admit(s.ctx, raw)
+	<-s.unproven
 	if err != nil {
-		return nil, err
+		if s.ctx.Err() == nil {
+			s.refuse(reason(err), "control: refused a connection", "from", raw.RemoteAddr().String(), "err", err)
+		}
+		return
 	}
-	var cred *unix.Ucred
-	var inner error
-	err = raw.Control(func(fd uintptr) {
-		cred, inner = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	})
-	return cred, errors.Join(err, inner)
+	if c.named {
+		defer s.oneMore(c.node, raw)()
+	}
+	s.serve(c)
+}
+
+// oneMore counts a connection of a node and cuts its oldest beyond the bound.
+// The result takes it out again.
+func (s *Server) oneMore(n proto.NodeID, raw net.Conn) (less func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.from[n] = append(s.from[n], raw)
+	if len(s.from[n]) > perPeerMax {
+		s.from[n][0].Close() // its goroutine takes it out
+	}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.from[n] = slices.DeleteFunc(s.from[n], func(x net.Conn) bool { return x == raw })
+	}
+}
+
+// refuse logs that something was refused, not more often than the limiter lets
+// it for this kind of reason.
+func (s *Server) refuse(kind, message string, about ...any) {
+	if skipped, ok := s.refused.pass(kind, time.Now()); ok {
+		s.log.Warn(message, append(about, "left_out", skipped)...)
+	}
+}
+
+// reason sorts errors of handshakes for the limiter.
+func reason(err error) string {
+	for _, e := range []error{ErrVersion, identity.ErrFiles, identity.ErrUntrusted, identity.ErrExpired, identity.ErrCluster, identity.ErrNode, identity.ErrName, identity.ErrMissing} {
+		if errors.Is(err, e) {
+			return e.Error()
+		}
+	}
+	return "other"
 }
 
 // writer sends queued frames until quit is closed or a write fails.
-func writer(c *net.UnixConn, queue <-chan []byte, quit <-chan struct{}) {
+func writer(c net.Conn, queue <-chan []byte, quit <-chan struct{}) {
 	for {
 		select {
 		case f := <-queue:
@@ -81,30 +131,21 @@ func writer(c *net.UnixConn, queue <-chan []byte, quit <-chan struct{}) {
 }
 
 // serve answers the requests of one connection until it ends.
-func (s *Server) serve(c *net.UnixConn) {
+func (s *Server) serve(c *conn) {
 	queue, quit := make(chan []byte, queueFrames), make(chan struct{})
 	var w *watch
 	defer func() {
 		close(quit)
 		c.Close()
-		s.mu.Lock()
-		delete(s.inbound, c)
-		s.mu.Unlock()
 		if w != nil && s.ctx.Err() == nil {
 			s.emit(Event{PeerClosed, w.member(), w.pid})
 		}
 	}()
-	cred, err := peerCredential(c)
-	if err != nil || cred.Uid != s.uid {
-		s.stats.wrongUser.Add(1)
-		s.log.Warn("control: refused a peer: not our user", "cred", cred, "err", err)
-		return
-	}
 	s.wg.Go(func() { writer(c, queue, quit) })
 	// refuse answers on the spot, in order, and then the connection ends: so
 	// the peer learns why.
 	refuse := func(e *envelope, err error) {
-		s.log.Warn("control: refused a message", "pid", cred.Pid, "err", err)
+		s.refuse("message", "control: refused a message", "from", s.whom(c), "err", err)
 		if f := s.errorFrame(e, err); f != nil {
 			c.SetWriteDeadline(time.Now().Add(time.Second))
 			c.Write(f)
@@ -133,12 +174,12 @@ func (s *Server) serve(c *net.UnixConn) {
 			refuse(nil, err)
 			return
 		}
-		if err := s.addressed(&e); err != nil {
+		if err := s.addressed(c, &e); err != nil {
 			refuse(&e, err)
 			return
 		}
 		if w == nil || w.node != e.From {
-			w = s.watchPeer(c, e.From, int(cred.Pid))
+			w = s.watchPeer(c, e.From)
 			s.links[e.From].poke() // it lives: no need to wait out our own back-off
 		}
 		s.heard(e.member(), w)
@@ -172,8 +213,11 @@ func (s *Server) serve(c *net.UnixConn) {
 }
 
 // addressed checks that a request is from our cluster and for us.
-func (s *Server) addressed(e *envelope) error {
+func (s *Server) addressed(c *conn, e *envelope) error {
 	switch {
+	case c.named && e.From != c.node:
+		s.stats.wrongNode.Add(1)
+		return fmt.Errorf("%w: it says it comes from node %d, over a connection of node %d", ErrWrongNode, e.From, c.node)
 	case e.Cluster != s.cfg.ClusterID:
 		s.stats.wrongCluster.Add(1)
 		return fmt.Errorf("%w: this is %.64q, the message is of %.64q", ErrWrongCluster, s.cfg.ClusterID, e.Cluster)
@@ -188,6 +232,14 @@ func (s *Server) addressed(e *envelope) error {
 		return fmt.Errorf("%w: an answer on a connection for requests", ErrGarbage)
 	}
 	return nil
+}
+
+// whom names the other end of a connection, for people.
+func (s *Server) whom(c *conn) string {
+	if c.named {
+		return fmt.Sprintf("node %d (%v)", c.node, c.RemoteAddr())
+	}
+	return fmt.Sprintf("process %d", c.pid)
 }
 
 // answer queues the answer to e, if somebody waits for it. A peer that does

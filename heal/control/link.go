@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
+	"io"
 	"sync"
 	"time"
 
@@ -24,7 +24,6 @@ const (
 type link struct {
 	s    *Server
 	node proto.NodeID
-	path string
 	wake chan struct{} // one token: try to dial now
 
 	mu     sync.Mutex
@@ -35,8 +34,7 @@ type link struct {
 
 // session is one connection of a link.
 type session struct {
-	c     *net.UnixConn
-	pid   int
+	c     *conn
 	queue chan []byte
 	quit  chan struct{}
 
@@ -46,7 +44,7 @@ type session struct {
 }
 
 func newLink(s *Server, n proto.NodeID) *link {
-	return &link{s: s, node: n, path: SocketPath(s.cfg.RunDir, n), wake: make(chan struct{}, 1), last: "not tried yet"}
+	return &link{s: s, node: n, wake: make(chan struct{}, 1), last: "not tried yet"}
 }
 
 // poke ends the present wait before the next dial.
@@ -64,7 +62,7 @@ func (l *link) status() (connected bool, pid int, why string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.up != nil {
-		return true, l.up.pid, ""
+		return true, l.up.c.pid, ""
 	}
 	return false, 0, l.last
 }
@@ -107,29 +105,26 @@ func (l *link) run() {
 // once dials, greets and reads answers until the connection ends.
 func (l *link) once() error {
 	s := l.s
-	d := net.Dialer{Timeout: helloWait}
-	conn, err := d.DialContext(s.ctx, "unix", l.path)
+	c, err := s.wire.dial(s.ctx, l.node)
 	if err != nil {
+		if kind := reason(err); kind != "other" { // that nobody listens is no news
+			s.refuse(fmt.Sprint("dial ", l.node, kind), "control: cannot connect", "node", l.node, "address", s.wire.address(l.node), "err", err)
+		}
 		return err
 	}
-	c := conn.(*net.UnixConn)
 	defer c.Close()
-	cred, err := peerCredential(c)
-	if err != nil {
-		return err
-	}
-	if cred.Uid != s.uid {
-		s.stats.wrongUser.Add(1)
-		return fmt.Errorf("control: %s is served by user %d, not by us (%d)", l.path, cred.Uid, s.uid)
-	}
 	r := bufio.NewReaderSize(c, 16<<10)
 	hello, err := l.greet(c, r)
 	if err != nil {
+		err = s.wire.why(err)
+		if s.ctx.Err() == nil && !errors.Is(err, io.EOF) {
+			s.refuse(fmt.Sprint("greet ", l.node), "control: a node does not let us in", "node", l.node, "address", s.wire.address(l.node), "err", err)
+		}
 		return err
 	}
-	w := s.watchPeer(c, l.node, int(cred.Pid))
+	w := s.watchPeer(c, l.node)
 	up := &session{
-		c: c, pid: int(cred.Pid),
+		c:     c,
 		queue: make(chan []byte, queueFrames), quit: make(chan struct{}), waiting: map[uint64]chan envelope{},
 	}
 	l.mu.Lock()
@@ -155,7 +150,7 @@ func (l *link) once() error {
 
 // greet says hello and waits for the answer, so that a link counts as
 // connected only when the other end is the node we mean.
-func (l *link) greet(c *net.UnixConn, r *bufio.Reader) (envelope, error) {
+func (l *link) greet(c *conn, r *bufio.Reader) (envelope, error) {
 	e := l.s.envelope(l.node, kindHello)
 	e.ID = l.s.callID.Add(1)
 	f, err := e.encode()
@@ -190,10 +185,10 @@ func (l *link) check(b []byte) (envelope, error) {
 		return envelope{}, fmt.Errorf("%w: a request on a connection for answers", ErrGarbage)
 	case a.Cluster != l.s.cfg.ClusterID:
 		l.s.stats.wrongCluster.Add(1)
-		return envelope{}, fmt.Errorf("%w: %s answers for %.64q", ErrWrongCluster, l.path, a.Cluster)
+		return envelope{}, fmt.Errorf("%w: %s answers for %.64q", ErrWrongCluster, l.s.wire.address(l.node), a.Cluster)
 	case a.From != l.node:
 		l.s.stats.wrongNode.Add(1)
-		return envelope{}, fmt.Errorf("%w: %s answers for node %d", ErrWrongNode, l.path, a.From)
+		return envelope{}, fmt.Errorf("%w: %s answers for node %d", ErrWrongNode, l.s.wire.address(l.node), a.From)
 	}
 	return a, nil
 }

@@ -5,27 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"healkv/dataplane/proto"
 )
 
-// socketPathMax is the longest path of a unix socket, in bytes: sun_path
-// holds 108 with the terminating zero (unix(7)).
-const socketPathMax = 107
-
-// Config of a Server. All fields are required but Logger.
+// Config of a Server. All fields are required but Logger, and of RunDir and
+// TCP one.
 type Config struct {
-	RunDir     string        // made with mode 0700 if absent
+	RunDir     string        // unix sockets in this directory, made with mode 0700 if absent
+	TCP        *TCP          // TLS between hosts
 	ClusterID  string        // messages of any other are refused
 	Node       proto.NodeID  // who we are
 	Configured proto.NodeSet // whom we talk to; the own node may be in it
@@ -69,13 +61,13 @@ type Event struct {
 type Server struct {
 	cfg  Config
 	log  *slog.Logger
-	path string
-	uid  uint32 // a peer must have this user
+	wire transport
 
-	ctx    context.Context
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
-	ln     *net.UnixListener
+	ctx      context.Context
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+	unproven chan struct{} // a token for each connection in admit
+	refused  limiter       // of log messages
 
 	incarnation atomic.Uint32
 	callID      atomic.Uint64
@@ -86,17 +78,14 @@ type Server struct {
 	started  bool
 	handlers map[string]Handler
 	events   []func(Event)
-	inbound  map[*net.UnixConn]struct{}
+	inbound  map[net.Conn]struct{}
+	from     [proto.NodesMax][]net.Conn // those of a node, oldest first; where connections name it
 	watched  map[watchKey]*watch
 	newest   [proto.NodesMax]proto.Incarnation
 }
 
-// SocketPath is where node n of a cluster listens.
-func SocketPath(runDir string, n proto.NodeID) string {
-	return filepath.Join(runDir, fmt.Sprintf("ctl-%d.sock", n))
-}
-
-// New checks the configuration and the run directory; Start opens the socket.
+// New checks the configuration, the run directory and the certificates; Start
+// opens the socket.
 func New(cfg Config) (*Server, error) {
 	if cfg.ClusterID == "" {
 		return nil, errors.New("control: empty cluster id")
@@ -104,19 +93,25 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Node >= proto.NodesMax {
 		return nil, fmt.Errorf("control: node %d, want below %d", cfg.Node, proto.NodesMax)
 	}
-	for _, n := range cfg.Configured.With(cfg.Node).Nodes(nil) {
-		if p := SocketPath(cfg.RunDir, n); len(p) > socketPathMax {
-			return nil, fmt.Errorf("control: socket path %q has %d bytes, limit %d: choose a shorter run directory", p, len(p), socketPathMax)
-		}
-	}
-	if err := privateDir(cfg.RunDir); err != nil {
-		return nil, err
-	}
 	s := &Server{
-		cfg: cfg, log: cfg.Logger, path: SocketPath(cfg.RunDir, cfg.Node), uid: uint32(os.Geteuid()),
+		cfg: cfg, log: cfg.Logger,
+		unproven: make(chan struct{}, unprovenMax),
+		refused:  limiter{seen: map[string]*quiet{}},
 		handlers: map[string]Handler{},
-		inbound:  map[*net.UnixConn]struct{}{},
+		inbound:  map[net.Conn]struct{}{},
 		watched:  map[watchKey]*watch{},
+	}
+	var err error
+	switch {
+	case (cfg.RunDir != "") == (cfg.TCP != nil):
+		err = errors.New("control: want either a run directory or TCP addresses")
+	case cfg.TCP != nil:
+		s.wire, err = newTCPTransport(&cfg, &s.stats)
+	default:
+		s.wire, err = newUnixTransport(&cfg, &s.stats)
+	}
+	if err != nil {
+		return nil, err
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -127,26 +122,6 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.handlers[kindHello] = func(context.Context, proto.Member, json.RawMessage) (any, error) { return nil, nil }
 	return s, nil
-}
-
-// privateDir makes dir if absent and insists that it is ours alone.
-func privateDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("control: run directory: %w", err)
-	}
-	var st unix.Stat_t
-	if err := unix.Lstat(dir, &st); err != nil {
-		return fmt.Errorf("control: run directory %s: %w", dir, err)
-	}
-	switch {
-	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
-		return fmt.Errorf("control: run directory %s is not a directory", dir)
-	case st.Uid != uint32(os.Geteuid()):
-		return fmt.Errorf("control: run directory %s belongs to user %d, not to us (%d)", dir, st.Uid, os.Geteuid())
-	case st.Mode&0o077 != 0:
-		return fmt.Errorf("control: run directory %s has mode %#o: others may enter; chmod 0700 it", dir, st.Mode&0o777)
-	}
-	return nil
 }
 
 // Handle names the handler of a kind; a later call replaces it.
@@ -173,8 +148,7 @@ func (s *Server) emit(e Event) {
 	}
 }
 
-// Start listens and begins to dial. A socket file nobody listens on is left
-// from a dead process and replaced.
+// Start listens and begins to dial.
 func (s *Server) Start() error {
 	s.mu.Lock()
 	if s.started {
@@ -183,22 +157,9 @@ func (s *Server) Start() error {
 	}
 	s.started = true
 	s.mu.Unlock()
-	if c, err := net.DialTimeout("unix", s.path, time.Second); err == nil {
-		c.Close()
-		return fmt.Errorf("control: %s is in use: another process runs as node %d", s.path, s.cfg.Node)
+	if err := s.wire.listen(); err != nil {
+		return err
 	}
-	if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("control: left-over socket: %w", err)
-	}
-	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: s.path, Net: "unix"})
-	if err != nil {
-		return fmt.Errorf("control: %w", err)
-	}
-	if err := os.Chmod(s.path, 0o600); err != nil {
-		ln.Close()
-		return fmt.Errorf("control: %w", err)
-	}
-	s.ln = ln
 	s.wg.Go(s.accept)
 	for _, l := range s.links {
 		if l != nil {
@@ -208,13 +169,14 @@ func (s *Server) Start() error {
 	return nil
 }
 
+// Address is where it listens, and how: for people.
+func (s *Server) Address() string { return s.wire.describe() }
+
 // Close ends all connections and goroutines; running handlers see their
 // context end and are waited for.
 func (s *Server) Close() error {
 	s.cancel()
-	if s.ln != nil {
-		s.ln.Close() // removes the socket file too
-	}
+	s.wire.close()
 	s.mu.Lock()
 	for c := range s.inbound {
 		c.Close()

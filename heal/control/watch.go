@@ -68,8 +68,13 @@ func peerPidfd(c *net.UnixConn, pid int) (int, error) {
 
 // watchPeer returns the watch of the process at the other end of c, which
 // speaks for node n; made at the first call. Without a pidfd (an old kernel,
-// or gone already) the watch only carries the name.
-func (s *Server) watchPeer(c *net.UnixConn, n proto.NodeID, pid int) *watch {
+// or gone already) the watch only carries the name, and likewise for a process
+// of another host: nothing proves its end.
+func (s *Server) watchPeer(c *conn, n proto.NodeID) *watch {
+	if c.unix == nil {
+		return &watch{node: n}
+	}
+	pid := c.pid
 	k := watchKey{n, pid}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,7 +82,7 @@ func (s *Server) watchPeer(c *net.UnixConn, n proto.NodeID, pid int) *watch {
 		return w
 	}
 	w := &watch{node: n, pid: pid}
-	fd, err := peerPidfd(c, pid)
+	fd, err := peerPidfd(c.unix, pid)
 	if err != nil {
 		s.stats.unwatched.Add(1)
 		s.log.Warn("control: cannot watch a peer process; its death is noticed by its lease only", "node", n, "pid", pid, "err", err)

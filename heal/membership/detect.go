@@ -373,6 +373,6 @@ func (s *Service) releases(v *proto.View, m proto.Member) bool {
 	if !s.granter.MayDrop(m, now) {
 		return false
 	}
-	s.granter.Complain(m.Node, now+s.lease)
+	s.granter.Complain(m, now+s.lease)
 	return true
 }

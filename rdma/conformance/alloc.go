@@ -40,6 +40,7 @@ func allocatesNothing(t *testing.T, f Fabric) {
 		bm.Applied = m.Cursor()
 		b.PublishMarks(0, &bm)
 		b.WakePeers()
+		a.Poll()
 		a.Marks(1, &in)
 		a.Out().Reclaim(in.Applied)
 		b.PrepareSleep()

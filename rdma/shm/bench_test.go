@@ -130,7 +130,7 @@ func BenchmarkRemoteRead(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer m.close()
-	if err := y.Expose(Exposed{d.Path() + "/" + shardName(9, 1, 0, extRing), pageBytes, size}); err != nil {
+	if err := y.Expose(rdma.Exposed{Path: d.Path() + "/" + shardName(9, 1, 0, extRing), Base: pageBytes, Size: size}); err != nil {
 		b.Fatal(err)
 	}
 	r, err := x.Remote(1, 1)

@@ -50,7 +50,7 @@ func fabric(t *testing.T, heap bool) conformance.Fabric {
 			if err := os.WriteFile(path, append(make([]byte, base), mem...), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if err := e.Expose(Exposed{Path: path, Base: base, Size: int64(len(mem))}); err != nil {
+			if err := e.Expose(rdma.Exposed{Path: path, Base: base, Size: int64(len(mem))}); err != nil {
 				t.Fatal(err)
 			}
 		},

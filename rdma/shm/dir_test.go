@@ -90,7 +90,7 @@ func TestConfigLimits(t *testing.T) {
 func TestFilesOfALife(t *testing.T) {
 	d := runDir(t)
 	e := newEnd(t, d, 2, 9)
-	if err := e.Expose(Exposed{Path: "/pool", Size: 1}); err != nil {
+	if err := e.Expose(rdma.Exposed{Path: "/pool", Size: 1}); err != nil {
 		t.Fatal(err)
 	}
 	names, _ := d.list()

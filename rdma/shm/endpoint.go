@@ -48,6 +48,8 @@ func (c *Config) validate() error {
 	return nil
 }
 
+var _ rdma.Exposer = (*Endpoint)(nil)
+
 // Endpoint is rdma.Endpoint over files of a run directory.
 type Endpoint struct {
 	cfg  Config

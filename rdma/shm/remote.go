@@ -24,14 +24,15 @@ var (
 // descriptorMax bounds the descriptor file: a path and two numbers.
 const descriptorMax = 8 << 10
 
-// Exposed says where the memory lies that a node lets its peers read.
-type Exposed struct {
+// exposed is rdma.Exposed as the descriptor file says it: where the memory
+// lies that a node lets its peers read.
+type exposed struct {
 	Path string `json:"path"` // absolute; a file of the same user
 	Base int64  `json:"base"` // bytes from the file's start
 	Size int64  `json:"size"` // bytes, more than 0
 }
 
-func (x *Exposed) validate() error {
+func (x *exposed) validate() error {
 	switch {
 	case !filepath.IsAbs(x.Path) || filepath.Clean(x.Path) != x.Path:
 		return fmt.Errorf("%w: path %q, want an absolute and clean one", ErrExposed, x.Path)
@@ -41,7 +42,7 @@ func (x *Exposed) validate() error {
 	return nil
 }
 
-func (x *Exposed) encode() ([]byte, error) {
+func (x *exposed) encode() ([]byte, error) {
 	b, err := json.Marshal(x)
 	if err == nil && len(b) >= descriptorMax {
 		err = fmt.Errorf("%w: %d bytes, at most %d", ErrExposed, len(b), descriptorMax-1)
@@ -51,7 +52,7 @@ func (x *Exposed) encode() ([]byte, error) {
 
 // decodeExposed reads a descriptor; whatever passes can be mapped or refused,
 // and cannot name anything but a range of one file.
-func decodeExposed(b []byte) (x Exposed, err error) {
+func decodeExposed(b []byte) (x exposed, err error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&x); err != nil {
@@ -66,7 +67,8 @@ func decodeExposed(b []byte) (x Exposed, err error) {
 // Expose lets peers of this life's shard read a range of a file, typically of
 // its pool. Again: replaces what was exposed before, for those who open it
 // from now on. Any goroutine.
-func (e *Endpoint) Expose(x Exposed) error {
+func (e *Endpoint) Expose(of rdma.Exposed) error {
+	x := exposed{of.Path, of.Base, of.Size}
 	if e.closed.Load() {
 		return rdma.ErrClosed
 	}
@@ -154,19 +156,19 @@ func (e *Endpoint) Remote(peer int, incarnation uint32) (rdma.Remote, error) {
 	return r, nil
 }
 
-func (d *Dir) readExposed(name string) (Exposed, error) {
+func (d *Dir) readExposed(name string) (exposed, error) {
 	fd, size, err := d.openFile(name, unix.O_RDONLY)
 	if err != nil {
-		return Exposed{}, fmt.Errorf("shm: open %s in %s: %w", name, d.path, err)
+		return exposed{}, fmt.Errorf("shm: open %s in %s: %w", name, d.path, err)
 	}
 	defer unix.Close(fd)
 	if size > descriptorMax {
-		return Exposed{}, fmt.Errorf("%w: %s in %s has %d bytes, at most %d", ErrExposed, name, d.path, size, descriptorMax)
+		return exposed{}, fmt.Errorf("%w: %s in %s has %d bytes, at most %d", ErrExposed, name, d.path, size, descriptorMax)
 	}
 	b := make([]byte, size)
 	n, err := unix.Pread(fd, b, 0)
 	if err != nil {
-		return Exposed{}, fmt.Errorf("shm: read %s in %s: %w", name, d.path, err)
+		return exposed{}, fmt.Errorf("shm: read %s in %s: %w", name, d.path, err)
 	}
 	x, err := decodeExposed(b[:n])
 	if err != nil {
@@ -175,7 +177,7 @@ func (d *Dir) readExposed(name string) (Exposed, error) {
 	return x, err
 }
 
-func mapExposed(x *Exposed) (*remote, error) {
+func mapExposed(x *exposed) (*remote, error) {
 	fd, err := unix.Open(x.Path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("shm: open exposed %s: %w", x.Path, err)

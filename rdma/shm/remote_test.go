@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"healkv/rdma"
 )
 
 func TestDescriptorsAreChecked(t *testing.T) {
@@ -16,11 +18,11 @@ func TestDescriptorsAreChecked(t *testing.T) {
 		t.Fatal(err)
 	}
 	os.Symlink(pool, filepath.Join(d.Path(), "link"))
-	for _, x := range []Exposed{
+	for _, x := range []exposed{
 		{"pool", 0, 1}, {"", 0, 1}, {pool + "/../pool", 0, 1}, {pool, -1, 1}, {pool, 0, 0}, {pool, 0, -1}, {pool, 1 << 62, 1 << 62},
 		{"/" + strings.Repeat("x", descriptorMax), 0, 1},
 	} {
-		if err := b.Expose(x); !errors.Is(err, ErrExposed) {
+		if err := b.Expose(rdma.Exposed{Path: x.Path, Base: x.Base, Size: x.Size}); !errors.Is(err, ErrExposed) {
 			t.Errorf("%d bytes at %d: %v", x.Size, x.Base, err)
 		}
 	}
@@ -50,7 +52,7 @@ func TestDescriptorsAreChecked(t *testing.T) {
 	if err := b.ExposeHeap([]byte{1}); !errors.Is(err, ErrExposed) {
 		t.Error(err)
 	}
-	if err := b.Expose(Exposed{pool, 4096, 4096}); err != nil {
+	if err := b.Expose(rdma.Exposed{Path: pool, Base: 4096, Size: 4096}); err != nil {
 		t.Fatal(err)
 	}
 	r, err := a.Remote(1, 1)
@@ -59,7 +61,7 @@ func TestDescriptorsAreChecked(t *testing.T) {
 	}
 	r.Close()
 	h := newEnd(t, Heap(), 0, 1)
-	if err := h.Expose(Exposed{pool, 0, 1}); !errors.Is(err, ErrExposed) {
+	if err := h.Expose(rdma.Exposed{Path: pool, Base: 0, Size: 1}); !errors.Is(err, ErrExposed) {
 		t.Error(err)
 	}
 	if err := h.ExposeHeap(nil); !errors.Is(err, ErrExposed) {
@@ -76,7 +78,7 @@ func TestFaultIsAnError(t *testing.T) {
 	if err := os.WriteFile(pool, make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Expose(Exposed{pool, 0, 1 << 20}); err != nil {
+	if err := b.Expose(rdma.Exposed{Path: pool, Base: 0, Size: 1 << 20}); err != nil {
 		t.Fatal(err)
 	}
 	r, err := a.Remote(1, 1)

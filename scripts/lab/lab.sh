@@ -14,6 +14,8 @@
 #       --timeout S      the machine is stopped after S seconds (default 300)
 #       --net N          virtio network N, shared with other machines by socket: listen:PORT or connect:PORT
 #       --kill-after S   pull the plug S seconds after the command prints "lab: ready"
+#       --said FILE      what the command writes to /dev/said stands in FILE (appended) at once:
+#                        it is known outside whatever becomes of the machine
 #
 # The exit code is the command's; 124 after the timeout, 125 if the machine
 # failed, 137 after --kill-after. Accelerator is always TCG: a /dev/kvm that
@@ -23,8 +25,8 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 lab=${LAB_DIR:-$top/out/lab}
-packages="qemu-system-x86 busybox-static ibverbs-providers ibverbs-utils perftest rdma-core ndctl zstd cpio kmod e2fsprogs iproute2"
-modules="rdma_rxe ib_uverbs rdma_ucm veth nd_pmem nd_e820 nfit dax device_dax ext4 crc32c_generic crc32_generic crc32_pclmul sch_netem
+packages="qemu-system-x86 busybox-static ibverbs-providers ibverbs-utils perftest rdma-core ndctl zstd cpio kmod e2fsprogs iproute2 libibverbs-dev pkg-config"
+modules="rdma_rxe ib_uverbs rdma_ucm veth nd_pmem nd_e820 nfit dax device_dax ext4 crc32c_generic crc32_generic crc32_pclmul sch_netem bridge
 	virtio_pci virtio_net virtio_console virtio_blk 9p 9pnet_virtio"
 tools="dash modprobe ip rdma ibv_devices ibv_devinfo ibv_rc_pingpong ib_write_lat ib_write_bw ib_read_bw ndctl mkfs.ext4 tc sysctl"
 
@@ -98,18 +100,23 @@ make_initramfs() {
 	depmod -b "$root" "$version"
 	cp "$here/init" "$root/init"
 	chmod 755 "$root/init"
-	(cd "$root" && find . | cpio -o -H newc --quiet | zstd -q -3 -f -o "$lab/initramfs")
+	(cd "$root" && find . | cpio -o -H newc --quiet | zstd -q -3 -f -o "$lab/initramfs.new")
+	mv "$lab/initramfs.new" "$lab/initramfs" # at once: another machine may be booting from the old one
 }
 
+# prepare is done by one process at a time: two machines may start together.
 prepare() {
 	mkdir -p "$lab"
-	install_packages
-	fetch_kernel
-	make_initramfs
+	(
+		flock 9
+		install_packages
+		fetch_kernel
+		make_initramfs
+	) 9>"$lab/lock"
 }
 
 run() {
-	files= results= memory=4096 memmap= nvdimm= timeout=300 net= kill_after=
+	files= results= memory=4096 memmap= nvdimm= timeout=300 net= kill_after= said=
 	while [ $# -gt 0 ]; do
 		case $1 in
 		--files) files=$2 && shift 2 ;;
@@ -120,6 +127,7 @@ run() {
 		--timeout) timeout=$2 && shift 2 ;;
 		--net) net=$2 && shift 2 ;;
 		--kill-after) kill_after=$2 && shift 2 ;;
+		--said) said=$2 && shift 2 ;;
 		--) shift && break ;;
 		-*) die "unknown option $1" ;;
 		*) break ;;
@@ -128,7 +136,9 @@ run() {
 	[ $# -gt 0 ] || die "run: no command"
 	prepare
 	work=$(mktemp -d "$lab/run.XXXXXX")
-	trap 'rm -rf "$work"' EXIT
+	qemu=
+	trap '[ -z "$qemu" ] || kill $qemu 2>/dev/null || true; rm -rf "$work"' EXIT
+	trap 'exit 125' INT TERM HUP
 	mkdir "$work/share" "$work/share/results"
 	printf '%s\n' "$*" >"$work/share/command"
 	[ -z "$files" ] || cp -rL "$files" "$work/share/files"
@@ -143,6 +153,9 @@ run() {
 		[ -e "$nvdimm" ] || truncate -s 512M "$nvdimm"
 		set -- "$@" -object "memory-backend-file,id=nv,share=on,mem-path=$nvdimm,size=512M" -device nvdimm,id=nvdimm1,memdev=nv
 	fi
+	if [ -n "$said" ]; then
+		set -- "$@" -device virtio-serial-pci -chardev "file,id=said,path=$said,append=on" -device virtserialport,chardev=said,name=said
+	fi
 	case $net in
 	'') ;;
 	listen:*) set -- "$@" -netdev "socket,id=n0,listen=127.0.0.1:${net#listen:}" -device virtio-net-pci,netdev=n0 ;;
@@ -155,13 +168,16 @@ run() {
 	killed=
 	if [ -n "$kill_after" ]; then
 		while kill -0 $qemu 2>/dev/null && ! grep -q '^lab: ready' "$work/console"; do sleep 0.1; done
-		sleep "$kill_after"
-		# SIGKILL to the machine itself: nothing in it gets a chance to end well.
-		pkill -KILL -P $qemu 2>/dev/null || kill -KILL $qemu 2>/dev/null || true
-		killed=1
+		if kill -0 $qemu 2>/dev/null; then
+			sleep "$kill_after"
+			# SIGKILL to the machine itself: nothing in it gets a chance to end well.
+			# What of it ended before the plug was pulled is a failure below.
+			pkill -KILL -P $qemu 2>/dev/null && killed=1
+		fi
 	fi
 	code=0
-	wait $qemu || code=$?
+	wait $qemu 2>/dev/null || code=$?
+	qemu=
 	tr -d '\r' <"$work/console"
 	cat "$work/qemu" >&2
 	if [ -n "$results" ]; then

@@ -58,7 +58,8 @@ var mayImport = []struct {
 	{"rdma", []string{"dataplane/plant", "dataplane/proto", "pmem/record", "cgo/..."}},
 	{"cgo", nil},
 	{"pmem", []string{"dataplane/plant", "dataplane/proto"}},
-	{"heal/control", []string{"dataplane/proto"}},
+	{"heal/identity", []string{"dataplane/proto"}},
+	{"heal/control", []string{"dataplane/proto", "heal/identity"}},
 	{"heal/membership", []string{"dataplane/plant", "dataplane/proto", "dataplane/flow", "heal/control"}},
 	// Recovery hands batches of records to the shard worker, which alone writes
 	// log and index: dataplane.Worker, dataplane.Batch.
@@ -173,7 +174,7 @@ func TestWordsOfTheTransport(t *testing.T) {
 			continue
 		}
 		for _, imported := range p.Imports {
-			if !slices.Contains([]string{"errors", "fmt", "slices", "strings", "sync", "time", "healkv/rdma/ring"}, imported) {
+			if !slices.Contains([]string{"context", "crypto/tls", "log/slog", "errors", "fmt", "slices", "strings", "sync", "time", "healkv/rdma/ring"}, imported) {
 				t.Errorf("rdma imports %s", imported)
 			}
 		}

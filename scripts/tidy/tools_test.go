@@ -10,7 +10,7 @@ import (
 )
 
 // tags adds the files that only some builds have: one run then sees all.
-const tags = "-tags=process"
+const tags = "-tags=process,lab"
 
 func TestGofmt(t *testing.T) {
 	checked := 0

@@ -123,13 +123,15 @@ func TestFlagBeatsEnvironmentBeatsFile(t *testing.T) {
 func TestEveryKeyIsChecked(t *testing.T) {
 	bad := map[string][]string{
 		"cluster_id": {"", "00", strings.Repeat("g", 32)}, "node": {"-1", "6"}, "nodes": {"0", "17"},
-		"model": {"synchronos", ""}, "shards": {"0", "65"}, "provider": {"verbs", "tcp"},
+		"model": {"synchronos", ""}, "shards": {"0", "65"}, "provider": {"rdma", ""},
 		"run_dir": {"", "/" + strings.Repeat("x", 70)}, "ring_size": {"1MiB", "5MiB", "2GiB"}, "spin": {"11ms"},
 		"lease": {"99ms", "auto", "2m"}, "drift": {"0s", "1600ms"}, "domain": {"disk"},
 		"pool_dir": {""}, "index_dir": {""}, "state_dir": {""},
 		"pool_size": {"0B", "63MiB", "17TiB"}, "segment_size": {"1MiB", "3MiB", "128MiB", "2GiB"}, "max_keys": {"-1"},
 		"huge_pages": {"yes"}, "recovery": {"none"}, "recovery_budget": {"1KiB"}, "stop_timeout": {"0s", "1h"},
 		"resp.listen": {"", "7000", "127.0.0.1:0", "127.0.0.1:70000"}, "resp.password": {strings.Repeat("x", 513)},
+		"control.listen": {"127.0.0.1:7200"}, "control.peers": {"127.0.0.1:7200"}, "tls.ca": {"ca.pem"}, "tls.cert": {"cert.pem"}, "tls.key": {"key.pem"},
+		"data.listen": {"127.0.0.1"}, "data.tls": {"yes"}, "verbs.port": {"-1", "256"}, "verbs.gid_index": {"-2", "256"}, "verbs.mtu": {"1500"}, "verbs.traffic_class": {"256"},
 		"admin.listen": {"0.0.0.0:7100", "7100"}, "log.level": {"loud"},
 	}
 	tried := 0
@@ -165,6 +167,73 @@ func TestEveryKeyIsChecked(t *testing.T) {
 		}
 	}
 	t.Logf("%d bad values refused over %d keys", tried, len(Keys))
+}
+
+// overTCP is a complete configuration of a node of a network.
+func overTCP() Config {
+	c := complete()
+	c.Provider, c.RunDir, c.Nodes = "tcp", "", 3
+	c.Control = Control{Listen: "10.0.0.1:7200", Peers: "10.0.0.1:7200, host-b:7200,[fd00::3]:7200"}
+	c.TLS = TLS{CA: "tls/ca.pem", Cert: "tls/cert.pem", Key: "/etc/key.pem"}
+	c.Data.Listen = "10.0.0.1:7300"
+	return c
+}
+
+func TestNetworkIsCheckedForProvidersBetweenHosts(t *testing.T) {
+	want := overTCP()
+	path := file(t, Text(&want))
+	s := New()
+	if err := s.File(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Dir(path)
+	if c := s.Config.TLS; c != (TLS{dir + "/tls/ca.pem", dir + "/tls/cert.pem", "/etc/key.pem"}) || s.Config.RunDir != "" {
+		t.Errorf("files %+v, run directory %q", c, s.Config.RunDir)
+	}
+	if list := s.Config.Control.PeerList(); len(list) != 3 || list[1] != "host-b:7200" {
+		t.Errorf("peers %q", list)
+	}
+	tried := 0
+	for name, bad := range map[string][]string{
+		"control.listen": {"", "7200", "10.0.0.1", "10.0.0.1:0"},
+		"control.peers":  {"", "a:1,b:1", "a:1,b:1,c:1,d:1", "a:1,b:1,c"},
+		"tls.ca":         {""}, "tls.cert": {""}, "tls.key": {""},
+		"data.listen": {"0.0.0.0", "[::]:7300", ":7300", "a:70000", "a b"},
+	} {
+		for _, text := range bad {
+			s := New()
+			s.Config = overTCP()
+			if err := Lookup(name).Set(&s.Config, text); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Validate(); err == nil || !strings.Contains(err.Error(), name+" = ") {
+				t.Errorf("%s = %q: %v", name, text, err)
+			}
+			tried++
+		}
+	}
+	t.Logf("%d bad values refused", tried)
+}
+
+func TestDataConnectionsAreEncryptedBeyondLoopback(t *testing.T) {
+	for _, c := range []struct {
+		provider, listen, control, tls string
+		want                           bool
+	}{
+		{"tcp", "127.0.0.1:7300", "10.0.0.1:7200", "auto", false}, {"tcp", "127.0.0.1", "127.0.0.1:7200", "auto", false},
+		{"tcp", "10.0.0.1:7300", "10.0.0.1:7200", "auto", true}, {"tcp", "10.0.0.1", "127.0.0.1:7200", "auto", true},
+		{"tcp", "", "127.0.0.1:7200", "auto", false}, {"tcp", "", "10.0.0.1:7200", "auto", true}, {"tcp", "host", "10.0.0.1:7200", "auto", true},
+		{"tcp", "10.0.0.1", "10.0.0.1:7200", "off", false}, {"tcp", "127.0.0.1", "127.0.0.1:7200", "on", true},
+		{"shm", "", "", "auto", false}, {"verbs", "", "10.0.0.1:7200", "auto", false},
+	} {
+		x := Config{Provider: c.provider, Data: Data{c.listen, c.tls}, Control: Control{Listen: c.control}}
+		if x.DataTLS() != c.want {
+			t.Errorf("%+v: %v", c, x.DataTLS())
+		}
+	}
 }
 
 func TestPasswordIsNeededBeyondLoopback(t *testing.T) {

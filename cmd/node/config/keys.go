@@ -45,10 +45,67 @@ type Config struct {
 
 	StopTimeout Duration `toml:"stop_timeout"`
 
+	Control Control `toml:"control"`
+	TLS     TLS     `toml:"tls"`
+	Data    Data    `toml:"data"`
+	Verbs   Verbs   `toml:"verbs"`
+
 	Resp  Resp  `toml:"resp"`
 	Admin Admin `toml:"admin"`
 	Log   Log   `toml:"log"`
 	Bench Bench `toml:"bench"`
+}
+
+// Control is the control plane's addresses, for providers between hosts.
+type Control struct {
+	Listen string `toml:"listen"`
+	Peers  string `toml:"peers"` // comma between, by node
+}
+
+// PeerList is the addresses of Peers, by node.
+func (c *Control) PeerList() (list []string) {
+	if c.Peers == "" {
+		return nil
+	}
+	for p := range strings.SplitSeq(c.Peers, ",") {
+		list = append(list, strings.TrimSpace(p))
+	}
+	return list
+}
+
+// TLS is the files with which nodes prove themselves to one another.
+type TLS struct {
+	CA   string `toml:"ca"`
+	Cert string `toml:"cert"`
+	Key  string `toml:"key"`
+}
+
+// Data is the data connections of the provider tcp.
+type Data struct {
+	Listen string `toml:"listen"`
+	TLS    string `toml:"tls"`
+}
+
+// DataTLS is what data.tls comes to.
+func (c *Config) DataTLS() bool {
+	at := c.Data.Listen
+	if _, _, err := net.SplitHostPort(at); err != nil && at != "" {
+		at = net.JoinHostPort(at, "0")
+	}
+	if at == "" {
+		at = c.Control.Listen
+	}
+	return c.Data.TLS == "on" || c.Data.TLS == "auto" && c.Provider == "tcp" && !IsLoopback(at)
+}
+
+// Verbs is the device of the provider verbs.
+type Verbs struct {
+	Device       string `toml:"device"`
+	Netdev       string `toml:"netdev"`
+	Port         int    `toml:"port"`
+	GIDIndex     int    `toml:"gid_index"`
+	MTU          int    `toml:"mtu"`
+	TrafficClass int    `toml:"traffic_class"`
 }
 
 // Resp is the Redis-protocol listener.
@@ -145,7 +202,8 @@ var Keys = keys()
 
 func keys() []Key {
 	models, modelOK := oneOf(func(c *Config) string { return c.Model }, modelNames()...)
-	providers, providerOK := oneOf(func(c *Config) string { return c.Provider }, "shm")
+	providers, providerOK := oneOf(func(c *Config) string { return c.Provider }, "shm", "tcp", "verbs")
+	encrypted, encryptedOK := oneOf(func(c *Config) string { return c.Data.TLS }, "auto", "on", "off")
 	domains, domainOK := oneOf(func(c *Config) string { return c.Domain }, "auto", "dax", "file", "memory")
 	huge, hugeOK := oneOf(func(c *Config) string { return c.HugePages }, "auto", "on", "off")
 	kinds, kindOK := oneOf(func(c *Config) string { return c.Recovery }, "heal", "full")
@@ -171,11 +229,11 @@ func keys() []Key {
 			field: func(c *Config) value { return intValue{&c.Shards} },
 			check: between(func(c *Config) int { return c.Shards }, 1, proto.ShardsMax)},
 
-		{Name: "provider", Help: "how nodes reach one another: shm = shared memory of one host", Allowed: providers, Fixed: true,
+		{Name: "provider", Help: "how nodes reach one another: shm = shared memory of one host, tcp = any network, verbs = RDMA devices; what is not built in is an error", Allowed: providers, Fixed: true,
 			field: text(func(c *Config) *string { return &c.Provider }), check: providerOK},
-		{Name: "run_dir", Help: "rings, doorbells and control sockets, on tmpfs, mode 0700, the same for all nodes of a host", Allowed: "a directory of at most 70 characters (socket paths are limited to 108)", Fixed: true,
+		{Name: "run_dir", Help: "shm: rings, doorbells and control sockets, on tmpfs, mode 0700, the same for all nodes of a host", Allowed: "a directory of at most 70 characters (socket paths are limited to 108); may be empty with other providers", Fixed: true,
 			field: text(func(c *Config) *string { return &c.RunDir }),
-			check: func(c *Config) bool { return c.RunDir != "" && len(c.RunDir) <= RunDirMax }},
+			check: func(c *Config) bool { return (c.RunDir != "" || c.Provider != "shm") && len(c.RunDir) <= RunDirMax }},
 		{Name: "ring_size", Help: "outgoing stream of a shard kept for slow peers", Allowed: fmt.Sprintf("a power of two from %v to %v", RingSizeMin, RingSizeMax),
 			field: func(c *Config) value { return &c.RingSize },
 			check: func(c *Config) bool {
@@ -231,6 +289,47 @@ func keys() []Key {
 			field: func(c *Config) value { return &c.StopTimeout },
 			check: between(func(c *Config) Duration { return c.StopTimeout }, Duration(100*time.Millisecond), Duration(10*time.Minute))},
 
+		{Name: "control.listen", Help: "tcp, verbs: where requests of the other nodes come to; always TLS with certificates on both sides", Allowed: "address:port; empty with shm", PerNode: true,
+			field: text(func(c *Config) *string { return &c.Control.Listen }),
+			check: func(c *Config) bool { return c.within(c.Control.Listen, addressOK) }},
+		{Name: "control.peers", Help: "tcp, verbs: control.listen of every node as the others reach it, in order, this node's own included", Allowed: "address:port for each of the nodes, comma between; empty with shm", PerNode: true,
+			field: text(func(c *Config) *string { return &c.Control.Peers }),
+			check: func(c *Config) bool {
+				return c.within(c.Control.Peers, func(string) bool {
+					list := c.Control.PeerList()
+					return len(list) == c.Nodes && !slices.ContainsFunc(list, func(a string) bool { return !addressOK(a) })
+				})
+			}},
+		{Name: "tls.ca", Help: "tcp, verbs: the authority that signs the certificates of all nodes, PEM; relative to this file", Allowed: "a file; empty with shm", PerNode: true,
+			field: text(func(c *Config) *string { return &c.TLS.CA }), check: func(c *Config) bool { return c.within(c.TLS.CA, anything) }},
+		{Name: "tls.cert", Help: "this node's certificate, which names it healkv://CLUSTER_ID/NODE; `node certs` makes them", Allowed: "a file; empty with shm", PerNode: true,
+			field: text(func(c *Config) *string { return &c.TLS.Cert }), check: func(c *Config) bool { return c.within(c.TLS.Cert, anything) }},
+		{Name: "tls.key", Help: "its key", Allowed: "a file of mode 0600; empty with shm", PerNode: true,
+			field: text(func(c *Config) *string { return &c.TLS.Key }), check: func(c *Config) bool { return c.within(c.TLS.Key, anything) }},
+		{Name: "data.listen", Help: "tcp: where data connections of the other nodes come to; with a port, shard i takes the i-th from there on; empty = the address of control.listen", Allowed: "address or address:port, no wildcard; empty with shm", PerNode: true,
+			field: text(func(c *Config) *string { return &c.Data.Listen }),
+			check: func(c *Config) bool {
+				return c.Data.Listen == "" || c.Provider != "shm" && dataAddressOK(c.Data.Listen)
+			}},
+		{Name: "data.tls", Help: "tcp: encrypt the data connections too: auto does where data.listen is no loopback address; equal at all nodes", Allowed: encrypted,
+			field: text(func(c *Config) *string { return &c.Data.TLS }), check: encryptedOK},
+		{Name: "verbs.device", Help: "verbs: the device, as ibv_devices shows it; empty = the one of verbs.netdev, else the first with an active port", Allowed: "a name",
+			field: text(func(c *Config) *string { return &c.Verbs.Device })},
+		{Name: "verbs.netdev", Help: "verbs: take the device of this network interface", Allowed: "a name",
+			field: text(func(c *Config) *string { return &c.Verbs.Netdev })},
+		{Name: "verbs.port", Help: "verbs: port of the device; 0 = the first active one", Allowed: "0 to 255",
+			field: func(c *Config) value { return intValue{&c.Verbs.Port} },
+			check: between(func(c *Config) int { return c.Verbs.Port }, 0, 255)},
+		{Name: "verbs.gid_index", Help: "verbs: entry of the port's GID table; -1 = a RoCEv2 one is chosen", Allowed: "-1 to 255",
+			field: func(c *Config) value { return intValue{&c.Verbs.GIDIndex} },
+			check: between(func(c *Config) int { return c.Verbs.GIDIndex }, -1, 255)},
+		{Name: "verbs.mtu", Help: "verbs: bytes of a packet's payload; 0 = the port's active one", Allowed: "0, 256, 512, 1024, 2048, 4096",
+			field: func(c *Config) value { return intValue{&c.Verbs.MTU} },
+			check: func(c *Config) bool { return slices.Contains([]int{0, 256, 512, 1024, 2048, 4096}, c.Verbs.MTU) }},
+		{Name: "verbs.traffic_class", Help: "verbs: traffic class of the packets (DSCP in the upper six bits)", Allowed: "0 to 255",
+			field: func(c *Config) value { return intValue{&c.Verbs.TrafficClass} },
+			check: between(func(c *Config) int { return c.Verbs.TrafficClass }, 0, 255)},
+
 		{Name: "resp.listen", Help: "Redis clients; an address beyond loopback needs resp.password", Allowed: "address:port", PerNode: true,
 			field: text(func(c *Config) *string { return &c.Resp.Listen }),
 			check: func(c *Config) bool { return addressOK(c.Resp.Listen) }},
@@ -249,6 +348,17 @@ func keys() []Key {
 	}
 }
 
+// within checks a setting that providers between hosts need and shm has no use
+// for: there it must be empty.
+func (c *Config) within(value string, ok func(string) bool) bool {
+	if c.Provider == "shm" {
+		return value == ""
+	}
+	return value != "" && ok(value)
+}
+
+func anything(string) bool { return true }
+
 // RunDirMax keeps room for the names of sockets below the directory.
 const RunDirMax = 70
 
@@ -263,6 +373,8 @@ func Default() Config {
 		PoolSize: 512 * MiB, SegmentSize: 4 * MiB, HugePages: "auto",
 		Recovery: "heal", RecoveryBudget: MiB,
 		StopTimeout: Duration(10 * time.Second),
+		Data:        Data{TLS: "auto"},
+		Verbs:       Verbs{GIDIndex: -1},
 		Resp:        Resp{Listen: "127.0.0.1:7000"},
 		Admin:       Admin{Listen: "127.0.0.1:7100"},
 		Log:         Log{Level: "info"},
@@ -276,6 +388,19 @@ func addressOK(s string) bool {
 	}
 	n, err := strconv.Atoi(port)
 	return err == nil && 0 < n && n < 1<<16
+}
+
+// dataAddressOK allows a host, or a host with a port. Peers are told it, so it
+// is no wildcard.
+func dataAddressOK(s string) bool {
+	host, _, err := net.SplitHostPort(s)
+	if err != nil {
+		host = s
+	} else if !addressOK(s) {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host != "" && !strings.ContainsAny(host, " ,/") && (ip != nil && !ip.IsUnspecified() || ip == nil && !strings.Contains(host, ":"))
 }
 
 // IsLoopback tells whether address:port can be reached from this host only.

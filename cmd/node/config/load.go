@@ -66,8 +66,8 @@ func (s *Source) Origin(name string) string {
 	return "default"
 }
 
-// File reads a TOML file over what is there. Directories in it are relative to
-// the file.
+// File reads a TOML file over what is there. Directories and files in it are
+// relative to the file.
 func (s *Source) File(path string) error {
 	text, err := os.ReadFile(path)
 	switch {
@@ -102,7 +102,8 @@ func (s *Source) File(path string) error {
 		s.origin[k.Name] = path
 	}
 	dir := filepath.Dir(path)
-	for _, p := range []*string{&s.Config.PoolDir, &s.Config.IndexDir, &s.Config.StateDir, &s.Config.RunDir} {
+	for _, p := range []*string{&s.Config.PoolDir, &s.Config.IndexDir, &s.Config.StateDir, &s.Config.RunDir,
+		&s.Config.TLS.CA, &s.Config.TLS.Cert, &s.Config.TLS.Key} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}

@@ -78,7 +78,7 @@ func (r *runner) bench(ctx context.Context, o BenchOptions, out io.Writer) error
 		return err
 	}
 	fmt.Fprintf(out, "%s: %s\n%d nodes, %s, domain %s, pages %s, model %s, %d records, values of %d bytes, %s, %d cores\n",
-		r.spec.Name(), r.spec.About(), r.env.Nodes, r.env.Provider, r.env.Domain, r.env.PageSize, r.env.Model, r.env.Keys, r.env.ValueBytes,
+		r.spec.Name(), r.spec.About(), r.env.Nodes, r.env.Transport(), r.env.Domain, r.env.PageSize, r.env.Model, r.env.Keys, r.env.ValueBytes,
 		map[bool]string{true: fmt.Sprintf("closed loop, %d in flight per node", o.Window), false: fmt.Sprintf("open loop, %.0f accesses/s", o.Rate)}[o.Rate == 0], r.env.Cores)
 	fmt.Fprintf(out, "%4s %12s %12s %12s   %-31s %-31s\n", "run", "ops/s", "reads/s", "writes/s", "read p50/p99/p99.9 µs", "write p50/p99/p99.9 µs")
 	before, err := r.footings(ctx)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -170,6 +171,7 @@ func (r *runner) environment(ctx context.Context) error {
 		return err
 	}
 	r.env = machine()
+	r.env.Device = s.Device
 	r.env.Commit, r.env.Nodes, r.env.Provider, r.env.Domain = r.o.Commit, r.o.Nodes, s.Provider, s.Domain
 	r.env.PageSize, r.env.Model, r.env.Shards = s.PageSize, s.Model, s.Shards
 	r.env.Keys, r.env.ValueBytes, r.env.Workload, r.env.Mix = r.spec.Keys(), r.spec.ValueBytes(), r.spec.Name(), r.spec.About()
@@ -284,6 +286,9 @@ func (r *runner) experiment(ctx context.Context, name string, flags []string) (*
 	if err := sleep(ctx, r.o.Away); err != nil {
 		return nil, err
 	}
+	if err := r.awaitRemoved(ctx, v); err != nil {
+		return nil, err
+	}
 	r.say("%s: restarting node %d", name, v)
 	x.Marks.Restarted = now()
 	r.note(report.EventRestarted, v, x.Marks.Restarted, "")
@@ -323,6 +328,29 @@ func (r *runner) experiment(ctx context.Context, name string, flags []string) (*
 	}
 	return x, nil
 }
+
+// awaitRemoved waits until the others go on without node v. Within a host they
+// do so long before; between hosts nothing proves a death, and they wait for
+// its lease.
+func (r *runner) awaitRemoved(ctx context.Context, v int) error {
+	ctx, cancel := context.WithTimeout(ctx, removedPatience)
+	defer cancel()
+	for {
+		s, err := r.k.status(ctx, (v+1)%r.o.Nodes)
+		switch {
+		case err != nil:
+			return fmt.Errorf("waiting for a view without node %d: %w", v, err)
+		case !slices.Contains(s.Live, v):
+			return nil
+		}
+		if err := sleep(ctx, 50*time.Millisecond); err != nil {
+			return fmt.Errorf("node %d was killed and is still live in view %d after %v: %w", v, s.Epoch, removedPatience, err)
+		}
+	}
+}
+
+// removedPatience is several leases.
+const removedPatience = time.Minute
 
 // collectEvents takes over what a node's status lists and was not seen yet.
 func (r *runner) collectEvents(ctx context.Context, i int) {

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -25,6 +26,7 @@ type State struct {
 	Incarnation uint32          `json:"incarnation"`
 	Model       string          `json:"model"`
 	Provider    string          `json:"provider"`
+	Device      string          `json:"device"`
 	Domain      string          `json:"domain"`
 	PageSize    string          `json:"page_size"`
 	Keys        uint64          `json:"keys"`
@@ -111,19 +113,19 @@ func shortened(err error) string {
 // Table writes the states for people.
 func Table(w io.Writer, states []State) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "NODE\tPID\tROLE\tEPOCH\tINC\tMODEL\tPROVIDER\tDOMAIN\tPAGES\tKEYS\tPOOL\tLAST RECOVERY")
+	fmt.Fprintln(t, "NODE\tPID\tROLE\tEPOCH\tINC\tMODEL\tPROVIDER\tDEVICE\tDOMAIN\tPAGES\tKEYS\tPOOL\tLAST RECOVERY")
 	for i := range states {
 		s := &states[i]
 		if s.Role == "down" {
-			fmt.Fprintf(t, "%d\t-\tdown\t-\t-\t-\t-\t-\t-\t-\t-\t%s\n", s.Node, s.Error)
+			fmt.Fprintf(t, "%d\t-\tdown\t-\t-\t-\t-\t-\t-\t-\t-\t-\t%s\n", s.Node, s.Error)
 			continue
 		}
 		role := s.Role
 		if role == "live" && !s.Ready {
 			role = "live, not serving"
 		}
-		fmt.Fprintf(t, "%d\t%d\t%s\t%d\t%d\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", s.Node, s.PID, role, s.Epoch, s.Incarnation,
-			s.Model, s.Provider, s.Domain, s.PageSize, s.Keys, use(s.PoolUsed, s.PoolBytes), s.Last)
+		fmt.Fprintf(t, "%d\t%d\t%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", s.Node, s.PID, role, s.Epoch, s.Incarnation,
+			s.Model, s.Provider, cmp.Or(s.Device, "-"), s.Domain, s.PageSize, s.Keys, use(s.PoolUsed, s.PoolBytes), s.Last)
 	}
 	if err := t.Flush(); err != nil {
 		return fmt.Errorf("status: %w", err)

@@ -9,17 +9,27 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+	"time"
 
 	"healkv/cmd/node/config"
+	"healkv/heal/identity"
 )
+
+// Ports are the first of those that nodes listen on, at loopback.
+type Ports struct {
+	Resp    int
+	Admin   int
+	Control int // of providers between hosts
+	Data    int // of the provider tcp: one for every shard of every node
+}
 
 // Options say what cluster to make.
 type Options struct {
-	Dir       string
-	RespPort  int
-	AdminPort int
-	Source    *config.Source // of what all nodes have in common, nodes included
+	Dir    string
+	Ports  Ports
+	Source *config.Source // of what all nodes have in common, nodes included
 	// Format makes the pool and the state file of one node.
 	Format func(*config.Config) error
 	// Say reports a step to the user; may be nil.
@@ -38,24 +48,30 @@ func checkPorts(addresses []string) error {
 	for _, a := range addresses {
 		l, err := net.Listen("tcp", a)
 		if err != nil {
-			return fmt.Errorf("%w; stop what listens there, or choose other ports with --resp-port and --admin-port", err)
+			return fmt.Errorf("%w; stop what listens there, or choose other ports with --resp-port, --admin-port, --control-port and --data-port", err)
 		}
 		_ = l.Close()
 	}
 	return nil
 }
 
-func checkPortRanges(o *Options, nodes int) error {
-	for _, p := range []struct {
-		flag string
-		port int
-	}{{"--resp-port", o.RespPort}, {"--admin-port", o.AdminPort}} {
-		if p.port < 1 || p.port+nodes-1 > 65535 {
-			return fmt.Errorf("%s %d: want a port from 1 to %d, as %d nodes take one each from there on", p.flag, p.port, 65535-nodes+1, nodes)
+func checkPortRanges(p *Ports, nodes, shards int) error {
+	ranges := []struct {
+		flag        string
+		port, count int
+	}{{"--resp-port", p.Resp, nodes}, {"--admin-port", p.Admin, nodes}, {"--control-port", p.Control, nodes}, {"--data-port", p.Data, nodes * shards}}
+	for i, r := range ranges {
+		if r.port == 0 && i >= 2 { // the provider has none
+			continue
 		}
-	}
-	if d := o.RespPort - o.AdminPort; -nodes < d && d < nodes {
-		return fmt.Errorf("--resp-port %d and --admin-port %d: the ports of %d nodes overlap; leave at least %d between them", o.RespPort, o.AdminPort, nodes, nodes)
+		if r.port < 1 || r.port+r.count-1 > 65535 {
+			return fmt.Errorf("%s %d: want a port from 1 to %d, as %d nodes take %d from there on", r.flag, r.port, 65535-r.count+1, nodes, r.count)
+		}
+		for _, o := range ranges[:i] {
+			if o.port < r.port+r.count && r.port < o.port+o.count {
+				return fmt.Errorf("%s %d and %s %d: the ports of %d nodes overlap; %s takes %d, %s %d", o.flag, o.port, r.flag, r.port, nodes, o.flag, o.count, r.flag, r.count)
+			}
+		}
 	}
 	return nil
 }
@@ -70,7 +86,14 @@ func Create(o Options) (c *Cluster, err error) {
 	if err := o.Source.ValidateShared(); err != nil {
 		return nil, err
 	}
-	if err := checkPortRanges(&o, nodes); err != nil {
+	// No port is taken that nobody will listen on.
+	if shared.Provider == "shm" {
+		o.Ports.Control = 0
+	}
+	if shared.Provider != "tcp" {
+		o.Ports.Data = 0
+	}
+	if err := checkPortRanges(&o.Ports, nodes, shared.Shards); err != nil {
 		return nil, err
 	}
 	dir, err := filepath.Abs(o.Dir)
@@ -103,11 +126,7 @@ func Create(o Options) (c *Cluster, err error) {
 	if inMemory {
 		shared.Domain = "memory"
 	}
-	var addresses []string
-	for i := range nodes {
-		addresses = append(addresses, at(l.RespPort+i), at(l.AdminPort+i))
-	}
-	if err := checkPorts(addresses); err != nil {
+	if err := checkPorts(l.addresses(shared.Shards)); err != nil {
 		return nil, err
 	}
 
@@ -172,7 +191,7 @@ func (o *Options) layout(shared *config.Config) (Layout, error) {
 		shared.HashSeed = config.HashSeed(binary.LittleEndian.Uint64(seed[:]))
 	}
 	l := Layout{Version: layoutVersion, ClusterID: shared.ClusterID, Nodes: shared.Nodes,
-		RespPort: o.RespPort, AdminPort: o.AdminPort, RunDir: shared.RunDir}
+		RespPort: o.Ports.Resp, AdminPort: o.Ports.Admin, ControlPort: o.Ports.Control, DataPort: o.Ports.Data, RunDir: shared.RunDir}
 	if len(l.ClusterID) != 32 {
 		return l, fmt.Errorf("cluster_id = %q: want 32 hex digits", l.ClusterID)
 	}
@@ -183,7 +202,9 @@ func (o *Options) layout(shared *config.Config) (Layout, error) {
 	if l.RunDir, err = filepath.Abs(l.RunDir); err != nil {
 		return l, fmt.Errorf("run directory: %w", err)
 	}
-	shared.RunDir = filepath.Join(l.RunDir, "m", "run")
+	if shared.RunDir = ""; shared.Provider == "shm" {
+		shared.RunDir = filepath.Join(l.RunDir, "m", "run")
+	}
 	if len(shared.RunDir) > config.RunDirMax {
 		return l, fmt.Errorf("run directory %s is too long: want at most %d characters", l.RunDir, config.RunDirMax-len("/m/run"))
 	}
@@ -192,6 +213,66 @@ func (o *Options) layout(shared *config.Config) (Layout, error) {
 
 func at(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
+// addresses lists everything that the nodes will listen on.
+func (l *Layout) addresses(shards int) (all []string) {
+	for i := range l.Nodes {
+		all = append(all, at(l.RespPort+i), at(l.AdminPort+i))
+		if l.ControlPort != 0 {
+			all = append(all, at(l.ControlPort+i))
+		}
+		for k := range shards {
+			if l.DataPort != 0 {
+				all = append(all, at(l.DataPort+i*shards+k))
+			}
+		}
+	}
+	return all
+}
+
+// certValid is how long the certificates of a cluster on this machine are
+// valid: nobody renews them.
+const certValid = 10 * 365 * 24 * time.Hour
+
+// network gives node i its addresses and names its files.
+func (l *Layout) network(n *config.Config, i int) {
+	if l.ControlPort == 0 {
+		return
+	}
+	var peers []string
+	for k := range l.Nodes {
+		peers = append(peers, at(l.ControlPort+k))
+	}
+	n.Control = config.Control{Listen: at(l.ControlPort + i), Peers: strings.Join(peers, ",")}
+	f := identity.MadeFiles("tls") // relative to the node's file
+	n.TLS = config.TLS{CA: f.CA, Cert: f.Cert, Key: f.Key}
+	if l.DataPort != 0 {
+		n.Data.Listen = at(l.DataPort + i*n.Shards)
+	}
+}
+
+// certificates makes those of all nodes, with an authority of their own.
+func (l *Layout) certificates(dir string) error {
+	if l.ControlPort == 0 {
+		return nil
+	}
+	_, _, err := identity.Make(identity.MakeOptions{Dir: filepath.Join(dir, authorityName), Cluster: l.ClusterID, Nodes: l.Nodes,
+		NodeDir: func(i int) string { return filepath.Join(dir, fmt.Sprintf("node-%d", i), "tls") }, Valid: certValid, Now: time.Now()})
+	return err
+}
+
+// deviceOf is node i's part of verbs.device: a list names one for each node, as
+// if each were a host with its own.
+func deviceOf(list string, i, nodes int) (string, error) {
+	devices := strings.Split(list, ",")
+	if len(devices) == 1 {
+		return list, nil
+	}
+	if len(devices) != nodes {
+		return "", fmt.Errorf("verbs.device = %q: %d devices for %d nodes; name one, or one for each node", list, len(devices), nodes)
+	}
+	return strings.TrimSpace(devices[i]), nil
+}
+
 // makeNodes writes the nodes' files and formats their pools, two at a time:
 // more would only compete for one disk or one memory bus.
 func (o *Options) makeNodes(dir string, l *Layout, shared *config.Config, inMemory bool) error {
@@ -199,6 +280,12 @@ func (o *Options) makeNodes(dir string, l *Layout, shared *config.Config, inMemo
 		n := *shared
 		n.Node = i
 		n.Resp.Listen, n.Admin.Listen = at(l.RespPort+i), at(l.AdminPort+i)
+		l.network(&n, i)
+		device, err := deviceOf(shared.Verbs.Device, i, l.Nodes)
+		if err != nil {
+			return err
+		}
+		n.Verbs.Device = device
 		n.PoolDir, n.StateDir = "pool", "state"
 		n.IndexDir = filepath.Join(l.RunDir, "m", fmt.Sprintf("index-%d", i))
 		if inMemory {
@@ -213,6 +300,9 @@ func (o *Options) makeNodes(dir string, l *Layout, shared *config.Config, inMemo
 		if err := config.WriteFile(filepath.Join(node, "node.toml"), config.Text(&n)); err != nil {
 			return err
 		}
+	}
+	if err := l.certificates(dir); err != nil {
+		return err
 	}
 	var wg sync.WaitGroup
 	errs := make([]error, l.Nodes)

@@ -34,7 +34,10 @@ type Layout struct {
 	Nodes     int    `toml:"nodes"`
 	RespPort  int    `toml:"resp_port"`
 	AdminPort int    `toml:"admin_port"`
-	RunDir    string `toml:"run_dir"` // R
+	// Of providers between hosts; 0 with shm.
+	ControlPort int    `toml:"control_port"`
+	DataPort    int    `toml:"data_port"`
+	RunDir      string `toml:"run_dir"` // R
 }
 
 // Cluster is an opened cluster directory.
@@ -53,13 +56,17 @@ func (c *Cluster) ConfigPath(i int) string { return filepath.Join(c.NodeDir(i), 
 // LogPath is where node i's standard error goes.
 func (c *Cluster) LogPath(i int) string { return filepath.Join(c.NodeDir(i), "log") }
 
+// authorityName is the directory with the authority that signs the nodes'
+// certificates; a node's own are in node-i/tls.
+const authorityName = "authority"
+
 func layoutPath(dir string) string { return filepath.Join(dir, "cluster.toml") }
 
 func (l *Layout) write(dir string) error {
 	return config.WriteFile(layoutPath(dir), fmt.Sprintf(
 		"# Made by `node cluster`; the settings of a node are in node-i/node.toml.\n"+
-			"layout = %d\ncomplete = %v\ncluster_id = %s\nnodes = %d\nresp_port = %d\nadmin_port = %d\nrun_dir = %s\n",
-		l.Version, l.Complete, config.Quote(l.ClusterID), l.Nodes, l.RespPort, l.AdminPort, config.Quote(l.RunDir)))
+			"layout = %d\ncomplete = %v\ncluster_id = %s\nnodes = %d\nresp_port = %d\nadmin_port = %d\ncontrol_port = %d\ndata_port = %d\nrun_dir = %s\n",
+		l.Version, l.Complete, config.Quote(l.ClusterID), l.Nodes, l.RespPort, l.AdminPort, l.ControlPort, l.DataPort, config.Quote(l.RunDir)))
 }
 
 // Exists tells whether dir holds a cluster. A missing or empty directory is
@@ -166,12 +173,14 @@ func (c *Cluster) Agrees(s *config.Source) (flags []string, err error) {
 	return flags, nil
 }
 
-// AgreesPorts checks the ports likewise; 0 stands for not given.
-func (c *Cluster) AgreesPorts(nodes, resp, admin int) error {
+// AgreesPorts checks the number of nodes and the ports likewise; 0 stands for
+// not given.
+func (c *Cluster) AgreesPorts(nodes int, want Ports) error {
 	for _, p := range []struct {
 		flag       string
 		want, have int
-	}{{"nodes", nodes, c.Nodes}, {"resp-port", resp, c.RespPort}, {"admin-port", admin, c.AdminPort}} {
+	}{{"nodes", nodes, c.Nodes}, {"resp-port", want.Resp, c.RespPort}, {"admin-port", want.Admin, c.AdminPort},
+		{"control-port", want.Control, c.ControlPort}, {"data-port", want.Data, c.DataPort}} {
 		if p.want != 0 && p.want != p.have {
 			return fmt.Errorf("%w: --%s %d, but %s was made with --%s %d; leave it out, use another --dir, or remove the cluster with `node cluster --destroy --dir %s`",
 				ErrDiffers, p.flag, p.want, c.Dir, p.flag, p.have, c.Dir)
@@ -182,5 +191,5 @@ func (c *Cluster) AgreesPorts(nodes, resp, admin int) error {
 
 // ours tells whether a name in a cluster directory is one that we make.
 func ours(name string) bool {
-	return name == "cluster.toml" || name == lockName || strings.HasPrefix(name, "node-") || strings.HasPrefix(name, ".new-")
+	return name == "cluster.toml" || name == authorityName || name == lockName || strings.HasPrefix(name, "node-") || strings.HasPrefix(name, ".new-")
 }

@@ -107,7 +107,7 @@ type fixture struct {
 func newFixture(t *testing.T, nodes int) *fixture {
 	t.Helper()
 	f := &fixture{o: Options{Dir: filepath.Join(t.TempDir(), "d"), Source: config.New()}}
-	f.o.RespPort, f.o.AdminPort = freePorts(t, nodes)
+	f.o.Ports.Resp, f.o.Ports.Admin = freePorts(t, nodes)
 	f.o.Source.Config.Nodes = nodes
 	f.o.Source.Config.StopTimeout = config.Duration(100 * time.Millisecond)
 	f.o.Format = func(c *config.Config) error {
@@ -382,7 +382,7 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s: something was made", what)
 		}
 	}
-	l, err := net.Listen("tcp", at(f.o.AdminPort+1))
+	l, err := net.Listen("tcp", at(f.o.Ports.Admin+1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -391,8 +391,8 @@ func TestRefusals(t *testing.T) {
 		t.Error("port in use: the directory was made")
 	}
 	_ = l.Close()
-	refused("overlapping ports", "overlap", func(o *Options) { o.AdminPort = o.RespPort + 1 })
-	refused("port out of range", "want a port from 1 to 65534", func(o *Options) { o.RespPort = 65535 })
+	refused("overlapping ports", "overlap", func(o *Options) { o.Ports.Admin = o.Ports.Resp + 1 })
+	refused("port out of range", "want a port from 1 to 65534", func(o *Options) { o.Ports.Resp = 65535 })
 	refused("too many nodes", "nodes = 17", func(o *Options) { o.Source.Config.Nodes = 17 })
 	refused("bad model", "model = \"x\"", func(o *Options) { o.Source.Config.Model = "x" })
 	refused("no room", "free; use", func(o *Options) { o.Source.Config.PoolSize = config.TiB })
@@ -433,11 +433,11 @@ func TestRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range [][3]int{{3, 0, 0}, {0, 1, 0}, {0, 0, 1}} {
-		if err := c.AgreesPorts(p[0], p[1], p[2]); !errors.Is(err, ErrDiffers) {
+		if err := c.AgreesPorts(p[0], Ports{Resp: p[1], Admin: p[2]}); !errors.Is(err, ErrDiffers) {
 			t.Errorf("%v: %v", p, err)
 		}
 	}
-	if err := c.AgreesPorts(2, f.o.RespPort, 0); err != nil {
+	if err := c.AgreesPorts(2, Ports{Resp: f.o.Ports.Resp}); err != nil {
 		t.Error(err)
 	}
 	given := config.New()

@@ -78,11 +78,7 @@ func (c *Cluster) Run(ctx context.Context, o RunOptions) error {
 	for i, pid := range c.Running() {
 		return fmt.Errorf("node %d of %s: %w (process %s); stop it first", i, c.Dir, ErrRunning, pid)
 	}
-	var addresses []string
-	for i := range c.Configs {
-		addresses = append(addresses, c.Configs[i].Resp.Listen, c.Configs[i].Admin.Listen)
-	}
-	if err := checkPorts(addresses); err != nil {
+	if err := checkPorts(c.addresses(c.Configs[0].Shards)); err != nil {
 		return err
 	}
 	if _, err := makeRunDir(c.RunDir, c.Dir, c.Configs[0].HugePages); err != nil {

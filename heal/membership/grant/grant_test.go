@@ -53,13 +53,26 @@ func TestGranter(t *testing.T) {
 		t.Fatal("guarded after lease + drift")
 	}
 	g.Grant(m, all, 4000)
-	g.Complain(1, 4600)
+	g.Complain(m, 4600)
 	if a := g.Grant(m, all, 4500); a != Complained || g.MayDrop(m, 4500) {
 		t.Fatalf("complaint: %v", a)
+	}
+	next := proto.Member{Node: 1, Incarnation: 2}
+	if a := g.Grant(next, view(0b111, 2), 4500); a != Granted {
+		t.Fatalf("complained about its last life: %v", a)
 	}
 	if a := g.Grant(m, all, 4600); a != Granted {
 		t.Fatalf("complaint over: %v", a)
 	}
+	g.Complain(next, 4601)
+	g.Complain(m, 9000) // of a life before: too late
+	if a := g.Grant(next, view(0b111, 2), 4600); a != Complained {
+		t.Fatalf("complaint about the next life: %v", a)
+	}
+	if a := g.Grant(next, view(0b111, 2), 4601); a != Granted {
+		t.Fatalf("a late complaint about the last life: %v", a)
+	}
+	g.Grant(m, all, 4601)
 	g.End(m)
 	if _, _, b := g.Blocks(without1, all, 4601); b || !g.MayDrop(m, 4601) || g.Grant(m, all, 4602) != Over {
 		t.Fatal("L3: the dead hold a lease")

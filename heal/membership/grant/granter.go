@@ -31,7 +31,8 @@ type Granter struct {
 	holder     [proto.NodesMax]proto.Incarnation
 	until      [proto.NodesMax]int64             // end of the guard of holder's lease
 	over       [proto.NodesMax]proto.Incarnation // this life and all before it are over
-	complaint  [proto.NodesMax]int64             // no extension until then
+	accused    [proto.NodesMax]proto.Incarnation // complained about, with all lives before it
+	complaint  [proto.NodesMax]int64             // no extension for that life until then
 }
 
 // NewGranter starts an acceptor's lease half at now. Leases it may have
@@ -72,7 +73,7 @@ func (g *Granter) Grant(m proto.Member, accepted *proto.View, now int64) Answer 
 		return NotLive
 	case m.Incarnation <= g.over[n] && !plant.Is(plant.GrantOver):
 		return Over
-	case now < g.complaint[n] && !plant.Is(plant.H29Complaint):
+	case now < g.complaint[n] && m.Incarnation <= g.accused[n] && !plant.Is(plant.H29Complaint):
 		return Complained
 	default:
 		if !plant.Is(plant.GrantForgotten) {
@@ -121,9 +122,16 @@ func (g *Granter) Ended(m proto.Member) bool { return m.Incarnation <= g.over[m.
 
 // Complain stops extensions of m's lease until then: what was granted still
 // holds, and then it runs out. This is what keeps a view that somebody got
-// half way through from being refused for ever (hazard H29).
-func (g *Granter) Complain(n proto.NodeID, until int64) {
-	g.complaint[n] = max(g.complaint[n], until)
+// half way through from being refused for ever (hazard H29). A later life of
+// the node has nothing to do with it: that it asks means that a view with it
+// was decided, so the one without m is through or overtaken.
+func (g *Granter) Complain(m proto.Member, until int64) {
+	switch n := m.Node; {
+	case m.Incarnation > g.accused[n]:
+		g.accused[n], g.complaint[n] = m.Incarnation, until
+	case m.Incarnation == g.accused[n]:
+		g.complaint[n] = max(g.complaint[n], until)
+	}
 }
 
 // Holds lists the members whose leases this acceptor guards at now.

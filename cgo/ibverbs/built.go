@@ -1,0 +1,6 @@
+//go:build verbs
+
+package ibverbs
+
+// Built tells whether this program has libibverbs.
+const Built = true

@@ -1,0 +1,252 @@
+package control
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"healkv/dataplane/proto"
+	"healkv/heal/identity"
+)
+
+// TCP says where the nodes are and with what they prove who they are. Every
+// connection is TLS 1.3 with certificates on both sides.
+type TCP struct {
+	Listen string   // host:port of this node
+	Peers  []string // host:port by node; this node's own is not used
+	Files  identity.Files
+}
+
+// protocolName is agreed on at each handshake (ALPN, RFC 7301). The number
+// grows when frames change so that older nodes would misunderstand them.
+const protocolName = "healkv-control/1"
+
+// ErrVersion is a peer that speaks another version of this protocol.
+var ErrVersion = errors.New("control: peer speaks another version")
+
+// Times after which a connection counts as broken although nobody closed it:
+// the other host is gone, or the way to it. A new one is dialled then, which
+// also ends the waiting for the old one's retransmissions.
+const (
+	keepIdle     = 2 * time.Second
+	keepInterval = time.Second
+	keepCount    = 3
+	unackedMax   = 3 * time.Second // TCP_USER_TIMEOUT, tcp(7)
+)
+
+// tcpTransport is TLS between hosts.
+type tcpTransport struct {
+	cfg   TCP
+	self  identity.Name
+	stats *counters
+	ln    net.Listener
+}
+
+func newTCPTransport(cfg *Config, stats *counters) (*tcpTransport, error) {
+	t := &tcpTransport{cfg: *cfg.TCP, self: identity.Name{Cluster: cfg.ClusterID, Node: cfg.Node}, stats: stats}
+	if _, _, err := net.SplitHostPort(t.cfg.Listen); err != nil {
+		return nil, fmt.Errorf("control: listen address %q: %w; want host:port", t.cfg.Listen, err)
+	}
+	for _, n := range cfg.Configured.Without(cfg.Node).Nodes(nil) {
+		if int(n) >= len(t.cfg.Peers) {
+			return nil, fmt.Errorf("control: no address of node %d: %d addresses are given", n, len(t.cfg.Peers))
+		}
+		if _, port, err := net.SplitHostPort(t.cfg.Peers[n]); err != nil || port == "" {
+			return nil, fmt.Errorf("control: address %q of node %d: want host:port", t.cfg.Peers[n], n)
+		}
+	}
+	_, err := t.cfg.Files.Load(t.self) // what is wrong with them is said at the start
+	if err != nil {
+		return nil, fmt.Errorf("control: %w", err)
+	}
+	return t, nil
+}
+
+func (t *tcpTransport) address(n proto.NodeID) string {
+	if int(n) < len(t.cfg.Peers) {
+		return t.cfg.Peers[n]
+	}
+	return "?"
+}
+
+func (t *tcpTransport) listen() error {
+	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
+	ln, err := lc.Listen(context.Background(), "tcp", t.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("control: %w; stop what listens there, or choose another address", err)
+	}
+	t.ln = ln
+	return nil
+}
+
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: keepIdle, Interval: keepInterval, Count: keepCount}
+
+func (t *tcpTransport) describe() string { return "tcp " + t.cfg.Listen + ", TLS 1.3" }
+
+func (t *tcpTransport) accept() (net.Conn, error) { return t.ln.Accept() }
+
+func (t *tcpTransport) close() {
+	if t.ln != nil {
+		t.ln.Close()
+	}
+}
+
+// limitUnacked makes the kernel give up a connection on which nothing is
+// acknowledged.
+func limitUnacked(c net.Conn) error {
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	err = raw.Control(func(fd uintptr) {
+		inner = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(unackedMax/time.Millisecond))
+	})
+	return errors.Join(err, inner)
+}
+
+// admit is the accepting side of the handshake.
+func (t *tcpTransport) admit(ctx context.Context, raw net.Conn) (*conn, error) {
+	if err := limitUnacked(raw); err != nil {
+		return nil, err
+	}
+	own, err := t.cfg.Files.Load(t.self)
+	if err != nil {
+		t.stats.ownFiles.Add(1)
+		return nil, err
+	}
+	cfg := own.Accept(t.self, protocolName)
+	var offered []string
+	cfg.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		offered = h.SupportedProtos
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, admitWait)
+	defer cancel()
+	s := tls.Server(raw, cfg)
+	err = s.HandshakeContext(ctx)
+	state := s.ConnectionState()
+	switch {
+	case err == nil && state.NegotiatedProtocol != protocolName, err != nil && spokeAnother(offered):
+		return nil, t.counted(fmt.Errorf("%w: it offers %.100q, this node speaks %q", ErrVersion, offered, protocolName))
+	case err != nil && ctx.Err() != nil:
+		return nil, t.counted(fmt.Errorf("control: no handshake within %v: %w", admitWait, err))
+	case err != nil:
+		return nil, t.counted(t.why(err))
+	}
+	return t.proven(s, raw, &state)
+}
+
+// dial is the dialling side.
+func (t *tcpTransport) dial(ctx context.Context, n proto.NodeID) (*conn, error) {
+	own, err := t.cfg.Files.Load(t.self)
+	if err != nil {
+		t.stats.ownFiles.Add(1)
+		return nil, err
+	}
+	d := net.Dialer{Timeout: helloWait, KeepAliveConfig: keepAlive}
+	raw, err := d.DialContext(ctx, "tcp", t.address(n))
+	if err != nil {
+		return nil, err
+	}
+	if err := limitUnacked(raw); err != nil {
+		raw.Close()
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, admitWait)
+	defer cancel()
+	s := tls.Client(raw, own.Dial(t.self, int(n), protocolName))
+	err = s.HandshakeContext(ctx)
+	state := s.ConnectionState()
+	switch {
+	case err != nil:
+		err = t.counted(t.why(err))
+	case state.NegotiatedProtocol != protocolName:
+		err = t.counted(fmt.Errorf("%w: %q, this node speaks %q", ErrVersion, state.NegotiatedProtocol, protocolName))
+	}
+	if err != nil {
+		raw.Close()
+		return nil, err
+	}
+	return t.proven(s, raw, &state)
+}
+
+// proven makes the connection of a handshake that has succeeded.
+func (t *tcpTransport) proven(s *tls.Conn, raw net.Conn, state *tls.ConnectionState) (*conn, error) {
+	name, err := identity.Of(state.PeerCertificates[0]) // checked in the handshake
+	if err != nil {
+		return nil, t.counted(err)
+	}
+	return &conn{Conn: s, raw: raw, node: name.Node, named: true}, nil
+}
+
+// spokeAnother tells whether a client named protocols, and not ours.
+func spokeAnother(offered []string) bool {
+	for _, p := range offered {
+		if p == protocolName {
+			return false
+		}
+	}
+	return len(offered) > 0
+}
+
+// counted counts why a handshake failed.
+func (t *tcpTransport) counted(err error) error {
+	c := t.stats
+	switch {
+	case errors.Is(err, ErrVersion):
+		c.wrongVersion.Add(1)
+	case errors.Is(err, identity.ErrFiles):
+		c.ownFiles.Add(1)
+	case errors.Is(err, identity.ErrExpired):
+		c.expired.Add(1)
+	case errors.Is(err, identity.ErrCluster):
+		c.wrongCluster.Add(1)
+	case errors.Is(err, identity.ErrNode), errors.Is(err, identity.ErrName):
+		c.wrongNode.Add(1)
+	case errors.Is(err, identity.ErrUntrusted), errors.Is(err, identity.ErrMissing):
+		c.untrusted.Add(1)
+	default:
+		c.handshakes.Add(1)
+	}
+	return err
+}
+
+// alerts are what a peer's TLS says when it refuses us, as the library spells
+// them, and what is behind them. A peer that checks our certificate tells so
+// after our side of the handshake is over: with the first bytes we read.
+var alerts = []struct{ text, means string }{
+	{"unknown certificate authority", "the peer trusts another authority than the one that signed our certificate: give all nodes the same tls.ca"},
+	{"expired certificate", "our certificate is not valid by the peer's clock: issue a new one, or set the clocks"},
+	{"bad certificate", "the peer does not accept our certificate: its log says why"},
+	{"certificate required", "the peer wants a certificate and we have sent none"},
+	{"no application protocol", "the peer speaks another version of the control protocol: run the same version everywhere"},
+	{"protocol version not supported", "the peer refuses TLS 1.3"},
+}
+
+// why is transport's.
+func (t *tcpTransport) why(err error) error {
+	err = identity.Named(err)
+	text := err.Error()
+	if !strings.Contains(text, "remote error") {
+		if errors.As(err, new(tls.RecordHeaderError)) {
+			return fmt.Errorf("%w; is something else than a node's control plane at that address?", err)
+		}
+		return err
+	}
+	for _, a := range alerts {
+		if strings.Contains(text, a.text) {
+			if a.text == "no application protocol" {
+				return fmt.Errorf("%w: %w: %s", ErrVersion, err, a.means)
+			}
+			return fmt.Errorf("%w: %s", err, a.means)
+		}
+	}
+	return err
+}

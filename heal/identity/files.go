@@ -1,0 +1,108 @@
+package identity
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// fileBytesMax bounds a file of certificates.
+const fileBytesMax = 1 << 20
+
+// Files names what a node proves itself with, in PEM. One file may hold both
+// certificate and key.
+type Files struct {
+	CA   string // authorities that sign the nodes' certificates: one, or two while they change
+	Cert string // this node's certificate, then those between it and the authority, if any
+	Key  string // its key; mode 0600 or stricter, of this user
+}
+
+// Credentials is what Files held when they were read.
+type Credentials struct {
+	Roots *x509.CertPool
+	Own   tls.Certificate // with its Leaf
+}
+
+// Load reads and checks the files of node self, ErrFiles if they do not do: the
+// text says which one, why, and what to do.
+func (f Files) Load(self Name) (*Credentials, error) {
+	ca, err := read(f.CA, "authority", 0o022)
+	if err != nil {
+		return nil, err
+	}
+	cert, err := read(f.Cert, "certificate", 0o022)
+	if err != nil {
+		return nil, err
+	}
+	key, err := read(f.Key, "key", 0o077)
+	if err != nil {
+		return nil, err
+	}
+	c := &Credentials{Roots: x509.NewCertPool()}
+	if !c.Roots.AppendCertsFromPEM(ca) {
+		return nil, fmt.Errorf("%w: authority %s holds no certificate in PEM", ErrFiles, f.CA)
+	}
+	if c.Own, err = tls.X509KeyPair(cert, key); err != nil {
+		return nil, fmt.Errorf("%w: certificate %s with key %s: %w", ErrFiles, f.Cert, f.Key, err)
+	}
+	if c.Own.Leaf == nil {
+		if c.Own.Leaf, err = x509.ParseCertificate(c.Own.Certificate[0]); err != nil {
+			return nil, fmt.Errorf("%w: certificate %s: %w", ErrFiles, f.Cert, err)
+		}
+	}
+	chain, err := parse(c.Own.Certificate)
+	if err != nil {
+		return nil, fmt.Errorf("%w: certificate %s: %w", ErrFiles, f.Cert, err)
+	}
+	for _, use := range []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth} {
+		if err := verify(chain, c.Roots, use); err != nil {
+			return nil, fmt.Errorf("%w: certificate %s (valid %s to %s), authority %s: %w; issue a new one, with `node certs` for instance",
+				ErrFiles, f.Cert, day(c.Own.Leaf.NotBefore), day(c.Own.Leaf.NotAfter), f.CA, err)
+		}
+	}
+	if err := is(c.Own.Leaf, self); err != nil {
+		return nil, fmt.Errorf("%w: certificate %s: %w; this is %v: name this node's own certificate", ErrFiles, f.Cert, err, self)
+	}
+	return c, nil
+}
+
+func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
+
+// read reads a regular file of which nobody else has the rights in denied.
+func read(path, what string, denied uint32) ([]byte, error) {
+	if path == "" {
+		return nil, fmt.Errorf("%w: no file named for the %s; `node certs` makes them", ErrFiles, what)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w; `node certs` makes the files", ErrFiles, what, err)
+	}
+	defer file.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
+		return nil, fmt.Errorf("%w: %s %s: %w", ErrFiles, what, path, err)
+	}
+	uid := uint32(os.Geteuid())
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return nil, fmt.Errorf("%w: %s %s is not a regular file", ErrFiles, what, path)
+	case denied == 0o077 && st.Uid != uid:
+		return nil, fmt.Errorf("%w: %s %s belongs to user %d, this process is user %d: chown it, or give the node a key of its own", ErrFiles, what, path, st.Uid, uid)
+	case st.Mode&denied != 0 && denied == 0o077:
+		return nil, fmt.Errorf("%w: %s %s has mode %#o, others can read it: chmod 0600 it, and issue a new key if somebody may have", ErrFiles, what, path, st.Mode&0o777)
+	case st.Mode&denied != 0:
+		return nil, fmt.Errorf("%w: %s %s has mode %#o, others can replace what is in it: chmod go-w it", ErrFiles, what, path, st.Mode&0o777)
+	case st.Size > fileBytesMax:
+		return nil, fmt.Errorf("%w: %s %s has %d bytes, at most %d", ErrFiles, what, path, st.Size, fileBytesMax)
+	}
+	b, err := io.ReadAll(io.LimitReader(file, fileBytesMax))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s %s: %w", ErrFiles, what, path, err)
+	}
+	return b, nil
+}

@@ -1,0 +1,54 @@
+//go:build verbs
+
+package verbs
+
+import "time"
+
+const (
+	nodesMax  = 16
+	shardsMax = 64
+
+	ringBytesDefault = 4 << 20
+
+	sendDepth    = 128 // work requests of a lane
+	signalEvery  = 32  // work requests per signalled completion, at most
+	burstMax     = 4   // work requests of a lane in one burst: two pieces, the line, one read
+	receiveDepth = 4   // receives of a lane: one per sleep that is rung for
+	lanesMax     = 4   // incoming lanes of one peer: the one in use and those that are being prepared
+	completions  = 64  // taken in one crossing
+	readsMax     = 1   // outstanding RDMA READs of a lane
+
+	// The local acknowledgement timeout is 4.096 µs << ackTimeout = 17 ms, so a
+	// silent peer is noticed after about 120 ms, or several times that: devices
+	// may wait up to four times as long. 7 would be endless on Soft-RoCE, as it
+	// is everywhere for receivers that are not ready.
+	ackTimeout = 12
+	ackRetries = 6
+)
+
+// Two signalling periods must fit into the send queue, or it can fill up with
+// requests that never report a completion.
+const (
+	_ = uint(sendDepth - 2*signalEvery - burstMax)
+	_ = uint(signalEvery - burstMax)
+	_ = uint(255 - nodesMax)
+)
+
+const (
+	callTime     = 2 * time.Second        // one call over the Exchange
+	farewellTime = 2 * time.Millisecond   // for the last line to a peer that is detached
+	unarmedSleep = 5 * time.Millisecond   // a sleep's bound while a peer may not know of it
+	mendPause    = 10 * time.Millisecond  // first pause between attempts to open a lane anew
+	mendPauseMax = 500 * time.Millisecond // longest
+	readTime     = 5 * time.Second        // one RDMA READ of recovery
+)
+
+// What remote reads move at once, and how much of the peer's log is registered
+// for one reader at a time.
+const (
+	pieceBytes  = 1 << 20
+	windowBytes = 64 << 20
+	windowsMax  = 2
+)
+
+const _ = uint(windowBytes - pieceBytes)

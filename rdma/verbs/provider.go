@@ -1,0 +1,7 @@
+//go:build verbs
+
+package verbs
+
+import "healkv/rdma"
+
+func init() { rdma.Register(Name, open) }

@@ -1,0 +1,5 @@
+//go:build !race && verbs
+
+package verbs
+
+const raceEnabled = false

@@ -1,0 +1,50 @@
+#!/bin/sh
+# make lab-test: everything that needs the lab machine, one part after the
+# other. Each part bounds its own time, prints what it counted and fails on zero.
+#
+#   scripts/lab/test.sh [RESETS]     hard resets of part "resets" (default 3; 20 are the full run)
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+resets=${1:-3}
+begun=$(date +%s)
+parts=0
+failed=
+
+part() {
+	name=$1 && shift
+	echo "lab-test: $name"
+	from=$(date +%s)
+	if "$@"; then
+		parts=$((parts + 1))
+		echo "lab-test: $name passed in $(($(date +%s) - from)) s"
+	else
+		failed="$failed $name"
+		echo "lab-test: $name FAILED after $(($(date +%s) - from)) s"
+	fi
+}
+
+verbs() {
+	log=$(mktemp)
+	code=0
+	"$here/verbs.sh" -test.short -test.v >"$log" 2>&1 || code=$?
+	passed=$(grep -a -c '^--- PASS' "$log" || true)
+	skipped=$(grep -a -c '^--- SKIP' "$log" || true)
+	if [ "$code" -ne 0 ] || [ "$passed" -eq 0 ]; then
+		tail -n 80 "$log"
+		code=1
+	fi
+	grep -a -e '^    .*µs' -e '^lab:' "$log" || true
+	echo "lab: verbs: $passed tests passed, $skipped skipped"
+	rm -f "$log"
+	return $code
+}
+
+"$here/lab.sh" prepare
+part smoke "$here/smoke.sh"
+part pools "$here/dax.sh" pools
+if [ -e "$here/verbs.sh" ]; then part verbs verbs; fi
+part resets "$here/dax.sh" resets "$resets"
+
+echo "lab-test: $parts parts passed in $(($(date +%s) - begun)) s${failed:+, failed:$failed}"
+[ -z "$failed" ] && [ "$parts" -gt 0 ]
