@@ -524,6 +524,12 @@ func (w *world) calmDown() {
 	}
 	w.release()
 	w.netSoon()
+	w.settle()
+	w.serveOn()
+}
+
+// settle lets time pass until all is done.
+func (w *world) settle() {
 	begun := w.sim.Now()
 	for round := 0; ; round++ {
 		w.advance(2 * time.Millisecond)
@@ -544,6 +550,31 @@ func (w *world) calmDown() {
 		}
 	}
 	w.note("quiet", 0, uint64(w.sim.Now()-begun), 0)
+}
+
+// opsLeast is how many operations a run of a drawn script has at least.
+const opsLeast = 2000
+
+// serveOn shows that what has healed serves: some of the script's operations
+// once more, so many that a run with long outages has done enough too. Scripts
+// made short by hand or by Shrink have none to spare.
+func (w *world) serveOn() {
+	ops := slices.DeleteFunc(slices.Clone(w.s.Entries), func(e Entry) bool { return !e.op() })
+	if w.givenUp || len(ops) < opsLeast {
+		return
+	}
+	enough := max(opsLeast+100, w.Result.Ops+100)
+	for i := 0; w.Result.Ops < enough; i++ {
+		if i == 4*len(ops) {
+			w.fail("no end", "healed, and of %d operations only %d were taken: %s", i, w.Result.Ops, w.state())
+		}
+		w.ask(&ops[i%len(ops)], 0)
+		w.count("operations after everything healed")
+		if i%4 == 3 {
+			w.advance(20 * time.Microsecond)
+		}
+	}
+	w.settle()
 }
 
 // refuses: everybody who was live is down and the pool of one of them is gone:

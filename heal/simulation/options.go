@@ -52,7 +52,7 @@ func Draw(seed uint64) (Options, *Script) {
 		Power: r.IntN(3) != 0, OneHost: r.IntN(3) != 0, Segment: 8 << 10, Ring: 8192 << r.IntN(4), Keys: 8 + r.IntN(90),
 		ValueMax: pick(r, 40, 200, 200, 700, 3000), Clients: 2 + r.IntN(3), Millis: 1400 + r.IntN(1100), Spin: pick(r, 1, 1, 3),
 		TurnMax: pick(r, 4, 8, 20), DelayMax: pick(r, 3, 10, 40), CallMax: pick(r, 30, 100, 400), FullCopy: r.IntN(12) == 0, Small: r.IntN(3) == 0, Keep: r.IntN(4) != 0,
-		Ops: 8900 + r.IntN(3000), Faults: 118 + r.IntN(60)}
+		Ops: 9600 + r.IntN(3000), Faults: 118 + r.IntN(60)}
 	o.Lease = time.Duration(pick(r, 20, 30, 40)) * time.Millisecond
 	o.Drift = o.Lease / 10
 	if o.ValueMax > 1000 {
