@@ -599,9 +599,10 @@ func (w *world) operator() {
 		switch {
 		case !m.up:
 			m.start()
-		case m.p.members.Status().Stopped != "" && (w.spare(set(m.id)) || w.spareBlank(m.id) || w.newest.Cold && w.guarded == 0 && w.guardOld < 0):
-			// In a cold start nobody is live who could stay; without a majority of
-			// acceptors it would stand still for ever, and it bears one more death.
+		case m.p.members.Status().Stopped != "" && (w.spare(set(m.id)) || w.spareBlank(m.id) || w.guarded == 0 && w.guardOld < 0):
+			// Also the last live one of a script that keeps somebody running (Keep):
+			// without a majority of acceptors all would stand still for ever, and
+			// the death of a process loses nothing.
 			w.count("restarts by hand: acceptor")
 			m.crash(-1)
 			m.restart(1000)
