@@ -93,6 +93,7 @@ var table = []row{
 	one(plant.AdoptStream, "but not if the own one came through a stream", unit("dataplane/replica", "TestAdoptCells")),
 	one(plant.ForwardUnseen, "what was visible of a gone member's stream is taken in before its rest is rolled forward", unit("dataplane/replica", "TestVisibleOfAGoneMember")),
 	one(plant.ForwardStable, "the stable position waits for the roll-forward", unit("dataplane/replica", "TestStableWaitsForTheRollForward")),
+	one(plant.LentStable, "the stable position waits for records adopted locked, until their stream brings them", unit("dataplane/replica", "TestStableWaitsForLentRecords")),
 	one(plant.SpanAfter, "the stable position stays before a burst that is not stable", unit("dataplane/replica", "TestCrashStatesKeepWhatIsPublished")),
 	one(plant.MarkersDropped, "markers that absent nodes need are kept", unit("dataplane/replica", "TestMissedRanges")),
 	one(plant.BoundMissed, "the cleaner leaves missed ranges alone", unit("dataplane/replica", "TestMissedRanges")),

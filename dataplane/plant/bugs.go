@@ -85,6 +85,7 @@ const (
 	AdoptStream      Bug = "adoption-unlocks-what-a-stream-brought"
 	ForwardUnseen    Bug = "gone-members-visible-not-taken-in"
 	ForwardStable    Bug = "stable-does-not-wait-for-the-roll-forward"
+	LentStable       Bug = "stable-passes-a-lent-record"
 	SpanAfter        Bug = "stable-from-the-end-of-a-burst"
 	MarkersDropped   Bug = "older-markers-dropped"
 	BoundMissed      Bug = "cleaner-eats-missed-ranges"
@@ -275,7 +276,7 @@ var All = []Bug{
 	AckUnflushed, OwnUnflushed, DeadMember, ShadowUncounted, FirstSettles, AnswerEarly,
 	ReadEarly, PersistEarly, PersistNoFlush, OldWins, ReplayUnlocks, ReplayLocks,
 	AppliedUnlocked, OwnUnlocked, AdoptOlder, AdoptVisible, AdoptStream, ForwardUnseen,
-	ForwardStable, SpanAfter, MarkersDropped, BoundMissed, BoundStable, WriteUnleased,
+	ForwardStable, LentStable, SpanAfter, MarkersDropped, BoundMissed, BoundStable, WriteUnleased,
 	WriteUnlive, ReadUnleased, ReadLocked, WakeOlder, WakeKey, MarksAhead,
 	MarksBack, EntrySeq, ForwardTS, BuddyShadow, BuddyDied, NoLeftovers,
 	PromoteOldFlush, PromoteLagging, ConnectLate, NeverLive, ColdAlone, ColdDied,

@@ -131,7 +131,7 @@ func (s *Shard) advanceStable(flushed uint64) {
 	if s.forward.len() > 0 && !plant.Is(plant.ForwardStable) {
 		return
 	}
-	floor := s.spans.floor(s.st.Tail())
+	floor := s.lentFloor(s.spans.floor(s.st.Tail()))
 	if !plant.Is(plant.H20Flushed) {
 		floor = min(floor, flushed)
 	}
@@ -144,6 +144,21 @@ func (s *Shard) advanceStable(flushed uint64) {
 		assert(floor <= flushed || plant.Is(plant.H20Flushed), r5)
 		s.stablePos = floor
 	}
+}
+
+// lentFloor is floor, or the position of the first lent record that is still
+// waiting for its stream if that is lower: others may lack it, and nothing that
+// they flushed when a view was settled covers it. Lent records are in the order
+// of their positions; those that are settled at the front are forgotten.
+func (s *Shard) lentFloor(floor uint64) uint64 {
+	for len(s.lent) > 0 && !plant.Is(plant.LentStable) {
+		l := &s.lent[0]
+		if current, locked := s.st.References(l.hash, l.pos); current && locked {
+			return min(floor, l.pos)
+		}
+		s.lent = s.lent[1:]
+	}
+	return floor
 }
 
 // allSettled reports whether every live member, this node included, has
