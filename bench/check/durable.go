@@ -16,6 +16,10 @@ type Promise struct {
 	Answered bool  // every write that was answered
 	Read     bool  // every value that was read
 	Within   int64 // ns; answered writes and values read are there so long afterwards; 0: never for certain
+	// Returns allows what is not promised and was lost to come back later, once:
+	// with a node that was away at the loss and still has it (protocol.md, "Cold
+	// start"). It then counts as written anew.
+	Returns bool
 }
 
 // PromiseOf is the model's (protocol.md, "The five models are a table"): what
@@ -61,9 +65,10 @@ type DurableResult struct {
 // older than anything promised then. A value that survived one loss is durable
 // everywhere, in every model: nodes flush before they are live again.
 //
-// An operation that was answered after a loss took place after it. One without
-// an answer may have taken effect before the loss, after it, or never. The
-// order of ops does not matter, nor are they changed.
+// What was invoked before a loss and answered after it counts as unanswered: a
+// client outside the group may have been answered before, and have noticed
+// late. What has no answer may have taken effect before the loss, after it, or
+// never. The order of ops does not matter, nor are they changed.
 func Durable(p Promise, ops []Op, persisted []Persisted, losses []PowerLoss) DurableResult {
 	losses = slices.SortedFunc(slices.Values(losses), func(a, b PowerLoss) int { return cmp.Compare(a.At, b.At) })
 	d := durable{promise: p, losses: losses}
@@ -114,6 +119,11 @@ func (d *durable) eraOf(o *Op) int {
 	if o.Outcome == Done {
 		at = o.Return
 	}
+	return d.lossesBy(at)
+}
+
+// lossesBy is the number of losses up to a time.
+func (d *durable) lossesBy(at int64) int {
 	n := 0
 	for n < len(d.losses) && d.losses[n].At <= at {
 		n++
@@ -125,6 +135,11 @@ func (d *durable) eraOf(o *Op) int {
 func (d *durable) key(ops []Op, persisted []Persisted) (Violation, bool) {
 	values := map[uint64]*past{Initial: {first: math.MinInt64, last: math.MinInt64, certain: true}}
 	r := &d.result
+	for i := range ops { // clones
+		if o := &ops[i]; o.Outcome == Done && d.lossesBy(o.Invoke) != d.lossesBy(o.Return) {
+			o.Outcome = Pending
+		}
+	}
 	for era := range len(d.losses) + 1 {
 		var now []Op
 		for i := range ops {
@@ -244,7 +259,7 @@ func (d *durable) survivor(now *[]Op, values map[uint64]*past, era int) (Violati
 		}
 		return cmp.Compare(a.Return, b.Return)
 	})
-	if len(old) > 1 && values[old[1].Value].certain {
+	if len(old) > 1 && values[old[1].Value].certain && !d.promise.Returns {
 		return Violation{Rule: RuleTwoPasts, Ops: old[:2]}, true
 	}
 	v := old[0].Value
@@ -269,7 +284,12 @@ func (d *durable) survivor(now *[]Op, values map[uint64]*past, era int) (Violati
 	}
 	// What was newer than the survivor is no more.
 	for value, q := range values {
-		if value != v && value != Initial && p.first < q.last && q.certain {
+		if value == v || value == Initial || p.first >= q.last || !q.certain {
+			continue
+		}
+		if d.promise.Returns {
+			q.certain, q.first, q.last = false, math.MaxInt64, math.MinInt64
+		} else {
 			delete(values, value)
 		}
 	}
@@ -280,6 +300,9 @@ func (d *durable) survivor(now *[]Op, values map[uint64]*past, era int) (Violati
 	}
 	for _, o := range old[1:] {
 		*now = append(*now, Op{Kind: Write, Outcome: Pending, Key: o.Key, Value: o.Value, Invoke: d.losses[era-1].At})
+		if q := values[o.Value]; d.promise.Returns && o.Value != Initial {
+			q.first, q.last = math.MaxInt64, math.MinInt64 // of this era
+		}
 	}
 	return Violation{}, false
 }
