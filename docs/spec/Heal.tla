@@ -131,7 +131,8 @@ Settled(n) == Max({0} \cup {log[n][i].ep : i \in {j \in 1..dl[n] : log[n][j].k =
 AllSettled(n) == n \in views[ve[n]].live /\ \A m \in views[ve[n]].live : Settled(m) >= hd[n]
 \* log position below which every entry, of any stream, is stable
 Floor(n) == LET open == UNION {{sp[n][c][s].b : s \in vp[n][c]+1..Len(sp[n][c])} : c \in {x \in Node : x = n \/ fol[n][x] # None}}
-                   low == Min(open \cup {Len(log[n])})
+                   waiting == IF Cure("LENT") THEN {x.p - 1 : x \in {y \in lent[n] : idx[n][y.k] = [p |-> y.p, lk |-> TRUE]}} ELSE {}
+                   low == Min(open \cup waiting \cup {Len(log[n])})
                IN IF Cure("H20") THEN Mn(low, dl[n]) ELSE low
 
 Blank == [ph |-> 0, b |-> None, bi |-> 0, e |-> 0, w |-> 0, to |-> 0, it |-> {}]
