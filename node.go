@@ -105,7 +105,9 @@ func (n *Node) open(context.Context) (err error) {
 			return err
 		}
 	}
-	plane := control.Config{ClusterID: c.ClusterID, Node: proto.NodeID(c.Node), Configured: n.configured(), Logger: n.log}
+	plane := control.Config{ClusterID: c.ClusterID, Node: proto.NodeID(c.Node), Configured: n.configured(), Logger: n.log,
+		// A lease is chosen with the pace of the machines in mind.
+		Handshake: max(control.HandshakeDefault, c.Lease)}
 	if c.Provider == shm.Name {
 		plane.RunDir = c.RunDir
 	} else {
