@@ -94,7 +94,7 @@ func TestFaultIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 {
-		if n, err := r.ReadAt(buf, 512<<10); !errors.Is(err, ErrFault) || n != 0 {
+		if n, err := r.ReadAt(buf, 512<<10); !errors.Is(err, rdma.ErrFault) || n != 0 {
 			t.Fatalf("%d, %v", n, err)
 		}
 		if _, err := r.ReadAt(buf, 128<<10); err != nil {

@@ -29,6 +29,9 @@ type device struct {
 	global   bool
 	entries  int // of the completion queue
 	ethernet bool
+
+	// RDMA READs of recovery that may be under way at once on one queue pair.
+	readsAsked, readsServed int
 }
 
 // queueEntries holds everything that all lanes can report at once: when they
@@ -109,6 +112,7 @@ func (d *device) query(v rdma.Verbs) error {
 	if err != nil {
 		return fmt.Errorf("%w %s: %w", ErrDevice, d.device, err)
 	}
+	d.readsAsked, d.readsServed = min(a.ReadsOutMax, recoveryReads), min(a.ReadsMax, recoveryReads)
 	if a.CompletionsMax < d.entries || a.WorkRequestsMax < sendDepth {
 		return fmt.Errorf("%w %s: %d completions and %d work requests at most, want %d and %d", ErrDevice, d.device,
 			a.CompletionsMax, a.WorkRequestsMax, d.entries, sendDepth)

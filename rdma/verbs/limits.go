@@ -49,6 +49,14 @@ const (
 	pieceBytes  = 1 << 20
 	windowBytes = 64 << 20
 	windowsMax  = 2
+
+	readDepth     = 64  // RDMA READs of one burst
+	recoveryReads = 16  // of them, under way at once
+	gapMax        = 512 // bytes between two ranges that are read with them: cheaper than one more READ
+	partsMax      = 4096
 )
 
-const _ = uint(windowBytes - pieceBytes)
+const (
+	_ = uint(windowBytes - pieceBytes)
+	_ = uint(pieceBytes - gapMax)
+)
