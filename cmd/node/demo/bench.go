@@ -66,7 +66,7 @@ func (r *runner) bench(ctx context.Context, o BenchOptions, out io.Writer) error
 			return err
 		}
 	}
-	wait, cancel := context.WithTimeout(ctx, startPatience)
+	wait, cancel := context.WithTimeout(ctx, r.o.patience(startPatience, 10))
 	defer cancel()
 	if err := r.k.awaitServing(wait, r.k.all()); err != nil {
 		return err
