@@ -80,11 +80,13 @@ type Endpoint struct {
 	evicted []*inLane // fenced; the worker may have them among its candidates
 	exposed exposed
 	remotes map[*remote]bool
-	closing bool
-	mending [nodesMax]bool
-	tasks   sync.WaitGroup // goroutines of this endpoint
-	ctx     context.Context
-	cancel  context.CancelFunc
+
+	readDirect, readStaged atomic.Uint64 // bytes, see ReadStats
+	closing                bool
+	mending                [nodesMax]bool
+	tasks                  sync.WaitGroup // goroutines of this endpoint
+	ctx                    context.Context
+	cancel                 context.CancelFunc
 
 	remade   atomic.Uint64 // lanes opened anew
 	answered atomic.Uint64

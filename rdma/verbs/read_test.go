@@ -44,6 +44,12 @@ func TestReadDirectAndStaged(t *testing.T) {
 		if staged != (r.Staged() != "") || staged != (after.Copies > before.Copies) || staged == (after.Windows > before.Windows) {
 			t.Errorf("staged %v: %q, %+v, before %+v", staged, r.Staged(), after, before)
 		}
+		if (after.Copied > 0) != staged || (after.Spent > 0) != staged || after.Copies == 0 && after.Spent != before.Spent {
+			t.Errorf("staged %v: copied %d bytes in %d ns of processor time", staged, after.Copied, after.Spent)
+		}
+		if direct, through := a.ReadStats().Direct, a.ReadStats().Staged; direct == 0 || (through > 0) != staged {
+			t.Errorf("staged %v: read %d bytes directly, %d through the staging area", staged, direct, through)
+		}
 		if after.Readers != 1 {
 			t.Errorf("%d readers", after.Readers)
 		}

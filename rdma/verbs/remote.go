@@ -155,6 +155,11 @@ func (r *remote) gather(dst []byte, ranges []rdma.Range) (n int, err error) {
 		}
 		n += k
 		r.bytes.Add(uint64(k))
+		if r.staged == "" {
+			r.e.readDirect.Add(uint64(k))
+		} else {
+			r.e.readStaged.Add(uint64(k))
+		}
 	}
 	return n, nil
 }
@@ -356,18 +361,4 @@ func (r *remote) free() error {
 	}
 	r.qp, r.bufMR, r.buf, r.cq, r.channel = nil, nil, nil, nil, nil
 	return errors.Join(errs...)
-}
-
-// ReadStats is what recovery has cost this endpoint as the one that is read.
-type ReadStats struct {
-	Windows uint64 // parts of its memory registered
-	Copies  uint64 // pieces copied into staging areas
-	Readers int    // at the moment
-}
-
-// ReadStats may be asked by any goroutine.
-func (e *Endpoint) ReadStats() ReadStats {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return ReadStats{e.exposed.windows.Load(), e.exposed.copies.Load(), len(e.exposed.readers)}
 }

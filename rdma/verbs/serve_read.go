@@ -5,6 +5,7 @@ package verbs
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync/atomic"
 
@@ -22,6 +23,8 @@ type exposed struct {
 
 	windows atomic.Uint64 // registered on request
 	copies  atomic.Uint64 // into staging areas
+	copied  atomic.Uint64 // bytes
+	spent   atomic.Uint64 // processor time of that, ns
 }
 
 // readersMax bounds the readers of one peer.
@@ -261,9 +264,15 @@ func (e *Endpoint) stage(r *reader, b []byte) answer {
 	if err != nil {
 		return answer{Status: statusRange, Text: err.Error()}
 	}
-	if err := rdma.CopyExposed(r.staging[:n], r.mem, ranges); err != nil {
+	runtime.LockOSThread()
+	began := processorTime()
+	err = rdma.CopyExposed(r.staging[:n], r.mem, ranges)
+	e.exposed.spent.Add(processorTime() - began)
+	runtime.UnlockOSThread()
+	if err != nil {
 		return answer{Status: statusRefused, Text: err.Error()}
 	}
 	e.exposed.copies.Add(1)
+	e.exposed.copied.Add(uint64(n))
 	return answer{Addr: ibverbs.Address(r.staging), Key: r.stagingMR.RKey}
 }

@@ -50,6 +50,7 @@ type runner struct {
 	// Of the watched keys' operations, as verify found them.
 	unknown, rejected int
 
+	notes  []string
 	events []report.Event // of the one who kills and restarts
 	seen   map[int]map[healkv.Event]bool
 	nodeEv []report.Event
@@ -144,11 +145,12 @@ func (r *runner) all(ctx context.Context) (*report.Input, error) {
 	if err := r.stopLoad(ctx, r.k.all()); err != nil {
 		return nil, err
 	}
-	var notes []string
 	if r.o.Overwrite > 0 {
-		if notes, err = r.overwritten(ctx, full.Recovery.Bytes); err != nil {
+		notes, err := r.overwritten(ctx, full.Recovery.Bytes)
+		if err != nil {
 			return nil, err
 		}
+		r.notes = append(r.notes, notes...)
 	}
 	v, err := r.verify(ctx)
 	if err != nil {
@@ -157,7 +159,7 @@ func (r *runner) all(ctx context.Context) (*report.Input, error) {
 	r.checkMissed(heal)
 	v.Problems = append(v.Problems, r.problems...)
 	v.OK = v.OK && len(v.Problems) == 0
-	in := &report.Input{Env: r.env, Verification: v, Notes: notes}
+	in := &report.Input{Env: r.env, Verification: v, Notes: r.notes}
 	in.Env.DurationS = time.Since(r.started).Seconds()
 	for _, x := range runs {
 		if err := r.traces(x); err != nil {
@@ -286,7 +288,7 @@ func (r *runner) experiment(ctx context.Context, name string, flags []string) (*
 		return nil, err
 	}
 	r.collectEvents(ctx, v) // the last chance to ask it
-	before := r.acked()
+	before, copied := r.acked(), r.counters(ctx, v)
 	r.say("%s: SIGKILL to node %d", name, v)
 	x.Marks.Killed = r.k.kill(v)
 	r.note(report.EventKilled, v, x.Marks.Killed, "SIGKILL")
@@ -317,6 +319,13 @@ func (r *runner) experiment(ctx context.Context, name string, flags []string) (*
 		RangeBytes: l.RangeBytes, StoreBytes: l.StoreBytes, Leftovers: l.Leftovers, MissedBytes: r.missed(before, after).Bytes}
 	r.say("%s: node %d serves again, %.1f ms after its process began to recover: %s of %s in the store",
 		name, v, float64(l.Total)/1e6, size(l.Bytes), size(l.StoreBytes))
+	if read, now := s.Counters, r.counters(ctx, v); now["recovery_windows"]+now["recovery_copies"] > 0 {
+		text := fmt.Sprintf("%s over %s: %d bytes of the log by RDMA READ, %d out of staging areas; the buddy copied %d pieces, %d bytes, with %d ns of processor time",
+			name, s.Device, read["recovery_read_bytes"], read["recovery_staged_bytes"], now["recovery_copies"]-copied["recovery_copies"],
+			now["recovery_copied_bytes"]-copied["recovery_copied_bytes"], now["recovery_copy_processor_ns"]-copied["recovery_copy_processor_ns"])
+		r.say("%s", text)
+		r.notes = append(r.notes, text)
+	}
 	if l.Kind != name {
 		r.problem("%s: the node recovered by %q (%s), not by %q", name, l.Kind, l.Why, name)
 	}
@@ -336,6 +345,24 @@ func (r *runner) experiment(ctx context.Context, name string, flags []string) (*
 		}
 	}
 	return x, nil
+}
+
+// counters sums up the counters of all nodes but v.
+func (r *runner) counters(ctx context.Context, v int) map[string]uint64 {
+	sum := map[string]uint64{}
+	for _, i := range r.k.all() {
+		if i == v {
+			continue
+		}
+		s, err := r.k.status(ctx, i)
+		if err != nil {
+			r.problem("node %d did not tell its counters: %v", i, err)
+		}
+		for name, n := range s.Counters {
+			sum[name] += n
+		}
+	}
+	return sum
 }
 
 // awaitRemoved waits until the others go on without node v. Within a host they
