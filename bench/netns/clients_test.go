@@ -41,6 +41,7 @@ type clients struct {
 	driven  []*process // in which the generator of a node runs
 	acks    []string
 	history []string
+	outside []*load.Watcher // by node
 
 	cancel context.CancelFunc
 	done   sync.WaitGroup
@@ -117,6 +118,7 @@ func (c *clients) goOutside() error {
 		if err != nil {
 			return err
 		}
+		c.outside = append(c.outside, w)
 		c.done.Go(func() {
 			s := &session{client: c.k.redis(c.k.Outside(), i)}
 			err := errors.Join(w.Run(ctx, s), s.client.Close(), h.Close())
@@ -231,7 +233,7 @@ func (c *clients) judge(ctx context.Context) (j judged, err error) {
 	for i := range got {
 		q := agent.Verify{Workload: workloadName, Keys: loadedKeys, Acks: c.acks}
 		var asked error
-		err := c.k.await(ctx, fmt.Sprintf("no locked record at node %d", i), healPatience, func(ctx context.Context) bool {
+		err := c.k.await(ctx, fmt.Sprintf("no locked record at node %d", i), time.Minute, func(ctx context.Context) bool {
 			asked = c.k.ask(ctx, i, "/bench/verify", q, &got[i])
 			return asked != nil || got[i].Digest.Locked == 0
 		})

@@ -31,11 +31,19 @@ func (w *Network) Drop(from, to int) error {
 	return w.at(from, "neighbour", "replace", Address(to), "lladdr", nobody, "nud", "permanent", "dev", "eth0")
 }
 
-// Heal ends every cut and every drop.
+// Heal ends every cut, every drop and every delay.
 func (w *Network) Heal() error {
 	var errs []error
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	for i, slow := range w.slow {
+		if slow {
+			w.slow[i] = false
+			for _, end := range w.ends(i) {
+				errs = append(errs, command("tc", "-n", end[0], "qdisc", "del", "dev", end[1], "root"))
+			}
+		}
+	}
 	for i, cut := range w.cut {
 		if cut {
 			w.cut[i] = false
@@ -56,25 +64,27 @@ func (w *Network) note(i int, cut bool) {
 	w.mu.Unlock()
 }
 
-// Slow delays and loses packets at every host's interface, in both directions,
-// by netem: "delay", "5ms", "1ms", "loss", "1%". Without arguments it ends that.
-// ErrMissing where there is no tc or no netem.
+// ends are the two interfaces of a host's cable, with their namespaces.
+func (w *Network) ends(i int) [2][2]string {
+	return [2][2]string{{w.name("sw"), port(i)}, {w.name(i), "eth0"}}
+}
+
+// Slow has netem treat what a host sends and what is sent to it, until Heal, each
+// way by itself: "delay", "5ms", "1ms", "loss", "1%". ErrMissing where there is
+// no tc or no netem.
 func (w *Network) Slow(i int, netem ...string) error {
 	if _, err := exec.LookPath("tc"); err != nil {
 		return fmt.Errorf("%w: no program tc: apt-get install iproute2", ErrMissing)
 	}
-	for _, end := range [][2]string{{w.name("sw"), port(i)}, {w.name(i), "eth0"}} {
-		if len(netem) == 0 {
-			if err := command("tc", "-n", end[0], "qdisc", "del", "dev", end[1], "root"); err != nil {
-				return err
-			}
-			continue
-		}
+	for _, end := range w.ends(i) {
 		args := append([]string{"-n", end[0], "qdisc", "replace", "dev", end[1], "root", "netem"}, netem...)
 		if err := command("tc", args...); err != nil {
 			return fmt.Errorf("%w: no netem in this kernel (the lab machine has it): %w", ErrMissing, err)
 		}
 	}
+	w.mu.Lock()
+	w.slow[i] = true
+	w.mu.Unlock()
 	return nil
 }
 

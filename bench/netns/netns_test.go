@@ -52,7 +52,7 @@ func TestNetnsCluster(t *testing.T) {
 	for i := range x.procs {
 		x.start(i)
 	}
-	err := x.await(ctx, "the start", startPatience, func(ctx context.Context) bool {
+	err := x.await(ctx, "the start", x.patience(), func(ctx context.Context) bool {
 		for i := range x.procs {
 			if x.ask(ctx, i, "/readyz", nil, nil) != nil {
 				return false
@@ -79,10 +79,12 @@ func TestNetnsCluster(t *testing.T) {
 		if *kindsFlag != "" && !slices.Contains(strings.Split(*kindsFlag, ","), f.kind) {
 			continue
 		}
-		if f.kind == "connections killed" && !hasSS() {
-			tally.Skipped("network namespaces", f.kind, "ss (package iproute2)")
-			t.Logf("%s: left out: no program ss (package iproute2)", f.kind)
-			continue
+		if f.needs != nil {
+			if missing := f.needs(x); missing != "" {
+				tally.Skipped("network namespaces", f.kind, missing)
+				t.Logf("%s: left out, it needs %s", f.kind, missing)
+				continue
+			}
 		}
 		if err := x.run(ctx, f, i%len(x.procs)); err != nil {
 			t.Fatalf("%s: %v", f.kind, err)

@@ -41,6 +41,7 @@ type Network struct {
 
 	mu     sync.Mutex
 	cut    []bool          // by host: unplugged or down
+	slow   []bool          // by host: netem
 	drops  map[[2]int]bool // from, to
 	probes []*net.UDPConn  // by host
 	round  byte
@@ -72,7 +73,7 @@ func New(n int) (_ *Network, err error) {
 	if err := sweep(); err != nil {
 		return nil, err
 	}
-	w := &Network{cut: make([]bool, n+1), drops: map[[2]int]bool{}}
+	w := &Network{cut: make([]bool, n+1), slow: make([]bool, n+1), drops: map[[2]int]bool{}}
 	if err := w.take(); err != nil {
 		return nil, err
 	}
