@@ -380,7 +380,7 @@ func (r *runner) awaitRemoved(ctx context.Context, v int) error {
 		case !slices.Contains(s.Live, v):
 			return nil
 		}
-		if err := sleep(ctx, 50*time.Millisecond); err != nil {
+		if err := sleep(ctx, max(50*time.Millisecond, r.o.Lease/50)); err != nil {
 			return fmt.Errorf("node %d was killed and is still live in view %d after %v: %w", v, s.Epoch, patience, err)
 		}
 	}
