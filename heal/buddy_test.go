@@ -12,6 +12,7 @@ import (
 	"healkv/pmem"
 	"healkv/pmem/record"
 	"healkv/rdma"
+	"healkv/rdma/gather"
 )
 
 // in runs f as a task of the node's process.
@@ -194,11 +195,11 @@ func (r *heapRemote) ReadAt(dst []byte, off int64) (int, error) {
 }
 
 func (r *heapRemote) Gather(dst []byte, ranges []rdma.Range) error {
-	if err := rdma.CheckRanges(len(dst), ranges, r.Size()); err != nil {
+	if err := gather.Check(len(dst), ranges, r.Size()); err != nil {
 		return err
 	}
 	r.calls, r.bytes = r.calls+1, r.bytes+uint64(len(dst))
-	return rdma.CopyExposed(dst, r.mem, ranges)
+	return gather.Copy(dst, r.mem, ranges)
 }
 
 func (r *heapRemote) Size() int64       { return int64(len(r.mem)) }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"healkv/rdma"
+	"healkv/rdma/gather"
 )
 
 // ErrExposed is what a peer says of its exposed memory and what cannot be.
@@ -214,16 +215,16 @@ func (r *remote) ReadAt(dst []byte, off int64) (int, error) {
 	return len(dst), nil
 }
 
-// Gather copies. ErrRange outside the exposed memory, rdma.ErrFault if the
+// Gather copies. ErrRange outside the exposed memory, gather.ErrFault if the
 // peer's file has lost the page; the bytes may be torn. Not after Close.
 func (r *remote) Gather(dst []byte, ranges []rdma.Range) error {
 	if r.view == nil {
 		return rdma.ErrClosed
 	}
-	if err := rdma.CheckRanges(len(dst), ranges, r.Size()); err != nil {
+	if err := gather.Check(len(dst), ranges, r.Size()); err != nil {
 		return err
 	}
-	if err := rdma.CopyExposed(dst, r.view, ranges); err != nil {
+	if err := gather.Copy(dst, r.view, ranges); err != nil {
 		return fmt.Errorf("%w: %d bytes in %d ranges", err, len(dst), len(ranges))
 	}
 	r.bytes.Add(uint64(len(dst)))

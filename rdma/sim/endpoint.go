@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"healkv/rdma"
+	"healkv/rdma/gather"
 	"healkv/rdma/ring"
 )
 
@@ -346,14 +347,14 @@ func (r *remote) Gather(dst []byte, ranges []rdma.Range) error {
 	if r.shut {
 		return rdma.ErrClosed
 	}
-	if err := rdma.CheckRanges(len(dst), ranges, r.Size()); err != nil {
+	if err := gather.Check(len(dst), ranges, r.Size()); err != nil {
 		return err
 	}
 	if p := r.peer.cfg.Node; r.peer.dead || r.peer.closed || r.net.cut[r.from][p] || r.net.cut[p][r.from] || r.net.pause[r.from] {
 		return fmt.Errorf("%w: node %d cannot be read now", rdma.ErrNoPeer, p)
 	}
 	r.bytes += uint64(len(dst))
-	return rdma.CopyExposed(dst, r.peer.exposed, ranges)
+	return gather.Copy(dst, r.peer.exposed, ranges)
 }
 
 func (e *Endpoint) Close() error {

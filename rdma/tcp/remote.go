@@ -13,6 +13,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"healkv/rdma"
+	"healkv/rdma/gather"
 )
 
 const (
@@ -116,12 +117,12 @@ func (r *Remote) gather(dst []byte, ranges []rdma.Range) (done int, err error) {
 	if r.closed {
 		return 0, rdma.ErrClosed
 	}
-	if err := rdma.CheckRanges(len(dst), ranges, r.size); err != nil {
+	if err := gather.Check(len(dst), ranges, r.size); err != nil {
 		return 0, err
 	}
 	last, pause := time.Now(), redialMin
 	for done < len(dst) {
-		n, err := r.read(dst[done:], rdma.After(ranges, done))
+		n, err := r.read(dst[done:], gather.After(ranges, done))
 		done += n
 		if err == nil {
 			continue
@@ -143,7 +144,7 @@ func (r *Remote) gather(dst []byte, ranges []rdma.Range) (done int, err error) {
 }
 
 // read moves as much as the connection lasts for.
-func (r *Remote) read(dst []byte, from rdma.Cursor) (done int, err error) {
+func (r *Remote) read(dst []byte, from gather.Cursor) (done int, err error) {
 	if r.conn == nil {
 		if err := r.connect(); err != nil {
 			return 0, err
@@ -179,7 +180,7 @@ func (r *Remote) read(dst []byte, from rdma.Cursor) (done int, err error) {
 }
 
 // ask sends a request for the next piece.
-func (r *Remote) ask(q *request, from *rdma.Cursor) error {
+func (r *Remote) ask(q *request, from *gather.Cursor) error {
 	le := binary.LittleEndian
 	var head [requestBytes]byte
 	b := append(r.asking[:0], head[:]...)

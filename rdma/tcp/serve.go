@@ -14,6 +14,7 @@ import (
 
 	"healkv/dataplane/plant"
 	"healkv/rdma"
+	"healkv/rdma/gather"
 )
 
 // A remote read goes in pieces: a request for each, answered in order. A piece
@@ -132,7 +133,7 @@ func (s *server) request() (want codec, n int, err error) {
 }
 
 func (s *server) answer(want codec, n int) error {
-	if rdma.CheckRanges(n, s.ranges, s.exposed.Size) != nil && !plant.Is(plant.TCPRange) {
+	if gather.Check(n, s.ranges, s.exposed.Size) != nil && !plant.Is(plant.TCPRange) {
 		return s.send(codecRange, n, nil)
 	}
 	s.e.remoteReads.Add(1)
@@ -145,7 +146,7 @@ func (s *server) answer(want codec, n int) error {
 		s.scratch = make([]byte, pieceBytes)
 	}
 	piece := s.scratch[:n]
-	if err := rdma.CopyExposed(piece, s.exposed.Mem, s.ranges); err != nil {
+	if err := gather.Copy(piece, s.exposed.Mem, s.ranges); err != nil {
 		return fmt.Errorf("%w: %d bytes in %d ranges from %d", err, n, len(s.ranges), s.ranges[0].Off)
 	}
 	if want == codecZstd {

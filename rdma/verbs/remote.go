@@ -13,6 +13,7 @@ import (
 
 	"healkv/cgo/ibverbs"
 	"healkv/rdma"
+	"healkv/rdma/gather"
 )
 
 // ErrRead is an RDMA READ of recovery that failed; the remote must be opened
@@ -145,10 +146,10 @@ func (r *remote) gather(dst []byte, ranges []rdma.Range) (n int, err error) {
 	if r.closed {
 		return 0, rdma.ErrClosed
 	}
-	if err := rdma.CheckRanges(len(dst), ranges, r.size); err != nil {
+	if err := gather.Check(len(dst), ranges, r.size); err != nil {
 		return 0, err
 	}
-	for c := rdma.After(ranges, 0); n < len(dst); {
+	for c := gather.After(ranges, 0); n < len(dst); {
 		k, err := r.piece(dst[n:], &c)
 		if err != nil {
 			return n, fmt.Errorf("%w: node %d, %d bytes in %d ranges, after %d: %w", ErrRead, r.peer, len(dst), len(ranges), n, err)
@@ -165,7 +166,7 @@ func (r *remote) gather(dst []byte, ranges []rdma.Range) (n int, err error) {
 }
 
 // piece reads what one burst can bring.
-func (r *remote) piece(dst []byte, c *rdma.Cursor) (n int, err error) {
+func (r *remote) piece(dst []byte, c *gather.Cursor) (n int, err error) {
 	if r.broken != nil {
 		return 0, r.broken
 	}
@@ -189,7 +190,7 @@ func (r *remote) piece(dst []byte, c *rdma.Cursor) (n int, err error) {
 }
 
 // planStaged lets the peer put together as many ranges as fit, for one READ.
-func (r *remote) planStaged(c *rdma.Cursor) error {
+func (r *remote) planStaged(c *gather.Cursor) error {
 	var b []byte
 	n := 0
 	for n < pieceBytes && len(b) < rangesMax*rangeBytes {
@@ -212,7 +213,7 @@ func (r *remote) planStaged(c *rdma.Cursor) error {
 
 // planDirect fills the buffer from one window. Ranges with little between them
 // are one READ.
-func (r *remote) planDirect(c *rdma.Cursor) error {
+func (r *remote) planDirect(c *gather.Cursor) error {
 	var w peerWindow
 	used, end := 0, int64(0) // of the buffer; of the last READ in the peer's memory
 	for len(r.parts) < partsMax {

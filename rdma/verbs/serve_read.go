@@ -11,6 +11,7 @@ import (
 
 	"healkv/cgo/ibverbs"
 	"healkv/rdma"
+	"healkv/rdma/gather"
 )
 
 // exposed is the memory that peers may read for recovery, and who does. Under
@@ -259,14 +260,14 @@ func (e *Endpoint) stage(r *reader, b []byte) answer {
 		err = fmt.Errorf("%w: %d bytes to be staged, at most %d", rdma.ErrRange, n, len(r.staging))
 	}
 	if err == nil {
-		err = rdma.CheckRanges(n, ranges, int64(len(r.mem)))
+		err = gather.Check(n, ranges, int64(len(r.mem)))
 	}
 	if err != nil {
 		return answer{Status: statusRange, Text: err.Error()}
 	}
 	runtime.LockOSThread()
 	began := processorTime()
-	err = rdma.CopyExposed(r.staging[:n], r.mem, ranges)
+	err = gather.Copy(r.staging[:n], r.mem, ranges)
 	e.exposed.spent.Add(processorTime() - began)
 	runtime.UnlockOSThread()
 	if err != nil {
