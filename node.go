@@ -341,7 +341,7 @@ func (n *Node) live(force string) (err error) {
 func (n *Node) openEndpoint(self proto.Member, shard int, p *pmem.Pool) (rdma.Endpoint, error) {
 	c := &n.cfg
 	end := rdma.Config{RunDir: c.RunDir, Node: c.Node, Nodes: c.Nodes, Shard: shard, Incarnation: uint32(self.Incarnation),
-		RingBytes: c.RingBytes, Exchange: n.links.of(self, shard), Logger: n.log, Verbs: c.Verbs}
+		RingBytes: c.RingBytes, Exchange: n.links.of(self, shard), Patience: c.Lease / 3, Logger: n.log, Verbs: c.Verbs}
 	var err error
 	if end.Listen, err = c.dataAddress(shard); err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Config is what any provider needs to make an endpoint.
@@ -22,6 +23,10 @@ type Config struct {
 	// tcp and verbs.
 	Exchange Exchange     // connection parameters go over it
 	Logger   *slog.Logger // nil: none
+	// Patience is how long to wait for an answer over the Exchange; 0 or less than
+	// the provider's own takes that. What comes later was in vain, and is asked for
+	// again: slow machines need more.
+	Patience time.Duration
 
 	// tcp.
 	Listen string      // host or address that data connections come to; "": 127.0.0.1

@@ -14,7 +14,7 @@ import (
 // call asks the peer's endpoint of this shard.
 func (e *Endpoint) call(peer int, r *request) (answer, error) {
 	r.Verbs, r.From = wireVersion, e.cfg.Incarnation
-	ctx, cancel := context.WithTimeout(e.ctx, callTime)
+	ctx, cancel := context.WithTimeout(e.ctx, max(callTime, e.cfg.Patience))
 	defer cancel()
 	b, err := e.cfg.Exchange.Call(ctx, peer, encodeWire(r))
 	if err != nil {

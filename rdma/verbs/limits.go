@@ -35,7 +35,7 @@ const (
 )
 
 const (
-	callTime     = 2 * time.Second        // one call over the Exchange
+	callTime     = 2 * time.Second        // one call over the Exchange, at least: Config.Patience
 	farewellTime = 2 * time.Millisecond   // for the last line to a peer that is detached
 	unarmedSleep = 5 * time.Millisecond   // a sleep's bound while a peer may not know of it
 	mendPause    = 10 * time.Millisecond  // first pause between attempts to open a lane anew
