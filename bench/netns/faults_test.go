@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os/exec"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -299,8 +300,11 @@ func (x *trial) wantSilent(ctx context.Context, a int) error {
 	c := x.redis(x.Host(a), a)
 	defer c.Close()
 	for _, key := range []string{"from-0", "w:0", "from-1"} {
-		if value, err := c.Get(ctx, key).Result(); err == nil {
+		switch value, err := c.Get(ctx, key).Result(); {
+		case err == nil:
 			return fmt.Errorf("node %d is cut off and removed, and answers %s = %q", a, key, value)
+		case !strings.HasPrefix(err.Error(), "TRYAGAIN"):
+			return fmt.Errorf("node %d is cut off: asked for %s on its own host: %w", a, key, err)
 		}
 		x.seen["reads refused by who is cut off"]++
 	}
