@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 
 	"healkv/dataplane"
@@ -74,6 +75,27 @@ func TestBuddyRefuses(t *testing.T) {
 	if !asked {
 		t.Error("no transfer")
 	}
+}
+
+// TestNobodySpeaksForAnother: whoever asks is known to the control plane; what
+// it asks in the name of another node is refused, by the name.
+func TestNobodySpeaksForAnother(t *testing.T) {
+	r := newRig(t, 3, 1)
+	r.boot()
+	b, other := r.nodes[0], r.nodes[1].self
+	asks := proto.Member{Node: 2, Incarnation: other.Incarnation}
+	b.in(func() {
+		ctx, l := context.Background(), b.life
+		e := l.Installed().Epoch
+		_, hello := l.onHello(ctx, asks, &helloRequest{From: other})
+		_, of := l.onRange(ctx, asks, &rangeRequest{To: b.self, From: other, Epoch: e})
+		_, cold := l.onCold(ctx, asks, &coldRequest{From: other, Epoch: e})
+		for what, err := range map[string]error{"hello": hello, "range": of, "cold start": cold} {
+			if err == nil || !strings.Contains(err.Error(), "in the name of") {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+	})
 }
 
 // TestTransferAsksAtTheEnd (J2): a buddy that gave the range up meanwhile has

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 )
 
@@ -176,7 +177,9 @@ func (l *link) greet(c *conn, r *bufio.Reader) (envelope, error) {
 	if err != nil {
 		return envelope{}, err
 	}
-	c.SetDeadline(time.Now().Add(l.s.cfg.Handshake))
+	if !plant.Is(plant.CtlGreet) {
+		c.SetDeadline(time.Now().Add(l.s.cfg.Handshake))
+	}
 	if _, err := c.Write(f); err != nil {
 		return envelope{}, err
 	}
@@ -205,7 +208,7 @@ func (l *link) check(b []byte) (envelope, error) {
 	case a.Cluster != l.s.cfg.ClusterID:
 		l.s.stats.wrongCluster.Add(1)
 		return envelope{}, fmt.Errorf("%w: %s answers for %.64q", ErrWrongCluster, l.s.wire.address(l.node), a.Cluster)
-	case a.From != l.node:
+	case a.From != l.node && !plant.Is(plant.CtlAnswer):
 		l.s.stats.wrongNode.Add(1)
 		return envelope{}, fmt.Errorf("%w: %s answers for node %d", ErrWrongNode, l.s.wire.address(l.node), a.From)
 	}

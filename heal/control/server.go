@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 )
 
@@ -239,7 +240,7 @@ func (s *Server) heard(m proto.Member, w *watch) {
 		return
 	}
 	s.mu.Lock()
-	isNew := m.Incarnation > s.newest[m.Node]
+	isNew := m.Incarnation > s.newest[m.Node] || plant.Is(plant.CtlHeard)
 	if isNew {
 		s.newest[m.Node] = m.Incarnation
 	}

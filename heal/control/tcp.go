@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/heal/identity"
 )
@@ -132,13 +133,17 @@ func (t *tcpTransport) admit(ctx context.Context, raw net.Conn) (*conn, error) {
 		offered = h.SupportedProtos
 		return nil, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, t.limit)
+	limit := t.limit
+	if plant.Is(plant.CtlAdmit) {
+		limit = time.Hour
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	s := tls.Server(raw, cfg)
 	err = s.HandshakeContext(ctx)
 	state := s.ConnectionState()
 	switch {
-	case err == nil && state.NegotiatedProtocol != protocolName, err != nil && spokeAnother(offered):
+	case err == nil && state.NegotiatedProtocol != protocolName && !plant.Is(plant.CtlVersion), err != nil && spokeAnother(offered):
 		return nil, t.counted(fmt.Errorf("%w: it offers %.100q, this node speaks %q", ErrVersion, offered, protocolName))
 	case err != nil && ctx.Err() != nil:
 		return nil, t.counted(t.late(err))

@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -123,7 +124,8 @@ func TestOnlyNodesOfTheClusterGetIn(t *testing.T) {
 		b.refused.mu.Unlock()
 		before := c.at(b.Stats())
 		err := stranger(t, p.at[1], c.dials)
-		if err == nil || !strings.Contains(err.Error(), c.says) {
+		// Cut without a word, what we have sent may be unread: then it is a reset.
+		if err == nil || !strings.Contains(err.Error(), c.says) && !(c.says == "EOF" && errors.Is(err, syscall.ECONNRESET)) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.says)
 		}
 		until(t, c.name+" counted", func() bool { return c.at(b.Stats()) == before+1 })

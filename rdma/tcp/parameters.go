@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"time"
 
+	"healkv/dataplane/plant"
 	"healkv/rdma"
 )
 
@@ -176,9 +177,9 @@ func (e *Endpoint) reply(_ context.Context, from int, request []byte) ([]byte, e
 	a := answer{verdict: verdictYes, self: e.cfg.Incarnation, ring: uint64(e.cfg.RingBytes), address: e.gate.address}
 	exposed := e.exposed.Load()
 	switch {
-	case q.peer != e.cfg.Incarnation:
+	case q.peer != e.cfg.Incarnation && !plant.Is(plant.TCPAsked):
 		a.verdict = verdictOtherLife
-	case q.tls != (e.cfg.TLS != nil):
+	case q.tls != (e.cfg.TLS != nil) && !plant.Is(plant.TCPAlone):
 		a.verdict = verdictTLS
 		e.complain(from, q.self, errTLS(from, e.cfg.TLS != nil))
 	case q.purpose == forRemote && exposed == nil:
