@@ -189,7 +189,7 @@ func (s *Service) Bootstrap(ctx context.Context) (proto.View, error) {
 			ready = s.env.Now()
 		}
 		// Others follow when the lowest one does not.
-		if missing == "" && s.env.Now()-ready >= int64(rank)*int64(50*time.Millisecond) {
+		if missing == "" && s.env.Now()-ready >= int64(rank)*int64(s.patience(50*time.Millisecond, 80)) {
 			v, err := s.Update(ctx, func(v *proto.View) error {
 				if v.Epoch > 0 {
 					return ErrNoChange

@@ -12,9 +12,17 @@ import (
 	"healkv/heal/membership/register"
 )
 
-// attemptWait bounds one proposal; a peer that does not answer in that time
-// counts as unreachable.
+// attemptWait bounds one proposal at least; a peer that does not answer in that
+// time counts as unreachable.
 const attemptWait = 2 * time.Second
+
+// patience is how long something takes that peers usually answer within: where
+// the lease is long because machines are slow, they get a share of it. When
+// proposals of several nodes take longer than they may, all fail and get in each
+// other's way again, for ever.
+func (s *Service) patience(usual time.Duration, share int64) time.Duration {
+	return max(usual, time.Duration(s.lease/share))
+}
 
 // Update changes the view by compare-and-swap: fn gets a copy of the newest
 // one, changes it, and is called again on a newer one when somebody else was
@@ -80,7 +88,7 @@ func (s *Service) attempt(ctx context.Context, fn func(*proto.View) error) (*reg
 	s.counts.Proposals++
 	s.mu.Unlock()
 	p := register.NewProposer(s.cfg.Configured, b, s.cfg.Initial, s.checked(fn))
-	ctx, cancel := s.env.Timeout(ctx, attemptWait)
+	ctx, cancel := s.env.Timeout(ctx, s.patience(attemptWait, 2))
 	defer cancel()
 	begin := s.env.Now()
 	defer func() { s.took(time.Duration(s.env.Now() - begin)) }()
@@ -107,7 +115,7 @@ func (s *Service) attempt(ctx context.Context, fn func(*proto.View) error) (*reg
 func (s *Service) took(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pacing += (min(d, attemptWait/4) - s.pacing) / 4
+	s.pacing += (min(d, s.patience(attemptWait, 2)/4) - s.pacing) / 4
 }
 
 func (s *Service) pace() time.Duration {

@@ -1,0 +1,28 @@
+package membership
+
+import (
+	"testing"
+	"time"
+)
+
+// A usual lease changes nothing; a long one gives slow machines more time for a
+// proposal, and competitors that much longer pauses.
+func TestPatienceFollowsTheLease(t *testing.T) {
+	for _, c := range []struct{ lease, attempt, catchUp, rank time.Duration }{
+		{100 * time.Millisecond, attemptWait, time.Second, 50 * time.Millisecond},
+		{3 * time.Second, attemptWait, time.Second, 50 * time.Millisecond},
+		{4 * time.Second, attemptWait, time.Second, 50 * time.Millisecond},
+		{40 * time.Second, 20 * time.Second, 10 * time.Second, 500 * time.Millisecond},
+	} {
+		s := &Service{lease: int64(c.lease)}
+		if a, b, r := s.patience(attemptWait, 2), s.patience(time.Second, 4), s.patience(50*time.Millisecond, 80); a != c.attempt || b != c.catchUp || r != c.rank {
+			t.Errorf("lease %v: %v, %v, %v", c.lease, a, b, r)
+		}
+		for range 100 {
+			s.took(time.Minute)
+		}
+		if d := s.pace() - c.attempt/4; d > 0 || d < -time.Microsecond {
+			t.Errorf("lease %v: pace %v after proposals of a minute", c.lease, s.pace())
+		}
+	}
+}
