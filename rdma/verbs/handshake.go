@@ -44,6 +44,11 @@ func (e *Endpoint) Prepare(peer int, incarnation uint32) (rdma.Link, error) {
 	}
 	o, err := e.openLane(peer, incarnation, 0)
 	if err != nil {
+		// Who asks tries again at once, and each try costs a queue pair.
+		select {
+		case <-time.After(preparePause):
+		case <-e.ctx.Done():
+		}
 		return nil, err
 	}
 	l := &link{owner: e, peer: peer, incarnation: incarnation, next: o}

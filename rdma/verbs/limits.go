@@ -38,6 +38,7 @@ const (
 	callTime     = 2 * time.Second        // one call over the Exchange, at least: Config.Patience
 	farewellTime = 2 * time.Millisecond   // for the last line to a peer that is detached
 	unarmedSleep = 5 * time.Millisecond   // a sleep's bound while a peer may not know of it
+	preparePause = 20 * time.Millisecond  // after a lane that could not be opened
 	mendPause    = 10 * time.Millisecond  // first pause between attempts to open a lane anew
 	mendPauseMax = 500 * time.Millisecond // longest
 	readTime     = 5 * time.Second        // one RDMA READ of recovery
