@@ -54,7 +54,8 @@ func Bench(ctx context.Context, o BenchOptions, c *local.Cluster, out io.Writer)
 		windows: map[int][]string{}, life: make([]int, o.Nodes)}
 	defer r.k.client.CloseIdleConnections()
 	err = r.bench(ctx, o, out)
-	if stopErr := r.k.stop(syscall.SIGTERM); err == nil {
+	// Everybody goes: the last ones would wait for a majority to leave the view.
+	if stopErr := r.k.stop(syscall.SIGHUP); err == nil {
 		err = stopErr
 	}
 	return err

@@ -48,7 +48,7 @@ type cluster struct {
 }
 
 func newCluster(c *local.Cluster, program string) *cluster {
-	k := &cluster{local: c, program: program, onDeath: syscall.SIGTERM, procs: make([]*process, c.Nodes), starts: make(chan func())}
+	k := &cluster{local: c, program: program, onDeath: syscall.SIGHUP, procs: make([]*process, c.Nodes), starts: make(chan func())}
 	k.client.Transport = &http.Transport{MaxIdleConnsPerHost: 4}
 	go func() {
 		runtime.LockOSThread() // the parent-death signal follows the thread, prctl(2)

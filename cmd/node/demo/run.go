@@ -78,7 +78,8 @@ func Run(ctx context.Context, o Options, c *local.Cluster, out io.Writer) error 
 		windows: map[int][]string{}, life: make([]int, o.Nodes), seen: map[int]map[healkv.Event]bool{}}
 	defer r.k.client.CloseIdleConnections()
 	in, err := r.all(ctx)
-	if stopErr := r.k.stop(syscall.SIGTERM); err == nil {
+	// Everybody goes: the last ones would wait for a majority to leave the view.
+	if stopErr := r.k.stop(syscall.SIGHUP); err == nil {
 		err = stopErr
 	}
 	if err != nil {
