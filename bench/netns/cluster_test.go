@@ -203,8 +203,8 @@ func (k *cluster) stop() {
 	}
 }
 
-// clean ends what still runs, and shows of a test that has failed what the
-// nodes said.
+// clean ends what still runs, and shows what the nodes said, if the test has
+// failed or it was asked for.
 func (k *cluster) clean() {
 	for _, p := range k.procs {
 		if p != nil && !p.over() {
@@ -216,8 +216,8 @@ func (k *cluster) clean() {
 			<-p.ended
 		}
 		k.admin[i].CloseIdleConnections()
-		if k.t.Failed() {
-			k.t.Logf("node %d:\n%s", i, k.log(i, 40))
+		if k.t.Failed() || *logsFlag {
+			k.t.Logf("node %d:\n%s", i, k.log(i, 60))
 		}
 	}
 }

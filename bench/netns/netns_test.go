@@ -21,6 +21,7 @@ var (
 	programFlag = flag.String("netns.node", "", "the `program` that serves; default: built from this repository")
 	leaseFlag   = flag.Duration("netns.lease", 3*time.Second, "lease of the nodes")
 	nodesFlag   = flag.Int("netns.nodes", 6, "how many nodes")
+	logsFlag    = flag.Bool("netns.logs", false, "show what the nodes said also if all went well")
 	kindsFlag   = flag.String("netns.faults", "", "kinds of faults, comma between; default: all")
 )
 

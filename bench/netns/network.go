@@ -222,8 +222,10 @@ func (w *Network) newHost(i int) (*Host, error) {
 	if err := ip("netns", "add", w.name(i)); err != nil {
 		return nil, err
 	}
+	if err := w.sw("link", "add", port(i), "type", "veth", "peer", "name", "eth0", "netns", w.name(i)); err != nil {
+		return nil, fmt.Errorf("%w: the kernel has no veth: %w", ErrMissing, err)
+	}
 	for _, err := range []error{
-		w.sw("link", "add", port(i), "type", "veth", "peer", "name", "eth0", "netns", w.name(i)),
 		w.sw("link", "set", port(i), "master", "sw", "up"),
 		w.at(i, "link", "set", "lo", "up"),
 		w.at(i, "link", "set", "eth0", "address", hardware(i)),
