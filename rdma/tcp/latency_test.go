@@ -24,31 +24,37 @@ const latencyBlock = 200
 // BenchmarkEntryLatency is one entry of 64 bytes: published, in the peer's mirror,
 // and the peer's watermark back, each worker on a thread of its own. Beside it,
 // in the same run and in turn with it, plain sockets over loopback: 64 bytes
-// there and back, and as many bytes as our frames have, there and back. Two
-// metrics are the ratios of the medians.
+// there and back; as many bytes as our frames have, there and back; and these
+// found by epoll_wait before they are read, as by everybody who has several
+// peers. The metrics are medians and their ratios.
 //
 // Expected: a leg of the plain one is a write and a read that finds something,
 // with some reads before that find nothing. Ours is a writev, an epoll_wait that
 // finds something and a readv, with an epoll_wait for each read that finds
 // nothing, and two CRCs of 104 and 64 bytes: less than a microsecond more on 4 to
-// 6. So 1.1 to 1.3 spinning. Asleep, both are woken by the kernel, which costs
-// several times as much as all the rest: 1.0 to 1.2.
+// 6. So 1.1 to 1.3 spinning, and 1.0 to 1.1 of the one with epoll. Asleep, both
+// are woken by the kernel, which costs several times as much as all the rest: 1.0
+// to 1.2.
 func BenchmarkEntryLatency(b *testing.B) {
 	for _, mode := range []struct {
 		name  string
 		sleep bool
-	}{{"spin", false}, {"sleep", true}} {
+		plain plainSide
+	}{{"spin", false, spinning}, {"sleep", true, asleep}} {
 		b.Run(mode.name, func(b *testing.B) {
 			x, y := benchPair(b, nil)
-			same, small := plainPair(b), plainPair(b)
-			var entry, floor, floor64 []float64
+			same, small, polled := plainPair(b), plainPair(b), plainPair(b)
+			var entry, floor, floor64, floorPoll []float64
 			for left := b.N; left > 0; left -= latencyBlock {
 				n := min(left, latencyBlock)
 				entry = append(entry, timed(n,
 					func() { sayEntries(b, x, n, mode.sleep) },
 					func() { hearEntries(b, y, n, mode.sleep) }))
-				floor = append(floor, same.timed(b, n, frameBytes+entryBytes, frameBytes, mode.sleep))
-				floor64 = append(floor64, small.timed(b, n, entryBytes, entryBytes, mode.sleep))
+				floor = append(floor, same.timed(b, n, frameBytes+entryBytes, frameBytes, mode.plain))
+				floor64 = append(floor64, small.timed(b, n, entryBytes, entryBytes, mode.plain))
+				if !mode.sleep {
+					floorPoll = append(floorPoll, polled.timed(b, n, frameBytes+entryBytes, frameBytes, polling))
+				}
 			}
 			e, f, f64 := median(entry), median(floor), median(floor64)
 			// One system call more than these on either side would show in all else.
@@ -63,6 +69,11 @@ func BenchmarkEntryLatency(b *testing.B) {
 			b.ReportMetric(f64, "plain64-ns")
 			b.ReportMetric(e/f, "x-plain")
 			b.ReportMetric(e/f64, "x-plain64")
+			if !mode.sleep {
+				p := median(floorPoll)
+				b.ReportMetric(p, "epoll-ns")
+				b.ReportMetric(e/p, "x-epoll")
+			}
 		})
 	}
 }
@@ -163,18 +174,14 @@ func plainPair(b *testing.B) (s sockets2) {
 	return sockets2{x.(*net.TCPConn), y.(*net.TCPConn)}
 }
 
+// plainSide sends and receives so many bytes n times; the first one begins.
+type plainSide func(b *testing.B, c *net.TCPConn, n, out, in int, first bool)
+
 // timed is a ping of some bytes and a pong of some, n times.
-func (s sockets2) timed(b *testing.B, n, ping, pong int, sleep bool) float64 {
-	side := func(c *net.TCPConn, out, in int, first bool) func() {
-		return func() {
-			if sleep {
-				asleep(b, c, n, out, in, first)
-			} else {
-				spinning(b, c, n, out, in, first)
-			}
-		}
-	}
-	return timed(n, side(s[0], ping, pong, true), side(s[1], pong, ping, false))
+func (s sockets2) timed(b *testing.B, n, ping, pong int, side plainSide) float64 {
+	return timed(n,
+		func() { side(b, s[0], n, ping, pong, true) },
+		func() { side(b, s[1], n, pong, ping, false) })
 }
 
 func asleep(b *testing.B, c *net.TCPConn, n, out, in int, first bool) {
@@ -194,6 +201,33 @@ func asleep(b *testing.B, c *net.TCPConn, n, out, in int, first bool) {
 }
 
 func spinning(b *testing.B, c *net.TCPConn, n, out, in int, first bool) {
+	plainSpin(b, c, n, out, in, first, func(int) bool { return true })
+}
+
+// polling asks epoll before every read.
+func polling(b *testing.B, c *net.TCPConn, n, out, in int, first bool) {
+	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	defer unix.Close(ep)
+	added := false
+	var events [8]unix.EpollEvent
+	plainSpin(b, c, n, out, in, first, func(fd int) bool {
+		if !added {
+			added = true
+			if err := unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP}); err != nil {
+				b.Error(err)
+			}
+		}
+		got, errno := ready(ep, events[:])
+		return got > 0 || errno != 0
+	})
+}
+
+// plainSpin reads when there is something, and yields when there is not.
+func plainSpin(b *testing.B, c *net.TCPConn, n, out, in int, first bool, something func(fd int) bool) {
 	rc, err := c.SyscallConn()
 	if err != nil {
 		b.Error(err)
@@ -202,20 +236,22 @@ func spinning(b *testing.B, c *net.TCPConn, n, out, in int, first bool) {
 	var o, i vector
 	o.add(make([]byte, out))
 	i.add(make([]byte, in))
-	if err := rc.Control(func(s uintptr) {
+	err = rc.Control(func(s uintptr) {
 		fd := int(s)
 		for range n {
 			if first {
 				writev(fd, &o)
 			}
 			for {
-				got, errno := readv(fd, &i)
-				if got == in {
-					break
-				}
-				if errno != again {
-					b.Error(got, errno)
-					return
+				if something(fd) {
+					got, errno := readv(fd, &i)
+					if got == in {
+						break
+					}
+					if errno != again {
+						b.Error(got, errno)
+						return
+					}
 				}
 				unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 			}
@@ -223,7 +259,8 @@ func spinning(b *testing.B, c *net.TCPConn, n, out, in int, first bool) {
 				writev(fd, &o)
 			}
 		}
-	}); err != nil {
+	})
+	if err != nil {
 		b.Error(err)
 	}
 }
