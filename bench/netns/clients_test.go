@@ -26,10 +26,7 @@ import (
 // client outside, through the network, which outlives the node.
 const (
 	workloadName = "ycsb-a"
-	loadedKeys   = 8000 // of 1000 bytes
-	loadRate     = 60   // accesses a second and node
 	watchKeys    = 8
-	watchRate    = 80
 	outsideID    = 1 << 24 // numbers of clients outside, above every one inside
 	livesMax     = 1 << 16 // generators a node may have, one after the other
 )
@@ -61,7 +58,7 @@ func (c *clients) path(name string, args ...any) string {
 func (c *clients) load(ctx context.Context) error {
 	for i := range c.k.procs {
 		c.acks = append(c.acks, c.path("load%d.acks", i))
-		q := agent.Run{Workload: workloadName, Keys: loadedKeys, Node: i, Nodes: len(c.k.procs), Load: true, Window: 256, Acks: c.acks[i]}
+		q := agent.Run{Workload: workloadName, Keys: *keysFlag, Node: i, Nodes: len(c.k.procs), Load: true, Window: 256, Acks: c.acks[i]}
 		if err := c.k.ask(ctx, i, "/bench/start", q, nil); err != nil {
 			return err
 		}
@@ -91,9 +88,9 @@ func (c *clients) drive(ctx context.Context) error {
 			continue
 		}
 		c.life[i]++
-		q := agent.Run{Workload: workloadName, Keys: loadedKeys, Node: i, Nodes: len(c.k.procs), Rate: loadRate, Window: 64,
+		q := agent.Run{Workload: workloadName, Keys: *keysFlag, Node: i, Nodes: len(c.k.procs), Rate: *rateFlag, Window: 64,
 			Seed: uint64(c.life[i])<<16 | uint64(i), Acks: c.path("node%d-%d.acks", i, c.life[i]),
-			History: c.path("node%d-%d.history", i, c.life[i]), Client: uint32(i*livesMax + c.life[i]), WatchKeys: watchKeys, WatchRate: watchRate}
+			History: c.path("node%d-%d.history", i, c.life[i]), Client: uint32(i*livesMax + c.life[i]), WatchKeys: watchKeys, WatchRate: *rateFlag}
 		c.acks, c.history = append(c.acks, q.Acks), append(c.history, q.History)
 		if err := c.k.ask(ctx, i, "/bench/start", q, nil); err != nil {
 			return err
@@ -114,7 +111,7 @@ func (c *clients) goOutside() error {
 			return err
 		}
 		c.history = append(c.history, path)
-		w, err := load.NewWatcher(load.WatchConfig{Client: uint32(outsideID + i), Seed: uint64(i), Keys: watchKeys, Rate: watchRate, History: h})
+		w, err := load.NewWatcher(load.WatchConfig{Client: uint32(outsideID + i), Seed: uint64(i), Keys: watchKeys, Rate: *rateFlag, History: h})
 		if err != nil {
 			return err
 		}
@@ -231,7 +228,7 @@ type judged struct {
 func (c *clients) judge(ctx context.Context) (j judged, err error) {
 	got := make([]agent.Verified, len(c.k.procs))
 	for i := range got {
-		q := agent.Verify{Workload: workloadName, Keys: loadedKeys, Acks: c.acks}
+		q := agent.Verify{Workload: workloadName, Keys: *keysFlag, Acks: c.acks}
 		var asked error
 		err := c.k.await(ctx, fmt.Sprintf("no locked record at node %d", i), time.Minute, func(ctx context.Context) bool {
 			asked = c.k.ask(ctx, i, "/bench/verify", q, &got[i])

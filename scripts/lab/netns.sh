@@ -1,7 +1,7 @@
 #!/bin/sh
 # Several hosts over TCP in the lab machine: the tests of bench/netns with what
 # the development machine lacks, links slowed by netem. Six nodes on two emulated
-# processors: few faults, a long lease.
+# processors: few faults, a long lease, little load.
 #
 #   scripts/lab/netns.sh [-netns.faults "slowed,killed,…" and other flags of the test]
 #
@@ -25,7 +25,7 @@ code=0
 "$here/lab.sh" run --files "$work/files" --timeout "$limit" "
 modprobe bridge || exit 1
 cd /files
-./netns.test -test.v -test.run '^TestNetns' -test.timeout ${limit}s -netns.node /files/node -netns.lease 12s $args
+./netns.test -test.v -test.run '^TestNetns' -test.timeout ${limit}s -netns.node /files/node -netns.lease 12s -netns.keys 2000 -netns.rate 8 $args
 " >"$work/console" || code=$?
 slowed=$(grep -a -c 'links slowed' "$work/console" || true)
 if [ "$code" -ne 0 ] || [ "$slowed" -eq 0 ]; then
