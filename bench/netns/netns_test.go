@@ -78,6 +78,11 @@ func TestNetnsCluster(t *testing.T) {
 	t.Logf("%d nodes serve and hold %d keys after %.1f s", len(x.procs), *keysFlag, time.Since(began).Seconds())
 
 	injected := 0
+	for _, kind := range strings.Split(*kindsFlag, ",") {
+		if kind != "" && !slices.ContainsFunc(faults(), func(f fault) bool { return f.kind == kind }) {
+			t.Fatalf("no fault is called %q", kind)
+		}
+	}
 	for i, f := range faults() {
 		if *kindsFlag != "" && !slices.Contains(strings.Split(*kindsFlag, ","), f.kind) {
 			continue

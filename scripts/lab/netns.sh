@@ -33,4 +33,4 @@ if [ "$code" -ne 0 ] || [ "$slowed" -eq 0 ]; then
 	echo "lab: netns: exit code $code, links were slowed in $slowed tests" >&2
 	exit 1
 fi
-grep -a -e '^--- ' -e '^    netns_test' -e '^    faults_test' -e '^    network_test' "$work/console"
+grep -a -e '^--- ' -e '^    netns_test' -e '^    trial_test' -e '^    faults_test' -e '^    network_test' "$work/console"
