@@ -35,6 +35,28 @@ type Config struct {
 	Verbs Verbs // verbs
 }
 
+// Limits of a group that all providers have.
+const (
+	NodesMax  = 16
+	ShardsMax = 64
+)
+
+// CheckEnd says what is wrong with an endpoint's place in a group; whoever asks
+// puts its own error before it.
+func CheckEnd(node, nodes, shard int, incarnation uint32) error {
+	switch {
+	case nodes < 1 || nodes > NodesMax:
+		return fmt.Errorf("%d nodes, want 1 to %d", nodes, NodesMax)
+	case node < 0 || node >= nodes:
+		return fmt.Errorf("node %d of %d", node, nodes)
+	case shard < 0 || shard >= ShardsMax:
+		return fmt.Errorf("shard %d, want 0 to %d", shard, ShardsMax-1)
+	case incarnation == 0:
+		return errors.New("incarnation 0, want one from the register")
+	}
+	return nil
+}
+
 // Verbs chooses the device and the properties of its connections. The zero
 // value chooses by itself.
 type Verbs struct {

@@ -2,11 +2,14 @@
 
 package verbs
 
-import "time"
+import (
+	"time"
+
+	"healkv/rdma"
+)
 
 const (
-	nodesMax  = 16
-	shardsMax = 64
+	nodesMax = rdma.NodesMax
 
 	ringBytesDefault = 4 << 20
 
