@@ -85,6 +85,8 @@ type Endpoint struct {
 
 	remade   atomic.Uint64 // lanes opened anew
 	answered atomic.Uint64
+
+	complained [nodesMax]atomic.Uint64 // incarnation + 1 of the life that was complained of
 }
 
 var _ rdma.Endpoint = (*Endpoint)(nil)
