@@ -23,6 +23,11 @@ var (
 // is never handed out twice; some may be skipped.
 func (s *Service) NextIncarnation(ctx context.Context) (proto.Incarnation, error) {
 	n := s.cfg.Node
+	if d := s.spread(); d > 0 { // at the start of a cluster all nodes ask
+		if err := s.pause(ctx, s.random(d*time.Duration(s.cfg.Configured.Count()))); err != nil {
+			return 0, fmt.Errorf("membership: no incarnation for node %d: %w", n, err)
+		}
+	}
 	v, err := s.Update(ctx, func(v *proto.View) error {
 		v.Issued[n]++
 		return nil

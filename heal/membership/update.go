@@ -111,6 +111,13 @@ func (s *Service) attempt(ctx context.Context, fn func(*proto.View) error) (*reg
 	}
 }
 
+// spread is about how far apart proposals of several nodes are to begin on
+// machines whose long lease says that they are slow: one that is overtaken was
+// in vain, and all of them take longer the more there are. 0 with usual leases.
+func (s *Service) spread() time.Duration {
+	return (s.patience(attemptWait, 2) - attemptWait) / 8
+}
+
 // took and pace keep how long a proposal takes, smoothed.
 func (s *Service) took(d time.Duration) {
 	s.mu.Lock()
@@ -121,7 +128,7 @@ func (s *Service) took(d time.Duration) {
 func (s *Service) pace() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return max(s.pacing, time.Millisecond)
+	return max(s.pacing, s.spread(), time.Millisecond)
 }
 
 // random is a duration below d, which is above 0.
