@@ -23,7 +23,7 @@ direct) operations=${2:-100000} machine= out=/tmp/demo domain=memory ;;
 staged) operations=${2:-5000} machine=--memmap out=/mnt/dax/demo domain=dax ;;
 *) sed -n '2,/^set -eu/{/^#/s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac
-life=${LAB_TIMEOUT:-420}
+life=${LAB_TIMEOUT:-600}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM HUP

@@ -3,6 +3,8 @@
 # other. Each part bounds its own time, prints what it counted and fails on zero.
 #
 #   scripts/lab/test.sh [RESETS]     hard resets of part "resets" (default 3; 20 are the full run)
+#
+# LABHISTORY: operations that the part "cluster direct" judges (default 10000; 100000 are the full run).
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -34,7 +36,7 @@ verbs() {
 		tail -n 80 "$log"
 		code=1
 	fi
-	grep -a -e '^    .*µs' -e '^lab:' "$log" || true
+	grep -a -e '^ .*µs' -e '^ .* bytes in .* packets' -e '^lab: ib' "$log" || true
 	echo "lab: verbs: $passed tests passed, $skipped skipped"
 	rm -f "$log"
 	return $code
@@ -43,7 +45,8 @@ verbs() {
 "$here/lab.sh" prepare
 part smoke "$here/smoke.sh"
 part pools "$here/dax.sh" pools
-if [ -e "$here/verbs.sh" ]; then part verbs verbs; fi
+part verbs verbs
+part "cluster direct" "$here/cluster.sh" direct "${LABHISTORY:-10000}"
 part resets "$here/dax.sh" resets "$resets"
 
 echo "lab-test: $parts parts passed in $(($(date +%s) - begun)) s${failed:+, failed:$failed}"
