@@ -4,112 +4,14 @@ package verbs
 
 import (
 	"encoding/binary"
-	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"healkv/rdma"
-	"healkv/rdma/conformance"
 )
-
-// deviceCounters are those of a port that Soft-RoCE keeps, and some adapters.
-type deviceCounters struct {
-	t   testing.TB
-	dir string
-}
-
-func countersOf(t testing.TB, e *Endpoint) deviceCounters {
-	t.Helper()
-	name := os.Getenv("HEALKV_VERBS_DEVICE")
-	d := deviceCounters{t, filepath.Join("/sys/class/infiniband", name, "ports", strconv.Itoa(e.dev.port), "hw_counters")}
-	if _, err := os.Stat(filepath.Join(d.dir, "sent_pkts")); name == "" || err != nil {
-		t.Skipf("missing feature: a device that is named in HEALKV_VERBS_DEVICE and counts its packets (%v)", err)
-	}
-	return d
-}
-
-func (d deviceCounters) read(name string) uint64 {
-	d.t.Helper()
-	text, err := os.ReadFile(filepath.Join(d.dir, name))
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	return n
-}
-
-// repeated grows when packets went more than once.
-func (d deviceCounters) repeated() (n uint64) {
-	for _, name := range []string{"completer_retry_err", "duplicate_request", "rcvd_seq_err"} {
-		n += d.read(name)
-	}
-	return n
-}
-
-// The packets of a burst to one peer are at their minimum: as many as its bytes
-// fill and one for the line behind them, and one acknowledgement for each of the
-// two. Watermarks alone are one packet and its acknowledgement. Both ends are on
-// one device, which counts all of them.
-func TestPacketsOfABurst(t *testing.T) {
-	c := newCluster(t)
-	p := &pair{c: c, a: c.end(0, 1), b: c.end(1, 1)}
-	p.attach(p.a, p.b)
-	p.attach(p.b, p.a)
-	p.a.Feed(1, 0)
-	c.settle()
-	d := countersOf(t, p.a)
-	mtu := uint64(p.a.dev.mtu)
-	var m rdma.Marks
-	for _, x := range []struct {
-		what    string
-		entries uint64
-	}{
-		{"watermarks alone", 0}, {"an entry", 1}, {"a packet full of entries", mtu / entryBytes}, {"one entry more", mtu/entryBytes + 1}, {"three packets of entries", 3 * mtu / entryBytes},
-	} {
-		bytes := x.entries * entryBytes
-		packets, writes := (bytes+mtu-1)/mtu+1, uint64(2)
-		if x.entries == 0 {
-			writes = 1
-		}
-		counted := 0
-		for try := 0; counted < 10 && try < 200; try++ {
-			before, again := d.read("sent_pkts"), d.repeated()
-			whole := p.a.Out().Tail()%conformance.RingBytes+bytes <= conformance.RingBytes
-			for range x.entries {
-				if _, _, ok := p.a.Out().Next(entryBytes); !ok {
-					t.Fatal("ring full")
-				}
-			}
-			p.a.Publish()
-			m.Visible++
-			p.a.PublishMarks(1, &m)
-			p.a.WakePeers()
-			c.settle()
-			sent := d.read("sent_pkts") - before
-			p.a.Out().Reclaim(p.a.Out().Tail())
-			if d.repeated() != again || !whole { // a busy machine; round the ring's end it is one write more
-				continue
-			}
-			counted++
-			if want := packets + writes; sent != want {
-				t.Fatalf("%s: %d packets, want %d: %d of %d writes, and an acknowledgement of each", x.what, sent, want, packets, writes)
-			}
-		}
-		if counted < 10 {
-			t.Errorf("%s: only %d bursts went without a repetition", x.what, counted)
-		}
-		t.Logf("%s: %d bytes in %d packets and %d acknowledgements, path MTU %d, %d bursts", x.what, bytes, packets, writes, mtu, counted)
-	}
-}
 
 // pingBytes is the stream entry whose latency is told.
 const pingBytes = 64

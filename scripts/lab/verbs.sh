@@ -2,7 +2,7 @@
 # Tests of the verbs provider in the lab machine, on Soft-RoCE over a veth pair.
 #
 #   scripts/lab/verbs.sh [go test flags, such as -test.run '^TestConformance$']
-#   scripts/lab/verbs.sh -test.run 'Latency|Packets' -test.v     the figures
+#   scripts/lab/verbs.sh -test.run Latency -test.v     the figures
 #
 # Beside the tests ib_write_lat of perftest runs on the same device: its latency
 # of 64 bytes is what the one of a 64-byte stream entry is to be read beside.
