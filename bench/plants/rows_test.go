@@ -118,6 +118,7 @@ var table = []row{
 	one(plant.ColdAlone, "cold members are promoted when all are done", unit("heal/rejoin", "TestColdSteps")),
 	one(plant.ColdDied, "when a cold member dies, all begin again", unit("heal/rejoin", "TestColdMemberDied")),
 	one(plant.ColdBlank, "a blank pool stops a cold start", unit("heal/rejoin", "TestColdStartWaitsForAll")),
+	one(plant.ColdAway, "what a cold start lost does not come back", unit("heal/rejoin", "TestMissedColdStart")),
 	one(plant.RaceLane, "a lane's tail is stored atomically", raced("dataplane", "^TestPlantedRace$")),
 	one(plant.RaceLogTail, "the log's tail is stored atomically", raced("pmem/store", "^TestPlantedRace$")),
 	one(plant.RaceAnnounce, "a reader's announcement is stored atomically", raced("pmem/store", "^TestPlantedRace$")),

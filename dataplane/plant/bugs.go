@@ -110,6 +110,7 @@ const (
 	ColdAlone        Bug = "cold-member-promotes-before-the-others"
 	ColdDied         Bug = "cold-members-death-ignored"
 	ColdBlank        Bug = "blank-pool-in-a-cold-start"
+	ColdAway         Bug = "range-after-a-cold-start-without-this-node"
 	RaceLane         Bug = "race-lane-tail"
 	RaceLogTail      Bug = "race-log-tail"
 	RaceAnnounce     Bug = "race-reader-announcement"
@@ -280,7 +281,7 @@ var All = []Bug{
 	WriteUnlive, ReadUnleased, ReadLocked, WakeOlder, WakeKey, MarksAhead,
 	MarksBack, EntrySeq, ForwardTS, BuddyShadow, BuddyDied, NoLeftovers,
 	PromoteOldFlush, PromoteLagging, ConnectLate, NeverLive, ColdAlone, ColdDied,
-	ColdBlank, RaceLane, RaceLogTail, RaceAnnounce, RaceWord, RaceStreamTail,
+	ColdBlank, ColdAway, RaceLane, RaceLogTail, RaceAnnounce, RaceWord, RaceStreamTail,
 	LostWrite, StaleReplica, StaleRead, LogFlushHeader, LogFlushSeal, LogFlushFirst,
 	LogFlushReleased, LogReuseEarly, LogOneStep, LogSealUnchecked, LogOneCopy, LogScanBody,
 	LogUnstage, LogFlushedAhead, RecordHeaderCRC, RecordBodyCRC, RecordLimit, StoreKey,
