@@ -56,7 +56,7 @@ func (l *Life) drive(ctx context.Context) {
 		default:
 			if err := l.carryOut(ctx, m, a); err != nil {
 				l.log.Debug("way back: not yet", "do", a.Do.String(), "err", err)
-				if flow.Sleep(l.env, ctx, retryLeast) == nil {
+				if plant.Is(plant.RetryNews) || flow.Sleep(l.env, ctx, retryLeast) == nil {
 					l.pause(ctx, retryPause-retryLeast)
 				}
 			}
@@ -321,7 +321,11 @@ func (l *Life) rollLeftovers(ctx context.Context, m *rejoin.Machine) error {
 			if pending == 0 {
 				break
 			}
-			switch l.env.Wait(time.Millisecond, ctx.Done(), l.told) {
+			told := l.told
+			if plant.Is(plant.RollDeaf) {
+				told = nil
+			}
+			switch l.env.Wait(time.Millisecond, ctx.Done(), told) {
 			case 0:
 				return ctx.Err()
 			case 1:

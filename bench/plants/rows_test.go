@@ -268,4 +268,8 @@ var table = []row{
 	one(plant.BuddyPin, "a range is pinned while it is read", unit("heal", "TestRangeIsPinned")),
 	one(plant.RollVisible, "leftovers are visible everywhere before the promotion", simulate("400")),
 	one(plant.WorkerGiveUp, "the superblock says that a range is given up, first", unit("dataplane", "TestGivenUpRangeIsInTheSuperblock")),
+	one(plant.WorkerPatience, "a stream that stays broken is given up", unit("dataplane", "TestBrokenStreamIsGivenUp")),
+	one(plant.RollDeaf, "who waits for its leftovers hears that a member has died", unit("heal", "TestColdMemberDiesUnderTheWaiting")),
+	one(plant.RetryNews, "two tries are 2 ms apart", unit("heal", "TestHellosKeepTheirDistance")),
+	one(plant.LifelessLease, "no lease is renewed between two lives", unit(".", "TestNoLeaseBetweenTwoLives")),
 }

@@ -260,6 +260,10 @@ const (
 	BuddyPin         Bug = "range-not-pinned"
 	RollVisible      Bug = "leftovers-not-waited-for"
 	WorkerGiveUp     Bug = "range-given-up-without-a-word-in-the-superblock"
+	WorkerPatience   Bug = "broken-stream-looked-at-for-ever"
+	RollDeaf         Bug = "waiting-for-leftovers-hears-nothing"
+	RetryNews        Bug = "news-ends-the-pause-between-two-tries"
+	LifelessLease    Bug = "lease-renewed-between-two-lives"
 )
 
 // All lists the bugs.
@@ -304,6 +308,7 @@ var All = []Bug{
 	RecoverDropped, WorkerLease, WorkerFlush, WorkerStable, WorkerFailed, WorkerPin,
 	WorkerIndex, AdoptDropped, PullUnverified, PullEnd, PullLast, PullLock,
 	InstalledEarly, StopReaders, BuddyPin, RollVisible, WorkerGiveUp,
+	WorkerPatience, RollDeaf, RetryNews, LifelessLease,
 	TCPTokenTwice, TCPTokenOld, TCPLife, TCPPosition, TCPTag, TCPSum,
 	TCPHeader, TCPRewind, TCPWait, TCPResume, TCPDetach, TCPWoken,
 	TCPRange,
