@@ -24,6 +24,8 @@ type driver struct {
 	halted    bool
 	letters   bool // a task waits for the next round
 	stable    uint64
+	faults    uint64 // looks at stream bytes that failed, and when the last one was
+	faultAt   int64
 }
 
 func (d *driver) schedule(after time.Duration) {
@@ -70,6 +72,9 @@ func (d *driver) round() {
 		p.poke()
 		w.netSoon()
 		return
+	}
+	if n := d.w.Counters.StreamFaults; n != d.faults {
+		d.faults, d.faultAt = n, w.sim.Now()
 	}
 	w.tracer.turn(d)
 	d.checkTurn()
