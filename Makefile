@@ -63,6 +63,11 @@ race: ## tests under the race detector
 process: build ## tests with real node processes (make verify has those under chaos)
 	$(GO) test -tags=process$(if $(VERBS),$(comma)verbs) -count=1 -p 1 -timeout 14m -run '^TestProcess' -skip '^TestProcessChaos' ./...
 
+.PHONY: netns
+netns: build ## six nodes on six hosts (network namespaces) over TCP, their links cut and healed; as root
+	-@sh scripts/needs.sh netns
+	$(GO) test -tags=process$(if $(VERBS),$(comma)verbs) -count=1 -v -timeout 10m -run '^TestNetns' ./bench/netns -netns.node $(CURDIR)/bin/node
+
 .PHONY: fuzz
 fuzz: ## every fuzz target with FUZZINPUTS inputs
 	@GO=$(GO) sh scripts/fuzz.sh $(FUZZINPUTS)

@@ -106,7 +106,9 @@ func (n *Node) open(context.Context) (err error) {
 			return err
 		}
 	}
-	plane := control.Config{ClusterID: c.ClusterID, Node: proto.NodeID(c.Node), Configured: n.configured(), Logger: n.log}
+	plane := control.Config{ClusterID: c.ClusterID, Node: proto.NodeID(c.Node), Configured: n.configured(), Logger: n.log,
+		// A lease is chosen with the pace of the machines in mind.
+		Handshake: max(control.HandshakeDefault, c.Lease)}
 	if c.Provider == shm.Name {
 		plane.RunDir = c.RunDir
 	} else {
@@ -340,7 +342,7 @@ func (n *Node) live(force string) (err error) {
 func (n *Node) openEndpoint(self proto.Member, shard int, p *pmem.Pool) (rdma.Endpoint, error) {
 	c := &n.cfg
 	end := rdma.Config{RunDir: c.RunDir, Node: c.Node, Nodes: c.Nodes, Shard: shard, Incarnation: uint32(self.Incarnation),
-		RingBytes: c.RingBytes, Exchange: n.links.of(self, shard), Logger: n.log, Verbs: c.Verbs}
+		RingBytes: c.RingBytes, Exchange: n.links.of(self, shard), Patience: c.Lease / 3, Logger: n.log, Verbs: c.Verbs}
 	var err error
 	if end.Listen, err = c.dataAddress(shard); err != nil {
 		return nil, err

@@ -152,6 +152,11 @@ func (n *Node) Status() Status {
 	return s
 }
 
+// connections is a provider whose connections can break and be made again.
+type connections interface {
+	Connections(count func(name string, n uint64)) // worker only
+}
+
 // count fills in what the shards know.
 func (n *Node) count(l *life, s *Status) {
 	c := s.Counters
@@ -168,6 +173,9 @@ func (n *Node) count(l *life, s *Status) {
 				"turns": w.Turns(), "stable_position": w.Replica().StablePos(), "log_tail": w.Pool().Store().Tail(),
 			} {
 				c[name] += x
+			}
+			if e, ok := l.endpoints[i].(connections); ok {
+				e.Connections(func(name string, x uint64) { c[name] += x })
 			}
 		})
 		info := l.pools[i].Info()

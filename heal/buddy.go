@@ -85,7 +85,7 @@ func (l *Life) forMe(to proto.Member) error {
 
 // onHello prepares the connection to a joining life.
 func (l *Life) onHello(_ context.Context, from proto.Member, q *helloRequest) (*helloReply, error) {
-	if q.From.Node != from.Node || q.From.Node == l.self.Node || q.From.Node >= proto.NodesMax {
+	if q.From.Node != from.Node && !plant.Is(plant.HelloName) || q.From.Node == l.self.Node || q.From.Node >= proto.NodesMax {
 		return nil, fmt.Errorf("heal: hello in the name of %v from node %d", q.From, from.Node)
 	}
 	if err := l.prepare(q.From); err != nil {
@@ -115,7 +115,10 @@ func (l *Life) onAwait(ctx context.Context, _ proto.Member, q *awaitRequest) (*a
 	return &awaitReply{e}, err
 }
 
-func (l *Life) onCold(_ context.Context, _ proto.Member, q *coldRequest) (*struct{}, error) {
+func (l *Life) onCold(_ context.Context, from proto.Member, q *coldRequest) (*struct{}, error) {
+	if q.From.Node != from.Node {
+		return nil, fmt.Errorf("heal: cold start in the name of %v from node %d", q.From, from.Node)
+	}
 	l.tell(func(m *rejoin.Machine) { m.ColdDone(q.From.Node, q.Epoch) })
 	return &struct{}{}, nil
 }
@@ -127,9 +130,12 @@ func (l *Life) onCold(_ context.Context, _ proto.Member, q *coldRequest) (*struc
 // The list is made after this node has taken in the watermarks that every
 // member published when it installed the view: an entry below the position
 // from which its coordinator feeds the shadow is unlocked by then (H6, H7).
-func (l *Life) onRange(_ context.Context, _ proto.Member, q *rangeRequest) (*rangeReply, error) {
+func (l *Life) onRange(_ context.Context, from proto.Member, q *rangeRequest) (*rangeReply, error) {
 	if err := l.forMe(q.To); err != nil {
 		return nil, err
+	}
+	if q.From.Node != from.Node && !plant.Is(plant.RangeName) {
+		return nil, fmt.Errorf("heal: range in the name of %v from node %d", q.From, from.Node)
 	}
 	if q.Shard < 0 || q.Shard >= len(l.workers) {
 		return nil, fmt.Errorf("heal: shard %d of %d", q.Shard, len(l.workers))
@@ -140,7 +146,7 @@ func (l *Life) onRange(_ context.Context, _ proto.Member, q *rangeRequest) (*ran
 	}
 	s := &served{to: q.From, shard: q.Shard, more: make(chan struct{})}
 	r := &rangeReply{}
-	var from, tail uint64
+	var first, tail uint64
 	var err error
 	if !w.Do(func() {
 		v := w.Replica().View()
@@ -155,10 +161,10 @@ func (l *Life) onRange(_ context.Context, _ proto.Member, q *rangeRequest) (*ran
 				r.NoRange = true
 				return
 			}
-			from = pos
+			first = pos
 		}
 		tail = w.Pool().Store().Tail()
-		s.pin = from
+		s.pin = first
 		l.addRange(s, r)
 	}) {
 		return nil, errNoLife
@@ -167,10 +173,10 @@ func (l *Life) onRange(_ context.Context, _ proto.Member, q *rangeRequest) (*ran
 		return r, err
 	}
 	if !q.Full {
-		r.RangeBytes = tail - min(from, tail)
+		r.RangeBytes = tail - min(first, tail)
 	}
 	r.StoreBytes = w.Pool().UsedBytes()
-	l.env.Go(func() { l.list(w, s, from, tail, q) })
+	l.env.Go(func() { l.list(w, s, first, tail, q) })
 	return r, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 
 	"healkv/dataplane"
@@ -11,6 +12,8 @@ import (
 	"healkv/heal/rejoin"
 	"healkv/pmem"
 	"healkv/pmem/record"
+	"healkv/rdma"
+	"healkv/rdma/gather"
 )
 
 // in runs f as a task of the node's process.
@@ -72,6 +75,27 @@ func TestBuddyRefuses(t *testing.T) {
 	if !asked {
 		t.Error("no transfer")
 	}
+}
+
+// TestNobodySpeaksForAnother: whoever asks is known to the control plane; what
+// it asks in the name of another node is refused, by the name.
+func TestNobodySpeaksForAnother(t *testing.T) {
+	r := newRig(t, 3, 1)
+	r.boot()
+	b, other := r.nodes[0], r.nodes[1].self
+	asks := proto.Member{Node: 2, Incarnation: other.Incarnation}
+	b.in(func() {
+		ctx, l := context.Background(), b.life
+		e := l.Installed().Epoch
+		_, hello := l.onHello(ctx, asks, &helloRequest{From: other})
+		_, of := l.onRange(ctx, asks, &rangeRequest{To: b.self, From: other, Epoch: e})
+		_, cold := l.onCold(ctx, asks, &coldRequest{From: other, Epoch: e})
+		for what, err := range map[string]error{"hello": hello, "range": of, "cold start": cold} {
+			if err == nil || !strings.Contains(err.Error(), "in the name of") {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+	})
 }
 
 // TestTransferAsksAtTheEnd (J2): a buddy that gave the range up meanwhile has
@@ -178,6 +202,86 @@ func TestRecordsAreVerifiedOnArrival(t *testing.T) {
 	p := &puller{cur: &dataplane.Batch{}}
 	if _, _, err := p.parse(img, &run{pos: 4112, bytes: len(img), incarnation: 3}); err == nil {
 		t.Error("a record of another position was taken")
+	}
+}
+
+// heapRemote is a buddy's memory that counts how often it was asked.
+type heapRemote struct {
+	mem   []byte
+	calls int
+	bytes uint64
+}
+
+func (r *heapRemote) ReadAt(dst []byte, off int64) (int, error) {
+	return len(dst), r.Gather(dst, []rdma.Range{{Off: off, Len: len(dst)}})
+}
+
+func (r *heapRemote) Gather(dst []byte, ranges []rdma.Range) error {
+	if err := gather.Check(len(dst), ranges, r.Size()); err != nil {
+		return err
+	}
+	r.calls, r.bytes = r.calls+1, r.bytes+uint64(len(dst))
+	return gather.Copy(dst, r.mem, ranges)
+}
+
+func (r *heapRemote) Size() int64       { return int64(len(r.mem)) }
+func (r *heapRemote) BytesRead() uint64 { return r.bytes }
+func (r *heapRemote) Close() error      { return nil }
+
+// TestRunsAreReadTogether: records that lie apart come with one read, in their
+// order; the piece of a run that a batch cuts is read again from the record on
+// that was cut; and a run that does not end where a record does is refused.
+func TestRunsAreReadTogether(t *testing.T) {
+	const base, records = 4096, 100
+	mem := &heapRemote{}
+	var runs []run
+	for i := range records {
+		img := make([]byte, record.Bytes(1, 150))
+		pos := uint64(base + len(mem.mem))
+		record.Encode(img, &record.Header{Kind: record.Put, TS: 16}, []byte{byte(i)}, make([]byte, 150), record.Seed(pos, 3))
+		if i%2 == 0 { // every other one was superseded
+			runs = append(runs, run{pos: pos, off: int64(len(mem.mem)), bytes: len(img), incarnation: 3, locked: i%4 == 0})
+		}
+		mem.mem = append(mem.mem, img...)
+	}
+	one := runs[0].bytes
+	ctx := context.Background()
+	p := &puller{remote: mem, cur: &dataplane.Batch{Buf: make([]byte, 64<<10)}}
+	for _, r := range runs {
+		if err := p.run(ctx, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := p.fetch(false); err != nil {
+		t.Fatal(err)
+	}
+	if mem.calls != 1 || len(p.cur.Items) != len(runs) || p.used != len(runs)*one || mem.bytes != uint64(p.used) {
+		t.Errorf("%d reads of %d bytes brought %d records, %d bytes; want one of %d records", mem.calls, mem.bytes, len(p.cur.Items), p.used, len(runs))
+	}
+	for i, it := range p.cur.Items {
+		if key := p.cur.Buf[int(it.Off)+record.HeaderBytes]; key != byte(2*i) || it.Locked != runs[i].locked {
+			t.Errorf("record %d: key %d, locked %v", i, key, it.Locked)
+		}
+	}
+	// All in one run, and a batch that ends within the last record but ten.
+	p = &puller{remote: mem, cur: &dataplane.Batch{Buf: make([]byte, (records-9)*one-8)}}
+	all := run{pos: base, bytes: len(mem.mem), incarnation: 3}
+	p.plan, p.ranges, p.planned = []run{all}, []rdma.Range{{Len: len(p.cur.Buf)}}, len(p.cur.Buf)
+	p.plan[0].bytes = len(p.cur.Buf)
+	if done, _, err := p.fetch(true); err != nil || done != (records-10)*one || len(p.cur.Items) != records-10 {
+		t.Errorf("cut: %d bytes, %d records, %v", done, len(p.cur.Items), err)
+	}
+	for _, n := range []int{one - 8, one + 8, 8} {
+		p = &puller{remote: mem, cur: &dataplane.Batch{Buf: make([]byte, 64<<10)}}
+		r := runs[0]
+		r.bytes = n
+		err := p.run(ctx, r)
+		if err == nil {
+			_, _, err = p.fetch(false)
+		}
+		if !errors.Is(err, errPage) {
+			t.Errorf("a run of %d bytes, records of %d: %v", n, one, err)
+		}
 	}
 }
 

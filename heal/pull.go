@@ -73,7 +73,8 @@ func (l *Life) cancelWithout(cancel func(), who proto.Member) (stop func()) {
 
 // pull is the recovery goroutine of one shard: locked to its thread, on a core
 // of its own where there is one. It reads the listed records out of the
-// buddy's exposed pool, checks each, and hands them to the worker in batches.
+// buddy's exposed pool, a batch of them with one call, checks each, and hands
+// the batch to the worker.
 func (l *Life) pull(ctx context.Context, e proto.Epoch, a rejoin.Action, shard int) error {
 	l.ownThread()
 	b, w := a.Buddy, l.workers[shard]
@@ -103,13 +104,18 @@ func (l *Life) pull(ctx context.Context, e proto.Epoch, a rejoin.Action, shard i
 
 // puller moves one shard's range. Recovery goroutine only.
 type puller struct {
-	l         *Life
-	w         *dataplane.Worker
-	remote    rdma.Remote
-	idle      []*dataplane.Batch
-	out       int // batches at the worker
-	cur       *dataplane.Batch
-	used      int // bytes of cur
+	l      *Life
+	w      *dataplane.Worker
+	remote rdma.Remote
+	idle   []*dataplane.Batch
+	out    int // batches at the worker
+	cur    *dataplane.Batch
+	used   int // bytes of cur that hold records
+	// What is read next, with one call, to behind used. Runs are short where
+	// much was superseded, and a round trip for each would be all that counts.
+	plan      []run
+	ranges    []rdma.Range
+	planned   int // bytes
 	listBytes uint64
 	records   uint64
 	adopted   uint64
@@ -147,21 +153,25 @@ func (p *puller) pages(ctx context.Context, b proto.Member, r *rangeReply) error
 			}
 		}
 	}
-	return nil
+	_, _, err := p.fetch(false)
+	return err
 }
 
-// run reads one stretch of records, in pieces of what a batch has left.
+// run plans to read one stretch of records, in pieces of what a batch has left.
 func (p *puller) run(ctx context.Context, r run) error {
-	for r.bytes > 0 {
+	for {
 		if err := p.space(ctx, min(r.bytes, 4096)); err != nil {
 			return err
 		}
-		n := min(r.bytes, len(p.cur.Buf)-p.used)
-		piece := p.cur.Buf[p.used : p.used+n]
-		if _, err := p.remote.ReadAt(piece, r.off); err != nil {
-			return err
+		piece := r
+		piece.bytes = min(r.bytes, len(p.cur.Buf)-p.used-p.planned)
+		p.plan = append(p.plan, piece)
+		p.ranges = append(p.ranges, rdma.Range{Off: piece.off, Len: piece.bytes})
+		p.planned += piece.bytes
+		if piece.bytes == r.bytes {
+			return nil
 		}
-		done, need, err := p.parse(piece, &r)
+		done, need, err := p.fetch(true)
 		if err != nil {
 			return err
 		}
@@ -178,10 +188,34 @@ func (p *puller) run(ctx context.Context, r run) error {
 			}
 			continue
 		}
-		p.used += done
 		r.pos, r.off, r.bytes = r.pos+uint64(done), r.off+int64(done), r.bytes-done
 	}
-	return nil
+}
+
+// fetch reads what is planned and checks it. A run ends where a record does,
+// but the last one's piece may be cut: done is how much of it was whole
+// records, and need what its first record needs if there was none.
+func (p *puller) fetch(cut bool) (done, need int, err error) {
+	if len(p.plan) == 0 {
+		return 0, 0, nil
+	}
+	rest := p.cur.Buf[p.used : p.used+p.planned]
+	if err := p.remote.Gather(rest, p.ranges); err != nil {
+		return 0, 0, err
+	}
+	for i := range p.plan {
+		r := &p.plan[i]
+		if done, need, err = p.parse(rest[:r.bytes], r); err != nil {
+			return 0, 0, err
+		}
+		if done != r.bytes && !(cut && i == len(p.plan)-1) && !plant.Is(plant.PullCut) {
+			return 0, 0, fmt.Errorf("%w: a run of %d bytes ends %d bytes into a record", errPage, r.bytes, r.bytes-done)
+		}
+		p.used += done
+		rest = rest[r.bytes:]
+	}
+	p.plan, p.ranges, p.planned = p.plan[:0], p.ranges[:0], 0
+	return done, need, nil
 }
 
 // parse checks the records of a piece: each one's header is sealed with its
@@ -216,8 +250,11 @@ func (p *puller) parse(piece []byte, r *run) (done, need int, err error) {
 
 // space makes sure that the current batch can take n bytes.
 func (p *puller) space(ctx context.Context, n int) error {
-	if p.cur != nil && len(p.cur.Buf)-p.used >= n {
+	if p.cur != nil && len(p.cur.Buf)-p.used-p.planned >= n {
 		return nil
+	}
+	if _, _, err := p.fetch(false); err != nil {
+		return err
 	}
 	return p.flushBatch(ctx)
 }

@@ -40,18 +40,6 @@ type Link interface {
 	Close() error
 }
 
-// Remote reads the memory a peer exposes for recovery (its pool), without
-// that peer's processor where the medium allows. Any one goroutine.
-type Remote interface {
-	// ReadAt fills dst from the peer's exposed memory at off. The bytes may be
-	// torn by a concurrent writer: the caller checks checksums.
-	ReadAt(dst []byte, off int64) (int, error)
-	Size() int64
-	// BytesRead counts what ReadAt has moved.
-	BytesRead() uint64
-	Close() error
-}
-
 // Endpoint is one shard's end of the transport; see the package comment for
 // who may call what.
 type Endpoint interface {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Config is what any provider needs to make an endpoint.
@@ -22,12 +23,38 @@ type Config struct {
 	// tcp and verbs.
 	Exchange Exchange     // connection parameters go over it
 	Logger   *slog.Logger // nil: none
+	// Patience is how long to wait for an answer over the Exchange; 0 or less than
+	// the provider's own takes that. What comes later was in vain, and is asked for
+	// again: slow machines need more.
+	Patience time.Duration
 
 	// tcp.
 	Listen string      // host or address that data connections come to; "": 127.0.0.1
 	TLS    *tls.Config // of the data connections, both ends verified; nil: plain
 
 	Verbs Verbs // verbs
+}
+
+// Limits of a group that all providers have.
+const (
+	NodesMax  = 16
+	ShardsMax = 64
+)
+
+// CheckEnd says what is wrong with an endpoint's place in a group; whoever asks
+// puts its own error before it.
+func CheckEnd(node, nodes, shard int, incarnation uint32) error {
+	switch {
+	case nodes < 1 || nodes > NodesMax:
+		return fmt.Errorf("%d nodes, want 1 to %d", nodes, NodesMax)
+	case node < 0 || node >= nodes:
+		return fmt.Errorf("node %d of %d", node, nodes)
+	case shard < 0 || shard >= ShardsMax:
+		return fmt.Errorf("shard %d, want 0 to %d", shard, ShardsMax-1)
+	case incarnation == 0:
+		return errors.New("incarnation 0, want one from the register")
+	}
+	return nil
 }
 
 // Verbs chooses the device and the properties of its connections. The zero

@@ -59,3 +59,26 @@ func TestOpenByName(t *testing.T) {
 		t.Errorf("left behind: %v", names)
 	}
 }
+
+func TestCheckEnd(t *testing.T) {
+	for _, c := range []struct {
+		node, nodes, shard int
+		incarnation        uint32
+		says               string
+	}{
+		{0, 1, 0, 1, ""},
+		{15, 16, 63, 1<<32 - 1, ""},
+		{0, 0, 0, 1, "0 nodes, want 1 to 16"},
+		{0, 17, 0, 1, "17 nodes"},
+		{3, 3, 0, 1, "node 3 of 3"},
+		{-1, 3, 0, 1, "node -1"},
+		{0, 1, 64, 1, "shard 64, want 0 to 63"},
+		{0, 1, -1, 1, "shard -1"},
+		{0, 1, 0, 0, "incarnation 0"},
+	} {
+		err := rdma.CheckEnd(c.node, c.nodes, c.shard, c.incarnation)
+		if (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}

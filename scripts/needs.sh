@@ -2,7 +2,8 @@
 # Installs the Debian packages that the tests use: redis-cli and
 # redis-benchmark drive the Redis front end, gcc links the race detector, and
 # libibverbs-dev with pkg-config builds the verbs provider in. With the argument
-# "verify" also what runs TLC: a Java runtime, and Maven to get it.
+# "verify" also what runs TLC: a Java runtime, and Maven to get it. With "netns"
+# what makes network namespaces.
 # Nothing happens where they are there already.
 set -eu
 
@@ -13,6 +14,9 @@ command -v pkg-config >/dev/null && pkg-config --exists libibverbs || missing="$
 if [ "${1:-}" = verify ]; then
 	command -v java >/dev/null || missing="$missing default-jre-headless"
 	command -v mvn >/dev/null || missing="$missing maven"
+fi
+if [ "${1:-}" = netns ]; then
+	command -v ip >/dev/null && command -v ss >/dev/null || missing="$missing iproute2"
 fi
 [ -n "$missing" ] || exit 0
 

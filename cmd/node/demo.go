@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +33,11 @@ type labArgs struct {
 	verbs    config.Verbs
 	ports    local.Ports
 	keep     bool
+	source   *config.Source // settings that have no flag of their own here
 }
+
+// labKeys are settings for machines that are small, slow, or emulated.
+var labKeys = []string{"lease", "drift", "spin", "ring_size", "segment_size", "max_keys"}
 
 func (a *labArgs) flags(fs *flag.FlagSet, out string) {
 	fs.StringVar(&a.out, "out", out, "where the results go, `DIR`; the cluster lives in DIR/cluster meanwhile")
@@ -48,6 +53,8 @@ func (a *labArgs) flags(fs *flag.FlagSet, out string) {
 	a.ports = local.Ports{Resp: 17000, Admin: 17100, Control: 17200, Data: 17300}
 	portFlags(fs, &a.ports, a.ports)
 	fs.BoolVar(&a.keep, "keep", false, "keep the cluster's files")
+	a.source = config.New()
+	a.source.AddFlags(fs, func(k *config.Key) bool { return slices.Contains(labKeys, k.Name) })
 }
 
 // providerFlags declares the flags that say how nodes reach one another.
@@ -76,7 +83,10 @@ func (a *labArgs) cluster() (c *local.Cluster, done func(), err error) {
 	if err := os.MkdirAll(a.out, 0o700); err != nil {
 		return nil, nil, err
 	}
-	s := config.New()
+	s := a.source
+	if err := s.Flags(); err != nil {
+		return nil, nil, badConfig(err)
+	}
 	s.Config.Nodes, s.Config.Provider, s.Config.Verbs = a.nodes, a.provider, a.verbs
 	s.Config.Model, s.Config.Domain, s.Config.HugePages, s.Config.Shards = a.model, a.domain, a.huge, a.shards
 	if err := s.Config.PoolSize.Set(a.pool); err != nil {
@@ -110,6 +120,10 @@ func demoFlags(a *demoArgs) *flag.FlagSet {
 	fs.DurationVar(&a.o.Steady, "steady", a.o.Steady, "steady `time` before a kill")
 	fs.DurationVar(&a.o.Away, "away", a.o.Away, "`time` without the node")
 	fs.DurationVar(&a.o.After, "after", a.o.After, "`time` after a recovery")
+	fs.BoolVar(&a.o.Full, "full", a.o.Full, "the second experiment: the same with a full copy")
+	fs.Float64Var(&a.o.WatchRate, "watch-rate", a.o.WatchRate, "operations per second and node on the keys whose history is judged")
+	fs.IntVar(&a.o.History, "history", a.o.History, "go on until so many operations on those keys are done, and judge no fewer; 0: what the time allows")
+	fs.DurationVar(&a.o.HistoryWithin, "history-within", a.o.HistoryWithin, "`time` for that after the experiments")
 	fs.IntVar(&a.o.Overwrite, "overwrite", a.o.Overwrite, "how many `times` 1 % of the keys are overwritten in the third experiment; 0 leaves it out")
 	return fs
 }
@@ -132,6 +146,7 @@ func runDemo(ctx context.Context, args []string) error {
 		return err
 	}
 	defer done()
+	o.Lease = time.Duration(a.source.Config.Lease)
 	err = demo.Run(ctx, o, c, os.Stdout)
 	if err == nil || errors.Is(err, demo.ErrVerify) {
 		fmt.Printf("report: %s\n", filepath.Join(a.out, "report.html"))
@@ -173,6 +188,7 @@ func runBench(ctx context.Context, args []string) error {
 	defer done()
 	o := a.o
 	o.Options = demo.Defaults()
+	o.Lease = time.Duration(a.source.Config.Lease)
 	o.Out, o.Nodes, o.Keys, o.Workload, o.Program, o.Commit = a.out, a.nodes, a.keys, a.workload, program, version
 	o.Say = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 	if err := demo.Bench(ctx, o, c, os.Stdout); err != nil {

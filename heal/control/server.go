@@ -9,12 +9,14 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 )
 
-// Config of a Server. All fields are required but Logger, and of RunDir and
-// TCP one.
+// Config of a Server. All fields are required but Logger and Handshake, and of
+// RunDir and TCP one.
 type Config struct {
 	RunDir     string        // unix sockets in this directory, made with mode 0700 if absent
 	TCP        *TCP          // TLS between hosts
@@ -22,6 +24,12 @@ type Config struct {
 	Node       proto.NodeID  // who we are
 	Configured proto.NodeSet // whom we talk to; the own node may be in it
 	Logger     *slog.Logger  // nil: none
+	// Handshake bounds what comes before the first request of a connection: the
+	// TLS handshake and the greeting, each. 0: HandshakeDefault. Where it is too
+	// short for the machines, all their handshakes run out and begin again, and
+	// nobody ever connects: a cluster that has a long lease because its machines
+	// are slow wants it as long.
+	Handshake time.Duration
 }
 
 // Handler answers one kind of request. ctx ends with the caller's patience
@@ -92,6 +100,12 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.Node >= proto.NodesMax {
 		return nil, fmt.Errorf("control: node %d, want below %d", cfg.Node, proto.NodesMax)
+	}
+	switch {
+	case cfg.Handshake == 0:
+		cfg.Handshake = HandshakeDefault
+	case cfg.Handshake < 0:
+		return nil, fmt.Errorf("control: %v for a handshake, want more than nothing", cfg.Handshake)
 	}
 	s := &Server{
 		cfg: cfg, log: cfg.Logger,
@@ -226,7 +240,7 @@ func (s *Server) heard(m proto.Member, w *watch) {
 		return
 	}
 	s.mu.Lock()
-	isNew := m.Incarnation > s.newest[m.Node]
+	isNew := m.Incarnation > s.newest[m.Node] || plant.Is(plant.CtlHeard)
 	if isNew {
 		s.newest[m.Node] = m.Incarnation
 	}

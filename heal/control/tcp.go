@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/heal/identity"
 )
@@ -30,6 +31,10 @@ const protocolName = "healkv-control/1"
 // ErrVersion is a peer that speaks another version of this protocol.
 var ErrVersion = errors.New("control: peer speaks another version")
 
+// ErrHandshake is a handshake that did not end in time. Nothing is known of who
+// is at the other end.
+var ErrHandshake = errors.New("control: no handshake")
+
 // Times after which a connection counts as broken although nobody closed it:
 // the other host is gone, or the way to it. A new one is dialled then, which
 // also ends the waiting for the old one's retransmissions.
@@ -43,13 +48,14 @@ const (
 // tcpTransport is TLS between hosts.
 type tcpTransport struct {
 	cfg   TCP
+	limit time.Duration // of a handshake
 	self  identity.Name
 	stats *counters
 	ln    net.Listener
 }
 
 func newTCPTransport(cfg *Config, stats *counters) (*tcpTransport, error) {
-	t := &tcpTransport{cfg: *cfg.TCP, self: identity.Name{Cluster: cfg.ClusterID, Node: cfg.Node}, stats: stats}
+	t := &tcpTransport{cfg: *cfg.TCP, limit: cfg.Handshake, self: identity.Name{Cluster: cfg.ClusterID, Node: cfg.Node}, stats: stats}
 	if _, _, err := net.SplitHostPort(t.cfg.Listen); err != nil {
 		return nil, fmt.Errorf("control: listen address %q: %w; want host:port", t.cfg.Listen, err)
 	}
@@ -127,16 +133,20 @@ func (t *tcpTransport) admit(ctx context.Context, raw net.Conn) (*conn, error) {
 		offered = h.SupportedProtos
 		return nil, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, admitWait)
+	limit := t.limit
+	if plant.Is(plant.CtlAdmit) {
+		limit = time.Hour
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	s := tls.Server(raw, cfg)
 	err = s.HandshakeContext(ctx)
 	state := s.ConnectionState()
 	switch {
-	case err == nil && state.NegotiatedProtocol != protocolName, err != nil && spokeAnother(offered):
+	case err == nil && state.NegotiatedProtocol != protocolName && !plant.Is(plant.CtlVersion), err != nil && spokeAnother(offered):
 		return nil, t.counted(fmt.Errorf("%w: it offers %.100q, this node speaks %q", ErrVersion, offered, protocolName))
 	case err != nil && ctx.Err() != nil:
-		return nil, t.counted(fmt.Errorf("control: no handshake within %v: %w", admitWait, err))
+		return nil, t.counted(t.late(err))
 	case err != nil:
 		return nil, t.counted(t.why(err))
 	}
@@ -150,7 +160,7 @@ func (t *tcpTransport) dial(ctx context.Context, n proto.NodeID) (*conn, error) 
 		t.stats.ownFiles.Add(1)
 		return nil, err
 	}
-	d := net.Dialer{Timeout: helloWait, KeepAliveConfig: keepAlive}
+	d := net.Dialer{Timeout: connectWait, KeepAliveConfig: keepAlive}
 	raw, err := d.DialContext(ctx, "tcp", t.address(n))
 	if err != nil {
 		return nil, err
@@ -159,12 +169,14 @@ func (t *tcpTransport) dial(ctx context.Context, n proto.NodeID) (*conn, error) 
 		raw.Close()
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, admitWait)
+	ctx, cancel := context.WithTimeout(ctx, t.limit)
 	defer cancel()
 	s := tls.Client(raw, own.Dial(t.self, int(n), protocolName))
 	err = s.HandshakeContext(ctx)
 	state := s.ConnectionState()
 	switch {
+	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
+		err = t.counted(t.late(err))
 	case err != nil:
 		err = t.counted(t.why(err))
 	case state.NegotiatedProtocol != protocolName:
@@ -175,6 +187,12 @@ func (t *tcpTransport) dial(ctx context.Context, n proto.NodeID) (*conn, error) 
 		return nil, err
 	}
 	return t.proven(s, raw, &state)
+}
+
+// late is a handshake that ran out of time: nobody there who speaks, or
+// machines that are too slow for the limit.
+func (t *tcpTransport) late(err error) error {
+	return fmt.Errorf("%w within %v: %w; are the machines overloaded? a longer lease gives handshakes more time", ErrHandshake, t.limit, err)
 }
 
 // proven makes the connection of a handshake that has succeeded.

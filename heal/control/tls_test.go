@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -123,7 +124,8 @@ func TestOnlyNodesOfTheClusterGetIn(t *testing.T) {
 		b.refused.mu.Unlock()
 		before := c.at(b.Stats())
 		err := stranger(t, p.at[1], c.dials)
-		if err == nil || !strings.Contains(err.Error(), c.says) {
+		// Cut without a word, what we have sent may be unread: then it is a reset.
+		if err == nil || !strings.Contains(err.Error(), c.says) && !(c.says == "EOF" && errors.Is(err, syscall.ECONNRESET)) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.says)
 		}
 		until(t, c.name+" counted", func() bool { return c.at(b.Stats()) == before+1 })
@@ -298,8 +300,8 @@ func TestUnprovenConnectionsAreBounded(t *testing.T) {
 }
 
 func TestSilentConnectionIsCut(t *testing.T) {
-	t.Parallel() // it takes as long as the server is patient
 	p := onNetwork(t)
+	p.handshake = 50 * time.Millisecond
 	b := server(t, p, 1, 0b11)
 	if err := b.Start(); err != nil {
 		t.Fatal(err)
@@ -309,7 +311,7 @@ func TestSilentConnectionIsCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetReadDeadline(time.Now().Add(admitWait + 10*time.Second))
+	c.SetReadDeadline(time.Now().Add(10 * time.Second))
 	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("still open: %v", err)
 	}

@@ -16,6 +16,7 @@ type transport interface {
 	accept() (net.Conn, error)
 	// admit finds out who is at the other end of an accepted connection, or
 	// refuses it. It owns raw no longer when it fails, and does not close it.
+	// Both ends get as long as Config.Handshake says.
 	admit(ctx context.Context, raw net.Conn) (*conn, error)
 	// dial connects to node n and makes sure that it is who it should be.
 	dial(ctx context.Context, n proto.NodeID) (*conn, error)
@@ -43,9 +44,11 @@ func (c *conn) Close() error { return c.raw.Close() }
 
 const (
 	// unprovenMax bounds the accepted connections that have not proved who they
-	// are: each holds a descriptor and some memory for at most admitWait.
+	// are: each holds a descriptor and some memory for at most Config.Handshake.
 	unprovenMax = 64
-	admitWait   = 5 * time.Second
+	// HandshakeDefault is many times what a handshake costs a loaded machine, and
+	// little enough that a peer which hangs in one is noticed soon.
+	HandshakeDefault = 5 * time.Second
 	// perPeerMax bounds the connections that come from one node: its present
 	// one, and those of lives and links whose end was not noticed yet. One more
 	// cuts the oldest.

@@ -114,7 +114,7 @@ func (t *unixTransport) admit(_ context.Context, raw net.Conn) (*conn, error) {
 }
 
 func (t *unixTransport) dial(ctx context.Context, n proto.NodeID) (*conn, error) {
-	d := net.Dialer{Timeout: helloWait}
+	d := net.Dialer{Timeout: connectWait}
 	raw, err := d.DialContext(ctx, "unix", t.address(n))
 	if err != nil {
 		return nil, err

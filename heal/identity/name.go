@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 )
 
@@ -49,11 +50,11 @@ func Of(c *x509.Certificate) (Name, error) {
 		node, err := strconv.Atoi(strings.TrimPrefix(u.Path, "/"))
 		name := Name{u.Host, proto.NodeID(node)}
 		// Compared as a whole, so that there is one spelling.
-		if err == nil && 0 <= node && node < proto.NodesMax && u.Host != "" && name.String() == u.String() {
+		if err == nil && 0 <= node && node < proto.NodesMax && u.Host != "" && (name.String() == u.String() || plant.Is(plant.IdentSpelling)) {
 			found = append(found, name)
 		}
 	}
-	if len(found) != 1 || len(text) != 1 {
+	if (len(found) != 1 || len(text) != 1) && !(plant.Is(plant.IdentTwo) && len(found) > 1) {
 		return Name{}, fmt.Errorf("%w: its URIs are %.200q, want one %s://CLUSTER/NODE with a node from 0 to %d", ErrName, text, scheme, proto.NodesMax-1)
 	}
 	return found[0], nil

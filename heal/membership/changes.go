@@ -23,6 +23,11 @@ var (
 // is never handed out twice; some may be skipped.
 func (s *Service) NextIncarnation(ctx context.Context) (proto.Incarnation, error) {
 	n := s.cfg.Node
+	if d := s.spread(); d > 0 { // at the start of a cluster all nodes ask
+		if err := s.pause(ctx, s.random(d*time.Duration(s.cfg.Configured.Count()))); err != nil {
+			return 0, fmt.Errorf("membership: no incarnation for node %d: %w", n, err)
+		}
+	}
 	v, err := s.Update(ctx, func(v *proto.View) error {
 		v.Issued[n]++
 		return nil
@@ -189,7 +194,7 @@ func (s *Service) Bootstrap(ctx context.Context) (proto.View, error) {
 			ready = s.env.Now()
 		}
 		// Others follow when the lowest one does not.
-		if missing == "" && s.env.Now()-ready >= int64(rank)*int64(50*time.Millisecond) {
+		if missing == "" && s.env.Now()-ready >= int64(rank)*int64(s.patience(50*time.Millisecond, 80)) {
 			v, err := s.Update(ctx, func(v *proto.View) error {
 				if v.Epoch > 0 {
 					return ErrNoChange

@@ -12,9 +12,17 @@ import (
 	"healkv/heal/membership/register"
 )
 
-// attemptWait bounds one proposal; a peer that does not answer in that time
-// counts as unreachable.
+// attemptWait bounds one proposal at least; a peer that does not answer in that
+// time counts as unreachable.
 const attemptWait = 2 * time.Second
+
+// patience is how long something takes that peers usually answer within: where
+// the lease is long because machines are slow, they get a share of it. When
+// proposals of several nodes take longer than they may, all fail and get in each
+// other's way again, for ever.
+func (s *Service) patience(usual time.Duration, share int64) time.Duration {
+	return max(usual, time.Duration(s.lease/share))
+}
 
 // Update changes the view by compare-and-swap: fn gets a copy of the newest
 // one, changes it, and is called again on a newer one when somebody else was
@@ -80,7 +88,7 @@ func (s *Service) attempt(ctx context.Context, fn func(*proto.View) error) (*reg
 	s.counts.Proposals++
 	s.mu.Unlock()
 	p := register.NewProposer(s.cfg.Configured, b, s.cfg.Initial, s.checked(fn))
-	ctx, cancel := s.env.Timeout(ctx, attemptWait)
+	ctx, cancel := s.env.Timeout(ctx, s.patience(attemptWait, 2))
 	defer cancel()
 	begin := s.env.Now()
 	defer func() { s.took(time.Duration(s.env.Now() - begin)) }()
@@ -103,17 +111,24 @@ func (s *Service) attempt(ctx context.Context, fn func(*proto.View) error) (*reg
 	}
 }
 
+// spread is about how far apart proposals of several nodes are to begin on
+// machines whose long lease says that they are slow: one that is overtaken was
+// in vain, and all of them take longer the more there are. 0 with usual leases.
+func (s *Service) spread() time.Duration {
+	return (s.patience(attemptWait, 2) - attemptWait) / 8
+}
+
 // took and pace keep how long a proposal takes, smoothed.
 func (s *Service) took(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pacing += (min(d, attemptWait/4) - s.pacing) / 4
+	s.pacing += (min(d, s.patience(attemptWait, 2)/4) - s.pacing) / 4
 }
 
 func (s *Service) pace() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return max(s.pacing, time.Millisecond)
+	return max(s.pacing, s.spread(), time.Millisecond)
 }
 
 // random is a duration below d, which is above 0.

@@ -210,7 +210,7 @@ func (s *Service) catchUp() {
 }
 
 func (s *Service) catchUpOnce() bool {
-	ctx, cancel := s.env.Timeout(s.ctx, time.Second)
+	ctx, cancel := s.env.Timeout(s.ctx, s.patience(time.Second, 4))
 	defer cancel()
 	others := s.others()
 	answers := make([]*stateAnswer, len(others))

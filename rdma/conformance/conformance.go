@@ -57,6 +57,7 @@ func Run(t *testing.T, fabric func(t *testing.T) Fabric) {
 		{"ReconnectByPeer", reconnectByPeer},
 		{"Sleep", sleeps},
 		{"Remote", remote},
+		{"Gather", gather},
 		{"Close", closes},
 		{"DatapathAllocatesNothing", allocatesNothing},
 	}

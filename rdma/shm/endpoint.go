@@ -28,17 +28,12 @@ func (c *Config) validate() error {
 	if c.RingBytes == 0 {
 		c.RingBytes = ringBytesDefault
 	}
+	if err := rdma.CheckEnd(c.Node, c.Nodes, c.Shard, c.Incarnation); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
 	switch {
 	case c.Dir == nil:
 		return fmt.Errorf("%w: no run directory", ErrConfig)
-	case c.Nodes < 1 || c.Nodes > nodesMax:
-		return fmt.Errorf("%w: %d nodes, want 1 to %d", ErrConfig, c.Nodes, nodesMax)
-	case c.Node < 0 || c.Node >= c.Nodes:
-		return fmt.Errorf("%w: node %d of %d", ErrConfig, c.Node, c.Nodes)
-	case c.Shard < 0 || c.Shard >= shardsMax:
-		return fmt.Errorf("%w: shard %d, want 0 to %d", ErrConfig, c.Shard, shardsMax-1)
-	case c.Incarnation == 0:
-		return fmt.Errorf("%w: incarnation 0, want one from the register", ErrConfig)
 	case c.RingBytes < 0:
 		return fmt.Errorf("%w: ring of %d bytes", ErrConfig, c.RingBytes)
 	}

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"healkv/rdma"
 )
 
 const (
-	nodesMax  = 16 // lines in a header page, whatever is configured
-	shardsMax = 64
+	nodesMax  = rdma.NodesMax // lines in a header page, whatever is configured
+	shardsMax = rdma.ShardsMax
 
 	pageBytes = 4096
 	lineBytes = 64

@@ -13,13 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"healkv/rdma"
+	"healkv/rdma/gather"
 )
 
-// Errors of remote reads.
-var (
-	ErrExposed = errors.New("shm: descriptor of exposed memory")
-	ErrFault   = errors.New("shm: fault in exposed memory")
-)
+// ErrExposed is what a peer says of its exposed memory and what cannot be.
+var ErrExposed = errors.New("shm: descriptor of exposed memory")
 
 // descriptorMax bounds the descriptor file: a path and two numbers.
 const descriptorMax = 8 << 10
@@ -120,7 +118,6 @@ func (e *Endpoint) ExposeHeap(mem []byte) error {
 type remote struct {
 	mem   *mapping
 	view  []byte // the exposed range within mem
-	heap  bool
 	bytes atomic.Uint64
 }
 
@@ -143,7 +140,7 @@ func (e *Endpoint) Remote(peer int, incarnation uint32) (rdma.Remote, error) {
 			return nil, fmt.Errorf("%w: %s exposes nothing", rdma.ErrNoPeer, name)
 		}
 		mappings.Add(1)
-		return &remote{mem: &mapping{mem: mem, heap: true}, view: mem, heap: true}, nil
+		return &remote{mem: &mapping{mem: mem, heap: true}, view: mem}, nil
 	}
 	x, err := e.dir.readExposed(name)
 	if err != nil {
@@ -210,22 +207,28 @@ const mapAlign = 2 << 20
 func (r *remote) Size() int64       { return int64(len(r.view)) }
 func (r *remote) BytesRead() uint64 { return r.bytes.Load() }
 
-// ReadAt copies. ErrRange outside the exposed memory, ErrFault if the peer's
-// file has lost the page; the bytes may be torn. Not after Close.
+// ReadAt copies: Gather of one range. Not after Close.
 func (r *remote) ReadAt(dst []byte, off int64) (int, error) {
+	if err := r.Gather(dst, []rdma.Range{{Off: off, Len: len(dst)}}); err != nil {
+		return 0, err
+	}
+	return len(dst), nil
+}
+
+// Gather copies. ErrRange outside the exposed memory, gather.ErrFault if the
+// peer's file has lost the page; the bytes may be torn. Not after Close.
+func (r *remote) Gather(dst []byte, ranges []rdma.Range) error {
 	if r.view == nil {
-		return 0, rdma.ErrClosed
+		return rdma.ErrClosed
 	}
-	if off < 0 || off > r.Size() || int64(len(dst)) > r.Size()-off {
-		return 0, fmt.Errorf("%w: %d bytes at %d of %d", rdma.ErrRange, len(dst), off, r.Size())
+	if err := gather.Check(len(dst), ranges, r.Size()); err != nil {
+		return err
 	}
-	if r.heap {
-		copyTorn(dst, r.view[off:])
-	} else if err := copyFaulting(dst, r.view[off:]); err != nil {
-		return 0, fmt.Errorf("%w: %d bytes at %d", err, len(dst), off)
+	if err := gather.Copy(dst, r.view, ranges); err != nil {
+		return fmt.Errorf("%w: %d bytes in %d ranges", err, len(dst), len(ranges))
 	}
 	r.bytes.Add(uint64(len(dst)))
-	return len(dst), nil
+	return nil
 }
 
 func (r *remote) Close() error {

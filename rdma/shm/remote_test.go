@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"healkv/rdma"
+	"healkv/rdma/gather"
 )
 
 func TestDescriptorsAreChecked(t *testing.T) {
@@ -94,7 +95,7 @@ func TestFaultIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 {
-		if n, err := r.ReadAt(buf, 512<<10); !errors.Is(err, ErrFault) || n != 0 {
+		if n, err := r.ReadAt(buf, 512<<10); !errors.Is(err, gather.ErrFault) || n != 0 {
 			t.Fatalf("%d, %v", n, err)
 		}
 		if _, err := r.ReadAt(buf, 128<<10); err != nil {

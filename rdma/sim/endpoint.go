@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"healkv/rdma"
+	"healkv/rdma/gather"
 	"healkv/rdma/ring"
 )
 
@@ -336,18 +337,24 @@ func (r *remote) BytesRead() uint64 { return r.bytes }
 func (r *remote) Close() error      { r.shut = true; return nil }
 
 func (r *remote) ReadAt(dst []byte, off int64) (int, error) {
-	p := r.peer.cfg.Node
-	switch {
-	case r.shut:
-		return 0, rdma.ErrClosed
-	case off < 0 || off > r.Size() || int64(len(dst)) > r.Size()-off:
-		return 0, fmt.Errorf("%w: %d bytes at %d of %d", rdma.ErrRange, len(dst), off, r.Size())
-	case r.peer.dead || r.peer.closed || r.net.cut[r.from][p] || r.net.cut[p][r.from] || r.net.pause[r.from]:
-		return 0, fmt.Errorf("%w: node %d cannot be read now", rdma.ErrNoPeer, p)
+	if err := r.Gather(dst, []rdma.Range{{Off: off, Len: len(dst)}}); err != nil {
+		return 0, err
 	}
-	copy(dst, r.peer.exposed[off:])
-	r.bytes += uint64(len(dst))
 	return len(dst), nil
+}
+
+func (r *remote) Gather(dst []byte, ranges []rdma.Range) error {
+	if r.shut {
+		return rdma.ErrClosed
+	}
+	if err := gather.Check(len(dst), ranges, r.Size()); err != nil {
+		return err
+	}
+	if p := r.peer.cfg.Node; r.peer.dead || r.peer.closed || r.net.cut[r.from][p] || r.net.cut[p][r.from] || r.net.pause[r.from] {
+		return fmt.Errorf("%w: node %d cannot be read now", rdma.ErrNoPeer, p)
+	}
+	r.bytes += uint64(len(dst))
+	return gather.Copy(dst, r.peer.exposed, ranges)
 }
 
 func (e *Endpoint) Close() error {

@@ -277,3 +277,47 @@ func BenchmarkRemoteRead(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkRemoteRecords reads what a recovery reads: records of 208 bytes with
+// something superseded between them, 256 KiB of them at a time, each by itself
+// and all with one call.
+func BenchmarkRemoteRecords(b *testing.B) {
+	const batch, size, length, step = 256 << 10, 32 << 20, 208, 416
+	mem := noise(size)
+	var ranges []rdma.Range
+	for n := 0; n+length <= batch; n += length {
+		ranges = append(ranges, rdma.Range{Off: int64(len(ranges) * step), Len: length})
+	}
+	dst := make([]byte, len(ranges)*length)
+	for _, c := range []struct {
+		name string
+		read func(r rdma.Remote) error
+	}{
+		{"each", func(r rdma.Remote) error {
+			for i, x := range ranges {
+				if _, err := r.ReadAt(dst[i*length:][:length], x.Off); err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+		{"gathered", func(r rdma.Remote) error { return r.Gather(dst, ranges) }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			n := newNetwork(b, nil)
+			x, y := n.end(0, 1), n.end(1, 1)
+			expose(b, y, mem)
+			r, err := x.Remote(1, 1)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer r.Close()
+			b.SetBytes(int64(len(dst)))
+			for b.Loop() {
+				if err := c.read(r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

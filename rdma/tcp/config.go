@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"healkv/dataplane/plant"
 	"healkv/rdma"
 )
 
@@ -33,8 +34,7 @@ type Config struct {
 }
 
 const (
-	nodesMax  = 16
-	shardsMax = 64
+	nodesMax = rdma.NodesMax
 
 	ringBytesMin     = 4096
 	ringBytesMax     = 1 << 30
@@ -71,16 +71,10 @@ func (c *Config) validate() error {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	switch {
-	case c.Nodes < 1 || c.Nodes > nodesMax:
-		return fmt.Errorf("%w: %d nodes, want 1 to %d", ErrConfig, c.Nodes, nodesMax)
-	case c.Node < 0 || c.Node >= c.Nodes:
-		return fmt.Errorf("%w: node %d of %d", ErrConfig, c.Node, c.Nodes)
-	case c.Shard < 0 || c.Shard >= shardsMax:
-		return fmt.Errorf("%w: shard %d, want 0 to %d", ErrConfig, c.Shard, shardsMax-1)
-	case c.Incarnation == 0:
-		return fmt.Errorf("%w: incarnation 0, want one from the register", ErrConfig)
-	case c.Exchange == nil:
+	if err := rdma.CheckEnd(c.Node, c.Nodes, c.Shard, c.Incarnation); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if c.Exchange == nil {
 		return fmt.Errorf("%w: no exchange of connection parameters (Exchange): it comes from the control plane", ErrConfig)
 	}
 	if err := checkRingBytes(int64(c.RingBytes)); err != nil {
@@ -129,7 +123,7 @@ func (c *Config) checkTLS() error {
 		return fmt.Errorf("%w: TLS that verifies only one end: want RootCAs and ClientCAs, and no InsecureSkipVerify", ErrConfig)
 	}
 	t = t.Clone()
-	if t.ClientAuth != tls.RequireAnyClientCert || !verifies {
+	if (t.ClientAuth != tls.RequireAnyClientCert || !verifies) && !plant.Is(plant.TCPClients) {
 		t.ClientAuth = tls.RequireAndVerifyClientCert
 	}
 	t.MinVersion = tls.VersionTLS13

@@ -49,6 +49,7 @@ type Endpoint struct {
 	redials, redialsFailed, remoteRaw, remoteWire, remoteReads atomic.Uint64
 	serving                                                    atomic.Int64                    // remote reads
 	trouble                                                    [nodesMax]atomic.Pointer[error] // of the last attempt to connect again
+	complained                                                 [nodesMax]atomic.Uint64         // incarnation + 1 of the life that was complained of
 }
 
 var (

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"time"
 
+	"healkv/dataplane/plant"
 	"healkv/rdma"
 )
 
@@ -25,9 +26,9 @@ const (
 
 // What is asked over the exchange, and what is answered; little endian.
 const (
-	parametersVersion = 1
+	parametersVersion = 2
 
-	questionBytes = 24
+	questionBytes = 28
 	answerBytes   = 64 // without the address
 	addressMax    = 64
 )
@@ -35,12 +36,29 @@ const (
 // errParameters is a question or an answer that no peer of this version gives.
 var errParameters = errors.New("tcp: malformed connection parameters")
 
+// ErrTLS is a peer whose data connections are encrypted while ours are not, or
+// the other way round.
+var ErrTLS = errors.New("tcp: data connections are encrypted at one end only")
+
+// errTLS says at either end what to do.
+func errTLS(peer int, here bool) error {
+	own, peers := "off", "on"
+	if here {
+		own, peers = peers, own
+	}
+	return fmt.Errorf("%w: data.tls comes to %s here and to %s at node %d: set it to the same, on or off, at all nodes (auto goes by each node's data.listen)", ErrTLS, own, peers, peer)
+}
+
+// A flag in question and answer.
+const flagTLS = 1
+
 // question: this life of the asker wants a connection to that life.
 type question struct {
 	purpose purpose
 	self    uint32 // incarnations
 	peer    uint32
 	ring    uint64 // bytes of the asker's
+	tls     bool   // the asker encrypts its data connections
 }
 
 func (q *question) encode() []byte {
@@ -51,17 +69,22 @@ func (q *question) encode() []byte {
 	le.PutUint32(b[8:], q.self)
 	le.PutUint32(b[12:], q.peer)
 	le.PutUint64(b[16:], q.ring)
+	if q.tls {
+		le.PutUint32(b[24:], flagTLS)
+	}
 	return b
 }
 
 func (q *question) decode(b []byte) error {
 	le := binary.LittleEndian
 	if len(b) != questionBytes || le.Uint32(b) != parametersVersion {
-		return fmt.Errorf("%w: question of %d bytes, want version %d: do both nodes run the same release?", errParameters, len(b), parametersVersion)
+		return fmt.Errorf("%w: question of %d bytes, want version %d: all nodes must have the same provider and run the same release", errParameters, len(b), parametersVersion)
 	}
 	q.purpose, q.self, q.peer, q.ring = purpose(le.Uint32(b[4:])), le.Uint32(b[8:]), le.Uint32(b[12:]), le.Uint64(b[16:])
-	if q.purpose != forStream && q.purpose != forRemote || q.self == 0 {
-		return fmt.Errorf("%w: purpose %d, incarnation %d", errParameters, q.purpose, q.self)
+	flags := le.Uint32(b[24:])
+	q.tls = flags == flagTLS
+	if q.purpose != forStream && q.purpose != forRemote || q.self == 0 || flags&^flagTLS != 0 {
+		return fmt.Errorf("%w: purpose %d, incarnation %d, flags %#x", errParameters, q.purpose, q.self, flags)
 	}
 	return nil
 }
@@ -72,6 +95,7 @@ const (
 	verdictYes       verdict = 1
 	verdictOtherLife verdict = 2 // the endpoint is another life's
 	verdictNothing   verdict = 3 // nothing is exposed
+	verdictTLS       verdict = 4 // one end encrypts, the other does not
 )
 
 type answer struct {
@@ -98,7 +122,7 @@ func (a *answer) encode() []byte {
 func (a *answer) decode(b []byte) error {
 	le := binary.LittleEndian
 	if len(b) < answerBytes || len(b) > answerBytes+addressMax || le.Uint32(b) != parametersVersion {
-		return fmt.Errorf("%w: answer of %d bytes, want version %d: do both nodes run the same release?", errParameters, len(b), parametersVersion)
+		return fmt.Errorf("%w: answer of %d bytes, want version %d: all nodes must have the same provider and run the same release", errParameters, len(b), parametersVersion)
 	}
 	a.verdict, a.self, a.ring, a.size = verdict(le.Uint32(b[4:])), le.Uint32(b[8:]), le.Uint64(b[16:]), int64(le.Uint64(b[24:]))
 	copy(a.token[:], b[32:])
@@ -119,7 +143,7 @@ func (a *answer) decode(b []byte) error {
 func (e *Endpoint) ask(ctx context.Context, peer int, incarnation uint32, p purpose) (a answer, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	q := question{purpose: p, self: e.cfg.Incarnation, peer: incarnation, ring: uint64(e.cfg.RingBytes)}
+	q := question{purpose: p, self: e.cfg.Incarnation, peer: incarnation, ring: uint64(e.cfg.RingBytes), tls: e.cfg.TLS != nil}
 	reply, err := e.cfg.Exchange.Call(ctx, peer, q.encode())
 	if err != nil {
 		return a, fmt.Errorf("tcp: parameters of node %d, incarnation %d: %w", peer, incarnation, err)
@@ -134,6 +158,8 @@ func (e *Endpoint) ask(ctx context.Context, peer int, incarnation uint32, p purp
 		return a, fmt.Errorf("%w: node %d has incarnation %d now, asked for %d", rdma.ErrNoPeer, peer, a.self, incarnation)
 	case verdictNothing:
 		return a, fmt.Errorf("%w: node %d, incarnation %d exposes nothing", rdma.ErrNoPeer, peer, incarnation)
+	case verdictTLS:
+		return a, errTLS(peer, e.cfg.TLS != nil)
 	}
 	return a, fmt.Errorf("%w: verdict %d of node %d", errParameters, a.verdict, peer)
 }
@@ -141,17 +167,21 @@ func (e *Endpoint) ask(ctx context.Context, peer int, incarnation uint32, p purp
 // reply is what the exchange serves. from was authenticated by it.
 func (e *Endpoint) reply(_ context.Context, from int, request []byte) ([]byte, error) {
 	var q question
-	if err := q.decode(request); err != nil {
-		return nil, err
-	}
 	if from < 0 || from >= e.cfg.Nodes || from == e.self {
 		return nil, fmt.Errorf("%w: asked by node %d of %d", errParameters, from, e.cfg.Nodes)
+	}
+	if err := q.decode(request); err != nil {
+		e.complain(from, 0, err)
+		return nil, err
 	}
 	a := answer{verdict: verdictYes, self: e.cfg.Incarnation, ring: uint64(e.cfg.RingBytes), address: e.gate.address}
 	exposed := e.exposed.Load()
 	switch {
-	case q.peer != e.cfg.Incarnation:
+	case q.peer != e.cfg.Incarnation && !plant.Is(plant.TCPAsked):
 		a.verdict = verdictOtherLife
+	case q.tls != (e.cfg.TLS != nil) && !plant.Is(plant.TCPAlone):
+		a.verdict = verdictTLS
+		e.complain(from, q.self, errTLS(from, e.cfg.TLS != nil))
 	case q.purpose == forRemote && exposed == nil:
 		a.verdict = verdictNothing
 	default:
@@ -164,4 +194,12 @@ func (e *Endpoint) reply(_ context.Context, from int, request []byte) ([]byte, e
 		e.gate.expect(permit{token: a.token, purpose: q.purpose, node: from, incarnation: q.self, until: time.Now().Add(tokenTime)})
 	}
 	return a.encode(), nil
+}
+
+// complain logs what is wrong with a peer that asks for connections, once for
+// each of its lives: it asks again and again.
+func (e *Endpoint) complain(peer int, incarnation uint32, err error) {
+	if e.complained[peer].Swap(uint64(incarnation)+1) != uint64(incarnation)+1 {
+		e.log.Error("cannot connect with a peer", "peer", peer, "incarnation", incarnation, "err", err)
+	}
 }

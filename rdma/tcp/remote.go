@@ -13,6 +13,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"healkv/rdma"
+	"healkv/rdma/gather"
 )
 
 const (
@@ -35,6 +36,7 @@ type Remote struct {
 	chooser chooser
 	decoder *zstd.Decoder
 	packed  []byte
+	asking  []byte // the request that is being made
 
 	raw, wire atomic.Uint64
 }
@@ -97,19 +99,30 @@ func (r *Remote) BytesRead() uint64 { return r.raw.Load() }
 // BytesOnWire is what BytesRead took on the network, compressed or not.
 func (r *Remote) BytesOnWire() uint64 { return r.wire.Load() }
 
-// ReadAt reads in pieces. ErrRange outside the exposed memory; else an error
-// only when nothing has come for 15 s, or that life of the peer is gone: a
-// broken connection is made again. The bytes may be torn. Not after Close.
+// ReadAt is Gather of one range, and says how much was read before an error.
 func (r *Remote) ReadAt(dst []byte, off int64) (int, error) {
+	return r.gather(dst, []rdma.Range{{Off: off, Len: len(dst)}})
+}
+
+// Gather reads in pieces, several of them under way. ErrRange outside the
+// exposed memory; else an error only when nothing has come for 15 s, or that
+// life of the peer is gone: a broken connection is made again. The bytes may be
+// torn. Not after Close.
+func (r *Remote) Gather(dst []byte, ranges []rdma.Range) error {
+	_, err := r.gather(dst, ranges)
+	return err
+}
+
+func (r *Remote) gather(dst []byte, ranges []rdma.Range) (done int, err error) {
 	if r.closed {
 		return 0, rdma.ErrClosed
 	}
-	if off < 0 || off > r.size || int64(len(dst)) > r.size-off {
-		return 0, fmt.Errorf("%w: %d bytes at %d of %d", rdma.ErrRange, len(dst), off, r.size)
+	if err := gather.Check(len(dst), ranges, r.size); err != nil {
+		return 0, err
 	}
-	done, last, pause := 0, time.Now(), redialMin
+	last, pause := time.Now(), redialMin
 	for done < len(dst) {
-		n, err := r.read(dst[done:], off+int64(done))
+		n, err := r.read(dst[done:], gather.After(ranges, done))
 		done += n
 		if err == nil {
 			continue
@@ -122,7 +135,7 @@ func (r *Remote) ReadAt(dst []byte, off int64) (int, error) {
 		case r.e.closed.Load():
 			return done, rdma.ErrClosed
 		case errors.Is(err, rdma.ErrNoPeer) || errors.Is(err, rdma.ErrRange) || time.Since(last) > r.patience:
-			return done, fmt.Errorf("tcp: %d bytes at %d of node %d, incarnation %d, after %d: %w", len(dst), off, r.peer, r.incarnation, done, err)
+			return done, fmt.Errorf("tcp: %d bytes in %d ranges of node %d, incarnation %d, after %d: %w", len(dst), len(ranges), r.peer, r.incarnation, done, err)
 		}
 		pauseFor(r.e.ctx, pause)
 		pause = min(2*pause, redialMax)
@@ -131,7 +144,7 @@ func (r *Remote) ReadAt(dst []byte, off int64) (int, error) {
 }
 
 // read moves as much as the connection lasts for.
-func (r *Remote) read(dst []byte, off int64) (done int, err error) {
+func (r *Remote) read(dst []byte, from gather.Cursor) (done int, err error) {
 	if r.conn == nil {
 		if err := r.connect(); err != nil {
 			return 0, err
@@ -143,9 +156,7 @@ func (r *Remote) read(dst []byte, off int64) (done int, err error) {
 	for done < len(dst) {
 		for under < windowPieces && asked < len(dst) {
 			q := &window[(first+under)%windowPieces]
-			q.n = min(len(dst)-asked, pieceBytes)
-			q.codec, q.sent = r.chooser.next(q.n), time.Now()
-			if err := r.ask(q, off+int64(asked)); err != nil {
+			if err := r.ask(q, &from); err != nil {
 				return done, err
 			}
 			asked, under = asked+q.n, under+1
@@ -168,15 +179,30 @@ func (r *Remote) read(dst []byte, off int64) (done int, err error) {
 	return done, nil
 }
 
-func (r *Remote) ask(q *request, off int64) error {
-	var b [requestBytes]byte
+// ask sends a request for the next piece.
+func (r *Remote) ask(q *request, from *gather.Cursor) error {
 	le := binary.LittleEndian
+	var head [requestBytes]byte
+	b := append(r.asking[:0], head[:]...)
+	n, ranges := 0, 0
+	for n < pieceBytes && ranges < rangesMax {
+		x := from.Peek()
+		if x.Len == 0 {
+			break
+		}
+		x.Len = min(x.Len, pieceBytes-n)
+		from.Skip(x.Len)
+		b = le.AppendUint32(le.AppendUint64(b, uint64(x.Off)), uint32(x.Len))
+		n, ranges = n+x.Len, ranges+1
+	}
+	*q = request{n: n, codec: r.chooser.next(n), sent: time.Now()}
 	le.PutUint32(b[0:], remoteMagic)
 	le.PutUint32(b[4:], uint32(q.codec))
-	le.PutUint64(b[8:], uint64(off))
-	le.PutUint32(b[16:], uint32(q.n))
+	le.PutUint32(b[8:], uint32(ranges))
+	le.PutUint32(b[12:], uint32(n))
+	r.asking = b
 	r.conn.SetWriteDeadline(time.Now().Add(pieceTime))
-	_, err := r.conn.Write(b[:])
+	_, err := r.conn.Write(b)
 	return err
 }
 

@@ -143,10 +143,23 @@ func TestRemoteBreaks(t *testing.T) {
 			defer r.Close()
 			rng := rand.New(rand.NewPCG(3, 4))
 			got := make([]byte, len(mem))
-			for range 20 {
+			var ranges []rdma.Range // in records, so that cuts come at all places
+			for off := 0; off < len(mem); {
+				n := min(len(mem)-off, 64+rng.IntN(300))
+				ranges = append(ranges, rdma.Range{Off: int64(off), Len: n})
+				off += n
+			}
+			for i := range 20 {
 				proxies[1].cutAfter(1+rng.Int64N(int64(len(mem))), 1)
 				clear(got)
-				if m, err := r.ReadAt(got, 0); m != len(mem) || err != nil || !bytes.Equal(got, mem) {
+				var m int
+				var err error
+				if i%2 == 0 {
+					m, err = r.ReadAt(got, 0)
+				} else {
+					m, err = r.gather(got, ranges)
+				}
+				if m != len(mem) || err != nil || !bytes.Equal(got, mem) {
 					t.Fatalf("%d, %v", m, err)
 				}
 			}
@@ -189,32 +202,40 @@ func TestRemoteRequestsAreChecked(t *testing.T) {
 	mem := text(1 << 20)
 	expose(t, b, mem)
 	refused := 0
+	at := func(off uint64, n uint32) []uint64 { return []uint64{off, uint64(n)} }
 	for name, q := range map[string]struct {
-		magic, codec uint32
-		off          uint64
-		n            uint32
-		ended        bool
+		magic, codec, count, n uint32
+		ranges                 [][]uint64
+		ended                  bool
 	}{
-		"beyond":           {remoteMagic, 0, 1 << 20, 1, false},
-		"across the end":   {remoteMagic, 1, 1<<20 - 5, 6, false},
-		"negative":         {remoteMagic, 0, 1 << 63, 1, false},
-		"nothing":          {remoteMagic, 0, 0, 0, true},
-		"more than a part": {remoteMagic, 0, 0, pieceBytes + 1, true},
-		"4 GiB":            {remoteMagic, 0, 0, 1<<32 - 1, true},
-		"codec":            {remoteMagic, 2, 0, 1, true},
-		"magic":            {1, 0, 0, 1, true},
+		"beyond":            {remoteMagic, 0, 1, 1, [][]uint64{at(1<<20, 1)}, false},
+		"across the end":    {remoteMagic, 1, 1, 6, [][]uint64{at(1<<20-5, 6)}, false},
+		"negative":          {remoteMagic, 0, 1, 1, [][]uint64{at(1<<63, 1)}, false},
+		"the second":        {remoteMagic, 0, 2, 2, [][]uint64{at(0, 1), at(1<<20, 1)}, false},
+		"nothing":           {remoteMagic, 0, 1, 0, [][]uint64{at(0, 0)}, true},
+		"no range":          {remoteMagic, 0, 0, 1, nil, true},
+		"many ranges":       {remoteMagic, 0, rangesMax + 1, 1, nil, true},
+		"4 Gi ranges":       {remoteMagic, 0, 1<<32 - 1, 1, nil, true},
+		"more than a piece": {remoteMagic, 0, 1, pieceBytes + 1, [][]uint64{at(0, pieceBytes+1)}, true},
+		"4 GiB":             {remoteMagic, 0, 1, 1<<32 - 1, [][]uint64{at(0, 1<<32-1)}, true},
+		"more than said":    {remoteMagic, 0, 2, 8, [][]uint64{at(0, 8), at(0, 1<<32-1)}, true},
+		"less than said":    {remoteMagic, 0, 1, 8, [][]uint64{at(0, 7)}, true},
+		"codec":             {remoteMagic, 2, 1, 1, [][]uint64{at(0, 1)}, true},
+		"magic":             {1, 0, 1, 1, [][]uint64{at(0, 1)}, true},
 	} {
 		x, _, _, err := a.connect(a.ctx, 1, 1, forRemote)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var req [requestBytes]byte
 		le := binary.LittleEndian
-		le.PutUint32(req[0:], q.magic)
-		le.PutUint32(req[4:], q.codec)
-		le.PutUint64(req[8:], q.off)
-		le.PutUint32(req[16:], q.n)
-		x.Write(req[:])
+		var req []byte
+		for _, v := range []uint32{q.magic, q.codec, q.count, q.n} {
+			req = le.AppendUint32(req, v)
+		}
+		for _, v := range q.ranges {
+			req = le.AppendUint32(le.AppendUint64(req, v[0]), uint32(v[1]))
+		}
+		x.Write(req)
 		var head [headBytes]byte
 		_, err = io.ReadFull(x, head[:])
 		if ended := err != nil; ended != q.ended || !ended && codec(le.Uint32(head[4:])) != codecRange {

@@ -1,12 +1,12 @@
 package tcp
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -14,17 +14,23 @@ import (
 
 	"healkv/dataplane/plant"
 	"healkv/rdma"
+	"healkv/rdma/gather"
 )
 
-// A remote read goes in pieces: a request for each, answered in order.
+// A remote read goes in pieces: a request for each, answered in order. A piece
+// is as many ranges as fit, so that records far from each other cost no round
+// trip each.
 //
-//	request: magic, codec wanted, position (8 bytes), bytes, 4 bytes of nothing
+//	request: magic, codec wanted, ranges, bytes of all; then for each range
+//	         its position (8 bytes) and its bytes
 //	answer:  magic, codec used, bytes, bytes that follow
 const (
 	pieceBytes   = 128 << 10 // at most, of one request
-	requestBytes = 24
+	rangesMax    = 1024      // of one request
+	requestBytes = 16        // before the ranges
+	rangeBytes   = 12
 	headBytes    = 16
-	remoteMagic  = 0x72766b68
+	remoteMagic  = 0x72766b69
 	serversMax   = 32 // remote reads that an endpoint serves at a time
 	serverIdle   = 5 * time.Minute
 	pieceTime    = 10 * time.Second // for a piece to go or come
@@ -42,7 +48,6 @@ const (
 var (
 	errRequest = errors.New("tcp: malformed remote read")
 	errServers = errors.New("tcp: too many remote reads at a time")
-	errFault   = errors.New("tcp: fault in exposed memory")
 )
 
 // server answers the remote reads of one connection from the exposed memory,
@@ -52,6 +57,8 @@ type server struct {
 	conn    net.Conn
 	exposed *rdma.Exposed // as of when the reader came
 	plain   bool          // the kernel may read the memory itself
+	in      *bufio.Reader
+	ranges  []rdma.Range // of the present request
 	scratch []byte
 	packed  []byte
 	encoder *zstd.Encoder
@@ -70,19 +77,22 @@ func (e *Endpoint) newServer(conn net.Conn) (*server, error) {
 	}
 	servers.Add(1)
 	_, plain := conn.(*net.TCPConn)
-	return &server{e: e, conn: conn, exposed: x, plain: plain}, nil
+	return &server{e: e, conn: conn, exposed: x, plain: plain, in: bufio.NewReaderSize(conn, 16<<10)}, nil
 }
 
 func (s *server) serve() {
 	defer s.leave()
-	var request [requestBytes]byte
 	for {
 		s.conn.SetDeadline(time.Now().Add(serverIdle))
-		if _, err := io.ReadFull(s.conn, request[:]); err != nil {
+		if _, err := s.in.Peek(1); err != nil {
 			return
 		}
 		s.conn.SetDeadline(time.Now().Add(pieceTime))
-		if err := s.answer(&request); err != nil {
+		want, n, err := s.request()
+		if err == nil {
+			err = s.answer(want, n)
+		}
+		if err != nil {
 			s.e.log.Warn("remote read ended", "from", s.conn.RemoteAddr(), "err", err)
 			return
 		}
@@ -94,27 +104,50 @@ func (s *server) leave() {
 	servers.Add(-1)
 }
 
-func (s *server) answer(b *[requestBytes]byte) error {
-	le := binary.LittleEndian
-	want, off, n := codec(le.Uint32(b[4:])), int64(le.Uint64(b[8:])), int64(le.Uint32(b[16:]))
-	if le.Uint32(b[0:]) != remoteMagic || want >= codecs || n == 0 || n > pieceBytes {
-		return fmt.Errorf("%w: %d bytes at %d, codec %d", errRequest, n, off, want)
+// request reads the next one; its ranges may lie anywhere.
+func (s *server) request() (want codec, n int, err error) {
+	var b [requestBytes]byte
+	if _, err := io.ReadFull(s.in, b[:]); err != nil {
+		return 0, 0, err
 	}
-	if (off < 0 || off > s.exposed.Size || n > s.exposed.Size-off) && !plant.Is(plant.TCPRange) {
+	le := binary.LittleEndian
+	want, n = codec(le.Uint32(b[4:])), int(le.Uint32(b[12:]))
+	count := int(le.Uint32(b[8:]))
+	if le.Uint32(b[0:]) != remoteMagic || want >= codecs || count < 1 || count > rangesMax || n < 1 || n > pieceBytes {
+		return 0, 0, fmt.Errorf("%w: %d bytes in %d ranges, codec %d", errRequest, n, count, want)
+	}
+	s.ranges = s.ranges[:0]
+	sum := 0
+	for range count {
+		if _, err := io.ReadFull(s.in, b[:rangeBytes]); err != nil {
+			return 0, 0, err
+		}
+		r := rdma.Range{Off: int64(le.Uint64(b[0:])), Len: int(le.Uint32(b[8:]))}
+		s.ranges = append(s.ranges, r)
+		sum += r.Len // far from an overflow: at most 1024 times 4 GiB
+	}
+	if sum != n && !plant.Is(plant.TCPSumRanges) {
+		return 0, 0, fmt.Errorf("%w: %d ranges of %d bytes, said to be %d", errRequest, count, sum, n)
+	}
+	return want, n, nil
+}
+
+func (s *server) answer(want codec, n int) error {
+	if gather.Check(n, s.ranges, s.exposed.Size) != nil && !plant.Is(plant.TCPRange) {
 		return s.send(codecRange, n, nil)
 	}
 	s.e.remoteReads.Add(1)
 	s.e.remoteRaw.Add(uint64(n))
-	mem := s.exposed.Mem[off : off+n]
-	if want == codecRaw && s.plain {
-		return s.send(codecRaw, n, mem)
+	if want == codecRaw && s.plain && len(s.ranges) == 1 {
+		off := s.ranges[0].Off
+		return s.send(codecRaw, n, s.exposed.Mem[off:off+int64(n)])
 	}
 	if s.scratch == nil {
 		s.scratch = make([]byte, pieceBytes)
 	}
 	piece := s.scratch[:n]
-	if err := copyFaulting(piece, mem); err != nil {
-		return fmt.Errorf("%w: %d bytes at %d", err, n, off)
+	if err := gather.Copy(piece, s.exposed.Mem, s.ranges); err != nil {
+		return fmt.Errorf("%w: %d bytes in %d ranges from %d", err, n, len(s.ranges), s.ranges[0].Off)
 	}
 	if want == codecZstd {
 		if err := s.pack(piece); err != nil {
@@ -140,7 +173,7 @@ func (s *server) pack(piece []byte) (err error) {
 	return nil
 }
 
-func (s *server) send(c codec, n int64, payload []byte) error {
+func (s *server) send(c codec, n int, payload []byte) error {
 	head := make([]byte, headBytes)
 	le := binary.LittleEndian
 	le.PutUint32(head[0:], remoteMagic)
@@ -159,26 +192,3 @@ func (s *server) send(c codec, n int64, payload []byte) error {
 	_, err := s.conn.Write(payload)
 	return err
 }
-
-// copyFaulting copies from a mapping whose file may be shortened meanwhile: the
-// fault becomes an error.
-func copyFaulting(dst, src []byte) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if p := recover(); p != nil {
-			f, ok := p.(interface{ Addr() uintptr })
-			if !ok {
-				panic(p)
-			}
-			err = fmt.Errorf("%w at address %#x", errFault, f.Addr())
-		}
-	}()
-	copyTorn(dst, src)
-	return nil
-}
-
-// copyTorn copies what its owner may be writing: the bytes are checksummed by
-// their reader, so the race detector has no say here.
-//
-//go:norace
-func copyTorn(dst, src []byte) { copy(dst, src) }

@@ -39,3 +39,16 @@ func (e *Endpoint) Stats() Stats {
 	s.RemoteReads, s.RemoteRaw, s.RemoteWire = e.remoteReads.Load(), e.remoteRaw.Load(), e.remoteWire.Load()
 	return s
 }
+
+// Connections says what became of the connections of this endpoint's life, for
+// the counters of a node's status. Worker.
+func (e *Endpoint) Connections(count func(name string, n uint64)) {
+	s := e.Stats()
+	count("connections_accepted", s.Accepted)
+	count("connections_broken", s.Broken)
+	count("connections_refused", s.Refused)
+	count("connections_made_again", s.Redials)
+	count("streams_resumed", s.Resumed)
+	count("streams_lost", s.Lost)
+	count("frames_corrupt", s.Corrupt)
+}

@@ -5,8 +5,6 @@ package verbs
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -29,6 +27,9 @@ type device struct {
 	global   bool
 	entries  int // of the completion queue
 	ethernet bool
+
+	// RDMA READs of recovery that may be under way at once on one queue pair.
+	readsAsked, readsServed int
 }
 
 // queueEntries holds everything that all lanes can report at once: when they
@@ -59,14 +60,11 @@ func openDevice(v rdma.Verbs, nodes int) (d *device, err error) {
 	}
 	if d.file != "" {
 		if err := unix.Access(d.file, unix.R_OK|unix.W_OK); err != nil {
-			return nil, fmt.Errorf("%w %s: %s: %w; run as a user who may read and write it (group rdma), or in a container give it the device", ErrDevice, d.device, d.file, err)
+			return nil, noAccess(d.device, d.file, err)
 		}
 	}
 	if d.context, err = ibverbs.Open(d.device); err != nil {
-		if errors.Is(err, fs.ErrPermission) {
-			return nil, fmt.Errorf("%w %s: %w; run as a user who may read and write /dev/infiniband/uverbs*", ErrDevice, d.device, err)
-		}
-		return nil, fmt.Errorf("%w %s: %w; is the library of its driver installed (ibverbs-providers)?", ErrDevice, d.device, err)
+		return nil, notOpened(d.device, err)
 	}
 	defer func(opened *device) { // d is nil by then
 		if err != nil {
@@ -96,8 +94,8 @@ func (d *device) query(v rdma.Verbs) error {
 		return fmt.Errorf("%w %s: port %d is not active", ErrDevice, d.device, d.port)
 	}
 	d.lid, d.mtu, d.ethernet, d.global = p.LID, p.MTU, p.Ethernet, p.Ethernet
-	if v.MTU > p.MTU {
-		return fmt.Errorf("%w %s: path MTU of %d bytes, port %d has %d; raise the MTU of its interface, or ask for less", ErrDevice, d.device, v.MTU, d.port, p.MTU)
+	if err := checkPathMTU(v.MTU, p.MTU, d.device, d.port); err != nil {
+		return err
 	}
 	if v.MTU != 0 {
 		d.mtu = v.MTU
@@ -109,6 +107,7 @@ func (d *device) query(v rdma.Verbs) error {
 	if err != nil {
 		return fmt.Errorf("%w %s: %w", ErrDevice, d.device, err)
 	}
+	d.readsAsked, d.readsServed = min(a.ReadsOutMax, recoveryReads), min(a.ReadsMax, recoveryReads)
 	if a.CompletionsMax < d.entries || a.WorkRequestsMax < sendDepth {
 		return fmt.Errorf("%w %s: %d completions and %d work requests at most, want %d and %d", ErrDevice, d.device,
 			a.CompletionsMax, a.WorkRequestsMax, d.entries, sendDepth)
@@ -132,14 +131,12 @@ func (d *device) side(qp *ibverbs.QP, psn uint32) side {
 // register is RegMR with an error that says what to do.
 func (d *device) register(mem []byte, access int) (*ibverbs.MR, error) {
 	mr, err := d.pd.RegMR(mem, access)
-	if errors.Is(err, syscall.ENOMEM) || errors.Is(err, syscall.EAGAIN) {
-		var l unix.Rlimit
-		if unix.Getrlimit(unix.RLIMIT_MEMLOCK, &l) == nil && l.Cur != unix.RLIM_INFINITY {
-			return nil, fmt.Errorf("verbs: %w: locked memory is limited to %d bytes (RLIMIT_MEMLOCK); raise it: ulimit -l unlimited, LimitMEMLOCK=infinity in a systemd unit, or the capability IPC_LOCK", err, l.Cur)
-		}
-	}
 	if err != nil {
-		return nil, fmt.Errorf("verbs: %w", err)
+		var l unix.Rlimit
+		if unix.Getrlimit(unix.RLIMIT_MEMLOCK, &l) != nil {
+			l.Cur = unlimited
+		}
+		return nil, notRegistered(err, l.Cur)
 	}
 	return mr, nil
 }

@@ -23,17 +23,12 @@ func validate(c *rdma.Config) error {
 	if c.RingBytes == 0 {
 		c.RingBytes = ringBytesDefault
 	}
+	if err := rdma.CheckEnd(c.Node, c.Nodes, c.Shard, c.Incarnation); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
 	switch {
 	case c.Exchange == nil:
 		return fmt.Errorf("%w: no exchange of connection parameters; verbs needs the control plane over TCP", ErrConfig)
-	case c.Nodes < 1 || c.Nodes > nodesMax:
-		return fmt.Errorf("%w: %d nodes, want 1 to %d", ErrConfig, c.Nodes, nodesMax)
-	case c.Node < 0 || c.Node >= c.Nodes:
-		return fmt.Errorf("%w: node %d of %d", ErrConfig, c.Node, c.Nodes)
-	case c.Shard < 0 || c.Shard >= shardsMax:
-		return fmt.Errorf("%w: shard %d, want 0 to %d", ErrConfig, c.Shard, shardsMax-1)
-	case c.Incarnation == 0:
-		return fmt.Errorf("%w: incarnation 0, want one from the register", ErrConfig)
 	case c.RingBytes < ringBytesMin || c.RingBytes > ringBytesMax || c.RingBytes&(c.RingBytes-1) != 0:
 		return fmt.Errorf("%w: ring of %d bytes: want a power of two from %d to %d", ErrConfig, c.RingBytes, ringBytesMin, ringBytesMax)
 	}
@@ -80,14 +75,18 @@ type Endpoint struct {
 	evicted []*inLane // fenced; the worker may have them among its candidates
 	exposed exposed
 	remotes map[*remote]bool
-	closing bool
-	mending [nodesMax]bool
-	tasks   sync.WaitGroup // goroutines of this endpoint
-	ctx     context.Context
-	cancel  context.CancelFunc
+
+	readDirect, readStaged atomic.Uint64 // bytes, see ReadStats
+	closing                bool
+	mending                [nodesMax]bool
+	tasks                  sync.WaitGroup // goroutines of this endpoint
+	ctx                    context.Context
+	cancel                 context.CancelFunc
 
 	remade   atomic.Uint64 // lanes opened anew
 	answered atomic.Uint64
+
+	complained [nodesMax]atomic.Uint64 // incarnation + 1 of the life that was complained of
 }
 
 var _ rdma.Endpoint = (*Endpoint)(nil)

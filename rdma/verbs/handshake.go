@@ -14,7 +14,7 @@ import (
 // call asks the peer's endpoint of this shard.
 func (e *Endpoint) call(peer int, r *request) (answer, error) {
 	r.Verbs, r.From = wireVersion, e.cfg.Incarnation
-	ctx, cancel := context.WithTimeout(e.ctx, callTime)
+	ctx, cancel := context.WithTimeout(e.ctx, max(callTime, e.cfg.Patience))
 	defer cancel()
 	b, err := e.cfg.Exchange.Call(ctx, peer, encodeWire(r))
 	if err != nil {
@@ -44,6 +44,11 @@ func (e *Endpoint) Prepare(peer int, incarnation uint32) (rdma.Link, error) {
 	}
 	o, err := e.openLane(peer, incarnation, 0)
 	if err != nil {
+		// Who asks tries again at once, and each try costs a queue pair.
+		select {
+		case <-time.After(preparePause):
+		case <-e.ctx.Done():
+		}
 		return nil, err
 	}
 	l := &link{owner: e, peer: peer, incarnation: incarnation, next: o}
@@ -95,6 +100,7 @@ func (e *Endpoint) openLane(peer int, incarnation uint32, tag uint64) (*outLane,
 func (e *Endpoint) answer(_ context.Context, from int, b []byte) ([]byte, error) {
 	r, err := decodeRequest(b)
 	if err != nil {
+		e.complain(from, 0, err)
 		return nil, err
 	}
 	a := answer{Status: statusNoLife, Text: fmt.Sprintf("incarnation %d is asked for, %d runs", r.To, e.cfg.Incarnation)}
@@ -111,8 +117,19 @@ func (e *Endpoint) answer(_ context.Context, from int, b []byte) ([]byte, error)
 			a = answer{Status: statusRefused, Text: "unknown request " + r.Op}
 		}
 	}
+	if a.Status == statusMTU {
+		e.complain(from, r.From, errors.New(a.Text))
+	}
 	a.Verbs = wireVersion
 	return encodeWire(&a), nil
+}
+
+// complain logs what is wrong with a peer that asks for connections, once for
+// each of its lives: it asks again and again.
+func (e *Endpoint) complain(peer int, incarnation uint32, err error) {
+	if peer >= 0 && peer < nodesMax && e.complained[peer].Swap(uint64(incarnation)+1) != uint64(incarnation)+1 {
+		e.log.Error("cannot connect with a peer", "peer", peer, "incarnation", incarnation, "err", err)
+	}
 }
 
 // answerOpen makes the reading end of a lane. If the writer's attachment goes

@@ -2,11 +2,14 @@
 
 package verbs
 
-import "time"
+import (
+	"time"
+
+	"healkv/rdma"
+)
 
 const (
-	nodesMax  = 16
-	shardsMax = 64
+	nodesMax = rdma.NodesMax
 
 	ringBytesDefault = 4 << 20
 
@@ -35,9 +38,10 @@ const (
 )
 
 const (
-	callTime     = 2 * time.Second        // one call over the Exchange
+	callTime     = 2 * time.Second        // one call over the Exchange, at least: Config.Patience
 	farewellTime = 2 * time.Millisecond   // for the last line to a peer that is detached
 	unarmedSleep = 5 * time.Millisecond   // a sleep's bound while a peer may not know of it
+	preparePause = 20 * time.Millisecond  // after a lane that could not be opened
 	mendPause    = 10 * time.Millisecond  // first pause between attempts to open a lane anew
 	mendPauseMax = 500 * time.Millisecond // longest
 	readTime     = 5 * time.Second        // one RDMA READ of recovery
@@ -49,6 +53,14 @@ const (
 	pieceBytes  = 1 << 20
 	windowBytes = 64 << 20
 	windowsMax  = 2
+
+	readDepth     = 64  // RDMA READs of one burst
+	recoveryReads = 16  // of them, under way at once
+	gapMax        = 512 // bytes between two ranges that are read with them: cheaper than one more READ
+	partsMax      = 4096
 )
 
-const _ = uint(windowBytes - pieceBytes)
+const (
+	_ = uint(windowBytes - pieceBytes)
+	_ = uint(pieceBytes - gapMax)
+)

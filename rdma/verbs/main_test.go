@@ -7,22 +7,28 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"healkv/bench/tally"
 	"healkv/cgo/ibverbs"
 	"healkv/rdma"
 	"healkv/rdma/conformance"
 )
 
-// TestMain also is the other process of tests with two, and wants every mapping and every queue pair given back.
+// TestMain also is the other process of tests with two, wants every mapping and
+// every queue pair given back, and says how many tests were left out.
 func TestMain(m *testing.M) {
 	if inc := os.Getenv("HEALKV_VERBS_HELPER"); inc != "" {
 		os.Exit(helperProcess(inc))
 	}
 	code := m.Run()
+	if n := leftOut.Load(); n > 0 {
+		fmt.Printf("rdma/verbs: %d tests left out for want of what they need; scripts/lab/verbs.sh has it\n", n)
+	}
 	if n, q := mappings.Load(), lanes.Load(); code == 0 && (n != 0 || q != 0) {
 		fmt.Fprintf(os.Stderr, "%d mappings and %d queue pairs left\n", n, q)
 		code = 1
@@ -41,9 +47,21 @@ func needDevice(t testing.TB) rdma.Verbs {
 	name := os.Getenv("HEALKV_VERBS_DEVICE")
 	names, err := ibverbs.Names()
 	if name == "" && (err != nil || len(names) == 0) {
-		t.Skip("missing feature: an RDMA device (scripts/lab/verbs.sh has one)")
+		skip(t, "an RDMA device")
 	}
 	return rdma.Verbs{Device: name, GIDIndex: -1}
+}
+
+// leftOut counts the tests that skip did not let run.
+var leftOut atomic.Int64
+
+// skip ends a test that needs what this host lacks, and counts it, here and in
+// the tally of a verification.
+func skip(t testing.TB, missing string) {
+	t.Helper()
+	leftOut.Add(1)
+	tally.Skipped("verbs", t.Name(), missing)
+	t.Skipf("missing feature: %s (scripts/lab/verbs.sh has it)", missing)
 }
 
 // cluster is endpoints on one device, with a control plane.

@@ -389,7 +389,7 @@ func (p *pair) killedWhile(t *testing.T, phase string, b *life) string {
 func TestOpenSaysWhatIsForbidden(t *testing.T) {
 	v := needDevice(t)
 	if os.Geteuid() != 0 {
-		t.Skip("missing feature: root, who can become a user without rights")
+		skip(t, "root, who can become a user without rights")
 	}
 	all, err := Discover()
 	if err != nil {

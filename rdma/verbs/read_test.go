@@ -5,6 +5,7 @@ package verbs
 import (
 	"bytes"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -43,6 +44,12 @@ func TestReadDirectAndStaged(t *testing.T) {
 		after := b.ReadStats()
 		if staged != (r.Staged() != "") || staged != (after.Copies > before.Copies) || staged == (after.Windows > before.Windows) {
 			t.Errorf("staged %v: %q, %+v, before %+v", staged, r.Staged(), after, before)
+		}
+		if (after.Copied > 0) != staged || (after.Spent > 0) != staged || after.Copies == 0 && after.Spent != before.Spent {
+			t.Errorf("staged %v: copied %d bytes in %d ns of processor time", staged, after.Copied, after.Spent)
+		}
+		if direct, through := a.ReadStats().Direct, a.ReadStats().Staged; direct == 0 || (through > 0) != staged {
+			t.Errorf("staged %v: read %d bytes directly, %d through the staging area", staged, direct, through)
 		}
 		if after.Readers != 1 {
 			t.Errorf("%d readers", after.Readers)
@@ -96,7 +103,17 @@ func TestMTUMismatchIsSaid(t *testing.T) {
 	c := newCluster(t)
 	a := c.end(0, 1)
 	c.verbs.MTU = 1024
-	c.end(1, 1)
+	b := c.end(1, 1)
+	var log bytes.Buffer
+	b.log = slog.New(slog.NewTextHandler(&log, nil))
+	for range 3 {
+		if _, err := a.Prepare(1, 1); !errors.Is(err, ErrMTU) {
+			t.Error(err)
+		}
+	}
+	if n := strings.Count(log.String(), "cannot connect with a peer"); n != 1 || !strings.Contains(log.String(), "1024 bytes here, 4096 at node 0") {
+		t.Errorf("%d lines in the log of who is asked: %s", n, log.String())
+	}
 	_, err := a.Prepare(1, 1)
 	if !errors.Is(err, ErrMTU) || !strings.Contains(err.Error(), "4096") || !strings.Contains(err.Error(), "1024") {
 		t.Error(err)

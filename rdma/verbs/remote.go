@@ -13,6 +13,7 @@ import (
 
 	"healkv/cgo/ibverbs"
 	"healkv/rdma"
+	"healkv/rdma/gather"
 )
 
 // ErrRead is an RDMA READ of recovery that failed; the remote must be opened
@@ -40,9 +41,13 @@ type remote struct {
 	windows []peerWindow // oldest first, as the peer has them
 	broken  error
 	closed  bool
-	request [1]ibverbs.Request
+	reads   []ibverbs.Request // of the present burst
+	parts   []part
 	done    [4]ibverbs.Completion
 }
+
+// part is what of the buffer was asked for: the rest are gaps.
+type part struct{ at, n int }
 
 type peerWindow struct {
 	off  int64
@@ -79,7 +84,7 @@ func (r *remote) open() (err error) {
 	if r.channel, err = d.context.CreateChannel(); err != nil {
 		return err
 	}
-	if r.cq, err = d.context.CreateCQ(len(r.done), r.channel); err != nil {
+	if r.cq, err = d.context.CreateCQ(readDepth, r.channel); err != nil {
 		return err
 	}
 	if r.buf, err = mapMemory(pieceBytes); err != nil {
@@ -88,7 +93,7 @@ func (r *remote) open() (err error) {
 	if r.bufMR, err = d.register(r.buf, ibverbs.AccessLocalWrite); err != nil {
 		return err
 	}
-	if r.qp, err = d.pd.CreateQP(r.cq, 2, 1, 0); err != nil {
+	if r.qp, err = d.pd.CreateQP(r.cq, readDepth, 1, 0); err != nil {
 		return err
 	}
 	lanes.Add(1)
@@ -96,7 +101,7 @@ func (r *remote) open() (err error) {
 		return err
 	}
 	own := psn()
-	a, err := r.e.call(r.peer, &request{Op: opExpose, To: r.incarnation, Side: d.side(r.qp, own)})
+	a, err := r.e.call(r.peer, &request{Op: opExpose, To: r.incarnation, Side: d.side(r.qp, own), Reads: d.readsAsked})
 	if err != nil {
 		return err
 	}
@@ -113,7 +118,7 @@ func (r *remote) open() (err error) {
 	if err = r.qp.RTR(d.path(&a.Side)); err != nil {
 		return err
 	}
-	return r.qp.RTS(own, readsMax, ackTimeout, ackRetries)
+	return r.qp.RTS(own, max(1, min(a.Reads, d.readsAsked)), ackTimeout, ackRetries)
 }
 
 func (r *remote) Size() int64       { return r.size }
@@ -123,57 +128,133 @@ func (r *remote) BytesRead() uint64 { return r.bytes.Load() }
 // processor takes no part.
 func (r *remote) Staged() string { return r.staged }
 
-// ReadAt reads by pieces. ErrRange outside the exposed memory; the bytes may be
-// torn. ErrRead, or what the peer says, when the connection is broken.
+// ReadAt is Gather of one range, and says how much was read before an error.
 func (r *remote) ReadAt(dst []byte, off int64) (int, error) {
+	return r.gather(dst, []rdma.Range{{Off: off, Len: len(dst)}})
+}
+
+// Gather reads by pieces. ErrRange outside the exposed memory; the bytes may be
+// torn. ErrRead, or what the peer says, when the connection is broken.
+func (r *remote) Gather(dst []byte, ranges []rdma.Range) error {
+	_, err := r.gather(dst, ranges)
+	return err
+}
+
+func (r *remote) gather(dst []byte, ranges []rdma.Range) (n int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case r.closed:
+	if r.closed {
 		return 0, rdma.ErrClosed
-	case off < 0 || off > r.size || int64(len(dst)) > r.size-off:
-		return 0, fmt.Errorf("%w: %d bytes at %d of %d", rdma.ErrRange, len(dst), off, r.size)
 	}
-	n := 0
-	for n < len(dst) {
-		k, err := r.piece(dst[n:], off+int64(n))
+	if err := gather.Check(len(dst), ranges, r.size); err != nil {
+		return 0, err
+	}
+	for c := gather.After(ranges, 0); n < len(dst); {
+		k, err := r.piece(dst[n:], &c)
 		if err != nil {
-			return n, fmt.Errorf("%w: node %d, %d bytes at %d: %w", ErrRead, r.peer, len(dst), off, err)
+			return n, fmt.Errorf("%w: node %d, %d bytes in %d ranges, after %d: %w", ErrRead, r.peer, len(dst), len(ranges), n, err)
 		}
 		n += k
 		r.bytes.Add(uint64(k))
+		if r.staged == "" {
+			r.e.readDirect.Add(uint64(k))
+		} else {
+			r.e.readStaged.Add(uint64(k))
+		}
 	}
 	return n, nil
 }
 
-// piece reads what one RDMA READ can bring.
-func (r *remote) piece(dst []byte, off int64) (int, error) {
+// piece reads what one burst can bring.
+func (r *remote) piece(dst []byte, c *gather.Cursor) (n int, err error) {
 	if r.broken != nil {
 		return 0, r.broken
 	}
-	n := min(len(dst), pieceBytes)
-	var addr uint64
-	var key uint32
+	r.reads, r.parts = r.reads[:0], r.parts[:0]
 	if r.staged != "" {
-		a, err := r.e.call(r.peer, &request{Op: opStage, To: r.incarnation, Reader: r.reader, Off: off, Len: int64(n)})
-		if err != nil {
-			return 0, err
-		}
-		addr, key = a.Addr, a.Key
+		err = r.planStaged(c)
 	} else {
-		w, err := r.window(off &^ (windowBytes - 1))
-		if err != nil {
-			return 0, err
-		}
-		n = int(min(int64(n), w.off+windowBytes-off))
-		addr, key = w.addr+uint64(off-w.off), w.key
+		err = r.planDirect(c)
 	}
-	if err := r.fetch(addr, key, n); err != nil {
+	if err != nil {
+		return 0, err
+	}
+	if err := r.fetch(); err != nil {
 		r.broken = err
 		return 0, err
 	}
-	copy(dst, r.buf[:n])
+	for _, p := range r.parts {
+		n += copy(dst[n:], r.buf[p.at:p.at+p.n])
+	}
 	return n, nil
+}
+
+// planStaged lets the peer put together as many ranges as fit, for one READ.
+func (r *remote) planStaged(c *gather.Cursor) error {
+	var b []byte
+	n := 0
+	for n < pieceBytes && len(b) < rangesMax*rangeBytes {
+		x := c.Peek()
+		if x.Len == 0 {
+			break
+		}
+		x.Len = min(x.Len, pieceBytes-n)
+		c.Skip(x.Len)
+		b, n = appendRange(b, x), n+x.Len
+	}
+	a, err := r.e.call(r.peer, &request{Op: opStage, To: r.incarnation, Reader: r.reader, Ranges: b})
+	if err != nil {
+		return err
+	}
+	r.parts = append(r.parts, part{0, n})
+	r.read(a.Addr, a.Key, 0, n)
+	return nil
+}
+
+// planDirect fills the buffer from one window. Ranges with little between them
+// are one READ.
+func (r *remote) planDirect(c *gather.Cursor) error {
+	var w peerWindow
+	used, end := 0, int64(0) // of the buffer; of the last READ in the peer's memory
+	for len(r.parts) < partsMax {
+		x := c.Peek()
+		if x.Len == 0 {
+			break
+		}
+		if len(r.reads) == 0 {
+			var err error
+			if w, err = r.window(x.Off &^ (windowBytes - 1)); err != nil {
+				return err
+			}
+		}
+		if x.Off < w.off || x.Off >= w.off+windowBytes {
+			break // another window could take this one's place
+		}
+		gap := x.Off - end
+		merge := len(r.reads) > 0 && gap >= 0 && gap <= gapMax
+		if !merge {
+			gap = 0
+		}
+		n := int(min(int64(x.Len), int64(pieceBytes-used)-gap, w.off+windowBytes-x.Off))
+		if n <= 0 || !merge && len(r.reads) == readDepth {
+			break
+		}
+		r.parts = append(r.parts, part{used + int(gap), n})
+		if merge {
+			r.reads[len(r.reads)-1].Bytes += uint32(int(gap) + n)
+		} else {
+			r.read(w.addr+uint64(x.Off-w.off), w.key, used, n)
+		}
+		used, end = used+int(gap)+n, x.Off+int64(n)
+		c.Skip(n)
+	}
+	return nil
+}
+
+// read adds an RDMA READ of n bytes, to arrive in the buffer at the offset.
+func (r *remote) read(addr uint64, key uint32, at, n int) {
+	r.reads = append(r.reads, ibverbs.Request{QP: r.qp.Handle(), Local: ibverbs.Address(r.buf[at:]), LocalKey: r.bufMR.LKey,
+		Remote: addr, RemoteKey: key, Bytes: uint32(n), Op: ibverbs.OpRead})
 }
 
 const _ = uint(0 - windowBytes&(windowBytes-1)) // a power of two
@@ -198,21 +279,25 @@ func (r *remote) window(off int64) (peerWindow, error) {
 	return w, nil
 }
 
-// fetch is one RDMA READ into the buffer.
-func (r *remote) fetch(addr uint64, key uint32, n int) error {
-	r.request[0] = ibverbs.Request{QP: r.qp.Handle(), Local: ibverbs.Address(r.buf), LocalKey: r.bufMR.LKey, Remote: addr, RemoteKey: key,
-		Bytes: uint32(n), Op: ibverbs.OpRead, Flags: ibverbs.FlagSignalled}
+// fetch posts the READs of a burst and waits for the last one: they complete in
+// order, so it speaks for all.
+func (r *remote) fetch() error {
+	last := len(r.reads) - 1
+	r.reads[last].Flags |= ibverbs.FlagSignalled
 	if err := r.cq.Notify(); err != nil {
 		return err
 	}
-	_, got, err := ibverbs.Burst(r.cq, r.request[:], r.done[:])
+	_, got, err := ibverbs.Burst(r.cq, r.reads, r.done[:])
+	for i := range r.reads {
+		if r.reads[i].Err != 0 && err == nil {
+			err = fmt.Errorf("posting %d reads: %w", len(r.reads), unix.Errno(r.reads[i].Err))
+		}
+	}
 	deadline := time.Now().Add(readTime)
 	for {
 		switch {
 		case err != nil:
 			return err
-		case r.request[0].Err != 0:
-			return unix.Errno(r.request[0].Err)
 		case got > 0 && r.done[0].Status != ibverbs.StatusSuccess:
 			return fmt.Errorf("completion with %q, vendor code %d", r.done[0].Status, r.done[0].Vendor)
 		case got > 0:
@@ -277,18 +362,4 @@ func (r *remote) free() error {
 	}
 	r.qp, r.bufMR, r.buf, r.cq, r.channel = nil, nil, nil, nil, nil
 	return errors.Join(errs...)
-}
-
-// ReadStats is what recovery has cost this endpoint as the one that is read.
-type ReadStats struct {
-	Windows uint64 // parts of its memory registered
-	Copies  uint64 // pieces copied into staging areas
-	Readers int    // at the moment
-}
-
-// ReadStats may be asked by any goroutine.
-func (e *Endpoint) ReadStats() ReadStats {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return ReadStats{e.exposed.windows.Load(), e.exposed.copies.Load(), len(e.exposed.readers)}
 }

@@ -5,11 +5,13 @@ package verbs
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync/atomic"
 
 	"healkv/cgo/ibverbs"
 	"healkv/rdma"
+	"healkv/rdma/gather"
 )
 
 // exposed is the memory that peers may read for recovery, and who does. Under
@@ -22,6 +24,8 @@ type exposed struct {
 
 	windows atomic.Uint64 // registered on request
 	copies  atomic.Uint64 // into staging areas
+	copied  atomic.Uint64 // bytes
+	spent   atomic.Uint64 // processor time of that, ns
 }
 
 // readersMax bounds the readers of one peer.
@@ -132,7 +136,7 @@ func (e *Endpoint) answerRead(from int, q *request) answer {
 	if q.Op == opWindow {
 		a = e.openWindow(r, q.Off)
 	} else {
-		a = e.stage(r, q.Off, q.Len)
+		a = e.stage(r, q.Ranges)
 	}
 	e.mu.Lock()
 	r.busy = false
@@ -166,10 +170,12 @@ func (e *Endpoint) answerExpose(from int, q *request) answer {
 	if r.qp, err = e.newQP(1, 1, 0, ibverbs.AccessRemoteRead); err != nil {
 		return refused(err)
 	}
-	if err = r.qp.RTR(e.dev.path(&q.Side)); err != nil {
+	path := e.dev.path(&q.Side)
+	path.Reads = max(1, min(q.Reads, e.dev.readsServed))
+	if err = r.qp.RTR(path); err != nil {
 		return refused(err)
 	}
-	a := answer{Size: int64(len(mem)), Side: e.dev.side(r.qp, psn())}
+	a := answer{Size: int64(len(mem)), Reads: path.Reads, Side: e.dev.side(r.qp, psn())}
 	if w := e.openWindow(r, 0); w.Status != statusOK {
 		a.Staged = w.Text
 		if r.staging, err = mapMemory(pieceBytes); err != nil {
@@ -246,12 +252,28 @@ func (e *Endpoint) openWindow(r *reader, off int64) answer {
 // noRegister makes memory look as if it could not be registered, for tests.
 var noRegister atomic.Bool
 
-// stage copies a part of the memory to where the peer can read it.
-func (e *Endpoint) stage(r *reader, off, n int64) answer {
-	if r.staging == nil || n < 0 || n > pieceBytes || off < 0 || off > int64(len(r.mem)) || n > int64(len(r.mem))-off {
-		return answer{Status: statusRange, Text: fmt.Sprintf("%d bytes at %d of %d", n, off, len(r.mem))}
+// stage copies parts of the memory, one after the other, to where the peer can
+// read them.
+func (e *Endpoint) stage(r *reader, b []byte) answer {
+	ranges, n, err := decodeRanges(b)
+	if err == nil && (r.staging == nil || n > pieceBytes) {
+		err = fmt.Errorf("%w: %d bytes to be staged, at most %d", rdma.ErrRange, n, len(r.staging))
 	}
-	copy(r.staging, r.mem[off:off+n])
+	if err == nil {
+		err = gather.Check(n, ranges, int64(len(r.mem)))
+	}
+	if err != nil {
+		return answer{Status: statusRange, Text: err.Error()}
+	}
+	runtime.LockOSThread()
+	began := processorTime()
+	err = gather.Copy(r.staging[:n], r.mem, ranges)
+	e.exposed.spent.Add(processorTime() - began)
+	runtime.UnlockOSThread()
+	if err != nil {
+		return answer{Status: statusRefused, Text: err.Error()}
+	}
 	e.exposed.copies.Add(1)
+	e.exposed.copied.Add(uint64(n))
 	return answer{Addr: ibverbs.Address(r.staging), Key: r.stagingMR.RKey}
 }

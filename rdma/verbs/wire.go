@@ -2,6 +2,7 @@ package verbs
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,7 +18,7 @@ const (
 
 // wireVersion is of the requests over rdma.Exchange; both ends must have the
 // same.
-const wireVersion = 1
+const wireVersion = 2
 
 // Operations of a request.
 const (
@@ -40,8 +41,36 @@ type request struct {
 	Ring   uint64 `json:"ring,omitempty"`   // open: bytes of the asker's ring
 	Tag    uint64 `json:"tag,omitempty"`    // open: the attachment that goes on; 0: a new one
 	Reader uint64 `json:"reader,omitempty"` // window, stage, release: as expose answered
-	Off    int64  `json:"off,omitempty"`
-	Len    int64  `json:"len,omitempty"`
+	Off    int64  `json:"off,omitempty"`    // window
+	Ranges []byte `json:"ranges,omitempty"` // stage: appendRange of each
+	Reads  int    `json:"reads,omitempty"`  // expose: RDMA READs that the asker can have under way
+}
+
+// Ranges of exposed memory in a request: position (8 bytes) and bytes (4). All
+// of them must fit into one request of the Exchange, in base64.
+const (
+	rangeBytes = 12
+	rangesMax  = 1024
+)
+
+const _ = uint(rdma.ExchangeMax - 2*rangesMax*rangeBytes)
+
+func appendRange(b []byte, r rdma.Range) []byte {
+	return binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint64(b, uint64(r.Off)), uint32(r.Len))
+}
+
+// decodeRanges is the inverse for what a peer sent; n is how many bytes they
+// are together. Where they lie is to be checked.
+func decodeRanges(b []byte) (ranges []rdma.Range, n int, err error) {
+	if len(b) == 0 || len(b)%rangeBytes != 0 || len(b) > rangesMax*rangeBytes {
+		return nil, 0, fmt.Errorf("%w: %d bytes of ranges, want 1 to %d of %d each", ErrPeer, len(b), rangesMax, rangeBytes)
+	}
+	for ; len(b) > 0; b = b[rangeBytes:] {
+		r := rdma.Range{Off: int64(binary.LittleEndian.Uint64(b)), Len: int(binary.LittleEndian.Uint32(b[8:]))}
+		ranges = append(ranges, r)
+		n += r.Len // far from an overflow: at most 1024 times 4 GiB
+	}
+	return ranges, n, nil
 }
 
 // side is one end of a connection.
@@ -80,6 +109,7 @@ type answer struct {
 	Size   int64  `json:"size,omitempty"`
 	Addr   uint64 `json:"addr,omitempty"` // window, staging area
 	Key    uint32 `json:"key,omitempty"`
+	Reads  int    `json:"reads,omitempty"`  // expose: RDMA READs that may be under way
 	Staged string `json:"staged,omitempty"` // expose: why the memory cannot be registered
 }
 
@@ -103,14 +133,24 @@ func decodeWire(b []byte, x any) error {
 	return d.Decode(x)
 }
 
+// versionOf is the version of a message whose other fields this one may not
+// know; 0 if it is none of ours.
+func versionOf(b []byte) int {
+	var v struct{ Verbs int }
+	if json.Unmarshal(b, &v) != nil {
+		return 0
+	}
+	return v.Verbs
+}
+
 // decodeRequest checks what a peer asks, as far as it needs no endpoint.
 func decodeRequest(b []byte) (request, error) {
 	var r request
+	if v := versionOf(b); v != 0 && v != wireVersion {
+		return r, fmt.Errorf("%w: speaks version %d, this node %d; run one version in a group", ErrPeer, v, wireVersion)
+	}
 	if err := decodeWire(b, &r); err != nil || r.Verbs == 0 {
 		return r, fmt.Errorf("%w: asks something that is not of the verbs provider; all nodes must have the same provider", ErrPeer)
-	}
-	if r.Verbs != wireVersion {
-		return r, fmt.Errorf("%w: speaks version %d, this node %d; run one version in a group", ErrPeer, r.Verbs, wireVersion)
 	}
 	if len(r.Side.GID) != 0 && len(r.Side.GID) != 16 {
 		return r, fmt.Errorf("%w: GID of %d bytes", ErrPeer, len(r.Side.GID))
@@ -123,11 +163,11 @@ func decodeRequest(b []byte) (request, error) {
 
 func decodeAnswer(peer int, b []byte) (answer, error) {
 	var a answer
+	if v := versionOf(b); v != 0 && v != wireVersion {
+		return a, fmt.Errorf("%w: node %d speaks version %d, this node %d; run one version in a group", ErrPeer, peer, v, wireVersion)
+	}
 	if err := decodeWire(b, &a); err != nil || a.Verbs == 0 {
 		return a, fmt.Errorf("%w: node %d does not answer as a verbs endpoint; all nodes must have the same provider", ErrPeer, peer)
-	}
-	if a.Verbs != wireVersion {
-		return a, fmt.Errorf("%w: node %d speaks version %d, this node %d; run one version in a group", ErrPeer, peer, a.Verbs, wireVersion)
 	}
 	if len(a.Side.GID) != 0 && len(a.Side.GID) != 16 {
 		return a, fmt.Errorf("%w: node %d has a GID of %d bytes", ErrPeer, peer, len(a.Side.GID))

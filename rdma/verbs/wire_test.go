@@ -3,6 +3,7 @@ package verbs
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,10 +32,11 @@ func TestWireRefuses(t *testing.T) {
 		{"", "provider"},
 		{"\x00\x01\x02", "provider"},
 		{`{"tcp":1}`, "provider"},
-		{`{"verbs":2,"op":"open"}`, "version 2"},
-		{`{"verbs":1,"op":"open","from":1,"to":1,"side":{"gid":"AAAA"}}`, "GID of 3 bytes"},
-		{`{"verbs":1,"op":"open","from":1,"to":1,"ring":4097}`, "ring of 4097 bytes"},
-		{`{"verbs":1,"op":"open","from":1,"to":1,"ring":2147483648}`, "ring of 2147483648 bytes"},
+		{`{"verbs":1,"op":"stage","off":5,"len":7}`, "version 1"}, // as that version asked
+		{`{"verbs":3,"op":"new","field":{}}`, "version 3"},
+		{`{"verbs":2,"op":"open","from":1,"to":1,"side":{"gid":"AAAA"}}`, "GID of 3 bytes"},
+		{`{"verbs":2,"op":"open","from":1,"to":1,"ring":4097}`, "ring of 4097 bytes"},
+		{`{"verbs":2,"op":"open","from":1,"to":1,"ring":2147483648}`, "ring of 2147483648 bytes"},
 	} {
 		if _, err := decodeRequest([]byte(c.bytes)); !errors.Is(err, ErrPeer) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%q: %v", c.bytes, err)
@@ -46,12 +48,12 @@ func TestWireRefuses(t *testing.T) {
 		says  string
 	}{
 		{"hello", ErrPeer, "node 4 does not answer as a verbs endpoint"},
-		{`{"verbs":9}`, ErrPeer, "version 9"},
-		{`{"verbs":1,"status":"no such life"}`, rdma.ErrNoPeer, "node 4"},
-		{`{"verbs":1,"status":"nothing exposed"}`, rdma.ErrNoPeer, "exposed"},
-		{`{"verbs":1,"status":"range","text":"x"}`, rdma.ErrRange, "x"},
-		{`{"verbs":1,"status":"mtu","text":"1024 bytes here"}`, ErrMTU, "1024"},
-		{`{"verbs":1,"status":"refused","text":"no memory"}`, ErrPeer, "no memory"},
+		{`{"verbs":9,"field":{}}`, ErrPeer, "version 9"},
+		{`{"verbs":2,"status":"no such life"}`, rdma.ErrNoPeer, "node 4"},
+		{`{"verbs":2,"status":"nothing exposed"}`, rdma.ErrNoPeer, "exposed"},
+		{`{"verbs":2,"status":"range","text":"x"}`, rdma.ErrRange, "x"},
+		{`{"verbs":2,"status":"mtu","text":"1024 bytes here"}`, ErrMTU, "1024"},
+		{`{"verbs":2,"status":"refused","text":"no memory"}`, ErrPeer, "no memory"},
 	} {
 		if _, err := decodeAnswer(4, []byte(c.bytes)); !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%q: %v", c.bytes, err)
@@ -62,5 +64,29 @@ func TestWireRefuses(t *testing.T) {
 	}
 	if err := checkMTU(1024, 1024, 3); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestRangesOfAPeerAreChecked(t *testing.T) {
+	var b []byte
+	ranges := []rdma.Range{{Off: 0, Len: 1}, {Off: 1<<63 - 1, Len: 1<<32 - 1}, {Off: 77, Len: 0}}
+	for _, r := range ranges {
+		b = appendRange(b, r)
+	}
+	got, n, err := decodeRanges(b)
+	if err != nil || n != 1<<32 || !slices.Equal(got, ranges) {
+		t.Errorf("%v, %d bytes, %v", got, n, err)
+	}
+	for _, bad := range [][]byte{nil, b[:1], b[:len(b)-1], make([]byte, (rangesMax+1)*rangeBytes)} {
+		if _, _, err := decodeRanges(bad); !errors.Is(err, ErrPeer) {
+			t.Errorf("%d bytes: %v", len(bad), err)
+		}
+	}
+	full := make([]byte, rangesMax*rangeBytes)
+	if _, _, err := decodeRanges(full); err != nil {
+		t.Error(err)
+	}
+	if n := len(encodeWire(&request{Verbs: wireVersion, Op: opStage, From: 1<<32 - 1, To: 1<<32 - 1, Reader: 1<<64 - 1, Ranges: full})); n > rdma.ExchangeMax {
+		t.Errorf("the longest request has %d bytes, at most %d", n, rdma.ExchangeMax)
 	}
 }

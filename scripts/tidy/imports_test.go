@@ -58,8 +58,8 @@ var mayImport = []struct {
 	{"rdma", []string{"dataplane/plant", "dataplane/proto", "pmem/record", "cgo/..."}},
 	{"cgo", nil},
 	{"pmem", []string{"dataplane/plant", "dataplane/proto"}},
-	{"heal/identity", []string{"dataplane/proto"}},
-	{"heal/control", []string{"dataplane/proto", "heal/identity"}},
+	{"heal/identity", []string{"dataplane/plant", "dataplane/proto"}},
+	{"heal/control", []string{"dataplane/plant", "dataplane/proto", "heal/identity"}},
 	{"heal/membership", []string{"dataplane/plant", "dataplane/proto", "dataplane/flow", "heal/control"}},
 	// Recovery hands batches of records to the shard worker, which alone writes
 	// log and index: dataplane.Worker, dataplane.Batch.

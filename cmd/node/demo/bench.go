@@ -54,7 +54,8 @@ func Bench(ctx context.Context, o BenchOptions, c *local.Cluster, out io.Writer)
 		windows: map[int][]string{}, life: make([]int, o.Nodes)}
 	defer r.k.client.CloseIdleConnections()
 	err = r.bench(ctx, o, out)
-	if stopErr := r.k.stop(syscall.SIGTERM); err == nil {
+	// Everybody goes: the last ones would wait for a majority to leave the view.
+	if stopErr := r.k.stop(syscall.SIGHUP); err == nil {
 		err = stopErr
 	}
 	return err
@@ -66,7 +67,7 @@ func (r *runner) bench(ctx context.Context, o BenchOptions, out io.Writer) error
 			return err
 		}
 	}
-	wait, cancel := context.WithTimeout(ctx, startPatience)
+	wait, cancel := context.WithTimeout(ctx, r.o.patience(startPatience, 10))
 	defer cancel()
 	if err := r.k.awaitServing(wait, r.k.all()); err != nil {
 		return err

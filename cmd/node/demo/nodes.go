@@ -48,7 +48,7 @@ type cluster struct {
 }
 
 func newCluster(c *local.Cluster, program string) *cluster {
-	k := &cluster{local: c, program: program, onDeath: syscall.SIGTERM, procs: make([]*process, c.Nodes), starts: make(chan func())}
+	k := &cluster{local: c, program: program, onDeath: syscall.SIGHUP, procs: make([]*process, c.Nodes), starts: make(chan func())}
 	k.client.Transport = &http.Transport{MaxIdleConnsPerHost: 4}
 	go func() {
 		runtime.LockOSThread() // the parent-death signal follows the thread, prctl(2)
@@ -188,8 +188,11 @@ func (k *cluster) recovered(ctx context.Context, i int) (s healkv.Status, err er
 
 // awaitServing waits until nodes are live and serve.
 func (k *cluster) awaitServing(ctx context.Context, nodes []int) error {
+	began := time.Now()
 	return k.each(nodes, func(i int) error {
 		for {
+			// The longer it takes, the slower the machine, and the less is it asked.
+			pause := min(max(5*time.Millisecond, time.Since(began)/20), 500*time.Millisecond)
 			// readyz costs a node next to nothing; its status is asked for only
 			// to say why it is not ready.
 			err := k.ask(ctx, i, http.MethodGet, "/readyz", nil, nil)
@@ -204,7 +207,7 @@ func (k *cluster) awaitServing(ctx context.Context, nodes []int) error {
 				defer cancel()
 				s, _ := k.status(last, i)
 				return fmt.Errorf("node %d is %q, not serving (%s): %w; its log is %s", i, s.Role, s.Error, ctx.Err(), k.local.LogPath(i))
-			case <-time.After(5 * time.Millisecond):
+			case <-time.After(pause):
 			}
 		}
 	})

@@ -10,21 +10,26 @@ import (
 
 // Options of a demo.
 type Options struct {
-	Out       string // report and files; made if absent
-	Dir       string // cluster directory; made, and removed at the end
-	Program   string // the binary that serves
-	Nodes     int
-	Keys      uint64
-	Workload  string
-	Rate      float64 // accesses a second, all nodes together
-	Victim    int     // the node that is killed
-	Steady    time.Duration
-	Away      time.Duration
-	After     time.Duration
-	Overwrite int // times the hot 1 % is overwritten in the third experiment; 0: leave it out
-	Commit    string
-	Verify    Minima
-	Say       func(format string, args ...any)
+	Out           string // report and files; made if absent
+	Dir           string // cluster directory; made, and removed at the end
+	Program       string // the binary that serves
+	Nodes         int
+	Keys          uint64
+	Workload      string
+	Rate          float64 // accesses a second, all nodes together
+	Victim        int     // the node that is killed
+	Steady        time.Duration
+	Away          time.Duration
+	After         time.Duration
+	Full          bool          // the second experiment: the same with a full copy
+	Overwrite     int           // times the hot 1 % is overwritten in the third experiment; 0: leave it out
+	WatchRate     float64       // operations of watched keys a second, each node
+	History       int           // operations of watched keys to be judged, at least: the load goes on until there are as many
+	HistoryWithin time.Duration // bound on that
+	Lease         time.Duration // of the cluster: on machines that need a long one everything takes longer
+	Commit        string
+	Verify        Minima
+	Say           func(format string, args ...any)
 }
 
 // Minima are how much must have been compared for the verdict to mean
@@ -38,17 +43,28 @@ type Minima struct {
 // Defaults of `node demo`: within two minutes on two cores.
 func Defaults() Options {
 	return Options{Nodes: 6, Keys: 500_000, Workload: "taobench-a", Rate: 60_000, Victim: 2,
-		Steady: 6 * time.Second, Away: 5 * time.Second, After: 5 * time.Second, Overwrite: 100,
+		Steady: 6 * time.Second, Away: 5 * time.Second, After: 5 * time.Second, Full: true, Overwrite: 100, WatchRate: 300, HistoryWithin: 10 * time.Minute,
 	}
 }
 
 // MinimaFor scales what must be compared with what is asked for: every loaded
-// key, and a share of the watched operations that the time allows: 300 a second
-// and node are offered, but one client has one under way, and where a write
-// waits for a disk it gets to a fraction of them.
+// key, and of the watched operations as many as were asked for, or a share of
+// what the time allows: 300 a second and node are offered, but one client has
+// one under way, and where a write waits for a disk it gets to a fraction of
+// them.
 func MinimaFor(o *Options) Minima {
 	load := (2*(o.Steady+o.After) + o.Away).Seconds()
-	return Minima{AckedWrites: o.Keys, AckedKeys: o.Keys, HistoryOps: int(load * 40 * float64(o.Nodes-1))}
+	m := Minima{AckedWrites: o.Keys, AckedKeys: o.Keys, HistoryOps: int(load * 40 * float64(o.Nodes-1))}
+	if o.History > 0 {
+		m.HistoryOps = o.History
+	}
+	return m
+}
+
+// patience is how long to wait for something that takes part of usual, or a
+// number of leases.
+func (o *Options) patience(usual time.Duration, leases int) time.Duration {
+	return max(usual, time.Duration(leases)*o.Lease)
 }
 
 var errOptions = errors.New("demo: options")
@@ -63,6 +79,12 @@ func (o *Options) validate() error {
 		return fmt.Errorf("%w: %d keys, want at least 1000", errOptions, o.Keys)
 	case !(o.Rate > 0):
 		return fmt.Errorf("%w: rate %v, want above 0", errOptions, o.Rate)
+	case !(o.WatchRate > 0 && o.WatchRate <= 1e6):
+		return fmt.Errorf("%w: %v operations of watched keys a second, want above 0 to 1e6", errOptions, o.WatchRate)
+	case o.History < 0 || o.History > 1e8:
+		return fmt.Errorf("%w: %d operations of watched keys, want 0 to 1e8", errOptions, o.History)
+	case o.Overwrite > 0 && !o.Full:
+		return fmt.Errorf("%w: the overwriting is compared with a full copy, which is left out: leave it out too, --overwrite 0", errOptions)
 	}
 	return nil
 }

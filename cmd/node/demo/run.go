@@ -50,6 +50,7 @@ type runner struct {
 	// Of the watched keys' operations, as verify found them.
 	unknown, rejected int
 
+	notes  []string
 	events []report.Event // of the one who kills and restarts
 	seen   map[int]map[healkv.Event]bool
 	nodeEv []report.Event
@@ -77,7 +78,8 @@ func Run(ctx context.Context, o Options, c *local.Cluster, out io.Writer) error 
 		windows: map[int][]string{}, life: make([]int, o.Nodes), seen: map[int]map[healkv.Event]bool{}}
 	defer r.k.client.CloseIdleConnections()
 	in, err := r.all(ctx)
-	if stopErr := r.k.stop(syscall.SIGTERM); err == nil {
+	// Everybody goes: the last ones would wait for a majority to leave the view.
+	if stopErr := r.k.stop(syscall.SIGHUP); err == nil {
 		err = stopErr
 	}
 	if err != nil {
@@ -114,7 +116,7 @@ func (r *runner) all(ctx context.Context) (*report.Input, error) {
 			return nil, err
 		}
 	}
-	wait, cancel := context.WithTimeout(ctx, startPatience)
+	wait, cancel := context.WithTimeout(ctx, r.o.patience(startPatience, 10))
 	defer cancel()
 	if err := r.k.awaitServing(wait, r.k.all()); err != nil {
 		return nil, err
@@ -129,17 +131,27 @@ func (r *runner) all(ctx context.Context) (*report.Input, error) {
 	if err != nil {
 		return nil, err
 	}
-	full, err := r.experiment(ctx, "full", []string{"--recovery", "full"})
-	if err != nil {
+	runs := []*report.Run{heal}
+	var full *report.Run
+	if r.o.Full {
+		if full, err = r.experiment(ctx, "full", []string{"--recovery", "full"}); err != nil {
+			return nil, err
+		}
+		runs = append(runs, full)
+	}
+	if err := r.awaitHistory(ctx); err != nil {
 		return nil, err
 	}
 	r.say("stopping the load")
 	if err := r.stopLoad(ctx, r.k.all()); err != nil {
 		return nil, err
 	}
-	notes, err := r.overwritten(ctx, full.Recovery.Bytes)
-	if err != nil {
-		return nil, err
+	if r.o.Overwrite > 0 {
+		notes, err := r.overwritten(ctx, full.Recovery.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		r.notes = append(r.notes, notes...)
 	}
 	v, err := r.verify(ctx)
 	if err != nil {
@@ -148,9 +160,9 @@ func (r *runner) all(ctx context.Context) (*report.Input, error) {
 	r.checkMissed(heal)
 	v.Problems = append(v.Problems, r.problems...)
 	v.OK = v.OK && len(v.Problems) == 0
-	in := &report.Input{Env: r.env, Verification: v, Notes: notes}
+	in := &report.Input{Env: r.env, Verification: v, Notes: r.notes}
 	in.Env.DurationS = time.Since(r.started).Seconds()
-	for _, x := range []*report.Run{heal, full} {
+	for _, x := range runs {
 		if err := r.traces(x); err != nil {
 			return nil, err
 		}
@@ -209,7 +221,7 @@ func (r *runner) begin(ctx context.Context, i int, q agent.Run) error {
 		q.Windows = r.name(i, "windows")
 		r.windows[i] = append(r.windows[i], q.Windows)
 		q.History, q.Client = r.name(i, "history"), uint32(i*lives+r.life[i])
-		q.WatchKeys, q.WatchRate = watchKeys, 300
+		q.WatchKeys, q.WatchRate = watchKeys, r.o.WatchRate
 		r.history = append(r.history, q.History)
 	}
 	r.mu.Unlock()
@@ -277,7 +289,7 @@ func (r *runner) experiment(ctx context.Context, name string, flags []string) (*
 		return nil, err
 	}
 	r.collectEvents(ctx, v) // the last chance to ask it
-	before := r.acked()
+	before, copied := r.acked(), r.counters(ctx, v)
 	r.say("%s: SIGKILL to node %d", name, v)
 	x.Marks.Killed = r.k.kill(v)
 	r.note(report.EventKilled, v, x.Marks.Killed, "SIGKILL")
@@ -295,7 +307,7 @@ func (r *runner) experiment(ctx context.Context, name string, flags []string) (*
 	if err := r.k.start(v, append([]string{benchFlag}, flags...)...); err != nil {
 		return nil, err
 	}
-	wait, cancel := context.WithTimeout(ctx, 60*time.Second)
+	wait, cancel := context.WithTimeout(ctx, r.o.patience(60*time.Second, 6))
 	defer cancel()
 	s, err := r.k.recovered(wait, v)
 	if err != nil {
@@ -308,6 +320,13 @@ func (r *runner) experiment(ctx context.Context, name string, flags []string) (*
 		RangeBytes: l.RangeBytes, StoreBytes: l.StoreBytes, Leftovers: l.Leftovers, MissedBytes: r.missed(before, after).Bytes}
 	r.say("%s: node %d serves again, %.1f ms after its process began to recover: %s of %s in the store",
 		name, v, float64(l.Total)/1e6, size(l.Bytes), size(l.StoreBytes))
+	if read, now := s.Counters, r.counters(ctx, v); now["recovery_windows"]+now["recovery_copies"] > 0 {
+		text := fmt.Sprintf("%s over %s: %d bytes of the log by RDMA READ, %d out of staging areas; the buddy copied %d pieces, %d bytes, with %d ns of processor time",
+			name, s.Device, read["recovery_read_bytes"], read["recovery_staged_bytes"], now["recovery_copies"]-copied["recovery_copies"],
+			now["recovery_copied_bytes"]-copied["recovery_copied_bytes"], now["recovery_copy_processor_ns"]-copied["recovery_copy_processor_ns"])
+		r.say("%s", text)
+		r.notes = append(r.notes, text)
+	}
 	if l.Kind != name {
 		r.problem("%s: the node recovered by %q (%s), not by %q", name, l.Kind, l.Why, name)
 	}
@@ -329,11 +348,30 @@ func (r *runner) experiment(ctx context.Context, name string, flags []string) (*
 	return x, nil
 }
 
+// counters sums up the counters of all nodes but v.
+func (r *runner) counters(ctx context.Context, v int) map[string]uint64 {
+	sum := map[string]uint64{}
+	for _, i := range r.k.all() {
+		if i == v {
+			continue
+		}
+		s, err := r.k.status(ctx, i)
+		if err != nil {
+			r.problem("node %d did not tell its counters: %v", i, err)
+		}
+		for name, n := range s.Counters {
+			sum[name] += n
+		}
+	}
+	return sum
+}
+
 // awaitRemoved waits until the others go on without node v. Within a host they
 // do so long before; between hosts nothing proves a death, and they wait for
 // its lease.
 func (r *runner) awaitRemoved(ctx context.Context, v int) error {
-	ctx, cancel := context.WithTimeout(ctx, removedPatience)
+	patience := r.o.patience(removedPatience, 4)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		s, err := r.k.status(ctx, (v+1)%r.o.Nodes)
@@ -343,14 +381,64 @@ func (r *runner) awaitRemoved(ctx context.Context, v int) error {
 		case !slices.Contains(s.Live, v):
 			return nil
 		}
-		if err := sleep(ctx, 50*time.Millisecond); err != nil {
-			return fmt.Errorf("node %d was killed and is still live in view %d after %v: %w", v, s.Epoch, removedPatience, err)
+		if err := sleep(ctx, max(50*time.Millisecond, r.o.Lease/50)); err != nil {
+			return fmt.Errorf("node %d was killed and is still live in view %d after %v: %w", v, s.Epoch, patience, err)
 		}
 	}
 }
 
-// removedPatience is several leases.
+// removedPatience is several of the usual leases.
 const removedPatience = time.Minute
+
+// awaitHistory goes on with the load until the clients of the watched keys have
+// done as many operations as are to be judged. Those of killed processes are
+// not asked for: they come on top.
+func (r *runner) awaitHistory(ctx context.Context) error {
+	if r.o.History == 0 {
+		return nil
+	}
+	r.say("going on until the history has %d operations", r.o.History)
+	began, first := time.Now(), uint64(0)
+	for tries := 0; ; tries++ {
+		n, err := r.watched(ctx)
+		switch {
+		case err != nil:
+			return err
+		case n >= uint64(r.o.History):
+			return nil
+		}
+		if tries == 0 {
+			first = n
+		} else if tries%10 == 0 {
+			r.say("%d operations, %.0f a second", n, float64(n-first)/time.Since(began).Seconds())
+		}
+		if time.Since(began) > r.o.HistoryWithin {
+			return fmt.Errorf("%d operations of watched keys, want %d; no more than %.0f a second were done in %v: a slower --rate leaves them more time",
+				n, r.o.History, float64(n-first)/time.Since(began).Seconds(), r.o.HistoryWithin)
+		}
+		if err := sleep(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+}
+
+// watched is how many operations of watched keys the present generators have
+// done.
+func (r *runner) watched(ctx context.Context) (uint64, error) {
+	all := make([]agent.Totals, r.o.Nodes)
+	err := r.k.each(r.k.all(), func(i int) error {
+		err := r.k.ask(ctx, i, http.MethodGet, "/bench/totals", nil, &all[i])
+		if err == nil && all[i].Err != "" {
+			err = fmt.Errorf("generator at node %d: %s", i, all[i].Err)
+		}
+		return err
+	})
+	var n uint64
+	for i := range all {
+		n += all[i].Watch.Reads + all[i].Watch.Writes
+	}
+	return n, err
+}
 
 // collectEvents takes over what a node's status lists and was not seen yet.
 func (r *runner) collectEvents(ctx context.Context, i int) {
@@ -414,9 +502,6 @@ func (r *runner) checkMissed(x *report.Run) {
 // keys are overwritten many times. What it moves then is what it lacks, not
 // what was written.
 func (r *runner) overwritten(ctx context.Context, fullBytes uint64) (notes []string, err error) {
-	if r.o.Overwrite == 0 {
-		return nil, nil
-	}
 	v := r.o.Victim
 	writes := uint64(r.o.Overwrite) * r.o.Keys / 100
 	r.say("overwrite: SIGKILL to node %d, then %d writes to 1 %% of the keys", v, writes)
@@ -441,7 +526,7 @@ func (r *runner) overwritten(ctx context.Context, fullBytes uint64) (notes []str
 	if err := r.k.start(v, benchFlag); err != nil {
 		return nil, err
 	}
-	wait, cancel := context.WithTimeout(ctx, 60*time.Second)
+	wait, cancel := context.WithTimeout(ctx, r.o.patience(60*time.Second, 6))
 	defer cancel()
 	s, err := r.k.recovered(wait, v)
 	if err != nil {

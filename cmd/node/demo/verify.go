@@ -148,5 +148,8 @@ func machine() (e report.Environment) {
 			e.Cores++
 		}
 	}
+	if strings.Contains(e.Machine, "QEMU") {
+		e.Emulated = "the processor is emulated (" + e.Machine + "): its figures say that something works, not how fast it is."
+	}
 	return e
 }

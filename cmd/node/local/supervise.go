@@ -161,8 +161,11 @@ func openLog(path string) (*os.File, error) {
 // awaitLive waits until every node says that it is live and serving.
 func (c *Cluster) awaitLive(ctx context.Context, children []*child, o RunOptions) error {
 	began := time.Now()
+	// Slow machines have a long lease, and the longer they take the less are they
+	// asked: an answer costs them something too.
+	patience := max(time.Second, time.Duration(c.Configs[0].Lease)/4)
 	for {
-		states := c.Ask(ctx, time.Second)
+		states := c.Ask(ctx, patience)
 		waiting := ""
 		for i := range states {
 			if s := &states[i]; s.Role != "live" || !s.Ready {
@@ -186,7 +189,7 @@ func (c *Cluster) awaitLive(ctx context.Context, children []*child, o RunOptions
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(min(max(50*time.Millisecond, time.Since(began)/20), time.Second)):
 		}
 	}
 }
