@@ -14,6 +14,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"healkv/dataplane"
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/heal"
 	"healkv/heal/control"
@@ -194,7 +195,7 @@ func (n *Node) progress() bool {
 	l := n.life
 	n.mu.Unlock()
 	if l == nil {
-		return false // between two lives: nobody waits for the last one's lease
+		return plant.Is(plant.LifelessLease) // between two lives: nobody waits for the last one's lease
 	}
 	if n.host.Core() != l.core {
 		return true

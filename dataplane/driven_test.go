@@ -36,6 +36,7 @@ type drivenNode struct {
 	host   *Host
 	frozen bool
 	halted bool
+	given  int // times it gave a peer's stream up
 }
 
 const drivenTick = 10 * time.Microsecond
@@ -58,7 +59,12 @@ func newDriven(t *testing.T, seed uint64, limits Limits) *driven {
 			t.Fatal(err)
 		}
 		n.w = NewWorker(WorkerConfig{Nodes: 2, Pool: pool, Endpoint: n.end, Lease: &n.lease, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
-			Env: n.p, Limits: limits, OnFailure: func(_ int, err error) { t.Error(err) }})
+			Env: n.p, Limits: limits, OnFailure: func(_ int, err error) { t.Error(err) },
+			OnRefused: func(_ int, peer proto.Member, err error) {
+				if n.given++; peer.Node != 1-i || err == nil {
+					t.Errorf("node %d gave up %v: %v", i, peer, err)
+				}
+			}})
 		if err := n.w.Open(proto.Member{Node: i, Incarnation: 1}, false); err != nil {
 			t.Fatal(err)
 		}
@@ -270,5 +276,26 @@ func TestDrivenStop(t *testing.T) {
 	b.p.Kill()
 	if !waited || b.p.Tasks() != 0 {
 		t.Errorf("unwound %v, %d tasks left", waited, b.p.Tasks())
+	}
+}
+
+// A stream whose bytes stay damaged here would stop its owner's writes for as
+// long as this life is a member: after some looks, not at the first, it is given
+// up (H29).
+func TestBrokenStreamIsGivenUp(t *testing.T) {
+	d := newDriven(t, 3, Limits{})
+	d.settle()
+	a, b := d.nodes[0], d.nodes[1]
+	s := a.host.NewSession()
+	s.SetTimeout(time.Hour) // the operation stays under way, with the session
+	op := Op{Kind: OpPut, Key: []byte("key"), Value: make([]byte, 512)}
+	d.net.Corrupt(0, 1)
+	if err := s.Submit(&op); err != nil {
+		t.Fatal(err)
+	}
+	s.Kick()
+	d.until("given up", func() bool { return b.given > 0 })
+	if looks := b.w.Counters.StreamFaults; looks != faultsMax || a.given != 0 {
+		t.Errorf("given up after %d looks, want %d; the other one gave up %d times", looks, faultsMax, a.given)
 	}
 }

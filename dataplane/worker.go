@@ -319,7 +319,7 @@ func (w *Worker) fault(n proto.NodeID, err error) {
 		w.faultUntil[n] = w.now + w.limit.faultPause
 		w.Counters.StreamFaults++
 		w.log.Error("peer's stream refused", "peer", n, "shard", w.shard, "err", err)
-		if w.faults[n]++; w.faults[n] >= faultsMax && w.refused != nil {
+		if w.faults[n]++; w.faults[n] >= faultsMax && w.refused != nil && !plant.Is(plant.WorkerPatience) {
 			w.refused(w.shard, w.rep.View().Member(n), err)
 		}
 	}

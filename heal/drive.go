@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"healkv/dataplane/flow"
@@ -25,7 +26,8 @@ const (
 // drive steps the machine of the way back until the life serves, and stays to
 // answer a fence.
 func (l *Life) drive(ctx context.Context) {
-	m := rejoin.New(rejoin.Config{Self: l.self, Full: l.cfg.Full, Blank: l.cfg.Blank})
+	m := rejoin.New(rejoin.Config{Self: l.self, Full: l.cfg.Full, Blank: l.cfg.Blank,
+		Leftovers: slices.ContainsFunc(l.cfg.Leftovers, func(of []Leftover) bool { return len(of) > 0 })})
 	l.recovery.begin()
 	last, why := rejoin.Wait, ""
 	for ctx.Err() == nil {
@@ -54,7 +56,7 @@ func (l *Life) drive(ctx context.Context) {
 		default:
 			if err := l.carryOut(ctx, m, a); err != nil {
 				l.log.Debug("way back: not yet", "do", a.Do.String(), "err", err)
-				if flow.Sleep(l.env, ctx, retryLeast) == nil {
+				if plant.Is(plant.RetryNews) || flow.Sleep(l.env, ctx, retryLeast) == nil {
 					l.pause(ctx, retryPause-retryLeast)
 				}
 			}
@@ -213,6 +215,7 @@ func (l *Life) admit(ctx context.Context, m *rejoin.Machine, a rejoin.Action) er
 		return err
 	}
 	if discards {
+		clear(l.cfg.Leftovers) // they name places in a log that has begun anew
 		l.cfg.Event("discarded", e, a.Why)
 	}
 	l.cfg.Event("join_asked", e, a.Why)
@@ -318,7 +321,11 @@ func (l *Life) rollLeftovers(ctx context.Context, m *rejoin.Machine) error {
 			if pending == 0 {
 				break
 			}
-			switch l.env.Wait(time.Millisecond, ctx.Done(), l.told) {
+			told := l.told
+			if plant.Is(plant.RollDeaf) {
+				told = nil
+			}
+			switch l.env.Wait(time.Millisecond, ctx.Done(), told) {
 			case 0:
 				return ctx.Err()
 			case 1:

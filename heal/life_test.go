@@ -351,6 +351,74 @@ func TestColdStart(t *testing.T) {
 	}
 }
 
+// A member of a cold start dies while another one waits for it to take in what
+// it has rolled forward: nobody is there to remove the dead one, so the waiting
+// one must hear of its next life.
+func TestColdMemberDiesUnderTheWaiting(t *testing.T) {
+	again := 0
+	seeds(t, 3, 20, func(t *testing.T, seed uint64) {
+		r := newRig(t, 3, seed)
+		r.boot()
+		var cs []*writer
+		for i, n := range r.nodes {
+			cs = append(cs, n.writes(i*5, 10, 100), n.writes(0, 20, 100))
+		}
+		r.until("writes", func() bool { return cs[0].done >= 20 })
+		for _, n := range r.nodes {
+			n.kill()
+		}
+		x, killed := r.nodes[2], false
+		r.on = func(n *rigNode, event string) {
+			if n != x && event == "all_installed" && !killed {
+				killed = true
+				r.sim.At(0, x.kill)
+				r.sim.At(time.Duration(r.rng.IntN(int(20*time.Millisecond))), x.start)
+			}
+		}
+		for _, n := range r.nodes {
+			n.start()
+		}
+		r.until("a death in the cold start", func() bool { return killed && x.p == nil })
+		r.until("the next life", func() bool { return x.p != nil })
+		r.back()
+		r.on = nil
+		r.same(20)
+		if r.find(0, "a member of the cold start died in it") >= 0 {
+			again++
+		}
+	})
+	if again == 0 {
+		t.Error("no cold start began again")
+	}
+	t.Logf("%d cold starts began again", again)
+}
+
+// Several nodes that wait for another one hear of each other's tries. That is
+// news, and no reason to try at once: they would set each other off, as fast as
+// messages travel.
+func TestHellosKeepTheirDistance(t *testing.T) {
+	r := newRig(t, 4, 1)
+	r.travel = 50 * time.Microsecond
+	r.boot()
+	for _, n := range r.nodes {
+		n.kill()
+	}
+	for _, n := range r.nodes[1:] {
+		n.start()
+	}
+	r.sim.Run(100 * time.Millisecond) // processes begin
+	before := r.calls[kindHello]
+	const long = time.Second
+	r.sim.Run(long)
+	hellos, tries := r.calls[kindHello]-before, 3*int(long/retryLeast)
+	if hellos == 0 || hellos > tries*3 {
+		t.Errorf("%d hellos of three nodes to three others in %v: more than one each every %v", hellos, long, retryLeast)
+	}
+	t.Logf("%d hellos in %v", hellos, long)
+	r.nodes[0].start()
+	r.back()
+}
+
 // A member that is cut off while it runs lives on in another life.
 func TestFencedLifeBeginsAgain(t *testing.T) {
 	seeds(t, 2, 10, func(t *testing.T, seed uint64) {

@@ -2,6 +2,7 @@ package heal
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -47,6 +48,8 @@ type rig struct {
 
 	limits Limits
 	budget int
+	travel time.Duration     // at most this long does a message of the control plane take; 0: a millisecond
+	calls  map[string]int    // messages sent, by kind
 	done   map[string]uint64 // key: the highest timestamp of a write that was answered
 	spots  int               // looks at a key that found it readable and new enough
 	on     func(n *rigNode, event string)
@@ -83,7 +86,7 @@ func newRig(t testing.TB, nodes int, seed uint64) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), done: map[string]uint64{}, sim: flowsim.New(seed), dir: dir,
+	r := &rig{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), done: map[string]uint64{}, calls: map[string]int{}, sim: flowsim.New(seed), dir: dir,
 		net:    sim.New(sim.Options{Seed: seed, DelayMin: 1, DelayMax: 4, TickTime: rigTick, TearMarks: true}),
 		limits: Limits{Batches: 2, BatchBytes: 4 << 10, FirstPageBytes: 64, PageBytes: 256, LastStepBytes: 2 << 10, WalkBytes: 4 << 10, WalkPause: 200 * time.Microsecond, Leftovers: 8}}
 	t.Cleanup(func() {
@@ -342,7 +345,9 @@ func (n *rigNode) Call(ctx context.Context, to proto.NodeID, kind string, req, r
 	if err != nil {
 		return err
 	}
-	n.p.Wait(time.Duration(n.r.rng.IntN(int(time.Millisecond))), ctx.Done())
+	travel := int(cmp.Or(n.r.travel, time.Millisecond))
+	n.r.calls[kind]++
+	n.p.Wait(time.Duration(n.r.rng.IntN(travel)), ctx.Done())
 	x := n.r.nodes[to]
 	if x.p == nil || ctx.Err() != nil {
 		return errors.Join(errRigCall, ctx.Err())
@@ -356,7 +361,7 @@ func (n *rigNode) Call(ctx context.Context, to proto.NodeID, kind string, req, r
 		answer, err = x.handlers[kind](ctx, from, body)
 		close(done)
 		// The caller is another process: nobody else makes it look.
-		n.r.sim.At(time.Duration(n.r.rng.IntN(int(time.Millisecond))), func() {
+		n.r.sim.At(time.Duration(n.r.rng.IntN(travel)), func() {
 			if n.p != nil {
 				n.p.Run()
 			}

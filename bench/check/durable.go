@@ -16,10 +16,6 @@ type Promise struct {
 	Answered bool  // every write that was answered
 	Read     bool  // every value that was read
 	Within   int64 // ns; answered writes and values read are there so long afterwards; 0: never for certain
-	// Returns allows what is not promised and was lost to come back later, once:
-	// with a node that was away at the loss and still has it (protocol.md, "Cold
-	// start"). It then counts as written anew.
-	Returns bool
 }
 
 // PromiseOf is the model's (protocol.md, "The five models are a table"): what
@@ -259,7 +255,7 @@ func (d *durable) survivor(now *[]Op, values map[uint64]*past, era int) (Violati
 		}
 		return cmp.Compare(a.Return, b.Return)
 	})
-	if len(old) > 1 && values[old[1].Value].certain && !d.promise.Returns {
+	if len(old) > 1 && values[old[1].Value].certain {
 		return Violation{Rule: RuleTwoPasts, Ops: old[:2]}, true
 	}
 	v := old[0].Value
@@ -284,12 +280,7 @@ func (d *durable) survivor(now *[]Op, values map[uint64]*past, era int) (Violati
 	}
 	// What was newer than the survivor is no more.
 	for value, q := range values {
-		if value == v || value == Initial || p.first >= q.last || !q.certain {
-			continue
-		}
-		if d.promise.Returns {
-			q.certain, q.first, q.last = false, math.MaxInt64, math.MinInt64
-		} else {
+		if value != v && value != Initial && p.first < q.last && q.certain {
 			delete(values, value)
 		}
 	}
@@ -300,9 +291,6 @@ func (d *durable) survivor(now *[]Op, values map[uint64]*past, era int) (Violati
 	}
 	for _, o := range old[1:] {
 		*now = append(*now, Op{Kind: Write, Outcome: Pending, Key: o.Key, Value: o.Value, Invoke: d.losses[era-1].At})
-		if q := values[o.Value]; d.promise.Returns && o.Value != Initial {
-			q.first, q.last = math.MaxInt64, math.MinInt64 // of this era
-		}
 	}
 	return Violation{}, false
 }

@@ -110,6 +110,7 @@ const (
 	ColdAlone        Bug = "cold-member-promotes-before-the-others"
 	ColdDied         Bug = "cold-members-death-ignored"
 	ColdBlank        Bug = "blank-pool-in-a-cold-start"
+	ColdAway         Bug = "range-after-a-cold-start-without-this-node"
 	RaceLane         Bug = "race-lane-tail"
 	RaceLogTail      Bug = "race-log-tail"
 	RaceAnnounce     Bug = "race-reader-announcement"
@@ -259,6 +260,10 @@ const (
 	BuddyPin         Bug = "range-not-pinned"
 	RollVisible      Bug = "leftovers-not-waited-for"
 	WorkerGiveUp     Bug = "range-given-up-without-a-word-in-the-superblock"
+	WorkerPatience   Bug = "broken-stream-looked-at-for-ever"
+	RollDeaf         Bug = "waiting-for-leftovers-hears-nothing"
+	RetryNews        Bug = "news-ends-the-pause-between-two-tries"
+	LifelessLease    Bug = "lease-renewed-between-two-lives"
 	IdentTrust       Bug = "certificate-of-anybody"
 	IdentCluster     Bug = "certificate-of-another-cluster"
 	IdentNode        Bug = "certificate-of-another-node"
@@ -305,7 +310,7 @@ var All = []Bug{
 	WriteUnlive, ReadUnleased, ReadLocked, WakeOlder, WakeKey, MarksAhead,
 	MarksBack, EntrySeq, ForwardTS, BuddyShadow, BuddyDied, NoLeftovers,
 	PromoteOldFlush, PromoteLagging, ConnectLate, NeverLive, ColdAlone, ColdDied,
-	ColdBlank, RaceLane, RaceLogTail, RaceAnnounce, RaceWord, RaceStreamTail,
+	ColdBlank, ColdAway, RaceLane, RaceLogTail, RaceAnnounce, RaceWord, RaceStreamTail,
 	LostWrite, StaleReplica, StaleRead, LogFlushHeader, LogFlushSeal, LogFlushFirst,
 	LogFlushReleased, LogReuseEarly, LogOneStep, LogSealUnchecked, LogOneCopy, LogScanBody,
 	LogUnstage, LogFlushedAhead, RecordHeaderCRC, RecordBodyCRC, RecordLimit, StoreKey,
@@ -328,6 +333,7 @@ var All = []Bug{
 	RecoverDropped, WorkerLease, WorkerFlush, WorkerStable, WorkerFailed, WorkerPin,
 	WorkerIndex, AdoptDropped, PullUnverified, PullEnd, PullLast, PullLock,
 	InstalledEarly, StopReaders, BuddyPin, RollVisible, WorkerGiveUp,
+	WorkerPatience, RollDeaf, RetryNews, LifelessLease,
 	TCPTokenTwice, TCPTokenOld, TCPLife, TCPPosition, TCPTag, TCPSum,
 	TCPHeader, TCPRewind, TCPWait, TCPResume, TCPDetach, TCPWoken,
 	TCPRange,

@@ -55,6 +55,10 @@ type View struct {
 	Incarnation [NodesMax]Incarnation // of members: in this view; of others: last one in a view
 	Issued      [NodesMax]Incarnation // highest incarnation ever handed out
 	LiveUntil   [NodesMax]Epoch
+	// ColdAfter is the last epoch with live members before the newest cold
+	// start, 0 if there was none: whoever was live until then took part in it,
+	// what an earlier one holds alone may have been lost at all who did.
+	ColdAfter Epoch
 }
 
 // Members is everyone whose watermarks count: live and shadow.

@@ -680,4 +680,12 @@ NoOrphan == \A n \in Node, k \in Keys : Running(n) /\ Locked(n, k) =>
               \/ n \notin views[ve[n]].live /\ p <= l0[n] /\ tr[n].ph < 3
 Fair == Spec /\ WF_vars(System /\ Ripple)
 I10 == <>[]Healed
+
+\* ---- leads: the part of the behaviours that a configuration looks at ---------
+\* To a node that has come back with a record whose owner's stream has not yet
+\* brought it, and dies again before anybody else has the record (L4).
+LentLead ==
+  /\ Len(views') > 2 => nw' = 1                                       \* the write comes first;
+  /\ nc' = 0 => appl'[2][1] = 0 /\ appl'[3][1] = 0                     \* its stream is slow until
+  /\ nc' > nc => ve[2] = Len(views) /\ 2 \in Last.live /\ ok[2] = hd[2] \* node 2 dies, live again
 =============================================================================

@@ -146,7 +146,7 @@ func (n *node) begin(inc proto.Incarnation, newest viewID) {
 	n.life = life{up: true, leased: true, blank: !whole, newest: newest, self: proto.Member{Node: n.id, Incarnation: inc},
 		super: s, stable: stable, lossy: n.lossy, ghost: n.ghost}
 	n.left, n.offer = left, nil
-	n.m = *rejoin.New(rejoin.Config{Self: n.self, Full: why, Blank: n.blank})
+	n.m = *rejoin.New(rejoin.Config{Self: n.self, Full: why, Blank: n.blank, Leftovers: len(n.left) > 0})
 	if v.Epoch != 0 {
 		n.m.SawView(v)
 	}

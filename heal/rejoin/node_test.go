@@ -99,7 +99,7 @@ func (n *node) begin() {
 		panic(err)
 	}
 	n.blank = !whole
-	n.m = rejoin.New(rejoin.Config{Self: n.self, Full: n.full, Blank: n.blank})
+	n.m = rejoin.New(rejoin.Config{Self: n.self, Full: n.full, Blank: n.blank, Leftovers: len(n.left) > 0})
 	n.full = ""
 	n.reader = n.d.st.NewReader()
 	w.scoped[n.id] = [3][]wrote{} // a scope belongs to one life of its coordinator

@@ -14,6 +14,8 @@
 //	J3  An incomplete pool is healed by full copy, never by range (H17).
 //	J4  Only the live members of the last view make a cold start (H15).
 //	J5  A life that was removed from the view never asks to come back.
+//	J6  What a cold start has lost does not come back with a node that was not
+//	    in it: such a node with leftovers is healed by full copy.
 package rejoin
 
 import (
@@ -65,6 +67,9 @@ type Config struct {
 	// Blank: the pool was made anew since the cluster last ran, or a full copy
 	// into it was cut off: it can give nothing to a cold start (J4).
 	Blank bool
+	// Leftovers: the pool holds records of which nobody said that they are
+	// durable everywhere.
+	Leftovers bool
 }
 
 // Machine is the knowledge of one life on its way back. One goroutine.
@@ -72,6 +77,7 @@ type Machine struct {
 	self  proto.Member
 	full  string
 	blank bool
+	left  bool
 
 	view      proto.View
 	connected [proto.NodesMax]proto.Incarnation // life of each node we are connected to, both ways
@@ -89,7 +95,9 @@ type Machine struct {
 }
 
 // New starts a machine.
-func New(c Config) *Machine { return &Machine{self: c.Self, full: c.Full, blank: c.Blank} }
+func New(c Config) *Machine {
+	return &Machine{self: c.Self, full: c.Full, blank: c.Blank, left: c.Leftovers}
+}
 
 // View is the newest view known.
 func (m *Machine) View() *proto.View { return &m.view }
@@ -203,6 +211,9 @@ func (m *Machine) outside() Action {
 	if v.Live == 0 || m.nobodyRuns() {
 		return m.coldCandidate(others)
 	}
+	if m.full == "" && m.left && m.missedColdStart() && !plant.Is(plant.ColdAway) {
+		return Action{Do: StartOver, Why: "it was not in the last cold start, and holds what the others may have lost in it"}
+	}
 	need := v.Members().Without(m.self.Node)
 	for r := need; r != 0; r &= r - 1 {
 		n := lowest(r)
@@ -215,6 +226,15 @@ func (m *Machine) outside() Action {
 		full = "never live with its present pool"
 	}
 	return Action{Do: Admit, Full: full != "", Why: full}
+}
+
+// missedColdStart reports whether the cluster has started cold without this
+// node, under a model that answers or shows what is not yet durable: then the
+// members may have lost what clients saw, and gone on without it (J6).
+func (m *Machine) missedColdStart() bool {
+	v, n := &m.view, m.self.Node
+	g := v.Model.Gates()
+	return !v.Live.Has(n) && v.LiveUntil[n] < v.ColdAfter && (g.Answer != proto.Durable || g.Read != proto.Durable)
 }
 
 // nobodyRuns reports whether every live member of the view, this node's
@@ -276,6 +296,9 @@ func (m *Machine) ColdView() proto.View {
 	}
 	w := v.Next(0, cold)
 	w.Cold = true
+	if v.Live != 0 {
+		w.ColdAfter = v.Epoch // a cold start that is repeated is the same one
+	}
 	for r := cold; r != 0; r &= r - 1 {
 		n := lowest(r)
 		w.Incarnation[n] = m.connected[n]

@@ -144,6 +144,51 @@ func TestWhyFull(t *testing.T) {
 	}
 }
 
+// TestMissedColdStart: who was not in the last cold start and holds what nobody
+// confirmed is healed by full copy, unless the model shows nothing that is not
+// durable everywhere (J6).
+func TestMissedColdStart(t *testing.T) {
+	for _, c := range []struct {
+		what   string
+		config rejoin.Config
+		change func(*proto.View)
+		again  bool
+	}{
+		{"away", rejoin.Config{Leftovers: true}, func(*proto.View) {}, true},
+		{"away, strict", rejoin.Config{Leftovers: true}, func(v *proto.View) { v.Model = proto.Strict }, true},
+		{"away, read-enforced", rejoin.Config{Leftovers: true}, func(v *proto.View) { v.Model = proto.ReadEnforced }, true},
+		{"away, synchronous", rejoin.Config{Leftovers: true}, func(v *proto.View) { v.Model = proto.Synchronous }, false},
+		{"nothing left", rejoin.Config{}, func(*proto.View) {}, false},
+		{"took part", rejoin.Config{Leftovers: true}, func(v *proto.View) { v.LiveUntil[3] = v.ColdAfter }, false},
+		{"live since", rejoin.Config{Leftovers: true}, func(v *proto.View) { v.Live = v.Live.With(3) }, false},
+		{"no cold start", rejoin.Config{Leftovers: true}, func(v *proto.View) { v.ColdAfter = 0 }, false},
+		{"a full copy anyway", rejoin.Config{Leftovers: true, Full: "asked for"}, func(*proto.View) {}, false},
+	} {
+		m, v := joining(c.config)
+		v.Model, v.ColdAfter = proto.Eventual, v.LiveUntil[3]+1
+		c.change(&v)
+		v.Epoch++
+		m.SawView(&v)
+		meet(m, &v)
+		a := m.Next()
+		if got := a.Do == rejoin.StartOver && strings.Contains(a.Why, "cold start"); got != c.again {
+			t.Errorf("%s: %+v", c.what, a)
+		}
+	}
+	// The cold start itself says until when one had to be live, also when it is
+	// made again.
+	m, v := down(rejoin.Config{})
+	meet(m, &v)
+	w := m.ColdView()
+	if w.ColdAfter != v.Epoch || w.LiveUntil[0] != v.Epoch || w.LiveUntil[1] != v.Epoch {
+		t.Errorf("cold after epoch %d: %+v", v.Epoch, w)
+	}
+	m.SawView(&w)
+	if again := m.ColdView(); again.ColdAfter != v.Epoch {
+		t.Errorf("made again after epoch %d: after %d", v.Epoch, again.ColdAfter)
+	}
+}
+
 // down is a group of three of which nobody runs but node 0; 0 and 1 were live.
 func down(c rejoin.Config) (*rejoin.Machine, proto.View) {
 	c.Self = proto.Member{Node: 0, Incarnation: 4}

@@ -15,6 +15,24 @@ func (w *world) running(n int) bool {
 	return m.up && m.p.life != nil && w.newest.Live.Has(proto.NodeID(n)) && w.newest.Has(m.p.life.self)
 }
 
+// brokenFor is how long after a look at damaged stream bytes a life may yet end
+// over them: it looks a few times, and may stand still in between.
+const brokenFor = int64(200 * time.Millisecond)
+
+// whole: running, and not about to begin another life over a stream that does
+// not verify.
+func (w *world) whole(n int) bool {
+	if !w.running(n) || w.net.Damaging(n) {
+		return false
+	}
+	for _, d := range w.nodes[n].p.life.drivers {
+		if d.faults > 0 && w.sim.Now()-d.faultAt < brokenFor {
+			return false
+		}
+	}
+	return true
+}
+
 // spare reports whether these may go down now: in some situations the cluster
 // is known, and allowed, to lose data or to refuse to go on (a cold start on a
 // blank pool), and then somebody must stay.
@@ -29,7 +47,7 @@ func (w *world) spare(gone proto.NodeSet) bool {
 		return true
 	}
 	for i := range w.nodes {
-		if !gone.Has(proto.NodeID(i)) && !w.guarded.Has(proto.NodeID(i)) && w.running(i) {
+		if !gone.Has(proto.NodeID(i)) && !w.guarded.Has(proto.NodeID(i)) && w.whole(i) {
 			return true
 		}
 	}
@@ -251,12 +269,16 @@ func (w *world) tryFault(e Entry) bool {
 				w.plane.slow[e.Node][e.Other] = 0
 			}
 		})
-	case doCorrupt:
+	case doCorrupt, doTruncate:
+		if (w.guarded != 0 || w.guardOld >= 0 || w.o.Keep) && !w.spare(set(e.Other)) {
+			return false // its life may end over it
+		}
 		done()
+		if e.Do == doTruncate {
+			w.net.Truncate(e.Node, e.Other)
+			break
+		}
 		w.net.Corrupt(e.Node, e.Other)
-	case doTruncate:
-		done()
-		w.net.Truncate(e.Node, e.Other)
 	case doGarbage:
 		done()
 		w.plane.garbage[e.Node][e.Other]++
@@ -299,7 +321,7 @@ func (w *world) joined(a, b int, what int64) bool {
 func (w *world) spareBlank(n int) bool {
 	k := 0
 	for i := range w.nodes {
-		if i != n && w.running(i) && !w.guarded.Has(proto.NodeID(i)) {
+		if i != n && w.whole(i) && !w.guarded.Has(proto.NodeID(i)) {
 			k++
 		}
 	}

@@ -384,9 +384,7 @@ func (w *world) histories() []check.Op {
 // is not older than what the model promised, or a PERSIST. It compares every
 // answer; those are the operations that count as compared.
 func (w *world) durability() {
-	promise := check.PromiseOf(w.o.Model)
-	promise.Returns = true // nodes that were away come back by range, with what they hold
-	r := check.Durable(promise, w.hist, w.kept, w.losses)
+	r := check.Durable(check.PromiseOf(w.o.Model), w.hist, w.kept, w.losses)
 	if !r.OK() {
 		w.fail("not durable", "%v: %v", w.o.Model, r.Violations[0])
 	}

@@ -119,6 +119,17 @@ func (n *Net) Paused(node int) bool { return n.pause[node] }
 func (n *Net) Corrupt(from, to int)  { n.bad[from][to].corrupt++ }
 func (n *Net) Truncate(from, to int) { n.bad[from][to].truncate++ }
 
+// Damaging reports whether damage that was ordered for streams to a node is
+// still to come.
+func (n *Net) Damaging(to int) bool {
+	for from := range nodesMax {
+		if b := &n.bad[from][to]; b.corrupt+b.truncate > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // Calm mends and resumes everything and forgets damage that was ordered.
 func (n *Net) Calm() {
 	n.soon = 0
