@@ -24,7 +24,13 @@ type place struct {
 func (p place) folder() string { return filepath.Dir(p.file) }
 
 // where names the functions.
-func (p place) where() string { return filepath.Base(p.folder()) + ": " + strings.Join(p.funcs, ", ") }
+func (p place) where() string {
+	in := filepath.Base(p.folder())
+	if in == "." {
+		in = "healkv"
+	}
+	return in + ": " + strings.Join(p.funcs, ", ")
+}
 
 // consts gives the names of the bugs as the code spells them.
 func consts(t *testing.T) map[string]plant.Bug {

@@ -62,7 +62,10 @@ func page(results []result, places map[plant.Bug]place) []byte {
 		if hazard(r.name()) != 0 {
 			return "Hazards"
 		}
-		return strings.SplitN(places[r.bugs[0]].folder(), "/", 2)[0]
+		if top := strings.SplitN(places[r.bugs[0]].folder(), "/", 2)[0]; top != "." {
+			return top
+		}
+		return "heal" // the node's wiring of it
 	}
 	for _, g := range groups {
 		fmt.Fprintf(&b, "## %s\n\n| bug | cure that is left out | where | found by | seconds | also by, seconds |\n|---|---|---|---|---|---|\n", titles[g])
