@@ -23,7 +23,9 @@ var (
 // is never handed out twice; some may be skipped.
 func (s *Service) NextIncarnation(ctx context.Context) (proto.Incarnation, error) {
 	n := s.cfg.Node
-	if d := s.spread(); d > 0 { // at the start of a cluster all nodes ask
+	// At the first start of a cluster all nodes ask at once; one that comes back
+	// alone should not wait for that.
+	if d := s.spread(); d > 0 && s.Current().Epoch == 0 {
 		if err := s.pause(ctx, s.random(d*time.Duration(s.cfg.Configured.Count()))); err != nil {
 			return 0, fmt.Errorf("membership: no incarnation for node %d: %w", n, err)
 		}
