@@ -107,7 +107,7 @@ func (s *Server) refuse(kind, message string, about ...any) {
 
 // reason sorts errors of handshakes for the limiter.
 func reason(err error) string {
-	for _, e := range []error{ErrVersion, identity.ErrFiles, identity.ErrUntrusted, identity.ErrExpired, identity.ErrCluster, identity.ErrNode, identity.ErrName, identity.ErrMissing} {
+	for _, e := range []error{ErrVersion, ErrHandshake, identity.ErrFiles, identity.ErrUntrusted, identity.ErrExpired, identity.ErrCluster, identity.ErrNode, identity.ErrName, identity.ErrMissing} {
 		if errors.Is(err, e) {
 			return e.Error()
 		}
@@ -122,8 +122,14 @@ func writer(c net.Conn, queue <-chan []byte, quit <-chan struct{}) {
 		case f := <-queue:
 			c.SetWriteDeadline(time.Now().Add(writePatience))
 			if _, err := c.Write(f); err != nil {
-				c.Close() // the reader notices and cleans up
-				return
+				c.Close() // the reader notices and cleans up, unless it waits for a place in the queue
+				for {
+					select {
+					case <-queue:
+					case <-quit:
+						return
+					}
+				}
 			}
 		case <-quit:
 			return

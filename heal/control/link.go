@@ -133,6 +133,7 @@ func (l *link) once() (let bool, err error) {
 		return false, err
 	}
 	defer c.Close()
+	defer context.AfterFunc(s.ctx, func() { c.Close() })() // the end of the server does not wait for a greeting
 	r := bufio.NewReaderSize(c, 16<<10)
 	hello, err := l.greet(c, r)
 	if err != nil {

@@ -78,6 +78,47 @@ func TestSilentGreetingIsGivenUp(t *testing.T) {
 	}
 }
 
+// The end of a server does not wait for a greeting that may yet come.
+func TestCloseCutsAGreeting(t *testing.T) {
+	p := onNetwork(t)
+	p.handshake = time.Hour
+	in := posing(t, p)
+	a := server(t, p, 0, 0b11)
+	if err := a.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c := <-in
+	defer c.Close()
+	closed := make(chan error)
+	go func() { closed <- a.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it waits for the greeting")
+	}
+}
+
+// Who answers never waits for a connection that is broken.
+func TestBrokenConnectionTakesNoAnswers(t *testing.T) {
+	c, other := net.Pipe()
+	other.Close()
+	queue, quit, ended := make(chan []byte, 1), make(chan struct{}), make(chan struct{})
+	go func() { writer(c, queue, quit); close(ended) }()
+	limit := time.After(10 * time.Second)
+	for i := range 10 {
+		select {
+		case queue <- []byte("answer"):
+		case <-limit:
+			t.Fatalf("answer %d finds no place", i)
+		}
+	}
+	close(quit)
+	<-ended
+}
+
 // Whoever answers for another node than its own is not let in.
 func TestAnswerOfAnotherNode(t *testing.T) {
 	p := onNetwork(t)
