@@ -46,6 +46,13 @@ func (s *served) page(data []byte, records uint64, done bool, err error) bool {
 	return !s.dropped
 }
 
+// drop tells who lists it that nobody reads it any more.
+func (s *served) drop() {
+	s.mu.Lock()
+	s.dropped = true
+	s.mu.Unlock()
+}
+
 // Serve registers the requests between lives. current is the life of the
 // moment, nil if there is none.
 func Serve(c Control, current func() *Life) {
@@ -84,11 +91,11 @@ func (l *Life) forMe(to proto.Member) error {
 }
 
 // onHello prepares the connection to a joining life.
-func (l *Life) onHello(_ context.Context, from proto.Member, q *helloRequest) (*helloReply, error) {
+func (l *Life) onHello(ctx context.Context, from proto.Member, q *helloRequest) (*helloReply, error) {
 	if q.From.Node != from.Node && !plant.Is(plant.HelloName) || q.From.Node == l.self.Node || q.From.Node >= proto.NodesMax {
 		return nil, fmt.Errorf("heal: hello in the name of %v from node %d", q.From, from.Node)
 	}
-	if err := l.prepare(q.From); err != nil {
+	if err := l.prepare(ctx, q.From); err != nil {
 		return nil, err
 	}
 	l.tell(func(m *rejoin.Machine) { m.Connected(q.From); m.Blank(q.From.Node, q.Blank) })
@@ -196,7 +203,7 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 	var last run
 	var page []byte
 	var records uint64
-	runs, room := 0, limit.FirstPageBytes
+	runs, room, given := 0, limit.FirstPageBytes, false
 	st := w.Pool().Store()
 	add := func(pos uint64, off int64, n int, inc uint32, locked bool) bool {
 		next := run{pos, off, n, inc, locked}
@@ -207,12 +214,12 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 		if len(page) < room {
 			return true
 		}
-		ok := s.page(page, records, false, nil)
+		given = !s.page(page, records, false, nil)
 		page, last, room = page[:0], run{}, limit.PageBytes // every page decodes on its own
-		return ok
+		return !given
 	}
 	err := l.walk(st, from, tail, q.Full, add)
-	for done := false; !done && err == nil; {
+	for done := false; !done && !given && err == nil; {
 		from = tail
 		if !w.Do(func() {
 			if plant.Is(plant.BuddyGap) {
@@ -228,6 +235,9 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 		if !done && err == nil {
 			err = l.walk(st, from, tail, q.Full, add)
 		}
+	}
+	if given { // up: nobody reads on
+		return
 	}
 	s.page(page, records, true, err)
 	if err != nil {
@@ -269,6 +279,7 @@ func (l *Life) addRange(s *served, r *rangeReply) {
 	for id, old := range l.ranges {
 		if old.to == s.to && old.shard == s.shard {
 			delete(l.ranges, id)
+			old.drop()
 		}
 	}
 	l.ranges[r.ID] = s
@@ -295,9 +306,7 @@ func (l *Life) dropRanges(which func(*served) bool) {
 		if which(s) {
 			delete(l.ranges, id)
 			shards = append(shards, s.shard)
-			s.mu.Lock()
-			s.dropped = true
-			s.mu.Unlock()
+			s.drop()
 		}
 	}
 	l.rangeMu.Unlock()
@@ -312,14 +321,14 @@ func (l *Life) dropRanges(which func(*served) bool) {
 }
 
 // onPage answers with the page that begins at the offset, once it is there.
-func (l *Life) onPage(ctx context.Context, _ proto.Member, q *pageRequest) (*pageReply, error) {
+func (l *Life) onPage(ctx context.Context, from proto.Member, q *pageRequest) (*pageReply, error) {
 	if err := l.forMe(q.To); err != nil {
 		return nil, err
 	}
 	l.rangeMu.Lock()
 	s := l.ranges[q.ID]
 	l.rangeMu.Unlock()
-	if s == nil {
+	if s == nil || s.to.Node != from.Node {
 		return nil, errPage
 	}
 	for {
@@ -348,7 +357,7 @@ func (l *Life) onPage(ctx context.Context, _ proto.Member, q *pageRequest) (*pag
 	}
 }
 
-func (l *Life) onEnd(_ context.Context, _ proto.Member, q *endRequest) (*struct{}, error) {
+func (l *Life) onEnd(_ context.Context, from proto.Member, q *endRequest) (*struct{}, error) {
 	if err := l.forMe(q.To); err != nil {
 		return nil, err
 	}
@@ -358,7 +367,7 @@ func (l *Life) onEnd(_ context.Context, _ proto.Member, q *endRequest) (*struct{
 	if s == nil && plant.Is(plant.BuddyEnd) {
 		return &struct{}{}, nil
 	}
-	if s == nil {
+	if s == nil || s.to.Node != from.Node {
 		return nil, errPage // given up meanwhile: what was read may have been reused
 	}
 	l.dropRanges(func(x *served) bool { return x == s })

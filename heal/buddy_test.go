@@ -95,7 +95,50 @@ func TestNobodySpeaksForAnother(t *testing.T) {
 				t.Errorf("%s: %v", what, err)
 			}
 		}
+		// A range is read and ended by whom it is for.
+		s := &served{to: other, more: make(chan struct{})}
+		l.ranges[7] = s
+		_, page := l.onPage(ctx, asks, &pageRequest{b.self, 7, 0})
+		_, end := l.onEnd(ctx, asks, &endRequest{b.self, 7})
+		if !errors.Is(page, errPage) || !errors.Is(end, errPage) || l.ranges[7] != s {
+			t.Errorf("page: %v, end: %v, kept %v", page, end, l.ranges[7] == s)
+		}
+		delete(l.ranges, 7)
 	})
+}
+
+// TestReplacedRangeIsNotWalkedOn: a member that asks anew and anew leaves
+// nobody walking for it.
+func TestReplacedRangeIsNotWalkedOn(t *testing.T) {
+	r := newRig(t, 3, 1)
+	r.boot()
+	r.write(r.nodes[0], 60, 40, 100)
+	b, other := r.nodes[0], r.nodes[1].self
+	b.in(func() {
+		l, w := b.life, b.life.workers[0]
+		first := &served{to: other, more: make(chan struct{})}
+		var tail uint64
+		w.Do(func() {
+			l.addRange(first, &rangeReply{})
+			l.addRange(&served{to: other, more: make(chan struct{})}, &rangeReply{})
+			tail = w.Pool().Store().Tail()
+		})
+		l.list(w, first, 0, tail, &rangeRequest{To: b.self, From: other, Epoch: l.Installed().Epoch, Full: true})
+		if len(l.ranges) != 1 || len(first.ends) != 1 || first.done {
+			t.Errorf("%d ranges; of the replaced one %d pages, to the end: %v", len(l.ranges), len(first.ends), first.done)
+		}
+		l.dropRanges(func(*served) bool { return true })
+	})
+}
+
+// TestBudgetIsTheNodes: shards recover side by side and share it.
+func TestBudgetIsTheNodes(t *testing.T) {
+	for _, c := range []struct{ budget, shards, want int }{{0, 4, 0}, {1000, 1, 1000}, {1000, 4, 250}, {3, 4, 1}} {
+		l := &Life{cfg: Config{Budget: c.budget}, workers: make([]*dataplane.Worker, c.shards)}
+		if got := l.budget(); got != c.want {
+			t.Errorf("%d for %d shards: %d each, want %d", c.budget, c.shards, got, c.want)
+		}
+	}
 }
 
 // TestTransferAsksAtTheEnd (J2): a buddy that gave the range up meanwhile has

@@ -169,7 +169,7 @@ func (l *Life) connect(ctx context.Context, m *rejoin.Machine, nodes proto.NodeS
 			r := &replies[i]
 			errs[i] = l.cfg.Control.Call(ctx, n, kindHello, helloRequest{l.self, l.cfg.Prev, l.cfg.Tails, l.cfg.Blank}, r)
 			if errs[i] == nil {
-				errs[i] = l.prepare(r.Me)
+				errs[i] = l.prepare(ctx, r.Me)
 			}
 		})
 	}

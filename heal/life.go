@@ -317,7 +317,7 @@ func (l *Life) newestEpoch() proto.Epoch {
 // when a newer view is known: that member may be gone from it.
 func (l *Life) prepareUntilNewer(ctx context.Context, m proto.Member, e proto.Epoch) bool {
 	for warned := l.env.Now(); ; {
-		err := l.prepare(m)
+		err := l.prepare(ctx, m)
 		if err == nil {
 			return true
 		}
@@ -337,8 +337,14 @@ func (l *Life) prepareUntilNewer(ctx context.Context, m proto.Member, e proto.Ep
 
 // prepare makes the connections of all shards to one life, unless they are
 // made already or in use.
-func (l *Life) prepare(m proto.Member) error {
-	defer l.hold(l.preparing)()
+//
+// It waits for its turn as long as ctx lasts: where data connections cannot be
+// made, those who ask again and again must not keep an install waiting.
+func (l *Life) prepare(ctx context.Context, m proto.Member) error {
+	if l.env.Wait(-1, l.preparing, ctx.Done()) != 0 {
+		return ctx.Err()
+	}
+	defer flow.Signal(l.preparing)
 	l.mu.Lock()
 	done := l.links[m] != nil || l.installed.Epoch != 0 && l.installed.Has(m)
 	for old := range l.links {

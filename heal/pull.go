@@ -90,7 +90,7 @@ func (l *Life) pull(ctx context.Context, e proto.Epoch, a rejoin.Action, shard i
 		return err
 	}
 	defer remote.Close()
-	p := &puller{l: l, w: w, remote: remote, budget: l.cfg.Budget, began: l.env.Now()}
+	p := &puller{l: l, w: w, remote: remote, budget: l.budget(), began: l.env.Now()}
 	p.init()
 	err = p.pages(ctx, b, &r)
 	err = errors.Join(err, p.finish())
@@ -100,6 +100,14 @@ func (l *Life) pull(ctx context.Context, e proto.Epoch, a rejoin.Action, shard i
 	}
 	l.recovery.add(p.listBytes+remote.BytesRead(), p.records, p.adopted, p.missed, r.RangeBytes, r.StoreBytes)
 	return err
+}
+
+// budget is a shard's part of what a recovery may move.
+func (l *Life) budget() int {
+	if l.cfg.Budget <= 0 {
+		return 0
+	}
+	return max(1, l.cfg.Budget/len(l.workers))
 }
 
 // puller moves one shard's range. Recovery goroutine only.
@@ -261,6 +269,9 @@ func (p *puller) space(ctx context.Context, n int) error {
 
 // flushBatch hands the current batch over and takes an idle one.
 func (p *puller) flushBatch(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if p.cur != nil && len(p.cur.Items) > 0 {
 		if !p.w.AdoptOffer(p.cur) {
 			return errors.New("heal: the worker's ring of batches is full") // batches < its length
