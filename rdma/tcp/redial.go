@@ -37,7 +37,7 @@ func (e *Endpoint) redialing(ctx context.Context, l *link, wait time.Duration) {
 				old.close()
 			}
 			if ctx.Err() != nil { // detached meanwhile: nobody takes it
-				if c := l.fresh.Swap(nil); c != nil {
+				if l.fresh.CompareAndSwap(c, nil) { // not its successor's
 					c.close()
 				}
 				return
