@@ -16,6 +16,7 @@ import (
 	"healkv/pmem"
 	"healkv/rdma"
 	"healkv/rdma/shm"
+	"healkv/rdma/tcp"
 )
 
 // ErrConfig is a configuration outside its limits.
@@ -151,6 +152,9 @@ func (c *Config) validateNetwork() error {
 	if c.DataListen == "" {
 		c.DataListen = host
 	}
+	if err := c.validateData(); err != nil {
+		return err
+	}
 	if len(c.ControlPeers) != c.Nodes {
 		return fmt.Errorf("%w: %d addresses of control planes for %d nodes: give one for each, in order, this node's own included", ErrConfig, len(c.ControlPeers), c.Nodes)
 	}
@@ -161,6 +165,25 @@ func (c *Config) validateNetwork() error {
 	}
 	if _, err := c.dataAddress(c.Shards - 1); err != nil {
 		return err
+	}
+	return nil
+}
+
+// validateData checks where data connections come to, and that nobody asks for
+// encryption where there is none.
+func (c *Config) validateData() error {
+	if c.Provider != tcp.Name {
+		if c.DataTLS {
+			return fmt.Errorf("%w: provider %s cannot encrypt its data connections: turn data TLS off, or choose provider %s", ErrConfig, c.Provider, tcp.Name)
+		}
+		return nil
+	}
+	host := c.DataListen
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		return fmt.Errorf("%w: data connections come to %q, which names no host: peers are told this address; give the one at which they reach this node (data.listen)", ErrConfig, c.DataListen)
 	}
 	return nil
 }
