@@ -25,7 +25,10 @@ func (s *Service) NextIncarnation(ctx context.Context) (proto.Incarnation, error
 	n := s.cfg.Node
 	// At the first start of a cluster all nodes ask at once; one that comes back
 	// alone should not wait for that.
-	if d := s.spread(); d > 0 && s.Current().Epoch == 0 {
+	s.mu.Lock()
+	first := s.durable.Value.View.Epoch == 0 // on our disk: nobody has told us anything yet
+	s.mu.Unlock()
+	if d := s.spread(); d > 0 && first {
 		if err := s.pause(ctx, s.random(d*time.Duration(s.cfg.Configured.Count()))); err != nil {
 			return 0, fmt.Errorf("membership: no incarnation for node %d: %w", n, err)
 		}
