@@ -66,7 +66,7 @@ process: build ## tests with real node processes (make verify has those under ch
 .PHONY: netns
 netns: build ## six nodes on six hosts (network namespaces) over TCP, their links cut and healed; as root
 	-@sh scripts/needs.sh netns
-	$(GO) test -tags=process$(if $(VERBS),$(comma)verbs) -count=1 -v -timeout 10m -run '^TestNetns' ./bench/netns -netns.node $(CURDIR)/bin/node
+	$(GO) test -tags=process$(if $(VERBS),$(comma)verbs) -count=1 -v -timeout 10m -run '^TestNetns' ./bench/netns -netns.node $(CURDIR)/bin/node -netns.required
 
 .PHONY: fuzz
 fuzz: ## every fuzz target with FUZZINPUTS inputs

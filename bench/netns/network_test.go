@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -18,13 +19,24 @@ import (
 	"healkv/bench/tally"
 )
 
+var requiredFlag = flag.Bool("netns.required", false, "what cannot be had fails a test instead of leaving it out")
+
+// leftOut skips a test, and counts that, unless it is required.
+func leftOut(t *testing.T, what, missing string) {
+	t.Helper()
+	tally.Skipped("network namespaces", what, missing)
+	if *requiredFlag {
+		t.Fatalf("%s: it needs %s", what, missing)
+	}
+	t.Skip(missing)
+}
+
 // network makes one, or skips the test by name of what is missing.
 func network(t *testing.T, n int) *Network {
 	t.Helper()
 	w, err := New(n)
 	if errors.Is(err, ErrMissing) {
-		tally.Skipped("network namespaces", t.Name(), err.Error())
-		t.Skip(err)
+		leftOut(t, t.Name(), err.Error())
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -123,8 +135,7 @@ func TestNetnsConnections(t *testing.T) {
 		t.Fatalf("%q %v", line, err)
 	}
 	if _, err := exec.LookPath("ss"); err != nil {
-		tally.Skipped("network namespaces", "killed connections", "ss (package iproute2)")
-		t.Skip("no program ss (package iproute2)")
+		leftOut(t, "killed connections", "the program ss (package iproute2)")
 	}
 	if n, err := w.Host(0).KillConnections(4000); err != nil || n != 1 {
 		t.Fatalf("%d connections killed, want 1: %v", n, err)
@@ -141,8 +152,7 @@ func TestNetnsLeftOvers(t *testing.T) {
 		leave()
 	}
 	if err := Missing(); err != nil {
-		tally.Skipped("network namespaces", t.Name(), err.Error())
-		t.Skip(err)
+		leftOut(t, t.Name(), err.Error())
 	}
 	cmd := exec.Command(os.Args[0], "-test.run", "^TestNetnsLeftOvers$")
 	cmd.Env = append(os.Environ(), "HEALKV_NETNS_LEAVE=1")

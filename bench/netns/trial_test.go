@@ -31,20 +31,21 @@ var errTooLate = errors.New("came too late")
 
 const tries = 3
 
-// run injects a fault, again if it came too late, and brings calm back.
-func (x *trial) run(ctx context.Context, f fault, a int) error {
+// run injects a fault, again if it came too late, and brings calm back. shown is
+// false if it came too late each time, which a racy one may.
+func (x *trial) run(ctx context.Context, f fault, a int) (shown bool, err error) {
 	for try := 1; ; try++ {
 		began := time.Now()
 		before := x.states(ctx)
 		err := f.inject(x, ctx, a)
 		if err != nil && !errors.Is(err, errTooLate) {
-			return err
+			return false, err
 		}
 		took := time.Since(began)
 		began = time.Now()
 		now, calmErr := x.calm(ctx)
 		if calmErr != nil {
-			return errors.Join(calmErr, err)
+			return false, errors.Join(calmErr, err)
 		}
 		if err == nil && f.after != nil {
 			err = f.after(x, before, now, a)
@@ -53,17 +54,17 @@ func (x *trial) run(ctx context.Context, f fault, a int) error {
 		switch {
 		case err == nil:
 			x.seen["fault: "+f.kind]++
-			return nil
+			return true, nil
 		case !errors.Is(err, errTooLate):
-			return err
+			return false, err
 		}
 		x.seen["faults that came too late"]++
 		x.t.Log(err)
 		if try == tries && f.racy {
-			return nil
+			return false, nil
 		}
 		if try == tries {
-			return fmt.Errorf("%w, %d times", err, tries)
+			return false, fmt.Errorf("%w, %d times", err, tries)
 		}
 	}
 }

@@ -150,7 +150,8 @@ func runDemo(ctx context.Context, args []string) error {
 	err = demo.Run(ctx, o, c, os.Stdout)
 	if err == nil || errors.Is(err, demo.ErrVerify) {
 		fmt.Printf("report: %s\n", filepath.Join(a.out, "report.html"))
-	} else {
+	}
+	if err != nil {
 		a.keep = true // the logs say why
 	}
 	return err
