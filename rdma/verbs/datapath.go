@@ -240,6 +240,9 @@ func (e *Endpoint) heed(l *link) {
 func (e *Endpoint) letFade() {
 	old := e.fading
 	e.fading = nil
+	for _, n := range old {
+		e.forget(n)
+	}
 	e.inBackground(func() {
 		for _, n := range old {
 			e.noted(n.close())
@@ -404,6 +407,20 @@ func (e *Endpoint) cross() {
 			return
 		}
 	}
+}
+
+// forget drops what waits to be posted to a lane that is given up: its queue
+// pair may be destroyed before the next crossing.
+func (e *Endpoint) forget(n *inLane) {
+	kept := 0
+	for i := range e.requests {
+		if uint32(e.requests[i].ID>>32) == n.id {
+			continue
+		}
+		e.requests[kept], e.owners[kept] = e.requests[i], e.owners[i]
+		kept++
+	}
+	e.requests, e.owners = e.requests[:kept], e.owners[:kept]
 }
 
 // complete takes in one completion.

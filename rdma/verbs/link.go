@@ -184,6 +184,7 @@ func (e *Endpoint) Detach(peer int) rdma.Link {
 			continue
 		}
 		e.noted(n.fence())
+		e.forget(n)
 		l.rubbish = append(l.rubbish, n)
 	}
 	clear(e.in[peer][len(kept):])
