@@ -458,16 +458,15 @@ func (e *Endpoint) complete(c *ibverbs.Completion) {
 
 // received: a peer rang, or its lane to us broke.
 func (e *Endpoint) received(l *link, lane uint32, c *ibverbs.Completion) {
-	var n *inLane
-	if l.in != nil && l.in.id == lane {
-		n = l.in
-	} else {
-		for _, x := range l.candidates {
-			if x.id == lane {
-				n = x
-			}
+	if c.Status == ibverbs.StatusSuccess {
+		// Whatever lane it came by: the peer does not ring again for this number.
+		// One announcement too many costs a READ.
+		l.armed, e.rung = false, true
+		if c.Imm == uint32(l.number) {
+			l.rang = true
 		}
 	}
+	n := e.laneFrom(l, lane)
 	if n == nil {
 		e.counts.Stale++
 		return
@@ -476,10 +475,30 @@ func (e *Endpoint) received(l *link, lane uint32, c *ibverbs.Completion) {
 		e.lost(l, n)
 		return
 	}
-	l.armed, e.rung = false, true
 	e.counts.Rings++
 	e.requests = append(e.requests, n.receive()) // goes with the next crossing
 	e.owners = append(e.owners, nil)
+}
+
+// laneFrom finds a lane of the link's life by name, also one that the worker
+// has not adopted yet; nil if it is not in use any more.
+func (e *Endpoint) laneFrom(l *link, id uint32) *inLane {
+	if l.in != nil && l.in.id == id {
+		return l.in
+	}
+	for _, n := range l.candidates {
+		if n.id == id {
+			return n
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, n := range e.in[l.peer] {
+		if n.id == id && n.incarnation == l.incarnation {
+			return n
+		}
+	}
+	return nil
 }
 
 // lost: the queue pair of a lane to us is in ERR, and we did not do it. What

@@ -58,6 +58,7 @@ type link struct {
 	armed   bool   // the peer will ring for the next thing it posts
 	reading bool   // the read that shows it is under way
 	number  uint64 // of the sleep that our line names
+	rang    bool   // the peer has rung for that number
 	rungFor uint64 // number of the peer's sleep that we rang for
 }
 

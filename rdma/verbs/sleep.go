@@ -86,7 +86,7 @@ func (e *Endpoint) announce() {
 			continue
 		}
 		e.sleeps++
-		l.number = e.sleeps
+		l.number, l.rang = e.sleeps, false
 		e.dirty &^= 1 << l.peer
 		e.postBytes(l)
 		e.postLine(l, l.ourTag)
@@ -108,7 +108,7 @@ func (e *Endpoint) announce() {
 // posted then. Whatever it posts later it rings for.
 func (e *Endpoint) readDone(l *link) {
 	l.reading = false
-	if v := readWordOf(l.out.slots).Load(); v <= l.polled {
+	if v := readWordOf(l.out.slots).Load(); v <= l.polled && !l.rang { // the ring may be faster than the read's answer
 		l.armed = true
 	} else {
 		e.rung = true // something is under way, or came after the last look
