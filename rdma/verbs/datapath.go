@@ -122,7 +122,7 @@ func (e *Endpoint) pollFeed(l *link) bool {
 		from = l.resume.cursor
 	}
 	if from%ring.Align != 0 {
-		e.cut(l)
+		e.cut(l, "it is fed from a position that begins no entry")
 		return false
 	}
 	l.mirror = ring.NewMirror(l.in.ring, from)
@@ -138,7 +138,7 @@ func (e *Endpoint) take(l *link, tail uint64) {
 		ok = l.mirror.SetLimit(tail)
 	}
 	if !ok {
-		e.cut(l)
+		e.cut(l, "its tail steps back or beyond the ring")
 		return
 	}
 	l.seen = tail
@@ -148,12 +148,15 @@ func (e *Endpoint) take(l *link, tail uint64) {
 // stay known: they were true and cannot become false.
 func (l *link) unpair() { l.tag, l.mirror, l.seen = 0, nil, 0 }
 
-// cut stops reading a peer whose bytes make no sense. The control plane sees it
-// in Malformed.
-func (e *Endpoint) cut(l *link) {
+// cut stops reading a peer whose bytes make no sense, until it is attached
+// anew. What follows is an operator's: the log says it once per attachment, the
+// counter links_cut and Malformed tell it from outside.
+func (e *Endpoint) cut(l *link, why string) {
 	l.unpair()
 	l.malformed = true
 	e.counts.Malformed++
+	e.log.Error("link cut: the peer's bytes make no sense, its writes stop here; restart that node, and this one if it comes back",
+		"peer", l.peer, "incarnation", l.incarnation, "why", why)
 }
 
 // look takes in the peer's newest line, on whichever lane it is.
@@ -227,7 +230,7 @@ func (e *Endpoint) heed(l *link) {
 		l.unpair()
 		return
 	case uint32(n.tag) != e.cfg.Incarnation:
-		e.cut(l)
+		e.cut(l, "its line is for another life")
 		return
 	case n.tag != l.tag:
 		l.unpair()
@@ -392,7 +395,7 @@ func (e *Endpoint) cross() {
 		e.counts.Doorbells += uint64(lists)
 		e.counts.Completions += uint64(n)
 		if err != nil {
-			e.counts.QueueErrors++
+			e.queueFailed(err)
 		}
 		for i := range e.requests {
 			if l := e.owners[i]; l != nil && e.requests[i].Err != 0 {
@@ -406,6 +409,15 @@ func (e *Endpoint) cross() {
 		if n < len(e.done) {
 			return
 		}
+	}
+}
+
+// queueFailed: the completion queue is broken, and with it every lane of this
+// endpoint. Each sleep and crossing meets it again; the log says it once.
+func (e *Endpoint) queueFailed(err error) {
+	if e.counts.QueueErrors++; e.counts.QueueErrors == 1 {
+		e.log.Error("completion queue failed: nothing of this shard moves any more; restart this node, and look at the device in the kernel's log",
+			"device", e.deviceName(), "err", err)
 	}
 }
 
@@ -545,13 +557,17 @@ func (e *Endpoint) brokenLane(l *link, own bool) {
 	if own {
 		l.faults++
 	}
+	sore := l.faults >= localFaultsMax
 	e.mu.Lock()
 	e.noted(l.out.fence())
-	l.reopen = l.faults < localFaultsMax
+	l.reopen, l.sore = true, sore
 	e.mu.Unlock()
-	if l.faults >= localFaultsMax {
-		e.log.Error("lane given up: the fault is this node's", "peer", l.peer, "faults", l.faults)
-		return
+	if sore {
+		e.counts.GivenUp++
+		if own && l.faults == localFaultsMax {
+			e.log.Error("lanes to a peer break again and again by this node's own fault, and are opened anew at the longest pause from now on; restart this node, and look at the device in the kernel's log",
+				"peer", l.peer, "in a row", l.faults, "pause", mendPauseMax)
+		}
 	}
 	e.mend(l.peer)
 }

@@ -235,16 +235,38 @@ func (e *Endpoint) mend(peer int) {
 	go func() {
 		defer e.tasks.Done()
 		pause := mendPause
+		if e.sore(peer) {
+			pause = mendPauseMax
+			e.rest(pause)
+		}
 		for e.mendOnce(peer) {
-			t := time.NewTimer(pause)
-			select {
-			case <-t.C:
-			case <-e.ctx.Done():
-			}
-			t.Stop()
+			e.rest(pause)
 			pause = min(2*pause, mendPauseMax)
 		}
 	}()
+}
+
+// sore tells whether lanes to the peer keep breaking by this node's own fault:
+// the next one is not opened at once.
+func (e *Endpoint) sore(peer int) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, l := range e.links[peer] {
+		if l.reopen && l.sore && !l.gone {
+			return true
+		}
+	}
+	return false
+}
+
+// rest waits, less when the endpoint is closed.
+func (e *Endpoint) rest(pause time.Duration) {
+	t := time.NewTimer(pause)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-e.ctx.Done():
+	}
 }
 
 // mendOnce does what can be done now; false: nothing is left, and mending has

@@ -30,6 +30,7 @@ type link struct {
 	next    *outLane // opened, and not in use yet
 	reopen  bool     // the lane to the peer is broken or missing
 	want    bool     // there is no lane from the peer
+	sore    bool     // lanes to the peer broke localFaultsMax times in a row by this node's fault
 	gone    bool     // the peer's life has ended
 	ourTag  uint64   // of the attachment; 0: none
 	rubbish []interface{ close() error }

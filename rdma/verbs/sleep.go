@@ -138,7 +138,7 @@ func (e *Endpoint) Sleep(timeout time.Duration) {
 	for timeout != 0 && e.bell.state.Load() == bellAsleep && !e.rung && !e.news.Load() {
 		// Arm, then drain: what comes after the drain raises an event.
 		if err := e.dev.cq.Notify(); err != nil {
-			e.counts.QueueErrors++
+			e.queueFailed(err)
 			break
 		}
 		if e.dirty != 0 {
