@@ -62,6 +62,30 @@ func (b *bell) ring() {
 	b.mu.Unlock()
 }
 
+// take empties the descriptor. The owner's.
+func (b *bell) take() {
+	var n [8]byte
+	unix.Read(b.fd, n[:])
+}
+
+// wait blocks until the channel's descriptor or the bell has something, and
+// tells whether it is the channel; a timeout below 0 is none. What it finds of
+// the bell it takes: a ring whose write came after the end of the sleep it was
+// for would end all others at once.
+func (b *bell) wait(channel int, timeout time.Duration) (event bool) {
+	fds := [2]unix.PollFd{{Fd: int32(channel), Events: unix.POLLIN}, {Fd: int32(b.fd), Events: unix.POLLIN}}
+	if timeout < 0 {
+		unix.Ppoll(fds[:], nil, nil)
+	} else {
+		t := unix.NsecToTimespec(int64(timeout))
+		unix.Ppoll(fds[:], &t, nil)
+	}
+	if fds[1].Revents != 0 {
+		b.take()
+	}
+	return fds[0].Revents != 0
+}
+
 // Wake ends the worker's sleep. Any goroutine.
 func (e *Endpoint) Wake() { e.bell.ring() }
 
@@ -119,8 +143,7 @@ func (e *Endpoint) CancelSleep() { e.awake() }
 
 func (e *Endpoint) awake() {
 	if e.bell.state.Swap(bellAwake) == bellRung {
-		var b [8]byte
-		unix.Read(e.bell.fd, b[:])
+		e.bell.take()
 	}
 }
 
@@ -180,14 +203,7 @@ func (e *Endpoint) unarmed() bool {
 
 // wait blocks until the completion channel or the bell has something.
 func (e *Endpoint) wait(timeout time.Duration) {
-	fds := [2]unix.PollFd{{Fd: int32(e.dev.channel.FD()), Events: unix.POLLIN}, {Fd: int32(e.bell.fd), Events: unix.POLLIN}}
-	if timeout < 0 {
-		unix.Ppoll(fds[:], nil, nil)
-	} else {
-		t := unix.NsecToTimespec(int64(timeout))
-		unix.Ppoll(fds[:], &t, nil)
-	}
-	if fds[0].Revents != 0 {
+	if e.bell.wait(e.dev.channel.FD(), timeout) {
 		e.counts.Events += uint64(e.dev.channel.Take())
 	}
 }
