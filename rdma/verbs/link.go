@@ -35,6 +35,8 @@ type link struct {
 	ourTag  uint64   // of the attachment; 0: none
 	rubbish []interface{ close() error }
 
+	detached bool // after an attachment, and not attached since
+
 	// The worker's, from Attach to Detach. To the peer:
 	out    *outLane
 	fed    bool
@@ -95,6 +97,9 @@ func (l *link) Close() error {
 			break
 		}
 	}
+	if l.detached {
+		e.takeLanes(l)
+	}
 	closing := e.closing
 	if !closing {
 		e.tasks.Add(1) // the endpoint's Close waits
@@ -105,6 +110,29 @@ func (l *link) Close() error {
 	}
 	defer e.tasks.Done()
 	return l.free()
+}
+
+// takeLanes takes the lanes along that the link's life has opened to us since
+// Detach, unless another link is to the same life. A life that has ended opens
+// no others; one that goes on does when it has something to say, or is asked.
+// The lock is held.
+func (e *Endpoint) takeLanes(l *link) {
+	for _, x := range e.links[l.peer] {
+		if x.incarnation == l.incarnation {
+			return
+		}
+	}
+	kept := e.in[l.peer][:0]
+	for _, n := range e.in[l.peer] {
+		if n.incarnation != l.incarnation {
+			kept = append(kept, n)
+			continue
+		}
+		e.noted(n.fence())
+		l.rubbish = append(l.rubbish, n)
+	}
+	clear(e.in[l.peer][len(kept):])
+	e.in[l.peer] = kept
 }
 
 // free closes what the link has. Nobody else uses it.
@@ -204,9 +232,13 @@ func (e *Endpoint) Detach(peer int) rdma.Link {
 	}
 	l.out, l.next, l.in, l.candidates, l.mirror = nil, nil, nil, nil, nil
 	l.state, l.ourTag, l.reopen, l.want = linkPrepared, 0, false, false
-	for _, r := range e.exposed.readersOf(peer, l.incarnation) {
+	for _, r := range e.exposed.take(peer, l.incarnation) {
 		e.noted(r.qp.Err()) // it reads nothing more either
+		if r.closing = r.busy; !r.busy {
+			l.rubbish = append(l.rubbish, r)
+		}
 	}
+	l.detached = true
 	e.mu.Unlock()
 	return l
 }

@@ -76,6 +76,14 @@ func (x *exposed) readersOf(peer int, incarnation uint32) (all []*reader) {
 	return all
 }
 
+// take gives up all readers of a life. Those that are being served are left for
+// the answer to close.
+func (x *exposed) take(peer int, incarnation uint32) []*reader {
+	all := x.readersOf(peer, incarnation)
+	x.readers = slices.DeleteFunc(x.readers, func(r *reader) bool { return r.peer == peer && r.incarnation == incarnation })
+	return all
+}
+
 // close gives everything back; nobody asks any more.
 func (x *exposed) close() error {
 	var errs []error
