@@ -5,6 +5,8 @@ package verbs
 import (
 	"math/bits"
 
+	"golang.org/x/sys/unix"
+
 	"healkv/cgo/ibverbs"
 	"healkv/rdma"
 	"healkv/rdma/ring"
@@ -398,8 +400,8 @@ func (e *Endpoint) cross() {
 			e.queueFailed(err)
 		}
 		for i := range e.requests {
-			if l := e.owners[i]; l != nil && e.requests[i].Err != 0 {
-				e.refused(l, e.requests[i].Err)
+			if r := &e.requests[i]; r.Err != 0 {
+				e.refused(e.owners[i], r)
 			}
 		}
 		e.requests, e.owners = e.requests[:0], e.owners[:0]
@@ -489,7 +491,7 @@ func (e *Endpoint) received(l *link, lane uint32, c *ibverbs.Completion) {
 	}
 	e.counts.Rings++
 	e.requests = append(e.requests, n.receive()) // goes with the next crossing
-	e.owners = append(e.owners, nil)
+	e.owners = append(e.owners, l)
 }
 
 // laneFrom finds a lane of the link's life by name, also one that the worker
@@ -513,21 +515,24 @@ func (e *Endpoint) laneFrom(l *link, id uint32) *inLane {
 	return nil
 }
 
-// lost: the queue pair of a lane to us is in ERR, and we did not do it. What
-// arrived stays readable; another lane is asked for.
-func (e *Endpoint) lost(l *link, n *inLane) {
+// lost: the queue pair of a lane to us is in ERR, and we did not do it, or it is
+// of no use any more. What arrived stays readable; another lane is asked for.
+// False if that was known.
+func (e *Endpoint) lost(l *link, n *inLane) bool {
 	e.mu.Lock()
 	was := n.fenced
-	n.fenced = true
 	if !was {
+		e.noted(n.fence()) // V2 must hold whatever made it useless
 		l.want = true
 	}
 	e.mu.Unlock()
-	if !was {
-		e.counts.LostIn++
-		e.rung = true
-		e.mend(l.peer)
+	if was {
+		return false
 	}
+	e.counts.LostIn++
+	e.rung = true
+	e.mend(l.peer)
+	return true
 }
 
 // breakLane: the lane to the peer moves nothing any more; another one is
@@ -541,13 +546,21 @@ func (e *Endpoint) breakLane(l *link, c *ibverbs.Completion, x consequence) {
 	e.brokenLane(l, x == reopenIn)
 }
 
-// refused: the device did not take a request.
-func (e *Endpoint) refused(l *link, errno uint32) {
+// refused: the device did not take a request. A lane to us that cannot be rung
+// on is of no use either.
+func (e *Endpoint) refused(l *link, r *ibverbs.Request) {
+	if r.Op == ibverbs.OpReceive {
+		if n := e.laneFrom(l, uint32(r.ID>>32)); n != nil && e.lost(l, n) {
+			e.counts.Refused++
+			e.log.Error("receive refused", "peer", l.peer, "err", unix.Errno(r.Err))
+		}
+		return
+	}
 	if l.out == nil || l.out.broken {
 		return
 	}
 	e.counts.Refused++
-	e.log.Error("work request refused", "peer", l.peer, "errno", errno)
+	e.log.Error("work request refused", "peer", l.peer, "err", unix.Errno(r.Err))
 	e.brokenLane(l, true)
 }
 
