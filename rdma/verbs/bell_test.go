@@ -9,6 +9,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// A sleep does not begin with something to post and room for it: nobody would
+// end it. What has no room, or no lane, waits for a completion.
+func TestPostableEndsTheWait(t *testing.T) {
+	for _, x := range []struct {
+		name  string
+		dirty bool
+		out   *outLane
+		want  bool
+	}{
+		{"nothing to post", false, &outLane{}, false},
+		{"room", true, &outLane{posted: 300, completed: 300}, true},
+		{"just enough room", true, &outLane{posted: sendDepth - burstMax + 7, completed: 7}, true},
+		{"too little room", true, &outLane{posted: sendDepth - burstMax + 8, completed: 7}, false},
+		{"room, sequence numbers wrap", true, &outLane{posted: 5, completed: 0xfff0}, true},
+		{"broken", true, &outLane{broken: true}, false},
+		{"no lane", true, nil, false},
+	} {
+		e := &Endpoint{}
+		e.peers[1], e.peers[5] = &link{out: &outLane{posted: sendDepth}}, &link{out: x.out}
+		e.dirty = 1 << 1 // always, and never room
+		if x.dirty {
+			e.dirty |= 1 << 5
+		}
+		if e.postable() != x.want {
+			t.Errorf("%s: postable %v", x.name, !x.want)
+		}
+	}
+}
+
 // A ring that is late for its sleep, as one is whose goroutine was stopped
 // before the write, ends one wait and not all that follow.
 func TestLateRingEndsOneWait(t *testing.T) {

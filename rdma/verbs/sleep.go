@@ -172,6 +172,9 @@ func (e *Endpoint) Sleep(timeout time.Duration) {
 		if e.rung || e.news.Load() {
 			break
 		}
+		if e.postable() {
+			continue // the crossing has taken the completions that would have ended the wait
+		}
 		left := time.Duration(-1)
 		if timeout > 0 {
 			if left = time.Until(deadline); left <= 0 {
@@ -188,6 +191,16 @@ func (e *Endpoint) Sleep(timeout time.Duration) {
 		}
 	}
 	e.awake()
+}
+
+// postable tells whether there is something to post, and room for it.
+func (e *Endpoint) postable() bool {
+	for set := e.dirty; set != 0; set &= set - 1 {
+		if o := e.peers[bits.TrailingZeros32(set)].out; o != nil && !o.broken && o.room() >= burstMax {
+			return true
+		}
+	}
+	return false
 }
 
 // unarmed tells whether a peer may publish without ringing: its lanes are being
