@@ -125,7 +125,7 @@ static int post_sends(struct ibv_qp *qp, struct request *r, int n) {
 		wr[i].wr.rdma.rkey = r[i].remote_key;
 	}
 	int e = ibv_post_send(qp, wr, &bad);
-	if (e) // a provider that does not say which one has taken none for certain
+	if (e) // no provider says so, but then none is known to be taken
 		for (int i = bad ? bad - wr : 0; i < n; i++)
 			r[i].err = e;
 	return e;

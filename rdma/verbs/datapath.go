@@ -250,7 +250,7 @@ func (e *Endpoint) letFade() {
 	}
 	e.inBackground(func() {
 		for _, n := range old {
-			e.noted(n.close())
+			e.kept(n.peer, n.close())
 		}
 	})
 }
@@ -281,7 +281,7 @@ func (e *Endpoint) adopt() {
 	if retired != nil {
 		e.inBackground(func() {
 			for _, o := range retired {
-				e.noted(o.close())
+				e.kept(int(o.id&15), o.close())
 			}
 		})
 	}

@@ -73,3 +73,21 @@ func TestOwnFaultsAreMendedAtTheLongestPause(t *testing.T) {
 	}
 	t.Logf("%d lanes broke, %d were opened anew at the longest pause, then all arrived", p.a.Counters().Broken, p.a.Counters().GivenUp)
 }
+
+// A lane that could not be given back is not said to be one that could not be
+// stopped.
+func TestWhatIsKeptIsSaid(t *testing.T) {
+	e := &Endpoint{}
+	log := logOf(e)
+	e.kept(3, nil)
+	e.noted(nil)
+	if log.Len() != 0 {
+		t.Error(log.String())
+	}
+	e.kept(3, errors.New("busy"))
+	for _, x := range []string{"cannot give a lane back", "peer=3", "err=busy"} {
+		if !strings.Contains(log.String(), x) || strings.Contains(log.String(), "into ERR") {
+			t.Errorf("want %q: %s", x, log)
+		}
+	}
+}

@@ -59,7 +59,7 @@ func (e *Endpoint) Prepare(peer int, incarnation uint32) (rdma.Link, error) {
 	}
 	e.mu.Unlock()
 	if closing {
-		o.close()
+		e.kept(peer, o.close())
 		return nil, rdma.ErrClosed
 	}
 	return l, nil
@@ -171,7 +171,7 @@ func (e *Endpoint) answerOpen(from int, r *request) answer {
 	}
 	e.mu.Unlock()
 	if closing {
-		n.close()
+		e.kept(from, n.close())
 		return answer{Status: statusNoLife, Text: "it is being closed"}
 	}
 	e.tell()
@@ -323,14 +323,14 @@ func (e *Endpoint) remake(l *link, tag uint64) error {
 	if l.state == linkClosed || l.ourTag != tag { // the attachment it was for has ended
 		l.reopen = l.state == linkAttached
 		e.mu.Unlock()
-		o.close()
+		e.kept(l.peer, o.close())
 		return nil
 	}
 	old := l.next
 	l.next = o
 	e.mu.Unlock()
 	if old != nil {
-		old.close()
+		e.kept(l.peer, old.close())
 	}
 	e.remade.Add(1)
 	e.tell()

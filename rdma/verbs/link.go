@@ -159,7 +159,7 @@ func (e *Endpoint) Attach(x rdma.Link) {
 		panic("verbs: Attach of another endpoint's link")
 	}
 	if old := e.Detach(l.peer); old != nil {
-		e.inBackground(func() { old.Close() })
+		e.inBackground(func() { e.kept(l.peer, old.Close()) })
 	}
 	e.attaches++
 	tag := e.attaches<<32 | uint64(l.incarnation)
@@ -248,6 +248,13 @@ func (e *Endpoint) Detach(peer int) rdma.Link {
 func (e *Endpoint) noted(err error) {
 	if err != nil {
 		e.log.Error("cannot put a queue pair into ERR", "err", err)
+	}
+}
+
+// kept logs an error of giving back what was made for a peer.
+func (e *Endpoint) kept(peer int, err error) {
+	if err != nil {
+		e.log.Error("cannot give a lane back: its queue pair or its memory stays in use", "peer", peer, "err", err)
 	}
 }
 
