@@ -159,7 +159,7 @@ func (e *Endpoint) Attach(x rdma.Link) {
 		panic("verbs: Attach of another endpoint's link")
 	}
 	if old := e.Detach(l.peer); old != nil {
-		e.inBackground(func() { e.kept(l.peer, old.Close()) })
+		e.inBackground(func() { e.kept(old.Peer(), old.Close()) })
 	}
 	e.attaches++
 	tag := e.attaches<<32 | uint64(l.incarnation)
