@@ -58,7 +58,7 @@ type Endpoint struct {
 	fading       []*inLane // not read any more; a mirror of the last Poll may still be in use
 	counts       Counters
 	farewellWait time.Duration // farewellTime; tests wait longer
-	everySends   bool          // tests: every line is signalled
+	everySends   bool          // tests: the next lines are signalled
 
 	staging   []byte
 	stagingMR *ibverbs.MR
