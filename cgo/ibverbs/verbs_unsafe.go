@@ -125,8 +125,8 @@ static int post_sends(struct ibv_qp *qp, struct request *r, int n) {
 		wr[i].wr.rdma.rkey = r[i].remote_key;
 	}
 	int e = ibv_post_send(qp, wr, &bad);
-	if (e && bad)
-		for (int i = bad - wr; i < n; i++)
+	if (e) // no provider says so, but then none is known to be taken
+		for (int i = bad ? bad - wr : 0; i < n; i++)
 			r[i].err = e;
 	return e;
 }
@@ -139,8 +139,8 @@ static int post_receives(struct ibv_qp *qp, struct request *r, int n) {
 		wr[i].next = i + 1 < n ? &wr[i + 1] : 0;
 	}
 	int e = ibv_post_recv(qp, wr, &bad);
-	if (e && bad)
-		for (int i = bad - wr; i < n; i++)
+	if (e)
+		for (int i = bad ? bad - wr : 0; i < n; i++)
 			r[i].err = e;
 	return e;
 }

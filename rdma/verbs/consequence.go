@@ -9,10 +9,11 @@ const (
 	done     consequence = iota // the requests through this one are complete
 	already                     // the lane is in ERR already; the cause came before
 	reopen                      // the lane is broken: opened anew while its link is attached
-	reopenIn                    // the same, and the fault is this node's: counted, and given up after localFaultsMax in a row
+	reopenIn                    // the same, and the fault is this node's: after localFaultsMax in a row at the longest pause
 )
 
-// localFaultsMax faults of this node in a row are a bug, not an accident.
+// localFaultsMax faults of this node in a row are a bug, not an accident: it is
+// said, and the lane is opened anew at the longest pause only.
 const localFaultsMax = 3
 
 // consequences has one row per status; transport.md asks for it. Whatever it
@@ -23,7 +24,7 @@ const localFaultsMax = 3
 //	flushed                         what broke the lane before         none
 //	retries exceeded, RNR, timeout  network, or the peer is gone       lane opened anew; ErrNoPeer ends that
 //	remote access, request, ...     the peer took its memory back      lane opened anew, with the peer's new keys
-//	local length, protection, ...   this node                          lane opened anew, three times in a row at most
+//	local length, protection, ...   this node                          lane opened anew, after three in a row at the longest pause
 //	everything else                 device                             lane opened anew
 var consequences = [ibverbs.Statuses]consequence{
 	ibverbs.StatusSuccess:                  done,

@@ -25,6 +25,7 @@ type Counters struct {
 
 	Malformed   uint64                   // links cut because the peer's bytes made no sense
 	Broken      uint64                   // lanes to peers that broke
+	GivenUp     uint64                   // of them, by this node's own fault localFaultsMax times in a row or more
 	LostIn      uint64                   // lanes of peers to us that broke
 	Remade      uint64                   // lanes opened anew
 	Refused     uint64                   // work requests that the device did not take

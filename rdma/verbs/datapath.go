@@ -122,7 +122,7 @@ func (e *Endpoint) pollFeed(l *link) bool {
 		from = l.resume.cursor
 	}
 	if from%ring.Align != 0 {
-		e.cut(l)
+		e.cut(l, "it is fed from a position that begins no entry")
 		return false
 	}
 	l.mirror = ring.NewMirror(l.in.ring, from)
@@ -138,7 +138,7 @@ func (e *Endpoint) take(l *link, tail uint64) {
 		ok = l.mirror.SetLimit(tail)
 	}
 	if !ok {
-		e.cut(l)
+		e.cut(l, "its tail steps back or beyond the ring")
 		return
 	}
 	l.seen = tail
@@ -148,12 +148,15 @@ func (e *Endpoint) take(l *link, tail uint64) {
 // stay known: they were true and cannot become false.
 func (l *link) unpair() { l.tag, l.mirror, l.seen = 0, nil, 0 }
 
-// cut stops reading a peer whose bytes make no sense. The control plane sees it
-// in Malformed.
-func (e *Endpoint) cut(l *link) {
+// cut stops reading a peer whose bytes make no sense, until it is attached
+// anew. What follows is an operator's: the log says it once per attachment, the
+// counter links_cut and Malformed tell it from outside.
+func (e *Endpoint) cut(l *link, why string) {
 	l.unpair()
 	l.malformed = true
 	e.counts.Malformed++
+	e.log.Error("link cut: the peer's bytes make no sense, its writes stop here; restart that node, and this one if it comes back",
+		"peer", l.peer, "incarnation", l.incarnation, "why", why)
 }
 
 // look takes in the peer's newest line, on whichever lane it is.
@@ -227,7 +230,7 @@ func (e *Endpoint) heed(l *link) {
 		l.unpair()
 		return
 	case uint32(n.tag) != e.cfg.Incarnation:
-		e.cut(l)
+		e.cut(l, "its line is for another life")
 		return
 	case n.tag != l.tag:
 		l.unpair()
@@ -240,9 +243,12 @@ func (e *Endpoint) heed(l *link) {
 func (e *Endpoint) letFade() {
 	old := e.fading
 	e.fading = nil
+	for _, n := range old {
+		e.forget(n)
+	}
 	e.inBackground(func() {
 		for _, n := range old {
-			e.noted(n.close())
+			e.kept(n.peer, n.close())
 		}
 	})
 }
@@ -273,7 +279,7 @@ func (e *Endpoint) adopt() {
 	if retired != nil {
 		e.inBackground(func() {
 			for _, o := range retired {
-				e.noted(o.close())
+				e.kept(int(o.id&15), o.close())
 			}
 		})
 	}
@@ -389,11 +395,11 @@ func (e *Endpoint) cross() {
 		e.counts.Doorbells += uint64(lists)
 		e.counts.Completions += uint64(n)
 		if err != nil {
-			e.counts.QueueErrors++
+			e.queueFailed(err)
 		}
 		for i := range e.requests {
-			if l := e.owners[i]; l != nil && e.requests[i].Err != 0 {
-				e.refused(l, e.requests[i].Err)
+			if r := &e.requests[i]; r.Err != 0 {
+				e.refused(e.owners[i], r)
 			}
 		}
 		e.requests, e.owners = e.requests[:0], e.owners[:0]
@@ -404,6 +410,20 @@ func (e *Endpoint) cross() {
 			return
 		}
 	}
+}
+
+// forget drops what waits to be posted to a lane that is given up: its queue
+// pair may be destroyed before the next crossing.
+func (e *Endpoint) forget(n *inLane) {
+	kept := 0
+	for i := range e.requests {
+		if uint32(e.requests[i].ID>>32) == n.id {
+			continue
+		}
+		e.requests[kept], e.owners[kept] = e.requests[i], e.owners[i]
+		kept++
+	}
+	e.requests, e.owners = e.requests[:kept], e.owners[:kept]
 }
 
 // complete takes in one completion.
@@ -441,16 +461,15 @@ func (e *Endpoint) complete(c *ibverbs.Completion) {
 
 // received: a peer rang, or its lane to us broke.
 func (e *Endpoint) received(l *link, lane uint32, c *ibverbs.Completion) {
-	var n *inLane
-	if l.in != nil && l.in.id == lane {
-		n = l.in
-	} else {
-		for _, x := range l.candidates {
-			if x.id == lane {
-				n = x
-			}
+	if c.Status == ibverbs.StatusSuccess {
+		// Whatever lane it came by: the peer does not ring again for this number.
+		// One announcement too many costs a READ.
+		l.armed, e.rung = false, true
+		if c.Imm == uint32(l.number) {
+			l.rang = true
 		}
 	}
+	n := e.laneFrom(l, lane)
 	if n == nil {
 		e.counts.Stale++
 		return
@@ -459,63 +478,28 @@ func (e *Endpoint) received(l *link, lane uint32, c *ibverbs.Completion) {
 		e.lost(l, n)
 		return
 	}
-	l.armed, e.rung = false, true
 	e.counts.Rings++
 	e.requests = append(e.requests, n.receive()) // goes with the next crossing
-	e.owners = append(e.owners, nil)
+	e.owners = append(e.owners, l)
 }
 
-// lost: the queue pair of a lane to us is in ERR, and we did not do it. What
-// arrived stays readable; another lane is asked for.
-func (e *Endpoint) lost(l *link, n *inLane) {
-	e.mu.Lock()
-	was := n.fenced
-	n.fenced = true
-	if !was {
-		l.want = true
+// laneFrom finds a lane of the link's life by name, also one that the worker
+// has not adopted yet; nil if it is not in use any more.
+func (e *Endpoint) laneFrom(l *link, id uint32) *inLane {
+	if l.in != nil && l.in.id == id {
+		return l.in
 	}
-	e.mu.Unlock()
-	if !was {
-		e.counts.LostIn++
-		e.rung = true
-		e.mend(l.peer)
-	}
-}
-
-// breakLane: the lane to the peer moves nothing any more; another one is
-// opened while the link is attached.
-func (e *Endpoint) breakLane(l *link, c *ibverbs.Completion, x consequence) {
-	if l.out.broken {
-		return
-	}
-	e.counts.Statuses[min(c.Status, ibverbs.Statuses-1)]++
-	e.log.Info("lane broken", "peer", l.peer, "status", c.Status.String(), "vendor", c.Vendor)
-	e.brokenLane(l, x == reopenIn)
-}
-
-// refused: the device did not take a request.
-func (e *Endpoint) refused(l *link, errno uint32) {
-	if l.out == nil || l.out.broken {
-		return
-	}
-	e.counts.Refused++
-	e.log.Error("work request refused", "peer", l.peer, "errno", errno)
-	e.brokenLane(l, true)
-}
-
-func (e *Endpoint) brokenLane(l *link, own bool) {
-	e.counts.Broken++
-	l.armed, l.reading = false, false
-	if own {
-		l.faults++
+	for _, n := range l.candidates {
+		if n.id == id {
+			return n
+		}
 	}
 	e.mu.Lock()
-	e.noted(l.out.fence())
-	l.reopen = l.faults < localFaultsMax
-	e.mu.Unlock()
-	if l.faults >= localFaultsMax {
-		e.log.Error("lane given up: the fault is this node's", "peer", l.peer, "faults", l.faults)
-		return
+	defer e.mu.Unlock()
+	for _, n := range e.in[l.peer] {
+		if n.id == id && n.incarnation == l.incarnation {
+			return n
+		}
 	}
-	e.mend(l.peer)
+	return nil
 }

@@ -123,6 +123,14 @@ func (d *device) path(s *side) *ibverbs.Path {
 	return p
 }
 
+// deviceName is the device's name, for the log.
+func (e *Endpoint) deviceName() string {
+	if e.dev == nil {
+		return ""
+	}
+	return e.dev.device
+}
+
 // side is this end of a connection.
 func (d *device) side(qp *ibverbs.QP, psn uint32) side {
 	return side{QPN: qp.Num, PSN: psn, GID: d.gid[:], LID: d.lid, MTU: d.mtu}

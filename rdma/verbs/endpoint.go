@@ -52,13 +52,13 @@ type Endpoint struct {
 	version      uint64          // of the newest line
 	sleeps       uint64          // number of the newest sleep that was announced
 	requests     []ibverbs.Request
-	owners       []*link // of requests, nil for receives
+	owners       []*link // of requests: whose lane it is
 	done         []ibverbs.Completion
 	rung         bool      // a peer rang, or has news, since PrepareSleep
 	fading       []*inLane // not read any more; a mirror of the last Poll may still be in use
 	counts       Counters
 	farewellWait time.Duration // farewellTime; tests wait longer
-	everySends   bool          // tests: every line is signalled
+	everySends   bool          // tests: the next lines are signalled
 
 	staging   []byte
 	stagingMR *ibverbs.MR

@@ -59,7 +59,7 @@ func (e *Endpoint) Prepare(peer int, incarnation uint32) (rdma.Link, error) {
 	}
 	e.mu.Unlock()
 	if closing {
-		o.close()
+		e.kept(peer, o.close())
 		return nil, rdma.ErrClosed
 	}
 	return l, nil
@@ -171,7 +171,7 @@ func (e *Endpoint) answerOpen(from int, r *request) answer {
 	}
 	e.mu.Unlock()
 	if closing {
-		n.close()
+		e.kept(from, n.close())
 		return answer{Status: statusNoLife, Text: "it is being closed"}
 	}
 	e.tell()
@@ -235,16 +235,38 @@ func (e *Endpoint) mend(peer int) {
 	go func() {
 		defer e.tasks.Done()
 		pause := mendPause
+		if e.sore(peer) {
+			pause = mendPauseMax
+			e.rest(pause)
+		}
 		for e.mendOnce(peer) {
-			t := time.NewTimer(pause)
-			select {
-			case <-t.C:
-			case <-e.ctx.Done():
-			}
-			t.Stop()
+			e.rest(pause)
 			pause = min(2*pause, mendPauseMax)
 		}
 	}()
+}
+
+// sore tells whether lanes to the peer keep breaking by this node's own fault:
+// the next one is not opened at once.
+func (e *Endpoint) sore(peer int) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, l := range e.links[peer] {
+		if l.reopen && l.sore && !l.gone {
+			return true
+		}
+	}
+	return false
+}
+
+// rest waits, less when the endpoint is closed.
+func (e *Endpoint) rest(pause time.Duration) {
+	t := time.NewTimer(pause)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-e.ctx.Done():
+	}
 }
 
 // mendOnce does what can be done now; false: nothing is left, and mending has
@@ -301,14 +323,14 @@ func (e *Endpoint) remake(l *link, tag uint64) error {
 	if l.state == linkClosed || l.ourTag != tag { // the attachment it was for has ended
 		l.reopen = l.state == linkAttached
 		e.mu.Unlock()
-		o.close()
+		e.kept(l.peer, o.close())
 		return nil
 	}
 	old := l.next
 	l.next = o
 	e.mu.Unlock()
 	if old != nil {
-		old.close()
+		e.kept(l.peer, old.close())
 	}
 	e.remade.Add(1)
 	e.tell()

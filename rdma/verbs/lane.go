@@ -6,7 +6,10 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 
 	"healkv/cgo/ibverbs"
 )
@@ -172,6 +175,9 @@ func (e *Endpoint) newInLane(id uint32, peer int, r *request) (i *inLane, own si
 	if _, _, err = ibverbs.Burst(e.dev.cq, receives[:], nil); err != nil {
 		return nil, own, err
 	}
+	if err = postedAll(receives[:]); err != nil {
+		return nil, own, err
+	}
 	if err = i.qp.RTR(e.dev.path(&r.Side)); err != nil {
 		return nil, own, err
 	}
@@ -179,6 +185,16 @@ func (e *Endpoint) newInLane(id uint32, peer int, r *request) (i *inLane, own si
 	own.RingAddr, own.RingKey = ibverbs.Address(i.ring), i.ringMR.RKey
 	own.LineAddr, own.LineKey = ibverbs.Address(i.words), i.wordsMR.RKey
 	return i, own, nil
+}
+
+// postedAll is the error of the first request that the device did not take.
+func postedAll(requests []ibverbs.Request) error {
+	for k := range requests {
+		if x := requests[k].Err; x != 0 {
+			return fmt.Errorf("verbs: request %d of %d refused: %w", k, len(requests), unix.Errno(x))
+		}
+	}
+	return nil
 }
 
 // receive is the request for one more of the peer's immediate data.

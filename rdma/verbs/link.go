@@ -30,9 +30,12 @@ type link struct {
 	next    *outLane // opened, and not in use yet
 	reopen  bool     // the lane to the peer is broken or missing
 	want    bool     // there is no lane from the peer
+	sore    bool     // lanes to the peer broke localFaultsMax times in a row by this node's fault
 	gone    bool     // the peer's life has ended
 	ourTag  uint64   // of the attachment; 0: none
 	rubbish []interface{ close() error }
+
+	detached bool // after an attachment, and not attached since
 
 	// The worker's, from Attach to Detach. To the peer:
 	out    *outLane
@@ -58,6 +61,7 @@ type link struct {
 	armed   bool   // the peer will ring for the next thing it posts
 	reading bool   // the read that shows it is under way
 	number  uint64 // of the sleep that our line names
+	rang    bool   // the peer has rung for that number
 	rungFor uint64 // number of the peer's sleep that we rang for
 }
 
@@ -93,6 +97,9 @@ func (l *link) Close() error {
 			break
 		}
 	}
+	if l.detached {
+		e.takeLanes(l)
+	}
 	closing := e.closing
 	if !closing {
 		e.tasks.Add(1) // the endpoint's Close waits
@@ -103,6 +110,29 @@ func (l *link) Close() error {
 	}
 	defer e.tasks.Done()
 	return l.free()
+}
+
+// takeLanes takes the lanes along that the link's life has opened to us since
+// Detach, unless another link is to the same life. A life that has ended opens
+// no others; one that goes on does when it has something to say, or is asked.
+// The lock is held.
+func (e *Endpoint) takeLanes(l *link) {
+	for _, x := range e.links[l.peer] {
+		if x.incarnation == l.incarnation {
+			return
+		}
+	}
+	kept := e.in[l.peer][:0]
+	for _, n := range e.in[l.peer] {
+		if n.incarnation != l.incarnation {
+			kept = append(kept, n)
+			continue
+		}
+		e.noted(n.fence())
+		l.rubbish = append(l.rubbish, n)
+	}
+	clear(e.in[l.peer][len(kept):])
+	e.in[l.peer] = kept
 }
 
 // free closes what the link has. Nobody else uses it.
@@ -129,7 +159,7 @@ func (e *Endpoint) Attach(x rdma.Link) {
 		panic("verbs: Attach of another endpoint's link")
 	}
 	if old := e.Detach(l.peer); old != nil {
-		e.inBackground(func() { old.Close() })
+		e.inBackground(func() { e.kept(old.Peer(), old.Close()) })
 	}
 	e.attaches++
 	tag := e.attaches<<32 | uint64(l.incarnation)
@@ -184,6 +214,7 @@ func (e *Endpoint) Detach(peer int) rdma.Link {
 			continue
 		}
 		e.noted(n.fence())
+		e.forget(n)
 		l.rubbish = append(l.rubbish, n)
 	}
 	clear(e.in[peer][len(kept):])
@@ -201,9 +232,13 @@ func (e *Endpoint) Detach(peer int) rdma.Link {
 	}
 	l.out, l.next, l.in, l.candidates, l.mirror = nil, nil, nil, nil, nil
 	l.state, l.ourTag, l.reopen, l.want = linkPrepared, 0, false, false
-	for _, r := range e.exposed.readersOf(peer, l.incarnation) {
+	for _, r := range e.exposed.take(peer, l.incarnation) {
 		e.noted(r.qp.Err()) // it reads nothing more either
+		if r.closing = r.busy; !r.busy {
+			l.rubbish = append(l.rubbish, r)
+		}
 	}
+	l.detached = true
 	e.mu.Unlock()
 	return l
 }
@@ -213,6 +248,13 @@ func (e *Endpoint) Detach(peer int) rdma.Link {
 func (e *Endpoint) noted(err error) {
 	if err != nil {
 		e.log.Error("cannot put a queue pair into ERR", "err", err)
+	}
+}
+
+// kept logs an error of giving back what was made for a peer.
+func (e *Endpoint) kept(peer int, err error) {
+	if err != nil {
+		e.log.Error("cannot give a lane back: its queue pair or its memory stays in use", "peer", peer, "err", err)
 	}
 }
 

@@ -19,11 +19,9 @@ const hugePage = 2 << 20
 // where enough of them are reserved.
 func mapMemory(n int) ([]byte, error) {
 	const flags = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS
-	if n >= hugePage && n%hugePage == 0 {
-		if mem, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, flags|unix.MAP_HUGETLB); err == nil {
-			mappings.Add(1)
-			return mem, nil
-		}
+	if mem := mapHuge(n, flags|unix.MAP_HUGETLB|unix.MAP_HUGE_2MB); mem != nil {
+		mappings.Add(1)
+		return mem, nil
 	}
 	mem, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, flags)
 	if err != nil {
@@ -31,6 +29,24 @@ func mapMemory(n int) ([]byte, error) {
 	}
 	mappings.Add(1)
 	return mem, nil
+}
+
+// mapHuge is nil where n bytes are not to be had in huge pages, or not for sure:
+// pages that are reserved may still be refused at the first touch, by a limit of
+// the control group or on another NUMA node, and that is SIGBUS.
+func mapHuge(n, flags int) []byte {
+	if n < hugePage || n%hugePage != 0 {
+		return nil
+	}
+	mem, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, flags)
+	if err != nil {
+		return nil
+	}
+	if err := unix.Madvise(mem, unix.MADV_POPULATE_WRITE); err != nil {
+		unix.Munmap(mem)
+		return nil
+	}
+	return mem
 }
 
 func unmapMemory(mem []byte) error {

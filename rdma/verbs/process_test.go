@@ -33,6 +33,7 @@ type wireExchange struct {
 	answer  func(ctx context.Context, from int, request []byte) ([]byte, error)
 	busy    sync.WaitGroup
 	peer    int
+	ended   func() // the connection has; nil: nothing follows
 }
 
 type frame struct {
@@ -59,6 +60,9 @@ func (x *wireExchange) listen(c net.Conn) {
 		}
 		x.mu.Unlock()
 		c.Close()
+		if x.ended != nil {
+			x.ended()
+		}
 	}()
 	for {
 		var head [9]byte
@@ -165,7 +169,7 @@ func helperProcess(incarnation string) int {
 		return fail(err)
 	}
 	file.Close()
-	x := &wireExchange{peer: 0}
+	x := &wireExchange{peer: 0, ended: func() { os.Exit(1) }} // who started it is gone
 	b, err := New(rdma.Config{Node: 1, Nodes: conformance.Nodes, Incarnation: uint32(inc), RingBytes: conformance.RingBytes, Exchange: x,
 		Verbs: rdma.Verbs{Device: os.Getenv("HEALKV_VERBS_DEVICE"), GIDIndex: -1}})
 	if err != nil {
@@ -241,9 +245,12 @@ func startLife(t *testing.T, x *wireExchange, inc uint32) *life {
 		t.Fatal(err)
 	}
 	theirs.Close()
-	return &life{cmd, inc}
+	l := &life{cmd, inc}
+	t.Cleanup(l.kill) // whatever becomes of the test
+	return l
 }
 
+// kill may be called again.
 func (l *life) kill() {
 	l.cmd.Process.Kill()
 	l.cmd.Wait()

@@ -76,6 +76,14 @@ func (x *exposed) readersOf(peer int, incarnation uint32) (all []*reader) {
 	return all
 }
 
+// take gives up all readers of a life. Those that are being served are left for
+// the answer to close.
+func (x *exposed) take(peer int, incarnation uint32) []*reader {
+	all := x.readersOf(peer, incarnation)
+	x.readers = slices.DeleteFunc(x.readers, func(r *reader) bool { return r.peer == peer && r.incarnation == incarnation })
+	return all
+}
+
 // close gives everything back; nobody asks any more.
 func (x *exposed) close() error {
 	var errs []error
@@ -123,7 +131,7 @@ func (e *Endpoint) answerRead(from int, q *request) answer {
 			return answer{}
 		}
 		e.mu.Unlock()
-		e.noted(r.close())
+		e.kept(from, r.close())
 		return answer{}
 	}
 	if r.busy {
@@ -143,7 +151,7 @@ func (e *Endpoint) answerRead(from int, q *request) answer {
 	closing := r.closing
 	e.mu.Unlock()
 	if closing {
-		e.noted(r.close())
+		e.kept(from, r.close())
 		return answer{Status: statusNothing, Text: "the reader is not known any more"}
 	}
 	return a
@@ -191,7 +199,7 @@ func (e *Endpoint) answerExpose(from int, q *request) answer {
 	e.mu.Lock()
 	if e.closing {
 		e.mu.Unlock()
-		r.close()
+		e.kept(from, r.close())
 		return answer{Status: statusNoLife, Text: "it is being closed"}
 	}
 	e.exposed.count++
@@ -200,7 +208,7 @@ func (e *Endpoint) answerExpose(from int, q *request) answer {
 	e.exposed.readers = append(e.exposed.readers, r)
 	e.mu.Unlock()
 	for _, x := range old {
-		e.noted(x.close())
+		e.kept(from, x.close())
 	}
 	a.Reader = r.id
 	return a
@@ -241,7 +249,7 @@ func (e *Endpoint) openWindow(r *reader, off int64) answer {
 		return answer{Status: statusRefused, Text: err.Error()}
 	}
 	if len(r.windows) == windowsMax {
-		e.noted(r.windows[0].mr.Close())
+		e.kept(r.peer, r.windows[0].mr.Close())
 		r.windows = slices.Delete(r.windows, 0, 1)
 	}
 	r.windows = append(r.windows, window{off, mr})

@@ -62,6 +62,30 @@ func (b *bell) ring() {
 	b.mu.Unlock()
 }
 
+// take empties the descriptor. The owner's.
+func (b *bell) take() {
+	var n [8]byte
+	unix.Read(b.fd, n[:])
+}
+
+// wait blocks until the channel's descriptor or the bell has something, and
+// tells whether it is the channel; a timeout below 0 is none. What it finds of
+// the bell it takes: a ring whose write came after the end of the sleep it was
+// for would end all others at once.
+func (b *bell) wait(channel int, timeout time.Duration) (event bool) {
+	fds := [2]unix.PollFd{{Fd: int32(channel), Events: unix.POLLIN}, {Fd: int32(b.fd), Events: unix.POLLIN}}
+	if timeout < 0 {
+		unix.Ppoll(fds[:], nil, nil)
+	} else {
+		t := unix.NsecToTimespec(int64(timeout))
+		unix.Ppoll(fds[:], &t, nil)
+	}
+	if fds[1].Revents != 0 {
+		b.take()
+	}
+	return fds[0].Revents != 0
+}
+
 // Wake ends the worker's sleep. Any goroutine.
 func (e *Endpoint) Wake() { e.bell.ring() }
 
@@ -86,7 +110,7 @@ func (e *Endpoint) announce() {
 			continue
 		}
 		e.sleeps++
-		l.number = e.sleeps
+		l.number, l.rang = e.sleeps, false
 		e.dirty &^= 1 << l.peer
 		e.postBytes(l)
 		e.postLine(l, l.ourTag)
@@ -108,7 +132,7 @@ func (e *Endpoint) announce() {
 // posted then. Whatever it posts later it rings for.
 func (e *Endpoint) readDone(l *link) {
 	l.reading = false
-	if v := readWordOf(l.out.slots).Load(); v <= l.polled {
+	if v := readWordOf(l.out.slots).Load(); v <= l.polled && !l.rang { // the ring may be faster than the read's answer
 		l.armed = true
 	} else {
 		e.rung = true // something is under way, or came after the last look
@@ -119,8 +143,7 @@ func (e *Endpoint) CancelSleep() { e.awake() }
 
 func (e *Endpoint) awake() {
 	if e.bell.state.Swap(bellAwake) == bellRung {
-		var b [8]byte
-		unix.Read(e.bell.fd, b[:])
+		e.bell.take()
 	}
 }
 
@@ -138,7 +161,7 @@ func (e *Endpoint) Sleep(timeout time.Duration) {
 	for timeout != 0 && e.bell.state.Load() == bellAsleep && !e.rung && !e.news.Load() {
 		// Arm, then drain: what comes after the drain raises an event.
 		if err := e.dev.cq.Notify(); err != nil {
-			e.counts.QueueErrors++
+			e.queueFailed(err)
 			break
 		}
 		if e.dirty != 0 {
@@ -148,6 +171,9 @@ func (e *Endpoint) Sleep(timeout time.Duration) {
 		}
 		if e.rung || e.news.Load() {
 			break
+		}
+		if e.postable() {
+			continue // the crossing has taken the completions that would have ended the wait
 		}
 		left := time.Duration(-1)
 		if timeout > 0 {
@@ -167,6 +193,16 @@ func (e *Endpoint) Sleep(timeout time.Duration) {
 	e.awake()
 }
 
+// postable tells whether there is something to post, and room for it.
+func (e *Endpoint) postable() bool {
+	for set := e.dirty; set != 0; set &= set - 1 {
+		if o := e.peers[bits.TrailingZeros32(set)].out; o != nil && !o.broken && o.room() >= burstMax {
+			return true
+		}
+	}
+	return false
+}
+
 // unarmed tells whether a peer may publish without ringing: its lanes are being
 // made, or ours to it.
 func (e *Endpoint) unarmed() bool {
@@ -180,14 +216,7 @@ func (e *Endpoint) unarmed() bool {
 
 // wait blocks until the completion channel or the bell has something.
 func (e *Endpoint) wait(timeout time.Duration) {
-	fds := [2]unix.PollFd{{Fd: int32(e.dev.channel.FD()), Events: unix.POLLIN}, {Fd: int32(e.bell.fd), Events: unix.POLLIN}}
-	if timeout < 0 {
-		unix.Ppoll(fds[:], nil, nil)
-	} else {
-		t := unix.NsecToTimespec(int64(timeout))
-		unix.Ppoll(fds[:], &t, nil)
-	}
-	if fds[0].Revents != 0 {
+	if e.bell.wait(e.dev.channel.FD(), timeout) {
 		e.counts.Events += uint64(e.dev.channel.Take())
 	}
 }

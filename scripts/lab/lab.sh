@@ -62,7 +62,8 @@ fetch_kernel() {
 	rm -rf "$lab/kernel" && mkdir -p "$lab/kernel"
 	(cd "$lab/kernel" && apt-get download -qq "$name" 2>/dev/null && dpkg-deb -x "$name"_*.deb . && rm "$name"_*.deb) || die "cannot download $name"
 	depmod -b "$lab/kernel" "${name#linux-image-}"
-	cp "$lab/kernel/boot/vmlinuz-"* "$lab/vmlinuz"
+	cp "$lab/kernel/boot/vmlinuz-"* "$lab/vmlinuz.new"
+	mv "$lab/vmlinuz.new" "$lab/vmlinuz" # at once: what is there is taken for whole
 }
 
 # with_libraries copies a program and what it is linked with.
@@ -112,6 +113,9 @@ prepare() {
 		install_packages
 		fetch_kernel
 		make_initramfs
+		# Machines that were killed with their scripts leave their directories; none
+		# lives for a day.
+		find "$lab" -maxdepth 1 -type d -name 'run.*' -mtime +0 -exec rm -rf {} +
 	) 9>"$lab/lock"
 }
 

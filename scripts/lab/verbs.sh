@@ -16,6 +16,7 @@ top=$(cd "$here/../.." && pwd)
 pkg-config --exists libibverbs || { echo "verbs.sh: no libibverbs; as root: apt-get install libibverbs-dev pkg-config" >&2; exit 1; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+trap 'exit 1' INT TERM HUP
 (cd "$top" && "${GO:-go}" test -c -tags verbs -o "$work/verbs.test" ./rdma/verbs)
 [ $# -gt 0 ] || set -- -test.v
 args=
