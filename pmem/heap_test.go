@@ -3,6 +3,7 @@ package pmem
 import (
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,7 +23,8 @@ func TestHeapPoolUnderReaders(t *testing.T) {
 	const keys, rounds = 500, 40
 	var wait sync.WaitGroup
 	done := make(chan struct{})
-	reads := [2]int{}
+	var reads [2]atomic.Int64
+	var supers atomic.Int64
 	for g := range reads {
 		wait.Go(func() {
 			r := p.Store().NewReader()
@@ -41,11 +43,10 @@ func TestHeapPoolUnderReaders(t *testing.T) {
 					return
 				}
 				newest[i] = max(newest[i], ts)
-				reads[g]++
+				reads[g].Add(1)
 			}
 		})
 	}
-	supers := 0
 	wait.Go(func() {
 		tick := time.NewTicker(time.Millisecond)
 		defer tick.Stop()
@@ -61,11 +62,12 @@ func TestHeapPoolUnderReaders(t *testing.T) {
 			}
 			_ = p.Recovered()
 			_ = p.Super()
-			supers++
+			supers.Add(1)
 		}
 	})
 	ts := uint64(0)
-	for range rounds {
+	// On a machine that does other things the others may come to run late.
+	for n := 0; n < rounds || reads[0].Load() == 0 || reads[1].Load() == 0 || supers.Load() == 0; n++ {
 		for i := range keys {
 			ts++
 			put(p, i, ts, false)
@@ -79,10 +81,7 @@ func TestHeapPoolUnderReaders(t *testing.T) {
 	}
 	close(done)
 	wait.Wait()
-	t.Logf("%d writes, %d reads, %d superblocks", ts, reads[0]+reads[1], supers)
-	if reads[0] == 0 {
-		t.Error("nothing was read")
-	}
+	t.Logf("%d writes, %d reads, %d superblocks", ts, reads[0].Load()+reads[1].Load(), supers.Load())
 	closePool(t, p, true)
 }
 
