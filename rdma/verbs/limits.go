@@ -47,13 +47,8 @@ const (
 	readTime     = 5 * time.Second        // one RDMA READ of recovery
 )
 
-// What remote reads move at once, and how much of the peer's log is registered
-// for one reader at a time.
+// Remote reads; what they register stands in need.go.
 const (
-	pieceBytes  = 1 << 20
-	windowBytes = 64 << 20
-	windowsMax  = 2
-
 	readDepth     = 64  // RDMA READs of one burst
 	recoveryReads = 16  // of them, under way at once
 	gapMax        = 512 // bytes between two ranges that are read with them: cheaper than one more READ

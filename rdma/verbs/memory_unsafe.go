@@ -83,6 +83,7 @@ const (
 	slotBytes  = 128
 	slotsBytes = slotBytes * (sendDepth + 1)
 	_          = uint(slotBytes - lineBytes)
+	_          = uint(slotsMax - slotsBytes) // LockedMemory
 )
 
 func slotOf(mem []byte, i int) *[lineWords]uint64 {

@@ -149,7 +149,7 @@ func TestWhatIsMissing(t *testing.T) {
 		"not built in": {func(h *Host, _ fstest.MapFS, _ *Want) { h.VerbsBuilt = false }, Fail, "rdma",
 			[]string{"not built in", "libibverbs-dev", "make build"}},
 		"locked memory": {func(h *Host, _ fstest.MapFS, _ *Want) { h.LockLimit = 64 << 20 }, Fail, "memory",
-			[]string{"at most 64 MiB", "352 MiB", "ulimit -l", "LimitMEMLOCK", "IPC_LOCK"}},
+			[]string{"at most 64 MiB", "567 MiB", "ulimit -l", "LimitMEMLOCK", "IPC_LOCK"}},
 		"MTU": {func(_ *Host, files fstest.MapFS, w *Want) {
 			w.Verbs.MTU = 4096
 			files["sys/class/net/eth4/mtu"] = &fstest.MapFile{Data: []byte("1500\n")}
@@ -162,6 +162,12 @@ func TestWhatIsMissing(t *testing.T) {
 		"huge pages": {func(_ *Host, files fstest.MapFS, _ *Want) {
 			files["sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages"] = &fstest.MapFile{Data: []byte("0\n")}
 		}, Gap, "memory", []string{"512 reserved, 0 free", "nr_hugepages"}},
+		"huge pages of the wrong size": {func(_ *Host, files fstest.MapFS, _ *Want) {
+			files["sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"] = &fstest.MapFile{Data: []byte("0\n")}
+			files["sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages"] = &fstest.MapFile{Data: []byte("0\n")}
+			files["sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages"] = &fstest.MapFile{Data: []byte("8\n")}
+			files["sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages"] = &fstest.MapFile{Data: []byte("8\n")}
+		}, Gap, "memory", []string{"1048576kB: 8 reserved, 8 free, not used", "2 MiB", "nr_hugepages"}},
 		"cores": {func(h *Host, _ fstest.MapFS, _ *Want) { h.Processors = 3 }, Gap, "processor", []string{"3 for 2 shard workers", "1 spare", "fewer shards"}},
 		"quota": {func(_ *Host, files fstest.MapFS, _ *Want) {
 			files["sys/fs/cgroup/cpu.max"] = &fstest.MapFile{Data: []byte("200000 100000\n")}
@@ -225,6 +231,25 @@ func TestCapabilityLiftsTheLimit(t *testing.T) {
 	h.LockLimit = 64 << 10
 	files["proc/self/status"].Data = []byte("CapEff:\t000001ffffffffff\n")
 	if r := examine(t, h, verbsWanted()); r.Failures() != 0 {
+		t.Error(text(t, r))
+	}
+}
+
+// The limit must allow 2*nodes-1 rings and what a recovery adds, for each shard;
+// not a byte less will do.
+func TestLockedMemoryHasHeadroom(t *testing.T) {
+	h, _ := testbed()
+	w := verbsWanted()
+	need := w.lockNeed()
+	if least := uint64(w.Shards) * (uint64(2*w.Nodes-1)*w.RingBytes + 192<<20); need <= least {
+		t.Errorf("%d bytes, with rings and windows alone %d", need, least)
+	}
+	h.LockLimit = need
+	if r := examine(t, h, w); r.Failures() != 0 {
+		t.Error(text(t, r))
+	}
+	h.LockLimit = need - 1
+	if r := examine(t, h, w); r.Failures() != 1 {
 		t.Error(text(t, r))
 	}
 }

@@ -127,13 +127,10 @@ func (x *examination) processor() {
 	x.ok("processor", "spare cores", "%s", found)
 }
 
-// lockNeed estimates what verbs registers: the own ring and a mirror of each
-// peer's for every shard, and the windows of a log that a recovery reads.
+// lockNeed is what verbs registers, for every shard of the node's process.
 func (w *Want) lockNeed() uint64 {
-	return uint64(w.Shards) * (uint64(w.Nodes)*w.RingBytes + windows)
+	return uint64(w.Shards) * verbs.LockedMemory(w.Nodes, w.RingBytes)
 }
-
-const windows = 128 << 20
 
 func (x *examination) lockedMemory() {
 	need := x.want.lockNeed()
@@ -151,24 +148,36 @@ func (x *examination) lockedMemory() {
 	}
 }
 
+// hugePagesUsed is the size that verbs takes: a ring is a few MiB, and a page
+// is one or the other's.
+const hugePagesUsed = "2048kB"
+
+// hugePages lists all sizes; only the free pages of one of them are of use.
 func (x *examination) hugePages() {
-	dirs, _ := fs.ReadDir(x.Files, "sys/kernel/mm/hugepages")
+	const all = "sys/kernel/mm/hugepages"
+	dirs, _ := fs.ReadDir(x.Files, all)
 	var found []string
 	free := 0
 	for _, d := range dirs {
-		dir := path.Join("sys/kernel/mm/hugepages", d.Name())
-		if n := x.number(path.Join(dir, "nr_hugepages")); n > 0 {
-			f := x.number(path.Join(dir, "free_hugepages"))
-			found = append(found, fmt.Sprintf("%s: %d reserved, %d free", strings.TrimPrefix(d.Name(), "hugepages-"), n, f))
-			free += f
+		pages := strings.TrimPrefix(d.Name(), "hugepages-")
+		n := x.number(path.Join(all, d.Name(), "nr_hugepages"))
+		if n == 0 {
+			continue
 		}
+		f, use := x.number(path.Join(all, d.Name(), "free_hugepages")), ""
+		if pages == hugePagesUsed {
+			free = f
+		} else {
+			use = ", not used"
+		}
+		found = append(found, fmt.Sprintf("%s: %d reserved, %d free%s", pages, n, f, use))
 	}
 	if free == 0 {
 		x.gap(false, "memory", "huge pages", or(strings.Join(found, "; "), "none reserved"),
-			"rings and staging memory take small pages; reserve some: echo 512 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages (vm.nr_hugepages in sysctl.conf)")
-	} else {
-		x.ok("memory", "huge pages", "%s", strings.Join(found, "; "))
+			"rings and staging memory take small pages; reserve some of 2 MiB: echo 512 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages (vm.nr_hugepages in sysctl.conf, if 2 MiB is the default size)")
+		return
 	}
+	x.ok("memory", "huge pages", "%s", strings.Join(found, "; "))
 }
 
 const sharedMemoryMin = 1 << 30
