@@ -11,12 +11,13 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM HUP
 mkdir "$work/files"
-cp "$here/six.sh" "$work/files/"
+cp "$here/six.sh" "$here/latency.sh" "$work/files/"
 (cd "$top" && "${GO:-go}" build -tags verbs -o "$work/files/node" ./cmd/node)
 
 # shellcheck disable=SC2016 # expanded in the machine
 commands='
 . /files/six.sh
+. /files/latency.sh
 pass() { echo "lab: pass $*"; }
 six_up && pass "six rxe devices"
 
@@ -30,21 +31,7 @@ pair() { # program, then its options
 port=4A6D # 19053
 pair ibv_rc_pingpong -p 19053 -d rxe0 -g 1 -n 200 -s 4096
 timeout 60 ibv_rc_pingpong -p 19053 -d rxe5 -g 1 -n 200 -s 4096 10.6.0.1 >/tmp/second 2>&1 && wait $first && pass "ibv_rc_pingpong rxe0 rxe5: $(tail -n 1 /tmp/second)"
-port=4A6E
-# perftest measures the frequency of the processor first, in vain on a machine
-# that is busy: then it says inf.
-latency() {
-	pair ib_write_lat -p 19054 -d rxe1 -x 1 -s 64 -n 1000 -F
-	timeout 60 ib_write_lat -p 19054 -d rxe4 -x 1 -s 64 -n 1000 -F 10.6.1.1 >/tmp/second 2>&1 && wait $first || return 1
-	grep -E "^ *64 " /tmp/second | while read -r _ _ min max typical _; do echo "typical $typical us, least $min, most $max"; done
-}
-for try in 1 2 3; do
-	said=$(latency) || { cat /tmp/first /tmp/second; break; }
-	case $said in
-	*inf*) [ $try -lt 3 ] || pass "ib_write_lat rxe1 rxe4, 64 bytes: the machine is too busy to tell" ;;
-	*) pass "ib_write_lat rxe1 rxe4, 64 bytes: $said" && break ;;
-	esac
-done
+if said=$(write_latency rxe1 rxe4 10.6.1.1); then pass "ib_write_lat rxe1 rxe4, 64 bytes: $said"; else echo "$said"; fi
 
 # A link that is cut and healed, and one that is slow.
 six_cut 2
