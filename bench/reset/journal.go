@@ -72,9 +72,10 @@ func (j *Journal) First(writer int) uint64 { return j.last[writer] + 1 + Unrepor
 
 // Judged is what looking at all keys has shown.
 type Judged struct {
-	Present   int // keys that hold the newest acknowledged write
-	Newer     int // that hold a newer one, which was under way at a reset
-	Unwritten int // that were never acknowledged, and hold nothing
+	Acknowledged int // keys of which a write was acknowledged; each holds that one or a newer one
+	Present      int // keys that hold the newest acknowledged write
+	Newer        int // that hold a newer one, which was under way at a reset
+	Unwritten    int // that were never acknowledged, and hold nothing
 }
 
 // Judge looks at every key; value returns what a node has, nil if nothing.
@@ -90,6 +91,9 @@ func (j *Journal) Judge(value func(key string) ([]byte, error)) (Judged, error) 
 				return d, fmt.Errorf("reset: reading %s: %w", key, err)
 			}
 			n, own := number(v, w)
+			if want != 0 {
+				d.Acknowledged++
+			}
 			switch {
 			case v == nil && want == 0:
 				d.Unwritten++

@@ -11,9 +11,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -39,20 +39,20 @@ func TestLabReset(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop := startCluster(t)
+	stop, ended := startCluster(t)
 	clients := make([]*redis.Client, nodes)
 	for i := range clients {
 		clients[i] = redis.NewClient(&redis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", firstPort+i), PoolSize: Writers,
 			MaxRetries: -1, DialTimeout: 20 * time.Second, ReadTimeout: 20 * time.Second, WriteTimeout: 20 * time.Second})
 	}
 	d := judgeAll(t, j, clients)
-	fmt.Printf("lab: judged %d acknowledged writes at %d nodes: %d keys hold the newest, %d one that was under way, %d none\n",
-		j.Acked, nodes, d.Present, d.Newer, d.Unwritten)
+	fmt.Printf("lab: judged %d acknowledged writes at each of %d nodes: %d keys acknowledged, all present; %d hold the newest acknowledged write, %d one that was under way, %d nothing\n",
+		j.Acked, nodes, d.Acknowledged, d.Present, d.Newer, d.Unwritten)
 	if os.Getenv("LAB_RESET_LAST") != "" {
 		stop()
 		return
 	}
-	load(t, j, clients)
+	load(t, j, clients, ended)
 }
 
 func setting(t *testing.T, name string) string {
@@ -65,8 +65,8 @@ func setting(t *testing.T, name string) string {
 }
 
 // startCluster makes the cluster, or starts the one that is there, and returns
-// how to end it in order.
-func startCluster(t *testing.T) (stop func()) {
+// how to end it in order, and what it says of nodes that end by themselves.
+func startCluster(t *testing.T) (stop func(), ended <-chan string) {
 	program, dir := setting(t, "LAB_RESET_NODE"), setting(t, "LAB_RESET_DIR")
 	args := []string{"cluster", "--dir", dir}
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
@@ -92,9 +92,14 @@ func startCluster(t *testing.T) (stop func()) {
 	if !ready {
 		t.Fatalf("the cluster did not come up: %v", cmd.Wait())
 	}
-	go func() {
+	said := make(chan string, nodes)
+	go func() { // closed at its end: the cluster is one that ran until then
+		defer close(said)
 		for lines.Scan() {
 			fmt.Println("node:", lines.Text())
+			if strings.Contains(lines.Text(), " ended: ") {
+				said <- lines.Text()
+			}
 		}
 	}()
 	fmt.Printf("lab: cluster ready after %v\n", time.Since(begun).Round(time.Millisecond))
@@ -104,7 +109,7 @@ func startCluster(t *testing.T) (stop func()) {
 		if err := cmd.Wait(); err != nil {
 			t.Fatalf("ending the cluster in order: %v", err)
 		}
-	}
+	}, said
 }
 
 // checkDomain: what was asked for was got, at every node.
@@ -186,37 +191,46 @@ func readAll(t *testing.T, c *redis.Client) map[string]string {
 }
 
 // load writes until the machine ends. It says that it is ready when every
-// writer has had its first acknowledgement.
-func load(t *testing.T, j *Journal, clients []*redis.Client) {
+// writer has had its first acknowledgement. A write that fails or a node that
+// ends is said at once, for whoever pulls the plug at this very moment, and
+// ends the test and the machine. LAB_RESET_KILL names a node that is killed
+// under load, to see that.
+func load(t *testing.T, j *Journal, clients []*redis.Client, ended <-chan string) {
 	said, err := os.OpenFile(setting(t, "LAB_RESET_SAID"), os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var one sync.Mutex // a line is written whole
-	say := func(line string) {
-		one.Lock()
-		defer one.Unlock()
-		if _, err := said.WriteString(line); err != nil {
-			t.Errorf("saying %q: %v", line, err)
-		}
-	}
-	say(Begin())
-	var going atomic.Int32
-	var writers sync.WaitGroup
-	for w := range Writers {
-		writers.Go(func() {
-			c := clients[w%nodes]
-			for n := j.First(w); ; n++ {
-				if err := c.Set(context.Background(), Key(w, n), Value(nil, w, n), 0).Err(); err != nil {
-					t.Errorf("writer %d, write %d: %v", w, n, err)
-					return
-				}
-				say(Line(w, n))
-				if n == j.First(w) && going.Add(1) == Writers {
-					fmt.Println("lab: ready")
-				}
+	l := Load{Journal: j, Ended: ended,
+		Set: func(ctx context.Context, w int, key string, value []byte) error {
+			return clients[w%nodes].Set(ctx, key, value, 0).Err()
+		},
+		Say: func(line string) error {
+			_, err := said.WriteString(line)
+			return err
+		},
+		Ready: func() {
+			if victim := os.Getenv("LAB_RESET_KILL"); victim != "" {
+				kill(t, victim)
 			}
-		})
+			fmt.Println("lab: ready")
+		}}
+	err = l.Run(context.Background())
+	fmt.Printf("lab: failed: %v\n", err)
+	t.Fatal(err)
+}
+
+// kill ends the process of one node as the kernel would.
+func kill(t *testing.T, node string) {
+	text, err := os.ReadFile(filepath.Join(setting(t, "LAB_RESET_DIR"), "node-"+node, "state", "process.lock"))
+	if err != nil {
+		t.Error(err)
+		return
 	}
-	writers.Wait() // only errors lead here
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err == nil {
+		err = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	if err != nil {
+		t.Error(err)
+	}
 }

@@ -43,12 +43,12 @@ func TestJudge(t *testing.T) {
 		return j.Judge(func(key string) ([]byte, error) { return have[key], nil })
 	}
 	restore()
-	if d, err := judge(); err != nil || d != (Judged{Present: KeysPerWriter, Unwritten: Keys - KeysPerWriter}) {
+	if d, err := judge(); err != nil || d != (Judged{Acknowledged: KeysPerWriter, Present: KeysPerWriter, Unwritten: Keys - KeysPerWriter}) {
 		t.Fatal(d, err)
 	}
 	have[Key(2, 201)] = Value(nil, 2, 201) // under way
 	have[Key(5, 1)] = Value(nil, 5, 1)
-	if d, err := judge(); err != nil || d.Newer != 2 || d.Present != KeysPerWriter-1 {
+	if d, err := judge(); err != nil || d.Newer != 2 || d.Present != KeysPerWriter-1 || d.Acknowledged != KeysPerWriter {
 		t.Fatal(d, err)
 	}
 	bad := map[string]func(){

@@ -3,7 +3,9 @@
 #
 #   scripts/lab/dax.sh pools           pools on a real DAX mount: MAP_SYNC, CLWB, killed processes; and its absence
 #   scripts/lab/dax.sh resets [N]      a cluster on an NVDIMM that is reset N times under load (default 3);
-#                                      every acknowledged write must be there after each
+#                                      every acknowledged write must be there after each; a write that
+#                                      fails, or a node that ends, before the reset is a failure
+#   scripts/lab/dax.sh noticed         that it is: a node is killed under load, one life
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -58,13 +60,32 @@ boot='
 	/files/reset.test -test.v -test.timeout 280s -test.run "^TestLabReset$" 2>&1
 '
 
-resets() {
+build() {
 	mkdir "$work/files"
 	CGO_ENABLED=0 $go build -tags= -o "$work/files/node" ./cmd/node
 	CGO_ENABLED=0 $go test -tags lab -c -o "$work/files/reset.test" ./bench/reset
 	: >"$work/said"
+	cp "$work/said" "$work/files/journal"
+}
+
+acknowledged() { grep -a -c '^[0-9]* [0-9]*$' "$work/said" || true; }
+
+# judged tells what the life that has just ended found of the lives before it,
+# and fails if it found nothing out, or something else than was acknowledged.
+judged() {
+	line=$(grep -a '^lab: judged' "$work/console") || return 1
+	set -- $line
+	[ "$3" = "$acked" ] || { echo "lab: $3 acknowledged writes were judged, $acked were said" >&2; return 1; }
+	echo "lab: after reset $done: ${line#lab: judged }"
+	keys=$(echo "$line" | sed -n 's/.*nodes: \([0-9]*\) keys acknowledged.*/\1/p')
+	looked=$((looked + 3 * keys))
+}
+
+resets() {
+	build
 	done=0
 	acked=0
+	looked=0
 	begun=$(date +%s)
 	while [ "$done" -lt "$1" ]; do
 		cp "$work/said" "$work/files/journal"
@@ -72,26 +93,40 @@ resets() {
 		after=$(od -An -N2 -tu2 /dev/urandom | awk '{printf "%.3f", $1 / 8192}')
 		code=0
 		life --kill-after "$after" "$boot" || code=$?
-		grep -a -e '^lab: judged' -e '^lab: cluster' "$work/console" || true
-		now=$(grep -a -c '^[0-9]* [0-9]*$' "$work/said" || true)
-		if [ "$code" -ne 137 ] || [ "$now" -le "$acked" ]; then
+		now=$(acknowledged)
+		# The plug may have been pulled after something had failed.
+		if [ "$code" -ne 137 ] || [ "$now" -le "$acked" ] || grep -a -q -e '^lab: failed' -e '^--- FAIL' -e '^panic' "$work/console"; then
 			tail -n 60 "$work/console" >&2
-			echo "lab: life $((done + 1)) ended with $code, $((now - acked)) writes acknowledged" >&2
+			echo "lab: life $((done + 1)) ended with $code, $((now - acked)) writes acknowledged$(grep -a '^lab: failed' "$work/console" | sed 's/^lab:/;/')" >&2
 			exit 1
 		fi
+		[ "$done" -eq 0 ] || judged || { tail -n 60 "$work/console" >&2; exit 1; }
 		done=$((done + 1))
-		echo "lab: reset $done, $after s after the load began: $((now - acked)) more writes acknowledged"
+		echo "lab: reset $done of $1, $after s after the load began: $((now - acked)) more writes acknowledged, $now in all ($(grep -a '^lab: cluster' "$work/console" | sed 's/^lab: //'))"
 		acked=$now
 	done
 	cp "$work/said" "$work/files/journal"
 	life "export LAB_RESET_LAST=1; $boot" || { tail -n 60 "$work/console" >&2; exit 1; }
-	grep -a '^lab: judged' "$work/console" || { tail -n 60 "$work/console" >&2; exit 1; }
-	echo "lab: $done hard resets under load in $(($(date +%s) - begun)) s, $acked acknowledged writes, all present after each"
-	[ "$done" -gt 0 ] && [ "$acked" -gt 0 ]
+	judged || { tail -n 60 "$work/console" >&2; exit 1; }
+	echo "lab: $done hard resets under load in $(($(date +%s) - begun)) s: $acked acknowledged writes, all present after each; $looked keys looked at, 0 lost, 0 failed writes, 0 nodes ended"
+	[ "$done" -gt 0 ] && [ "$acked" -gt 0 ] && [ "$looked" -gt 0 ]
+}
+
+noticed() {
+	build
+	code=0
+	life --kill-after 30 "export LAB_RESET_KILL=1; $boot" || code=$?
+	if [ "$code" -eq 0 ] || [ "$code" -eq 137 ] || ! grep -a -q '^lab: failed: reset: the load was disturbed' "$work/console"; then
+		tail -n 60 "$work/console" >&2
+		echo "lab: a node was killed under load, and nobody noticed: exit code $code" >&2
+		exit 1
+	fi
+	echo "lab: noticed: $(grep -a '^lab: failed' "$work/console" | sed 's/^lab: failed: //')"
 }
 
 case ${1:-} in
 pools) pools ;;
 resets) resets "${2:-3}" ;;
+noticed) noticed ;;
 *) sed -n '2,/^set -eu/{/^#/s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac
