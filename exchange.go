@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -24,34 +25,63 @@ type caller interface {
 	Call(ctx context.Context, n proto.NodeID, kind string, req, resp any) error
 }
 
+// ErrProviders means that two nodes of a group have different providers, which
+// cannot be connected.
+var ErrProviders = errors.New("healkv: different providers")
+
+// errProviders says at either end which provider is where, and what to do.
+func errProviders(own string, peer proto.NodeID, peers string) error {
+	return fmt.Errorf("%w: this node has %q, node %d has %.40q: set provider to the same at all nodes (verbs must be built in at all of them: `node doctor --provider verbs` says what a host lacks), then restart those that were wrong",
+		ErrProviders, own, peer, peers)
+}
+
 // linkRequest is a request of one life's endpoint. Which life of the peer it
 // is meant for only the provider knows; it stands in Data.
 type linkRequest struct {
-	Shard int          `json:"shard"`
-	From  proto.Member `json:"from"`
-	Data  []byte       `json:"data"`
+	Shard    int          `json:"shard"`
+	From     proto.Member `json:"from"`
+	Provider string       `json:"provider"`
+	Data     []byte       `json:"data"`
 }
 
 // linkReply is the answer of the present life's endpoint.
 type linkReply struct {
 	From   proto.Member `json:"from"`
 	NoPeer bool         `json:"no_peer,omitempty"` // no such endpoint at the moment
+	Other  string       `json:"other,omitempty"`   // the provider, if it is not the asker's
 	Data   []byte       `json:"data,omitempty"`
 }
 
 // exchanges hands the requests of peers to the endpoints of the present life.
 type exchanges struct {
-	ctl caller
+	ctl      caller
+	provider string
+	log      *slog.Logger
 
 	mu     sync.Mutex
 	serves [proto.ShardsMax]*exchange
 	newest [proto.NodesMax]proto.Incarnation // that asked for something
+	others [proto.NodesMax]string            // providers that were complained of
 }
 
-func newExchanges(ctl caller) *exchanges {
-	x := &exchanges{ctl: ctl}
+func newExchanges(ctl caller, provider string, log *slog.Logger) *exchanges {
+	x := &exchanges{ctl: ctl, provider: provider, log: log}
 	ctl.Handle(kindLink, x.answer)
 	return x
+}
+
+// unlike is the error of a peer with another provider. The log says it once, not
+// with every attempt.
+func (x *exchanges) unlike(peer proto.NodeID, peers string) error {
+	err := errProviders(x.provider, peer, peers)
+	x.mu.Lock()
+	told := x.others[peer] == peers
+	x.others[peer] = peers
+	x.mu.Unlock()
+	if !told {
+		x.log.Error("cannot connect with a peer", "peer", peer, "err", err)
+	}
+	return err
 }
 
 // of is the exchange of one life's shard.
@@ -103,10 +133,12 @@ func (e *exchange) Call(ctx context.Context, peer int, request []byte) ([]byte, 
 		defer cancel()
 	}
 	var r linkReply
-	err := e.all.ctl.Call(ctx, proto.NodeID(peer), kindLink, linkRequest{e.shard, e.self, request}, &r)
+	err := e.all.ctl.Call(ctx, proto.NodeID(peer), kindLink, linkRequest{e.shard, e.self, e.all.provider, request}, &r)
 	switch {
 	case err != nil:
 		return nil, err
+	case r.Other != "" && r.Other != e.all.provider:
+		return nil, e.all.unlike(proto.NodeID(peer), r.Other)
 	case r.NoPeer:
 		return nil, fmt.Errorf("%w: node %d serves no endpoint of shard %d", rdma.ErrNoPeer, peer, e.shard)
 	case len(r.Data) > rdma.ExchangeMax:
@@ -130,6 +162,10 @@ func (x *exchanges) answer(ctx context.Context, from proto.Member, body json.Raw
 	case len(q.Data) > rdma.ExchangeMax:
 		return nil, fmt.Errorf("healkv: connection parameters of %d bytes from node %d, at most %d", len(q.Data), from.Node, rdma.ExchangeMax)
 	}
+	if q.Provider != x.provider {
+		_ = x.unlike(from.Node, q.Provider) // the asker is told which one is here
+		return linkReply{Other: x.provider}, nil
+	}
 	x.mu.Lock()
 	// A request that was under way when its life ended must not take the place
 	// of the next one's connection.
@@ -138,7 +174,7 @@ func (x *exchanges) answer(ctx context.Context, from proto.Member, body json.Raw
 		x.mu.Unlock()
 		return nil, fmt.Errorf("healkv: a request for a connection by %v, whose node lives as %d", q.From, newest)
 	}
-	x.newest[from.Node] = q.From.Incarnation
+	x.newest[from.Node], x.others[from.Node] = q.From.Incarnation, ""
 	e := x.serves[q.Shard]
 	if e == nil {
 		x.mu.Unlock()

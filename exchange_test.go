@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -43,7 +45,42 @@ func (b *board) Call(ctx context.Context, n proto.NodeID, kind string, req, resp
 
 func exchangePair() (a, b *exchanges) {
 	all := &board{handlers: map[proto.NodeID]func(context.Context, proto.Member, json.RawMessage) (any, error){}}
-	return newExchanges(all.at(0)), newExchanges(all.at(1))
+	quiet := slog.New(slog.DiscardHandler)
+	return newExchanges(all.at(0), "tcp", quiet), newExchanges(all.at(1), "tcp", quiet)
+}
+
+// Two nodes with different providers: both logs say once which provider is
+// where and what to do, whichever asks, and so does the error of who asks.
+func TestExchangeNamesDifferentProviders(t *testing.T) {
+	all := &board{handlers: map[proto.NodeID]func(context.Context, proto.Member, json.RawMessage) (any, error){}}
+	var logs [2]bytes.Buffer
+	providers := [2]string{"verbs", "tcp"}
+	var nodes [2]*exchanges
+	var ends [2]rdma.Exchange
+	for i := range nodes {
+		nodes[i] = newExchanges(all.at(proto.NodeID(i)), providers[i], slog.New(slog.NewTextHandler(&logs[i], nil)))
+		ends[i] = nodes[i].of(member(proto.NodeID(i), 1), 0)
+		ends[i].Serve(func(context.Context, int, []byte) ([]byte, error) {
+			t.Error("the other provider's request has reached the endpoint")
+			return nil, nil
+		})
+	}
+	for range 3 {
+		for i, e := range ends {
+			_, err := e.Call(t.Context(), 1-i, []byte("x"))
+			for _, says := range []string{`this node has "` + providers[i], fmt.Sprintf(`node %d has "%s`, 1-i, providers[1-i]), "the same at all nodes", "node doctor"} {
+				if !errors.Is(err, ErrProviders) || !strings.Contains(err.Error(), says) {
+					t.Errorf("node %d: %v; want %q in it", i, err, says)
+				}
+			}
+		}
+	}
+	for i := range logs {
+		text := logs[i].String()
+		if strings.Count(text, "level=ERROR") != 1 || strings.Count(text, "the same at all nodes") != 1 || !strings.Contains(text, fmt.Sprintf(`this node has \"%s\"`, providers[i])) {
+			t.Errorf("the log of node %d: %s", i, text)
+		}
+	}
 }
 
 func member(n proto.NodeID, i proto.Incarnation) proto.Member {

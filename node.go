@@ -128,7 +128,7 @@ func (n *Node) open(context.Context) (err error) {
 		return err
 	}
 	heal.Serve(n.control, n.healLife)
-	n.links = newExchanges(n.control)
+	n.links = newExchanges(n.control, c.Provider, n.log)
 	if err := n.control.Start(); err != nil {
 		return err
 	}
