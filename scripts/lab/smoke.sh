@@ -1,7 +1,8 @@
 #!/bin/sh
 # Is the lab machine what the tests take it for? One boot: RDMA by Soft-RoCE
 # (ib_write_lat of 64 bytes, beside which the provider's latency is read), six
-# devices that reach one another, a DAX mount, netem, what doctor says there.
+# devices that reach one another, a DAX mount, netem, what doctor says there, and
+# what two nodes say of which one has verbs and the other has not.
 # Figures are those of software emulation.
 set -eu
 
@@ -13,6 +14,7 @@ trap 'exit 1' INT TERM HUP
 mkdir "$work/files"
 cp "$here/six.sh" "$here/latency.sh" "$work/files/"
 (cd "$top" && "${GO:-go}" build -tags verbs -o "$work/files/node" ./cmd/node)
+(cd "$top" && CGO_ENABLED=0 "${GO:-go}" build -tags= -o "$work/files/plain" ./cmd/node)
 
 # shellcheck disable=SC2016 # expanded in the machine
 commands='
@@ -46,15 +48,46 @@ cat /tmp/doctor
 if /files/node doctor --provider verbs --device rxe9 >/tmp/refused; then cat /tmp/refused; else pass "doctor: no rxe9: exit status $?"; fi
 grep -q "rxe5 port 1" /tmp/doctor && pass "doctor: sees six devices"
 if /files/node doctor --domain dax --dir /tmp >/tmp/refused; then cat /tmp/refused; else pass "doctor: no dax on a tmpfs: exit status $?"; fi
+
+# Two nodes that were made for tcp; then one of them is to use verbs.
+mixed() {
+	/files/node cluster --dir /tmp/mixed --nodes 2 --provider tcp --domain memory --pool-size 64MiB --segment-size 2MiB --max-keys 4096 \
+		--ring-size 4MiB --spin 0s --lease 10s --drift 1s >/tmp/made 2>&1 &
+	made=$!
+	i=0
+	until grep -q "^ready" /tmp/made || [ $i -ge 600 ]; do i=$((i + 1)); sleep 0.2; done
+	kill -TERM $made
+	wait $made || { cat /tmp/made; return 1; }
+	sed -i "s/^provider = .*/provider = \"verbs\"/; s/^device = .*/device = \"rxe3\"/" /tmp/mixed/node-1/node.toml
+	if /files/plain serve --config /tmp/mixed/node-1/node.toml >/tmp/unbuilt 2>&1 || ! grep "not built in.*libibverbs-dev.*make build" /tmp/unbuilt; then
+		cat /tmp/unbuilt
+		return 1
+	fi
+	/files/plain serve --config /tmp/mixed/node-0/node.toml >/tmp/mixed-0 2>&1 &
+	zero=$!
+	/files/node serve --config /tmp/mixed/node-1/node.toml >/tmp/mixed-1 2>&1 &
+	one=$!
+	what="the same at all nodes .verbs must be built in"
+	i=0
+	until grep "level=ERROR.*this node has .*tcp.*, node 1 has .*verbs.*$what" /tmp/mixed-0 && grep "level=ERROR.*this node has .*verbs.*, node 0 has .*tcp.*$what" /tmp/mixed-1; do
+		i=$((i + 1))
+		[ $i -lt 300 ] || { cat /tmp/mixed-0 /tmp/mixed-1; break; }
+		sleep 0.2
+	done
+	kill -KILL $zero $one
+	wait $zero $one || true
+	[ $i -lt 300 ]
+}
+if mixed; then pass "providers that differ: both nodes say which and what to do, and so does a node without verbs"; fi
 true
 '
 code=0
-"$here/lab.sh" run --memmap --files "$work/files" --timeout 300 "$commands" >"$work/console" || code=$?
+"$here/lab.sh" run --memmap --files "$work/files" --timeout 420 "$commands" >"$work/console" || code=$?
 passed=$(grep -a -c '^lab: pass' "$work/console" || true)
-if [ "$code" -ne 0 ] || [ "$passed" -ne 11 ]; then
+if [ "$code" -ne 0 ] || [ "$passed" -ne 12 ]; then
 	cat "$work/console" >&2
-	echo "lab: smoke: exit code $code, $passed of 11 checks passed" >&2
+	echo "lab: smoke: exit code $code, $passed of 12 checks passed" >&2
 	exit 1
 fi
 grep -a '^lab: pass' "$work/console"
-echo "lab: smoke: $passed of 11 checks passed"
+echo "lab: smoke: $passed of 12 checks passed"
