@@ -22,10 +22,13 @@ type exposed struct {
 	readers []*reader // oldest first
 	count   uint64
 
-	windows atomic.Uint64 // registered on request
-	copies  atomic.Uint64 // into staging areas
-	copied  atomic.Uint64 // bytes
-	spent   atomic.Uint64 // processor time of that, ns
+	// See ReadStats.
+	requests atomic.Uint64
+	spent    atomic.Uint64
+	windows  atomic.Uint64
+	copies   atomic.Uint64
+	copied   atomic.Uint64
+	copying  atomic.Uint64
 }
 
 // readersMax bounds the readers of one peer.
@@ -111,8 +114,18 @@ func (r *reader) close() error {
 	return errors.Join(errs...)
 }
 
-// answerRead serves a peer's remote.
+// answerRead serves a peer's remote, and takes the time.
 func (e *Endpoint) answerRead(from int, q *request) answer {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	began := processorTime()
+	a := e.serveRead(from, q)
+	e.exposed.spent.Add(processorTime() - began)
+	e.exposed.requests.Add(1)
+	return a
+}
+
+func (e *Endpoint) serveRead(from int, q *request) answer {
 	if q.Op == opExpose {
 		return e.answerExpose(from, q)
 	}
@@ -261,7 +274,7 @@ func (e *Endpoint) openWindow(r *reader, off int64) answer {
 var noRegister atomic.Bool
 
 // stage copies parts of the memory, one after the other, to where the peer can
-// read them.
+// read them. The goroutine is locked to its thread.
 func (e *Endpoint) stage(r *reader, b []byte) answer {
 	ranges, n, err := decodeRanges(b)
 	if err == nil && (r.staging == nil || n > pieceBytes) {
@@ -273,11 +286,9 @@ func (e *Endpoint) stage(r *reader, b []byte) answer {
 	if err != nil {
 		return answer{Status: statusRange, Text: err.Error()}
 	}
-	runtime.LockOSThread()
 	began := processorTime()
 	err = gather.Copy(r.staging[:n], r.mem, ranges)
-	e.exposed.spent.Add(processorTime() - began)
-	runtime.UnlockOSThread()
+	e.exposed.copying.Add(processorTime() - began)
 	if err != nil {
 		return answer{Status: statusRefused, Text: err.Error()}
 	}

@@ -80,10 +80,10 @@ if [ "$code" -eq 0 ] && [ -s "$report" ]; then
 	want "recovery by heal" "$report" '"kind": ?"heal"'
 	if [ "$part" = direct ]; then
 		want "heal by RDMA READ alone, the buddy's processor at rest" "$work/console" \
-			'heal over rxe2 .*: [1-9][0-9]* bytes of the log by RDMA READ, 0 out of staging areas; the buddy copied 0 pieces, 0 bytes, with 0 ns of processor time'
+			'heal over rxe2 .*: [1-9][0-9]* bytes of the log by RDMA READ, 0 out of staging areas; the buddy copied 0 pieces, 0 bytes, with 0 ns of processor time; to open, register [1-9][0-9]* windows and release, [1-9][0-9]? requests, it spent [1-9][0-9]* ns'
 	else
 		want "heal through the staging area" "$work/console" \
-			'heal over rxe2 .*: 0 bytes of the log by RDMA READ, [1-9][0-9]* out of staging areas; the buddy copied [1-9][0-9]* pieces, [1-9][0-9]* bytes, with [1-9][0-9]* ns of processor time'
+			'heal over rxe2 .*: 0 bytes of the log by RDMA READ, [1-9][0-9]* out of staging areas; the buddy copied [1-9][0-9]* pieces, [1-9][0-9]* bytes, with [1-9][0-9]* ns of processor time; to open, register 0 windows and release, [1-9][0-9]* requests, it spent [1-9][0-9]* ns'
 	fi
 	devices=$(grep -a -c '^lab: pass rxe' "$work/console" || true)
 	if [ "$devices" -eq 6 ]; then passed=$((passed + 1)); else wrong="$wrong; $devices of 6 devices have sent packets"; fi

@@ -69,7 +69,7 @@ mixed() {
 	one=$!
 	what="the same at all nodes .verbs must be built in"
 	i=0
-	until grep "level=ERROR.*this node has .*tcp.*, node 1 has .*verbs.*$what" /tmp/mixed-0 && grep "level=ERROR.*this node has .*verbs.*, node 0 has .*tcp.*$what" /tmp/mixed-1; do
+	until grep -q "level=ERROR.*this node has .*tcp.*, node 1 has .*verbs.*$what" /tmp/mixed-0 && grep -q "level=ERROR.*this node has .*verbs.*, node 0 has .*tcp.*$what" /tmp/mixed-1; do
 		i=$((i + 1))
 		[ $i -lt 300 ] || { cat /tmp/mixed-0 /tmp/mixed-1; break; }
 		sleep 0.2

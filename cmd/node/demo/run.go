@@ -321,9 +321,11 @@ func (r *runner) experiment(ctx context.Context, name string, flags []string) (*
 	r.say("%s: node %d serves again, %.1f ms after its process began to recover: %s of %s in the store",
 		name, v, float64(l.Total)/1e6, size(l.Bytes), size(l.StoreBytes))
 	if read, now := s.Counters, r.counters(ctx, v); now["recovery_windows"]+now["recovery_copies"] > 0 {
-		text := fmt.Sprintf("%s over %s: %d bytes of the log by RDMA READ, %d out of staging areas; the buddy copied %d pieces, %d bytes, with %d ns of processor time",
+		text := fmt.Sprintf("%s over %s: %d bytes of the log by RDMA READ, %d out of staging areas; the buddy copied %d pieces, %d bytes, with %d ns of processor time; to open, register %d windows and release, %d requests, it spent %d ns",
 			name, s.Device, read["recovery_read_bytes"], read["recovery_staged_bytes"], now["recovery_copies"]-copied["recovery_copies"],
-			now["recovery_copied_bytes"]-copied["recovery_copied_bytes"], now["recovery_copy_processor_ns"]-copied["recovery_copy_processor_ns"])
+			now["recovery_copied_bytes"]-copied["recovery_copied_bytes"], now["recovery_copy_processor_ns"]-copied["recovery_copy_processor_ns"],
+			now["recovery_windows"]-copied["recovery_windows"], now["recovery_requests"]-copied["recovery_requests"],
+			now["recovery_processor_ns"]-copied["recovery_processor_ns"])
 		r.say("%s", text)
 		r.notes = append(r.notes, text)
 	}
