@@ -16,12 +16,6 @@ func packetsOf(from, to, ring uint64, mtu int) (packets, writes uint64) {
 	return packets, writes
 }
 
-// acksMax bounds the acknowledgements of a reliable connection. The responder
-// owes one where the requester asks, may answer several with one, and the
-// requester asks at the end of each message at most, and within long ones now and
-// then (Soft-RoCE: after 64 packets).
-func acksMax(packets, messages uint64) uint64 { return messages + packets/64 }
-
 func TestPacketsOf(t *testing.T) {
 	for _, c := range []struct {
 		from, to        uint64

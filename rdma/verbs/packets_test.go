@@ -51,6 +51,12 @@ func countedAt(t *testing.T, device string) wire {
 	return wire{}
 }
 
+// acksMax bounds the acknowledgements of a reliable connection. The responder
+// owes one where the requester asks, may answer several with one, and the
+// requester asks at the end of each message at most, and within long ones now and
+// then (Soft-RoCE: after 64 packets).
+func acksMax(packets, messages uint64) uint64 { return messages + packets/64 }
+
 // needTwoDevices names two Soft-RoCE devices of one network:
 // HEALKV_VERBS_PEERS=rxe0,rxe1. A device does not count what it sends itself.
 func needTwoDevices(t *testing.T) (first, second string) {

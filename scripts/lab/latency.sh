@@ -1,3 +1,4 @@
+#!/bin/sh
 # ib_write_lat of 64 bytes between two devices. To be sourced in the lab machine:
 #
 #   . /files/latency.sh
@@ -8,6 +9,8 @@
 # there are in one: in vain on a machine that is busy, and then it says "inf". So
 # it is asked for cycles. Their number is the kernel's, which has measured it for
 # its own clock: the time stamp counter.
+
+set -eu
 
 write_latency() {
 	mhz=$(awk '/^cpu MHz/ { print $4; exit }' /proc/cpuinfo)
