@@ -144,9 +144,9 @@ func (s *Service) onBeat(_ context.Context, from proto.Member, body json.RawMess
 	}
 	theirs := s.cfg.Initial
 	theirs.Configured, theirs.Model, theirs.Shards = b.Configured, b.Model, b.Shards
-	now := s.env.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := s.env.Now() // with the lock: what is granted is counted in the order in which it is
 	p := &s.peers[from.Node]
 	if err := sameConfig(&s.cfg.Initial, &theirs); err != nil {
 		if p.config == "" {

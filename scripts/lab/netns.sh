@@ -18,7 +18,7 @@ trap 'exit 1' INT TERM HUP
 mkdir "$work/files"
 # Without C: there are few libraries in the machine.
 (cd "$top" && CGO_ENABLED=0 "${GO:-go}" test -c -tags process -o "$work/files/netns.test" ./bench/netns)
-(cd "$top" && CGO_ENABLED=0 "${GO:-go}" build -o "$work/files/node" ./cmd/node)
+(cd "$top" && CGO_ENABLED=0 "${GO:-go}" build -tags= -o "$work/files/node" ./cmd/node)
 args=
 for a; do args="$args '$a'"; done
 code=0

@@ -193,3 +193,23 @@ func TestHolderAndViewsNeverOverlap(t *testing.T) {
 		t.Fatal("nothing shown")
 	}
 }
+
+// TestLateRequestShortensNothing: of two requests the older one, handled last,
+// leaves the guard of the newer one as it is.
+func TestLateRequestShortensNothing(t *testing.T) {
+	v := proto.View{Epoch: 1, Configured: 0b111, Live: 0b111}
+	m := proto.Member{Node: 1, Incarnation: 4}
+	v.Incarnation[1] = m.Incarnation
+	g := NewGranter(1000, 100, 0)
+	const later = 10_000
+	for _, now := range []int64{later, later - 250} {
+		if a := g.Grant(m, &v, now); a != Granted {
+			t.Fatalf("at %d: %v", now, a)
+		}
+	}
+	without := v
+	without.Live = 0b101
+	if _, wait, blocked := g.Blocks(&without, &v, later+1099); !blocked || wait != 1 {
+		t.Errorf("a view without the holder: blocked %v for another %d, want true, 1", blocked, wait)
+	}
+}
