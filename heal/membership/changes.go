@@ -64,7 +64,7 @@ func (s *Service) Admit(ctx context.Context, m proto.Member, full bool) (proto.V
 			}
 			return nil
 		})
-		if !errors.Is(err, ErrCold) || v.Live == 0 || s.env.Now()-begin > s.guard+s.lease/2 {
+		if !errors.Is(err, ErrCold) || v.Live == 0 || s.env.Now()-begin > s.lease+s.lease/2 {
 			return v, err
 		}
 		if s.pause(ctx, time.Duration(s.lease)/50) != nil {

@@ -59,11 +59,11 @@ func (s *Service) detect() {
 	}
 	var half halfWay
 	last := s.env.Now()
-	grace := last + s.guard // we have not listened long enough to call anybody silent
+	grace := last + s.lease // we have not listened long enough to call anybody silent
 	for {
 		now := s.env.Now()
 		if now-last > s.lease/2 { // this process stood still: that it heard nothing means nothing
-			grace = now + s.guard
+			grace = now + s.lease
 		}
 		last = now
 		gone, silent, again := s.examine(now, now >= grace)
@@ -128,7 +128,7 @@ func (s *Service) halfWay(h *halfWay, now int64) int64 {
 // it with some. They grant nothing any more to a member it drops, and nobody
 // suspects that member, since it speaks and asks for its lease as it should.
 func (s *Service) settle() {
-	ctx, cancel := s.env.Timeout(s.ctx, 2*time.Duration(s.guard))
+	ctx, cancel := s.env.Timeout(s.ctx, 2*time.Duration(s.lease))
 	defer cancel()
 	v, err := s.Update(ctx, func(*proto.View) error { return ErrNoChange })
 	if err != nil {
@@ -183,7 +183,7 @@ func (s *Service) examine(now int64, listen bool) (gone, silent proto.NodeSet, a
 
 // silenceLocked says why m should be removed although nothing proves it dead.
 func (s *Service) silenceLocked(v *proto.View, m proto.Member, now int64) string {
-	p, patience := &s.peers[m.Node], s.guard+s.lease/2
+	p, patience := &s.peers[m.Node], s.lease+s.lease/2
 	last, want := s.viewAt, s.viewAt
 	if p.life == m {
 		last, want = max(last, p.heardAt), max(want, p.wantAt)
@@ -193,7 +193,7 @@ func (s *Service) silenceLocked(v *proto.View, m proto.Member, now int64) string
 		switch {
 		case now-want <= patience:
 			return ""
-		case now-last > s.guard:
+		case now-last > s.lease:
 			return fmt.Sprintf("nothing heard for %v", time.Duration(now-last).Round(time.Millisecond))
 		default:
 			return fmt.Sprintf("has not renewed its lease for %v, though it speaks: its shards do not move", quiet)
@@ -368,7 +368,7 @@ func (s *Service) releases(v *proto.View, m proto.Member) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if v.Shadow.Has(m.Node) { // no lease; but whom we still hear is not dropped
-		return now-s.peers[m.Node].heardAt > s.guard
+		return now-s.peers[m.Node].heardAt > s.lease
 	}
 	if !s.granter.MayDrop(m, now) {
 		return false
