@@ -115,7 +115,7 @@ func (l *Life) carryOut(ctx context.Context, m *rejoin.Machine, a rejoin.Action)
 	case rejoin.Promote:
 		l.recovery.finishing()
 		return l.update(ctx, m, a.Epoch, func(v proto.View) proto.View {
-			return v.Next(v.Live.With(l.self.Node), v.Shadow.Without(l.self.Node))
+			return v.Promoted(l.self.Node)
 		})
 	case rejoin.ColdStart:
 		l.cfg.Event("cold_start", a.Epoch, "")
@@ -124,7 +124,7 @@ func (l *Life) carryOut(ctx context.Context, m *rejoin.Machine, a rejoin.Action)
 	case rejoin.ReportCold:
 		return l.reportCold(ctx, m, a.Epoch)
 	case rejoin.PromoteCold:
-		return l.update(ctx, m, a.Epoch, func(v proto.View) proto.View { return v.Next(v.Shadow, 0) })
+		return l.update(ctx, m, a.Epoch, func(v proto.View) proto.View { return v.ColdDone() })
 	}
 	return fmt.Errorf("heal: no way to carry out %v", a.Do)
 }
@@ -205,7 +205,7 @@ func (l *Life) admit(ctx context.Context, m *rejoin.Machine, a rejoin.Action) er
 		// and all others to die, a cold start would wait for them: out of the
 		// view first.
 		return l.update(ctx, m, e, func(v proto.View) proto.View {
-			return v.Next(v.Live.Without(l.self.Node), v.Shadow)
+			return v.Without(proto.NodeSet(0).With(l.self.Node))
 		})
 	}
 	l.recovery.asked(a.Full, a.Why)
@@ -220,13 +220,7 @@ func (l *Life) admit(ctx context.Context, m *rejoin.Machine, a rejoin.Action) er
 	}
 	l.cfg.Event("join_asked", e, a.Why)
 	err := l.update(ctx, m, e, func(v proto.View) proto.View {
-		n := l.self.Node
-		w := v.Next(v.Live.Without(n), v.Shadow.With(n))
-		w.Incarnation[n] = l.self.Incarnation
-		if a.Full && !plant.Is(plant.H17LiveUntil) {
-			w.LiveUntil[n] = 0
-		}
-		return w
+		return v.Admitted(l.self, a.Full && !plant.Is(plant.H17LiveUntil))
 	})
 	return err
 }
@@ -378,7 +372,7 @@ func (l *Life) leave(ctx context.Context) {
 		if !v.Has(l.self) {
 			return errMoved
 		}
-		*v = v.Next(v.Live.Without(l.self.Node), v.Shadow.Without(l.self.Node))
+		*v = v.Without(proto.NodeSet(0).With(l.self.Node))
 		return nil
 	})
 	if err != nil && !errors.Is(err, errMoved) {

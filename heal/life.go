@@ -60,6 +60,10 @@ type Config struct {
 	Promoted func() error
 	Logger   *slog.Logger
 
+	// Running tells which live members of the newest view are heard to run in
+	// the life that it names; nil: nobody listens.
+	Running func() proto.NodeSet
+
 	// Env is what the life runs on; nil: flow.Real, with recoveries on threads
 	// of their own and times on CLOCK_MONOTONIC.
 	Env    flow.Env

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Recovery is what one way back cost: for status and the recovery report.
-// Times in nanoseconds; Start on CLOCK_MONOTONIC, comparable between the
-// processes of one host.
+// Recovery is what one way back costs: for status and the recovery report,
+// while it goes on and after its end. Times in nanoseconds; Start on
+// CLOCK_MONOTONIC, comparable between the processes of one host.
 type Recovery struct {
 	Kind        string // none, heal, full, cold
 	Why         string // of a full copy
@@ -29,7 +29,31 @@ type Recovery struct {
 	RangeBytes  uint64 // bytes of the log range they were picked from; 0 for a full copy
 	StoreBytes  uint64 // bytes of the buddy's log in use
 	Leftovers   uint64 // own records rolled forward
+
+	Phase string // what it is at: a Phase constant
+	// Of the transfer that goes on: bytes of records to move as far as known
+	// (an upper bound until the buddy has listed them all), and moved so far;
+	// how fast they come, in bytes per second; and how long the rest takes at
+	// that pace, 0 while nobody can tell.
+	Expected, Done uint64
+	Rate           float64
+	Left           time.Duration
 }
+
+// Phases of a way back, in their order. Waiting may come at any time: for
+// other nodes, or for an operator.
+const (
+	PhaseHello      = "hello"      // connects to the members
+	PhaseBackoff    = "backoff"    // came back too often of late and waits
+	PhaseAdmission  = "admission"  // asks to be a shadow
+	PhaseInstalling = "installing" // until all members have the view with it
+	PhaseTransfer   = "transfer"   // fetches what it missed
+	PhaseLeftovers  = "leftovers"  // rolls its own forward
+	PhaseFlush      = "flush"      // makes all durable
+	PhasePromotion  = "promotion"  // asks to be live
+	PhaseWaiting    = "waiting"    // for other nodes
+	PhaseDone       = "done"       // live
+)
 
 // recorder fills a Recovery in while it happens.
 type recorder struct {

@@ -92,6 +92,7 @@ type Machine struct {
 	startOver    string
 	died         proto.NodeSet // lives of the view known to have ended
 	blanks       proto.NodeSet // nodes whose pool holds nothing for a cold start
+	forced       Forced        // an operator's order; Without 0: none
 }
 
 // New starts a machine.
@@ -253,17 +254,18 @@ func (m *Machine) nobodyRuns() bool {
 // ended: the view's life of node n is over, since its kernel or its own next
 // life said so.
 func (m *Machine) ended(n proto.NodeID) bool {
-	return n == m.self.Node || m.died.Has(n) || m.connected[n] > m.view.Incarnation[n]
+	return n == m.self.Node || m.died.Has(n) || m.connected[n] > m.view.Incarnation[n] || m.forcedOut().Has(n)
 }
 
 // coldCandidate: nobody of the last live members runs any more. They are what
 // counts; all of them are waited for, and the lowest proposes (J4).
 func (m *Machine) coldCandidate(others proto.NodeSet) Action {
 	v := &m.view
-	cold := v.Live
-	if cold == 0 && v.Cold || plant.Is(plant.H15Shadow) {
-		cold |= v.Shadow // a cold start that was cut off: the same again
+	cold, without := v.ColdSet(), m.forcedOut()
+	if plant.Is(plant.H15Shadow) {
+		cold |= v.Shadow
 	}
+	cold &^= without
 	if !cold.Has(m.self.Node) {
 		return Action{Do: Connect, Nodes: others}
 	}
@@ -280,7 +282,7 @@ func (m *Machine) coldCandidate(others proto.NodeSet) Action {
 		return Action{Do: Wait, Why: "every live member of the last view is down, and the pools of nodes " + (m.blanks & cold).String() +
 			" are blank or incomplete: a cold start without their data could lose acknowledged writes"}
 	}
-	if lowest(cold) != m.self.Node {
+	if lowest(cold) != m.self.Node && without == 0 {
 		return Action{Do: Wait}
 	}
 	return Action{Do: ColdStart, Epoch: v.Epoch}
@@ -289,24 +291,10 @@ func (m *Machine) coldCandidate(others proto.NodeSet) Action {
 // ColdView is the cold view over the present one: the live members become
 // shadows of each other in their new lives.
 func (m *Machine) ColdView() proto.View {
-	v := &m.view
-	cold := v.Live
-	if cold == 0 {
-		cold = v.Shadow
-	}
-	w := v.Next(0, cold)
-	w.Cold = true
-	if v.Live != 0 {
-		w.ColdAfter = v.Epoch // a cold start that is repeated is the same one
-	}
-	for r := cold; r != 0; r &= r - 1 {
-		n := lowest(r)
-		w.Incarnation[n] = m.connected[n]
-		if n == m.self.Node {
-			w.Incarnation[n] = m.self.Incarnation
-		}
-	}
-	return w
+	left := m.forcedOut()
+	lives := m.connected
+	lives[m.self.Node] = m.self.Incarnation
+	return m.view.ColdOf(m.view.ColdSet()&^left, &lives, left)
 }
 
 // cold: one of the shadows of a cold view. Each rolls its own leftovers
