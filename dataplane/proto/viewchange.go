@@ -1,5 +1,7 @@
 package proto
 
+import "healkv/dataplane/plant"
+
 // The changes that a view can go through. Whoever changes the register, and
 // whoever models that, makes its views here.
 
@@ -49,7 +51,7 @@ func (v *View) ColdOf(set NodeSet, lives *[NodesMax]Incarnation, left NodeSet) V
 		if set.Has(n) {
 			w.Incarnation[n] = lives[n]
 		}
-		if left.Has(n) {
+		if left.Has(n) && !plant.Is(plant.ForcedLiveUntil) {
 			w.LiveUntil[n] = 0
 		}
 	}

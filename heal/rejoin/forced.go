@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 )
 
@@ -73,7 +74,7 @@ func (m *Machine) refuses(f *Forced) string {
 	for _, n := range counts.Without(self).Nodes(nil) {
 		was, is := v.Incarnation[n], m.connected[n]
 		switch {
-		case is != 0 && is <= was && v.Live.Has(n):
+		case is != 0 && is <= was && v.Live.Has(n) && !plant.Is(plant.ForcedRunning):
 			return fmt.Sprintf("node %d runs in its life %d of view %d: the cluster is not down", n, was, v.Epoch)
 		case f.Without.Has(n):
 			if is > was && !m.blanks.Has(n) {

@@ -1,0 +1,8 @@
+package plant
+
+// Of lives: forced cold starts and the way back. They stand in All too, by
+// hand: an init function would keep the list in the program that ships.
+const (
+	ForcedLiveUntil Bug = "forced-keeps-live-until"
+	ForcedRunning   Bug = "forced-beside-a-running-member"
+)
