@@ -33,16 +33,15 @@ func (l *Life) Force(f rejoin.Forced) error {
 	var err error
 	answered := make(chan struct{})
 	l.tell(func(m *rejoin.Machine) {
-		err = m.Force(f)
+		if err = m.Force(f); err == nil && !f.Dry {
+			l.cfg.Event("cold_start_forced", f.Epoch, fmt.Sprintf("without nodes %v", f.Without))
+			l.log.Warn("cold start forced by the operator", "epoch", f.Epoch, "without", f.Without.String(),
+				"loses", rejoin.Loses(v.Model, m.View(), f.Without))
+		}
 		close(answered)
 	})
-	if l.env.Wait(2*updateTimeout, answered) != 0 {
+	if l.env.Wait(2*l.updateTimeout(), answered) != 0 {
 		return errBusy
-	}
-	if err == nil && !f.Dry {
-		l.cfg.Event("cold_start_forced", f.Epoch, fmt.Sprintf("without nodes %v", f.Without))
-		l.log.Warn("cold start forced by the operator", "epoch", f.Epoch, "without", f.Without.String(),
-			"loses", rejoin.Loses(v.Model, &v, f.Without))
 	}
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"healkv/dataplane/proto"
+	"healkv/heal/rejoin"
 
 	"golang.org/x/sys/unix"
 )
@@ -62,6 +63,61 @@ type recorder struct {
 	clock func() int64
 	mark  int64
 	in    bool // admitted
+
+	began  int64  // of the transfer
+	rateAt int64  // when Rate was looked at last
+	rateOf uint64 // Done then
+}
+
+// phases says what a life is at while it carries an action out.
+var phases = [...]string{rejoin.Wait: PhaseWaiting, rejoin.Connect: PhaseHello, rejoin.Admit: PhaseAdmission,
+	rejoin.AwaitInstalled: PhaseInstalling, rejoin.Transfer: PhaseTransfer, rejoin.RollLeftovers: PhaseLeftovers,
+	rejoin.Flush: PhaseFlush, rejoin.Promote: PhasePromotion, rejoin.ColdStart: PhaseAdmission, rejoin.ReportCold: PhaseWaiting,
+	rejoin.PromoteCold: PhasePromotion, rejoin.StartOver: PhaseWaiting, rejoin.Again: PhaseWaiting, rejoin.Later: PhaseBackoff,
+	rejoin.Serve: PhaseDone}
+
+// at notes what the way back is at.
+func (r *recorder) at(phase string) { r.locked(func() { r.Phase = phase }) }
+
+// expect corrects what a transfer is expected to move.
+func (r *recorder) expect(more int64) { r.locked(func() { r.Expected += uint64(more) }) }
+
+// Rate is smoothed over about a second, looked at ten times in it.
+const (
+	rateEvery = int64(100 * time.Millisecond)
+	rateOver  = float64(time.Second)
+)
+
+// moved notes bytes of records that came.
+func (r *recorder) moved(bytes int) {
+	now := r.clock()
+	r.locked(func() {
+		r.Done += uint64(bytes)
+		d := now - r.rateAt
+		if d < rateEvery {
+			return
+		}
+		pace := float64(r.Done-r.rateOf) * float64(time.Second) / float64(d)
+		if r.rateOf > 0 {
+			pace = r.Rate + (pace-r.Rate)*min(1, float64(d)/rateOver)
+		}
+		r.Rate, r.rateAt, r.rateOf = pace, now, r.Done
+	})
+}
+
+// progress is the Recovery with what follows from its clock.
+func (r *recorder) progress() (x Recovery) {
+	now := r.clock()
+	r.locked(func() {
+		x = r.Recovery
+		if x.Rate == 0 && x.Done > 0 && now > r.began {
+			x.Rate = float64(x.Done) * float64(time.Second) / float64(now-r.began)
+		}
+		if x.Phase == PhaseTransfer && x.Rate > 0 && x.Expected > x.Done {
+			x.Left = time.Duration(float64(x.Expected-x.Done) / x.Rate * float64(time.Second))
+		}
+	})
+	return x
 }
 
 // monotonic is CLOCK_MONOTONIC in nanoseconds.
@@ -115,10 +171,20 @@ func (r *recorder) transferring(b proto.NodeID, full bool) {
 		r.Buddy = int(b)
 		r.lap()
 		r.Bytes, r.Records, r.Applied, r.Missed, r.RangeBytes, r.StoreBytes = 0, 0, 0, 0, 0, 0
+		r.Expected, r.Done, r.Rate, r.rateOf = 0, 0, 0, 0
+		r.began = r.clock()
+		r.rateAt = r.began
 	})
 }
-func (r *recorder) transferred() { r.locked(func() { r.Transfer += r.lap() }) }
-func (r *recorder) finishing()   { r.locked(func() { r.Finish += r.lap() }) }
+func (r *recorder) transferred() {
+	r.locked(func() {
+		r.Transfer += r.lap()
+		if d := r.clock() - r.began; d > 0 {
+			r.Rate = float64(r.Done) * float64(time.Second) / float64(d)
+		}
+	})
+}
+func (r *recorder) finishing() { r.locked(func() { r.Finish += r.lap() }) }
 func (r *recorder) finished() {
 	r.locked(func() {
 		r.Finish += r.lap()
@@ -140,8 +206,6 @@ func (r *recorder) begin() { r.locked(func() { r.Start = r.clock() }) }
 
 func (r *recorder) rolled(n int) { r.locked(func() { r.Leftovers += uint64(n) }) }
 
-// Recovery is what the way back has cost so far.
-func (l *Life) Recovery() (r Recovery) {
-	l.recovery.locked(func() { r = l.recovery.Recovery })
-	return r
-}
+// Recovery is what the way back has cost so far, and how far it is. Any
+// goroutine, while it goes on and afterwards.
+func (l *Life) Recovery() Recovery { return l.recovery.progress() }

@@ -5,4 +5,7 @@ package plant
 const (
 	ForcedLiveUntil Bug = "forced-keeps-live-until"
 	ForcedRunning   Bug = "forced-beside-a-running-member"
+	FailedForgotten Bug = "lives-that-end-as-shadows-not-counted"
+	BackoffAtOnce   Bug = "admission-asked-for-at-once"
+	WorkerMalformed Bug = "malformed-stream-goes-unnoticed"
 )

@@ -11,6 +11,9 @@ import "healkv/dataplane/plant"
 func (v *View) Admitted(m Member, full bool) View {
 	n := m.Node
 	w := v.Next(v.Live.Without(n), v.Shadow.With(n))
+	if v.Shadow.Has(n) && !v.Cold && v.Incarnation[n] != m.Incarnation {
+		w.failed(n)
+	}
 	w.Incarnation[n] = m.Incarnation
 	if full {
 		w.LiveUntil[n] = 0
@@ -44,6 +47,7 @@ func (v *View) ColdSet() NodeSet {
 func (v *View) ColdOf(set NodeSet, lives *[NodesMax]Incarnation, left NodeSet) View {
 	w := v.Next(0, set)
 	w.Cold = true
+	w.Failed = v.Failed // no shadow of v is to blame for its end
 	if v.Live != 0 {
 		w.ColdAfter = v.Epoch // a cold start that is repeated is the same one
 	}
