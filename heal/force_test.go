@@ -236,3 +236,41 @@ func TestNoLinkIsTold(t *testing.T) {
 		t.Errorf("%v", told)
 	}
 }
+
+// Everybody is down, and one comes back with a copy of its pool from an earlier
+// life: nothing begins until the others are told to go on without it. What it
+// holds was overwritten long ago.
+func TestOlderPoolInAColdStart(t *testing.T) {
+	seeds(t, 2, 10, func(t *testing.T, seed uint64) {
+		r := newRig(t, 3, seed)
+		r.boot()
+		x := r.nodes[1]
+		r.write(r.nodes[0], 40, 20, 100)
+		x.snapshot()
+		x.kill()
+		r.remove(x)
+		x.start()
+		r.back()
+		r.write(x, 40, 20, 100)
+		r.same(20)
+		e := r.view.Epoch
+		for _, n := range r.nodes {
+			n.kill()
+		}
+		x.restore()
+		for _, n := range r.nodes {
+			n.start()
+		}
+		r.sim.Run(300 * time.Millisecond)
+		if r.view.Epoch != e || r.serving() != 0 {
+			t.Fatalf("view %d after %d, %d serve", r.view.Epoch, e, r.serving())
+		}
+		if err := r.order(r.nodes[2], rejoin.Forced{Epoch: e, Without: 1 << 1}); err != nil {
+			t.Fatal(err)
+		}
+		r.back()
+		r.write(x, 10, 20, 100)
+		r.same(20)
+		r.has("older copies", "cold_start_forced", "node 1 enters, full true")
+	})
+}

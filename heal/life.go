@@ -45,7 +45,7 @@ type Config struct {
 	Tails      []uint64     // recovered logs, by shard
 	Leftovers  [][]Leftover // by shard
 	Full       string       // why this life heals by full copy; empty: by range
-	Blank      bool         // the pool was made anew since the cluster last ran
+	Blank      bool         // the pool has nothing for a cold start: made anew, cut off in a full copy, or an older copy
 	// Budget bounds what a recovery moves, in bytes per millisecond; 0: none.
 	Budget int
 	// Lease is as long as the members' leases; 0: calls have their usual time,

@@ -7,5 +7,6 @@ const (
 	ForcedRunning   Bug = "forced-beside-a-running-member"
 	FailedForgotten Bug = "lives-that-end-as-shadows-not-counted"
 	BackoffAtOnce   Bug = "admission-asked-for-at-once"
+	OlderCounts     Bug = "older-copy-counts-in-a-cold-start"
 	WorkerMalformed Bug = "malformed-stream-goes-unnoticed"
 )

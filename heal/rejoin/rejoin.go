@@ -67,8 +67,9 @@ type Config struct {
 	// Full says why this life heals by full copy: selected, incomplete pool,
 	// stale pool, pool never live. Empty: by range.
 	Full string
-	// Blank: the pool was made anew since the cluster last ran, or a full copy
-	// into it was cut off: it can give nothing to a cold start (J4).
+	// Blank: the pool was made anew since the cluster last ran, a full copy into
+	// it was cut off, or it is an older copy: it can give nothing to a cold
+	// start (J4).
 	Blank bool
 	// Leftovers: the pool holds records of which nobody said that they are
 	// durable everywhere.
@@ -193,11 +194,15 @@ func (m *Machine) Blank(n proto.NodeID, blank bool) {
 	}
 }
 
+// OlderPool is why a life starts over when it hears that its pool is an older
+// copy. The next life heals by full copy, and has nothing for a cold start.
+const OlderPool = "the pool is older than what the members saw it flush"
+
 // Stale tells that a member knows a higher flushed position of this node's
 // pool than it came back with (H19).
 func (m *Machine) Stale() {
 	if m.full == "" && !plant.Is(plant.H19Stale) {
-		m.startOver = "the pool is older than what the members saw it flush"
+		m.startOver = OlderPool
 	}
 }
 
@@ -293,7 +298,7 @@ func (m *Machine) coldCandidate(others proto.NodeSet) Action {
 		return Action{Do: Connect, Nodes: others}
 	}
 	if m.blank {
-		return Action{Do: Wait, Why: "every live member of the last view is down, and this one's pool is blank: its data is gone and it cannot make a cold start"}
+		return Action{Do: Wait, Why: "every live member of the last view is down, and this one's pool is blank, incomplete or an older copy: its data is gone and it cannot make a cold start"}
 	}
 	for r := cold.Without(m.self.Node); r != 0; r &= r - 1 {
 		n := lowest(r)
@@ -303,7 +308,7 @@ func (m *Machine) coldCandidate(others proto.NodeSet) Action {
 	}
 	if m.blanks&cold != 0 && !plant.Is(plant.ColdBlank) {
 		return Action{Do: Wait, Why: "every live member of the last view is down, and the pools of nodes " + (m.blanks & cold).String() +
-			" are blank or incomplete: a cold start without their data could lose acknowledged writes"}
+			" are blank, incomplete or older copies: a cold start without their data could lose acknowledged writes"}
 	}
 	if lowest(cold) != m.self.Node && without == 0 {
 		return Action{Do: Wait}
