@@ -383,7 +383,8 @@ func (n *Node) healConfig(l *life, force string) heal.Config {
 		Event:      func(name string, e proto.Epoch, detail string) { n.event(name, uint32(e), detail) },
 		Enter:      func(full bool) error { return n.enter(l, full) },
 		Promoted:   func() error { return n.promoted(l) },
-		Logger:     n.log,
+		Lease:      n.cfg.Lease, Running: n.members.Running,
+		Logger: n.log,
 	}
 	v := n.members.Current()
 	c.Opened(l.pools, &v, n.begun())

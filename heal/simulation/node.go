@@ -219,7 +219,8 @@ func (p *process) live(force string) (err error) {
 		Event:      func(name string, e proto.Epoch, detail string) { w.event(l, name, e, detail) },
 		Enter:      func(full bool) error { return p.enter(l, full) },
 		Promoted:   func() error { return l.core.Complete(l.heal.Installed().Epoch) },
-		Logger:     p.log, Env: p.Process,
+		Lease:      w.o.Lease, Running: p.members.Running,
+		Logger: p.log, Env: p.Process,
 		Limits: heal.Limits{Batches: 2, BatchBytes: 4 << 10, FirstPageBytes: 64, PageBytes: 512, LastStepBytes: 2 << 10, WalkBytes: 8 << 10, WalkPause: 100 * time.Microsecond, Leftovers: 8},
 	}
 	v := p.members.Current()
