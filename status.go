@@ -53,7 +53,7 @@ func recoveryStatus(r *heal.Recovery) *RecoveryStatus {
 type Status struct {
 	PID           int               `json:"pid"`
 	Node          int               `json:"node"`
-	Role          string            `json:"role"` // starting, joining, shadow, live, cold, fenced, stopped
+	Role          string            `json:"role"` // starting, joining, shadow, live, cold, fenced, draining, drained, stopped
 	Serving       bool              `json:"serving"`
 	Epoch         uint32            `json:"epoch"`
 	Incarnation   uint32            `json:"incarnation"`
@@ -70,6 +70,9 @@ type Status struct {
 	PoolBytes     uint64            `json:"pool_bytes"`
 	PoolUsedBytes uint64            `json:"pool_used_bytes"`
 	LeaseValid    bool              `json:"lease_valid"`
+	LeaseLeft     time.Duration     `json:"lease_left_ns"`
+	Blocked       string            `json:"blocked,omitempty"`  // why it does not serve
+	Recovery      *RecoveryProgress `json:"recovery,omitempty"` // while it is on the way back
 	Opened        string            `json:"opened"`
 	LastRecovery  *RecoveryStatus   `json:"last_recovery,omitempty"`
 	Counters      map[string]uint64 `json:"counters"`
@@ -78,12 +81,57 @@ type Status struct {
 	Error         string            `json:"error,omitempty"`
 }
 
+// RecoveryProgress is where a node is on its way back.
+type RecoveryProgress struct {
+	Phase    string        `json:"phase"`
+	For      time.Duration `json:"for_ns"`             // since this way back began
+	Done     uint64        `json:"done"`               // bytes read so far
+	Expected uint64        `json:"expected,omitempty"` // of so many; 0: not known
+	Rate     float64       `json:"rate,omitempty"`     // bytes per second, lately
+	Left     time.Duration `json:"left_ns,omitempty"`  // of the transfer; 0: not known
+}
+
+// phases names what follows an event of the way back.
+var phases = map[string]string{
+	"join_asked": "admission", "admitted": "installing", "all_installed": "transfer", "transfer_begun": "transfer",
+	"transfer_done": "leftovers", "leftovers_rolled": "flush", "flushed": "promotion", "cold_reported": "waiting for the others",
+}
+
+// wayBack notes what an event of heal says about where this life is.
+func (n *Node) wayBack(l *life, name, detail string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if name == "waiting" {
+		l.waits = detail
+		return
+	}
+	if phase, ok := phases[name]; ok {
+		l.phase, l.waits = phase, ""
+	}
+}
+
+// progressOf is what is known of a way back that is not over.
+func progressOf(r *heal.Recovery, phase string, now int64) *RecoveryProgress {
+	p := &RecoveryProgress{Phase: phase, Done: r.Bytes}
+	if phase == "" {
+		p.Phase = "hello"
+	}
+	if r.Start != 0 {
+		p.For = time.Duration(now - r.Start)
+	}
+	return p
+}
+
 const eventsMax = 512
 
-func (n *Node) event(name string, epoch uint32, detail string) {
+func monotonic() int64 {
 	var t unix.Timespec
 	unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
-	e := Event{t.Nano(), time.Now().UnixNano(), name, epoch, detail}
+	return t.Nano()
+}
+
+func (n *Node) event(name string, epoch uint32, detail string) {
+	e := Event{monotonic(), time.Now().UnixNano(), name, epoch, detail}
 	n.mu.Lock()
 	if len(n.events) == eventsMax {
 		n.events = append(n.events[:0], n.events[eventsMax/4:]...)
@@ -104,17 +152,21 @@ func ints(s proto.NodeSet) []int {
 }
 
 // Status is a snapshot; it costs each shard worker one turn.
-func (n *Node) Status() Status {
+func (n *Node) Status() (s Status) {
 	v := n.members.Current()
-	s := Status{PID: os.Getpid(), Node: n.cfg.Node, Role: "starting", Serving: n.Ready(), Epoch: uint32(v.Epoch),
+	s = Status{PID: os.Getpid(), Node: n.cfg.Node, Role: "starting", Serving: n.Ready(), Epoch: uint32(v.Epoch),
 		Live: ints(v.Live), Shadow: ints(v.Shadow), Model: n.cfg.Model.String(), Provider: n.cfg.Provider,
 		Domain: n.cfg.Domain.String(), Shards: n.cfg.Shards, Keys: n.LiveKeys(), Counters: map[string]uint64{},
 		LeaseValid: n.members.Lease().Valid(), Control: n.control.Address()}
 	m := n.members.Status()
-	s.Membership, s.Counters["leases_lost"] = m, m.Counts.LeasesLost
+	s.Membership, s.Counters["leases_lost"], s.LeaseLeft = m, m.Counts.LeasesLost, m.LeaseLeft
 	n.mu.Lock()
-	l := n.life
+	l, drained := n.life, n.drained
 	whole := l != nil && l.whole
+	var phase, waits string
+	if l != nil {
+		phase, waits = l.phase, l.waits
+	}
 	s.Opened, s.LastRecovery = n.opened, n.last
 	s.Events = append([]Event(nil), n.events...)
 	if n.err != nil {
@@ -130,11 +182,17 @@ func (n *Node) Status() Status {
 		return s
 	default:
 	}
+	defer func() { s.Blocked = n.blocked(&s, &v, &m, waits) }()
 	if l == nil {
+		if drained {
+			s.Role = "drained"
+		}
 		return s
 	}
 	s.Incarnation, s.Device = uint32(l.self.Incarnation), l.device
 	switch {
+	case l.gate.closed.Load():
+		s.Role = "draining"
 	case !v.Has(l.self):
 		s.Role = "joining"
 	case v.Cold:
@@ -145,6 +203,10 @@ func (n *Node) Status() Status {
 		s.Role = "live"
 	default:
 		s.Role = "fenced"
+	}
+	if s.Role == "joining" || s.Role == "shadow" || s.Role == "cold" {
+		r := l.heal.Recovery()
+		s.Recovery = progressOf(&r, phase, monotonic())
 	}
 	if n.host.Core() == l.core {
 		n.count(l, &s)
