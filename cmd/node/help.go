@@ -35,7 +35,8 @@ from DATA-PORT+i*SHARDS on; certificates are made with the cluster.
 
 A node that is killed is reported and not restarted; bring it back with
   node serve --config D/node-i/node.toml
-which then runs until it is stopped by hand.
+which then runs until it is stopped by hand. A node that ` + "`node rolling`" + `
+restarts is started again here.
 
 A second signal while stopping kills what is left. Exit status 0: stopped as
 asked, every node that ran ended cleanly.
@@ -43,16 +44,49 @@ asked, every node that ran ended cleanly.
 `,
 	"status": `usage: node status --dir D [--json] [--check]
 
-Shows what every node of the local cluster in D says of itself; a node that
-does not answer is down.
+Shows the view, and what every node of the local cluster in D says of itself:
+role, what is left of its lease, who suspects it, how it came back or how far it
+is on its way back. Below: why a node does not serve, and why one is suspected.
+A node that does not answer is down.
+
+`,
+	"drain": `usage: node drain --dir D --node I [--stay | --back] [FLAGS]
+       node drain --config FILE [--stay | --back] [FLAGS]
+
+Takes a node out of the group without a stall: its clients are refused with
+TRYAGAIN, which says that nothing was applied, so they go to another node;
+writes under way end; it gives its lease back, leaves the view, and flushes. Its
+process then ends with exit status 0, drain_grace after the last client was told
+or when all clients have gone; ` + "`node serve`" + ` brings it back with what it missed.
+With --stay the process stays, votes and answers status until --back.
+
+Refused, and the node serves on: at the last live node; during a cold start;
+where fewer than a majority of the nodes would be left running, unless --force;
+if writes under way are not through --within the time. SIGTERM to a node does
+the same without asking.
+
+An order goes through a socket in the node's state directory, as the node's user
+or root; it is logged there with who gave it.
+
+`,
+	"rolling": `usage: node rolling --dir D [--pause T] [FLAGS]
+
+Restarts the nodes of the local cluster in D one after the other: drains one,
+has it started again, waits until it is live and serves, takes the next. All
+nodes must be live to begin with. The running ` + "`node cluster`" + ` starts its nodes
+again; one that was started by hand is started in the background, with its
+output in D/node-i/log. Stops at the first node that does not come back.
 
 `,
 	"serve": `usage: node serve --config FILE [FLAGS]
 
-Runs one node in the foreground. SIGTERM or Ctrl-C: it flushes, leaves the view
-and exits 0; SIGHUP likewise, without waiting for a majority that stops too. A flag wins over the environment (HEALKV_POOL_SIZE), the
-environment over the file, the file over the default. ` + "`node help config`" + ` has
-them all.
+Runs one node in the foreground. SIGTERM or Ctrl-C: it is drained, as by
+` + "`node drain`" + `, and exits 0; SIGHUP: it flushes and exits 0 without waiting for a
+majority, which stops too. Exit status 75: drained by ` + "`node rolling`" + `, to be
+started again.
+
+A flag wins over the environment (HEALKV_POOL_SIZE), the environment over the
+file, the file over the default. ` + "`node help config`" + ` has them all.
 
 `,
 	"format": `usage: node format --config FILE [FLAGS]
@@ -146,6 +180,12 @@ func explain(w io.Writer, name string) {
 	case "status":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, statusFlags(&statusArgs{}))
+	case "drain":
+		fmt.Fprint(w, "flags:\n")
+		explainFlags(w, drainFlags(&drainArgs{}))
+	case "rolling":
+		fmt.Fprint(w, "flags:\n")
+		explainFlags(w, rollingFlags(&rollingArgs{}))
 	case "serve", "format":
 		fmt.Fprint(w, "flags:\n  --config FILE  the node's configuration file\n\nand one for every key of the file:\n ")
 		writeWrapped(w, allFlags())

@@ -237,7 +237,7 @@ func TestClusterLife(t *testing.T) {
 	if err := errors.Join(Table(&table, states), JSON(&text, c.Dir, states)); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(table.String(), "down") || !strings.Contains(table.String(), "heal 2.5 ms") || strings.Count(table.String(), "\n") != 4 {
+	if !strings.Contains(table.String(), "down") || !strings.Contains(table.String(), "heal 2.5 ms") || strings.Count(table.String(), "\n") != 5 {
 		t.Errorf("table:\n%s", table.String())
 	}
 	var parsed struct {
