@@ -110,6 +110,12 @@ func drain(t *testing.T, g *group) {
 	}
 	took := time.Since(began)
 	s := n.Status()
+	parts := ""
+	for _, e := range s.Events {
+		if e.Name == "left" || e.Name == "drained" {
+			parts += fmt.Sprintf(", %s %s", e.Name, e.Detail)
+		}
+	}
 	v := g.nodes[0].Status()
 	if s.Role != "drained" || s.Serving || !strings.Contains(s.Blocked, "--back") || slices.Contains(v.Live, 1) || slices.Contains(v.Shadow, 1) {
 		t.Errorf("drained: %q, serving %v, %q; node 0 has live %v, shadow %v", s.Role, s.Serving, s.Blocked, v.Live, v.Shadow)
@@ -151,8 +157,8 @@ func drain(t *testing.T, g *group) {
 			keys++
 		}
 	}
-	t.Logf("drained in %v; longest time between two writes at another node %v; there %v, here %v; %d keys compared",
-		took, there.longest, there.ended, here.ended, keys)
+	t.Logf("drained in %v%s; longest time between two writes at another node %v; there %v, here %v; %d keys compared",
+		took, parts, there.longest, there.ended, here.ended, keys)
 }
 
 // What must not be drained is not, and serves on.

@@ -1,14 +1,17 @@
 package healkv
 
 import (
+	"context"
 	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"healkv/dataplane"
 	"healkv/dataplane/proto"
 	"healkv/heal"
 	"healkv/pmem/record"
+	"healkv/rdma"
 
 	"github.com/zeebo/xxh3"
 )
@@ -71,8 +74,9 @@ type Status struct {
 	PoolUsedBytes uint64            `json:"pool_used_bytes"`
 	LeaseValid    bool              `json:"lease_valid"`
 	LeaseLeft     time.Duration     `json:"lease_left_ns"`
-	Blocked       string            `json:"blocked,omitempty"`  // why it does not serve
-	Recovery      *RecoveryProgress `json:"recovery,omitempty"` // while it is on the way back
+	Blocked       string            `json:"blocked,omitempty"`     // why it does not serve
+	Hung          []int             `json:"hung_shards,omitempty"` // shards that did not answer for this status
+	Recovery      *RecoveryProgress `json:"recovery,omitempty"`    // while it is on the way back
 	Opened        string            `json:"opened"`
 	LastRecovery  *RecoveryStatus   `json:"last_recovery,omitempty"`
 	Counters      map[string]uint64 `json:"counters"`
@@ -151,7 +155,8 @@ func ints(s proto.NodeSet) []int {
 	return list
 }
 
-// Status is a snapshot; it costs each shard worker one turn.
+// Status is a snapshot; it costs each shard worker one turn, and takes at most
+// about a second however the shards are.
 func (n *Node) Status() (s Status) {
 	v := n.members.Current()
 	s = Status{PID: os.Getpid(), Node: n.cfg.Node, Role: "starting", Serving: n.Ready(), Epoch: uint32(v.Epoch),
@@ -219,27 +224,39 @@ type connections interface {
 	Connections(count func(name string, n uint64)) // worker only
 }
 
-// count fills in what the shards know.
+// statusPatience is how long a shard has to answer for Status.
+const statusPatience = time.Second
+
+// count fills in what the shards know. One that hangs is named instead.
 func (n *Node) count(l *life, s *Status) {
 	c := s.Counters
-	for i, w := range l.core.Workers() {
-		w.Do(func() {
-			k, r := &w.Counters, &w.Replica().Counters
-			for name, x := range map[string]uint64{
-				"reads_at_worker": k.Reads, "rejected": k.Rejected, "no_room": k.NoRoom, "unknown": k.Unknown,
-				"ring_full_turns": k.RingFullTurns, "flushes": k.Flushes, "sleeps": k.Sleeps, "stream_faults": k.StreamFaults,
-				"cleaned_bytes": k.CleanedBytes, "cleaned_segments": k.CleanedSegments, "ranges_given_up": k.GivenUp,
-				"writes": r.Writes, "superseded": r.Superseded, "confirmed": r.Confirmed, "waited_for_view": r.WaitedForView,
-				"locked_reads": r.LockedReads, "adopted": r.Adopted, "adopted_locked": r.AdoptedLocked,
-				"rolled_forward": r.RolledForward, "ring_full": r.RingFull, "stalled_no_space": r.StalledNoSpace,
-				"turns": w.Turns(), "stable_position": w.Replica().StablePos(), "log_tail": w.Pool().Store().Tail(),
-			} {
+	workers := l.core.Workers()
+	answers := make([]chan map[string]uint64, len(workers))
+	for i, w := range workers {
+		answer := make(chan map[string]uint64, 1)
+		answers[i] = answer
+		go func() {
+			counted := map[string]uint64{}
+			w.Do(func() { countShard(w, l.endpoints[i], counted) })
+			answer <- counted
+		}()
+	}
+	late, cancel := context.WithTimeout(context.Background(), statusPatience)
+	defer cancel()
+	for i := range workers {
+		select {
+		case <-late.Done():
+		case counted := <-answers[i]:
+			answers[i] <- counted
+		}
+		select {
+		case counted := <-answers[i]:
+			for name, x := range counted {
 				c[name] += x
 			}
-			if e, ok := l.endpoints[i].(connections); ok {
-				e.Connections(func(name string, x uint64) { c[name] += x })
-			}
-		})
+		default:
+			s.Hung = append(s.Hung, i)
+		}
 		info := l.pools[i].Info()
 		s.PoolBytes += uint64(info.LogBytes)
 		s.PoolUsedBytes += info.UsedBytes
@@ -248,6 +265,25 @@ func (n *Node) count(l *life, s *Status) {
 	}
 	wire := n.control.Stats()
 	c["control_refused"] = wire.Refused()
+}
+
+// countShard adds up what one shard knows, inside Do.
+func countShard(w *dataplane.Worker, ep rdma.Endpoint, c map[string]uint64) {
+	k, r := &w.Counters, &w.Replica().Counters
+	for name, x := range map[string]uint64{
+		"reads_at_worker": k.Reads, "rejected": k.Rejected, "no_room": k.NoRoom, "unknown": k.Unknown,
+		"ring_full_turns": k.RingFullTurns, "flushes": k.Flushes, "sleeps": k.Sleeps, "stream_faults": k.StreamFaults,
+		"cleaned_bytes": k.CleanedBytes, "cleaned_segments": k.CleanedSegments, "ranges_given_up": k.GivenUp,
+		"writes": r.Writes, "superseded": r.Superseded, "confirmed": r.Confirmed, "waited_for_view": r.WaitedForView,
+		"locked_reads": r.LockedReads, "adopted": r.Adopted, "adopted_locked": r.AdoptedLocked,
+		"rolled_forward": r.RolledForward, "ring_full": r.RingFull, "stalled_no_space": r.StalledNoSpace,
+		"turns": w.Turns(), "stable_position": w.Replica().StablePos(), "log_tail": w.Pool().Store().Tail(),
+	} {
+		c[name] += x
+	}
+	if e, ok := ep.(connections); ok {
+		e.Connections(func(name string, x uint64) { c[name] += x })
+	}
 }
 
 func pageSize(b int) string {

@@ -143,7 +143,9 @@ func setCommand(key, value []byte) string {
 	return fmt.Sprintf("*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", len(key), key, len(value), value)
 }
 
-func getCommand(key []byte) string { return fmt.Sprintf("*2\r\n$3\r\nGET\r\n$%d\r\n%s\r\n", len(key), key) }
+func getCommand(key []byte) string {
+	return fmt.Sprintf("*2\r\n$3\r\nGET\r\n$%d\r\n%s\r\n", len(key), key)
+}
 
 // Six nodes are restarted one after the other under TAOBench A. No operation of
 // a client that repeats rejected ones fails, and every node comes back with
@@ -261,4 +263,3 @@ func TestProcessDrain(t *testing.T) {
 		t.Errorf("no order in the logs:\n%s", text)
 	}
 }
-

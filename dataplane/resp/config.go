@@ -65,7 +65,7 @@ const (
 	patienceMax = 8 * time.Millisecond
 	lingerMax   = time.Second
 	partMax     = 250 * time.Millisecond // for a client to see that the server has stopped
-	readAhead   = 5 * time.Millisecond // between looks at the input while the client takes no replies
+	readAhead   = 5 * time.Millisecond   // between looks at the input while the client takes no replies
 )
 
 const (

@@ -33,7 +33,8 @@ type State struct {
 	Live        []int           `json:"live"`
 	Shadow      []int           `json:"shadow"`
 	LeaseLeft   time.Duration   `json:"lease_left_ns"`
-	Blocked     string          `json:"blocked"`  // why it does not serve
+	Blocked     string          `json:"blocked"` // why it does not serve
+	Hung        []int           `json:"hung_shards"`
 	Way         *Way            `json:"recovery"` // nil unless it is on its way back
 	Membership  Membership      `json:"membership"`
 	Last        *Recovery       `json:"last_recovery"`

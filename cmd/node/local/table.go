@@ -114,6 +114,9 @@ func reasons(states []State) string {
 		if s.Role != "down" && s.Error != "" {
 			fmt.Fprintf(&b, "node %d: %s\n", s.Node, s.Error)
 		}
+		if len(s.Hung) > 0 {
+			fmt.Fprintf(&b, "node %d: shards %s do not answer\n", s.Node, nodeList(s.Hung))
+		}
 		if why := s.Membership.Stopped; why != "" {
 			fmt.Fprintf(&b, "node %d votes no more: %s\n", s.Node, why)
 		}
