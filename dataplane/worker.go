@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"errors"
 	"log/slog"
 	"sync/atomic"
 
@@ -99,6 +100,7 @@ type Worker struct {
 	faultUntil   [proto.NodesMax]int64
 	faults       [proto.NodesMax]int // of a stream in a row
 	refused      func(int, proto.Member, error)
+	malformed    malformed // the endpoint; nil: it gives no stream up
 
 	Counters WorkerCounters
 }
@@ -140,6 +142,7 @@ func NewWorker(c WorkerConfig) *Worker {
 		gates: c.Model.Gates(), spin: max(1, c.SpinTurns), log: c.Logger, fail: c.OnFailure, refused: c.OnRefused,
 		ops: make([]slot, limit.ops), ended: make([]ended, 0, limit.client), stopped: make(chan struct{}),
 		active: make([]*lane, 0, 64), dirty: make([]*lane, 0, 64), pin: ^uint64(0)}
+	w.malformed, _ = c.Endpoint.(malformed)
 	for i := range w.ops {
 		w.ops[i].next = int32(i) + 1
 	}
@@ -290,6 +293,12 @@ func (w *Worker) listen(n proto.NodeID) (moved bool) {
 		return false
 	}
 	m := w.ep.Mirror(int(n))
+	if m == nil && w.malformed != nil && w.malformed.Malformed()>>n&1 == 1 && !plant.Is(plant.WorkerMalformed) {
+		// The provider reads nothing of it any more, for as long as this life
+		// lasts: counted like bytes that fail their checks.
+		w.fault(n, errMalformed)
+		return false
+	}
 	if m == nil || w.faultUntil[n] > w.now {
 		return false
 	}
@@ -305,6 +314,12 @@ func (w *Worker) listen(n proto.NodeID) (moved bool) {
 	}
 	return got > 0
 }
+
+// malformed is an endpoint that gives up streams whose framing makes no sense:
+// Malformed is the set of attached nodes (bit i for node i) whose is. Worker.
+type malformed interface{ Malformed() uint16 }
+
+var errMalformed = errors.New("dataplane: the stream's framing makes no sense: nothing of it is read any more")
 
 // faultsMax looks in a row at bytes that fail their checks are enough: half a
 // second in a running node.

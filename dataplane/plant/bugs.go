@@ -342,4 +342,5 @@ var All = []Bug{
 	CtlCluster, CtlTo, CtlFrame, CtlAnswer, CtlHeard, CtlCrowd,
 	HelloName, RangeName, PullCut, TCPAsked, TCPAlone, TCPClients,
 	TCPSumRanges,
+	ForcedLiveUntil, ForcedRunning, FailedForgotten, BackoffAtOnce, WorkerMalformed,
 }

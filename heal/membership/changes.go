@@ -87,12 +87,7 @@ func admit(v *proto.View, m proto.Member, full bool) error {
 	case v.Live.Without(n) == 0:
 		return fmt.Errorf("%w: %v can only come back by a cold start", ErrLastLive, v.Member(n))
 	}
-	w := v.Next(v.Live.Without(n), v.Shadow.With(n))
-	w.Incarnation[n] = m.Incarnation
-	if full {
-		w.LiveUntil[n] = 0
-	}
-	*v = w
+	*v = v.Admitted(m, full)
 	return nil
 }
 
@@ -110,7 +105,7 @@ func (s *Service) Promote(ctx context.Context, m proto.Member, expect proto.Epoc
 		case v.Live == 0:
 			return fmt.Errorf("%w: its members are promoted together", ErrCold)
 		}
-		*v = v.Next(v.Live.With(m.Node), v.Shadow.Without(m.Node))
+		*v = v.Promoted(m.Node)
 		return nil
 	})
 }
@@ -152,7 +147,7 @@ func (s *Service) Remove(ctx context.Context, m proto.Member) (proto.View, error
 		case v.Live == 0:
 			return ErrCold
 		}
-		*v = v.Next(v.Live.Without(m.Node), v.Shadow.Without(m.Node))
+		*v = v.Without(proto.NodeSet(0).With(m.Node))
 		return nil
 	})
 }

@@ -274,7 +274,7 @@ func (s *Service) dropLocked(v *proto.View, bad proto.NodeSet) error {
 	if bad&v.Members() == 0 || s.runningLocked(&left) == 0 {
 		return ErrNoChange
 	}
-	*v = v.Next(v.Live&^bad, v.Shadow&^bad)
+	*v = v.Without(bad)
 	return nil
 }
 
