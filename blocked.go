@@ -42,7 +42,7 @@ func (b *blockade) why(role, waits string) string {
 		}
 		return b.outside()
 	case "cold", "shadow":
-		return waits
+		return waits // else RECOVERY says how far it is
 	case "fenced":
 		return b.leaseless()
 	case "live":

@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"healkv/dataplane"
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/heal/membership/register"
+	"healkv/heal/rejoin"
 )
 
 // ErrDrain is why a node is not drained, or not brought back; the node is as it
@@ -26,7 +28,7 @@ type gate struct {
 
 func (g *gate) Valid() bool        { return !g.closed.Load() && g.lease.Valid() }
 func (g *gate) Generation() uint64 { return g.lease.Generation() }
-func (g *gate) shut()              { g.closed.Store(true) }
+func (g *gate) shut()              { g.closed.Store(!plant.Is(plant.DrainOpen)) }
 func (g *gate) open()              { g.closed.Store(false) }
 
 // nextLife waits while the node is drained. False: the node ends.
@@ -188,6 +190,31 @@ func (n *Node) MayStop() error {
 			ErrDrain, n.cfg.Node, list(with), need, n.configured().Count())
 	}
 	return nil
+}
+
+// ForceColdStart is an operator's order: the cluster is down, the nodes in
+// without are lost with what they hold, and the others are to start without
+// them. epoch is that of the newest view, as the operator has seen it. It may
+// lose answered writes: loses says which, and dry only asks. An error that says
+// "refused" changed nothing; the events tell what becomes of an order that was
+// taken.
+func (n *Node) ForceColdStart(epoch uint32, without []int, dry bool) (loses string, err error) {
+	f := rejoin.Forced{Epoch: proto.Epoch(epoch), Dry: dry}
+	for _, i := range without {
+		if i < 0 || i >= n.cfg.Nodes {
+			return "", fmt.Errorf("%w: there is no node %d: want 0 to %d", rejoin.ErrForced, i, n.cfg.Nodes-1)
+		}
+		f.Without = f.Without.With(proto.NodeID(i))
+	}
+	l := n.present()
+	if l == nil || l.heal == nil {
+		return "", fmt.Errorf("%w: node %d is between two lives, or drained: give the order again when it is joining", rejoin.ErrForced, n.cfg.Node)
+	}
+	v := n.members.Current()
+	if err := l.heal.Force(f); err != nil {
+		return "", err
+	}
+	return rejoin.Loses(n.cfg.Model, &v, f.Without), nil
 }
 
 // Ordered records an operator's order among the events.

@@ -72,8 +72,7 @@ type life struct {
 	gate      *gate
 	heal      *heal.Life
 	turns     []uint64
-	whole     bool   // the way back is over and recorded; Node.mu, as the next two
-	phase     string // of the way back
+	whole     bool   // the way back is over and recorded; Node.mu, as the next
 	waits     string // why the way back cannot go on
 }
 
@@ -403,6 +402,7 @@ func (n *Node) bootstrap() {
 func (n *Node) healConfig(l *life, force string) heal.Config {
 	c := heal.Config{Self: l.self, Configured: n.configured(), Core: l.core,
 		Register: n.members, Control: n.control, Full: force, Budget: n.cfg.RecoveryBudgetBytes,
+		Lease: n.cfg.Lease, Running: n.members.Running,
 		ProvenDead: func(m proto.Member) bool { dead, err := n.provenDead(m); return err == nil && dead },
 		Event: func(name string, e proto.Epoch, detail string) {
 			n.wayBack(l, name, detail)

@@ -89,37 +89,24 @@ type Status struct {
 type RecoveryProgress struct {
 	Phase    string        `json:"phase"`
 	For      time.Duration `json:"for_ns"`             // since this way back began
-	Done     uint64        `json:"done"`               // bytes read so far
-	Expected uint64        `json:"expected,omitempty"` // of so many; 0: not known
+	Done     uint64        `json:"done"`               // bytes of records moved so far
+	Expected uint64        `json:"expected,omitempty"` // of so many, as far as known; 0: not at all
 	Rate     float64       `json:"rate,omitempty"`     // bytes per second, lately
 	Left     time.Duration `json:"left_ns,omitempty"`  // of the transfer; 0: not known
 }
 
-// phases names what follows an event of the way back.
-var phases = map[string]string{
-	"join_asked": "admission", "admitted": "installing", "all_installed": "transfer", "transfer_begun": "transfer",
-	"transfer_done": "leftovers", "leftovers_rolled": "flush", "flushed": "promotion", "cold_reported": "waiting for the others",
-}
-
-// wayBack notes what an event of heal says about where this life is.
+// wayBack notes what heal says about why this life cannot go on.
 func (n *Node) wayBack(l *life, name, detail string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if name == "waiting" {
+	if l.waits = ""; name == "waiting" || name == "backs_off" {
 		l.waits = detail
-		return
-	}
-	if phase, ok := phases[name]; ok {
-		l.phase, l.waits = phase, ""
 	}
 }
 
 // progressOf is what is known of a way back that is not over.
-func progressOf(r *heal.Recovery, phase string, now int64) *RecoveryProgress {
-	p := &RecoveryProgress{Phase: phase, Done: r.Bytes}
-	if phase == "" {
-		p.Phase = "hello"
-	}
+func progressOf(r *heal.Recovery, now int64) *RecoveryProgress {
+	p := &RecoveryProgress{Phase: r.Phase, Done: r.Done, Expected: r.Expected, Rate: r.Rate, Left: r.Left}
 	if r.Start != 0 {
 		p.For = time.Duration(now - r.Start)
 	}
@@ -168,9 +155,9 @@ func (n *Node) Status() (s Status) {
 	n.mu.Lock()
 	l, drained := n.life, n.drained
 	whole := l != nil && l.whole
-	var phase, waits string
+	var waits string
 	if l != nil {
-		phase, waits = l.phase, l.waits
+		waits = l.waits
 	}
 	s.Opened, s.LastRecovery = n.opened, n.last
 	s.Events = append([]Event(nil), n.events...)
@@ -211,7 +198,7 @@ func (n *Node) Status() (s Status) {
 	}
 	if s.Role == "joining" || s.Role == "shadow" || s.Role == "cold" {
 		r := l.heal.Recovery()
-		s.Recovery = progressOf(&r, phase, monotonic())
+		s.Recovery = progressOf(&r, monotonic())
 	}
 	if n.host.Core() == l.core {
 		n.count(l, &s)

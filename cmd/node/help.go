@@ -69,6 +69,21 @@ An order goes through a socket in the node's state directory, as the node's user
 or root; it is logged there with who gave it.
 
 `,
+	"cold-start": `usage: node cold-start --dir D --epoch E --without I,... [--dry] [FLAGS]
+       node cold-start --config FILE --epoch E --without I,... [--dry] [FLAGS]
+
+For a cluster that is down and cannot start by itself, because nodes that were
+live at the end are lost, or their pools are. It starts without them, from what
+the others hold. THIS CAN LOSE WRITES THAT WERE ANSWERED: --dry says which, and
+whether the order would be taken. Never needed while a node is live.
+
+E is the epoch in the first line of ` + "`node status`" + `. The order goes to one node
+that was live then, --node or the first that answers. It is refused, and changes
+nothing, if the view is another one, if a live member runs, or if a node that is
+not named does not answer or has no whole pool. Nodes that were left out come
+back by a full copy.
+
+`,
 	"rolling": `usage: node rolling --dir D [--pause T] [FLAGS]
 
 Restarts the nodes of the local cluster in D one after the other: drains one,
@@ -152,7 +167,7 @@ func runHelp(_ context.Context, args []string) error {
 	if len(args) == 0 {
 		fmt.Print(about)
 		for _, c := range commands {
-			fmt.Printf("  %-9s %s\n", c.name, c.summary)
+			fmt.Printf("  %-10s %s\n", c.name, c.summary)
 		}
 		fmt.Print("\nStart here:  node cluster --nodes 3 --dir /tmp/healkv\n             redis-cli -p 7000 set greeting hello\n             redis-cli -p 7001 get greeting\n")
 		return nil
@@ -183,6 +198,9 @@ func explain(w io.Writer, name string) {
 	case "drain":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, drainFlags(&drainArgs{}))
+	case "cold-start":
+		fmt.Fprint(w, "flags:\n")
+		explainFlags(w, coldStartFlags(&coldStartArgs{}))
 	case "rolling":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, rollingFlags(&rollingArgs{}))

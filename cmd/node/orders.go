@@ -69,8 +69,9 @@ func (s *served) actions(node *healkv.Node) operator.Actions {
 			}
 			return operator.Done{Text: fmt.Sprintf("node %d comes back", s.c.Node)}, nil
 		},
-		ColdStart: func(operator.ColdStart) (operator.Done, error) {
-			return operator.Done{}, errors.New("this release starts cold by itself only")
+		ColdStart: func(o operator.ColdStart) (operator.Done, error) {
+			loses, err := node.ForceColdStart(o.Epoch, o.Without, o.Dry)
+			return operator.Done{Text: loses}, err
 		},
 	}
 }

@@ -94,7 +94,13 @@ func Serve(stateDir string, a Actions, log *slog.Logger) (*Server, error) {
 		order(s, w, r, func(context.Context, *http.ResponseController, struct{}) (Done, error) { return a.Resume() })
 	})
 	mux.HandleFunc("POST /cold-start", func(w http.ResponseWriter, r *http.Request) {
-		order(s, w, r, func(_ context.Context, _ *http.ResponseController, o ColdStart) (Done, error) { return a.ColdStart(o) })
+		order(s, w, r, func(_ context.Context, w *http.ResponseController, o ColdStart) (Done, error) {
+			// A node on its way back looks at orders between two steps.
+			if err := w.SetWriteDeadline(time.Now().Add(WithinMax)); err != nil {
+				return Done{}, fmt.Errorf("operator: %w", err)
+			}
+			return a.ColdStart(o)
+		})
 	})
 	s.http = http.Server{
 		Handler: mux, ReadHeaderTimeout: requestTime, ReadTimeout: requestTime, WriteTimeout: 2 * requestTime,
