@@ -124,11 +124,6 @@ func (n *Node) Drain(ctx context.Context) error {
 // quiesceOrOpen waits until writes under way are through. When that takes too
 // long it lets the clients in again.
 func (n *Node) quiesceOrOpen(ctx context.Context, l *life) error {
-	if at, bounded := ctx.Deadline(); bounded {
-		short, cancel := context.WithTimeout(ctx, time.Until(at)*2/3)
-		defer cancel()
-		ctx = short
-	}
 	err := n.quiesce(ctx, l)
 	if err != nil {
 		l.gate.open()
@@ -161,11 +156,11 @@ func (n *Node) mayLeave() error {
 	self := proto.NodeID(n.cfg.Node)
 	switch {
 	case v.Epoch == 0:
-		return fmt.Errorf("%w: there is no view yet that node %d could leave; to end its process send it SIGTERM", ErrDrain, self)
+		return fmt.Errorf("%w: there is no view yet that node %d could leave", ErrDrain, self)
 	case v.Cold:
 		return fmt.Errorf("%w: a cold start is under way (epoch %d), it needs node %d", ErrDrain, v.Epoch, self)
 	case v.Live == proto.NodeSet(0).With(self):
-		return fmt.Errorf("%w: node %d is the last live one, nobody could serve after it; to stop the cluster end its process with SIGTERM: its data stay", ErrDrain, self)
+		return fmt.Errorf("%w: node %d is the last live one, nobody could serve after it", ErrDrain, self)
 	}
 	return nil
 }
@@ -239,10 +234,16 @@ func (n *Node) leave(ctx context.Context, l *life) {
 
 // quiesce waits until the writes that the life has taken are through: after it
 // nobody has anything of this node to roll forward. The gate is shut: a turn
-// that begins now takes no more.
+// that begins now takes no more. It takes at most two thirds of the time there
+// is, since leaving needs some too.
 func (n *Node) quiesce(ctx context.Context, l *life) error {
 	if n.host.Core() != l.core {
 		return nil
+	}
+	if at, bounded := ctx.Deadline(); bounded {
+		short, cancel := context.WithTimeout(ctx, time.Until(at)*2/3)
+		defer cancel()
+		ctx = short
 	}
 	for i, w := range l.core.Workers() {
 		for {

@@ -93,7 +93,10 @@ func runDrain(ctx context.Context, args []string) error {
 	asking, cancel := context.WithTimeout(ctx, 3*a.within)
 	defer cancel()
 	done, err := operator.Ask(asking, c.StateDir, "drain", operator.Drain{Stay: a.stay, Force: a.force, Within: a.within})
-	if err != nil {
+	switch {
+	case errors.Is(err, operator.ErrRefused) && !a.stay:
+		return fmt.Errorf("drain: node %d: %w; SIGTERM ends its process all the same", c.Node, err)
+	case err != nil:
 		return fmt.Errorf("drain: node %d: %w", c.Node, err)
 	}
 	fmt.Println(done.Text)

@@ -163,7 +163,7 @@ func (s *served) stop(node *healkv.Node, patience time.Duration, alone bool) err
 		if err := node.Drain(out); err == nil {
 			s.grace(all)
 		} else if !errors.Is(err, healkv.ErrClosed) {
-			s.log.Warn("stops without having been drained", "error", err)
+			s.log.Info("stops without having been drained", "why", err)
 		}
 		cancelOut()
 	}
