@@ -43,11 +43,13 @@ asked, every node that ran ended cleanly.
 
 `,
 	"status": `usage: node status --dir D [--json] [--check]
+       node status --config FILE [--json] [--check]
 
 Shows the view, and what every node of the local cluster in D says of itself:
 role, what is left of its lease, who suspects it, how it came back or how far it
 is on its way back. Below: why a node does not serve, and why one is suspected.
-A node that does not answer is down.
+A node that does not answer is down. With --config it is one node, and the view
+as that node knows it.
 
 `,
 	"drain": `usage: node drain --dir D --node I [--stay | --back] [FLAGS]
@@ -56,8 +58,8 @@ A node that does not answer is down.
 Takes a node out of the group without a stall: its clients are refused with
 TRYAGAIN, which says that nothing was applied, so they go to another node;
 writes under way end; it gives its lease back, leaves the view, and flushes. Its
-process then ends with exit status 0, drain_grace after the last client was told
-or when all clients have gone; ` + "`node serve`" + ` brings it back with what it missed.
+process ends with exit status 0 when its clients have gone, or drain_grace
+later; ` + "`node serve`" + ` brings it back with what it missed.
 With --stay the process stays, votes and answers status until --back.
 
 Refused, and the node serves on: at the last live node; during a cold start;

@@ -45,11 +45,15 @@ type State struct {
 
 // Membership is what a node knows of the group.
 type Membership struct {
-	View struct {
-		Cold bool
-	} `json:"view"`
+	View     View      `json:"view"`
 	Suspects []Suspect `json:"suspects"`
 	Stopped  string    `json:"stopped"` // why this acceptor votes no more
+}
+
+// View is what of a view this package reads.
+type View struct {
+	Configured uint16 // a bit for each node
+	Cold       bool
 }
 
 // Suspect is a member that a node takes for gone, and why.

@@ -60,8 +60,9 @@ func viewLine(states []State) string {
 		return "VIEW  none yet"
 	}
 	var away []int
-	for i := range states {
-		if n := states[i].Node; !slices.Contains(newest.Live, n) && !slices.Contains(newest.Shadow, n) {
+	for n := range 16 {
+		asked := slices.ContainsFunc(states, func(s State) bool { return s.Node == n })
+		if (asked || newest.Membership.View.Configured&(1<<n) != 0) && !slices.Contains(newest.Live, n) && !slices.Contains(newest.Shadow, n) {
 			away = append(away, n)
 		}
 	}
