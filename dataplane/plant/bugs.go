@@ -343,4 +343,5 @@ var All = []Bug{
 	HelloName, RangeName, PullCut, TCPAsked, TCPAlone, TCPClients,
 	TCPSumRanges,
 	ForcedLiveUntil, ForcedRunning, FailedForgotten, BackoffAtOnce, OlderCounts, WorkerMalformed,
+	DrainOpen,
 }

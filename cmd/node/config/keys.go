@@ -44,6 +44,7 @@ type Config struct {
 	RecoveryBudget Size   `toml:"recovery_budget"`
 
 	StopTimeout Duration `toml:"stop_timeout"`
+	DrainGrace  Duration `toml:"drain_grace"`
 
 	Control Control `toml:"control"`
 	TLS     TLS     `toml:"tls"`
@@ -288,6 +289,9 @@ func keys() []Key {
 		{Name: "stop_timeout", Help: "after SIGTERM: how long flushing and leaving the view may take", Allowed: "100ms to 10m",
 			field: func(c *Config) value { return &c.StopTimeout },
 			check: between(func(c *Config) Duration { return c.StopTimeout }, Duration(100*time.Millisecond), Duration(10*time.Minute))},
+		{Name: "drain_grace", Help: "after a drain or SIGTERM: how long clients are told to go elsewhere before their connections are closed; within stop_timeout", Allowed: "0s to 1m",
+			field: func(c *Config) value { return &c.DrainGrace },
+			check: between(func(c *Config) Duration { return c.DrainGrace }, 0, Duration(time.Minute))},
 
 		{Name: "control.listen", Help: "tcp, verbs: where requests of the other nodes come to; always TLS with certificates on both sides", Allowed: "address:port; empty with shm", PerNode: true,
 			field: text(func(c *Config) *string { return &c.Control.Listen }),
@@ -373,6 +377,7 @@ func Default() Config {
 		PoolSize: 512 * MiB, SegmentSize: 4 * MiB, HugePages: "auto",
 		Recovery: "heal", RecoveryBudget: MiB,
 		StopTimeout: Duration(10 * time.Second),
+		DrainGrace:  Duration(2 * time.Second),
 		Data:        Data{TLS: "auto"},
 		Verbs:       Verbs{GIDIndex: -1},
 		Resp:        Resp{Listen: "127.0.0.1:7000"},
