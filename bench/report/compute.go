@@ -18,6 +18,7 @@ type Report struct {
 	Environment  Environment   `json:"environment"`
 	Headline     Headline      `json:"headline"`
 	Runs         []RunReport   `json:"runs"`
+	Failover     []FailoverRow `json:"failover,omitempty"`
 	Verification *Verification `json:"verification"`
 	Notes        []string      `json:"notes"`
 	NotMeasured  []string      `json:"not_measured"`
@@ -87,6 +88,10 @@ func Compute(in Input) (*Report, error) {
 	r.NotMeasured = []string{missingInterference}
 	if in.Verification == nil {
 		r.NotMeasured = append(r.NotMeasured, "Verification: nothing was verified in this run.")
+	}
+	var err error
+	if r.Failover, err = failoverRows(in.Failover); err != nil {
+		return nil, err
 	}
 	if e := in.Env.Emulated; e != "" {
 		r.NotMeasured = append(r.NotMeasured, "Hardware: "+e)
