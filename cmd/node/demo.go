@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"healkv/bench/report"
 	"healkv/bench/workload"
 	"healkv/cmd/node/config"
 	"healkv/cmd/node/demo"
@@ -108,7 +109,8 @@ func (a *labArgs) cluster() (c *local.Cluster, done func(), err error) {
 
 type demoArgs struct {
 	labArgs
-	o demo.Options
+	o        demo.Options
+	failover int
 }
 
 func demoFlags(a *demoArgs) *flag.FlagSet {
@@ -124,6 +126,7 @@ func demoFlags(a *demoArgs) *flag.FlagSet {
 	fs.Float64Var(&a.o.WatchRate, "watch-rate", a.o.WatchRate, "operations per second and node on the keys whose history is judged")
 	fs.IntVar(&a.o.History, "history", a.o.History, "go on until so many operations on those keys are done, and judge no fewer; 0: what the time allows")
 	fs.DurationVar(&a.o.HistoryWithin, "history-within", a.o.HistoryWithin, "`time` for that after the experiments")
+	fs.IntVar(&a.failover, "failover", 0, "before all that, measure what a kill, a stop and a planned leave cost the others, each so many `times`; over shm also a kill over tcp")
 	fs.IntVar(&a.o.Overwrite, "overwrite", a.o.Overwrite, "how many `times` 1 % of the keys are overwritten in the third experiment; 0 leaves it out")
 	return fs
 }
@@ -141,6 +144,11 @@ func runDemo(ctx context.Context, args []string) error {
 	o.Out, o.Nodes, o.Keys, o.Workload, o.Program, o.Commit = a.out, a.nodes, a.keys, a.workload, program, version
 	o.Verify = demo.MinimaFor(&o)
 	o.Say = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
+	if a.failover != 0 {
+		if o.Failover, err = a.failovers(ctx, o); err != nil {
+			return err
+		}
+	}
 	c, done, err := a.cluster()
 	if err != nil {
 		return err
@@ -155,6 +163,32 @@ func runDemo(ctx context.Context, args []string) error {
 		a.keep = true // the logs say why
 	}
 	return err
+}
+
+// failovers measures on clusters of their own.
+func (a *demoArgs) failovers(ctx context.Context, o demo.Options) (rows []report.Failover, err error) {
+	providers := []string{a.provider}
+	if a.provider == "shm" {
+		providers = append(providers, "tcp")
+	}
+	for _, p := range providers {
+		b := a.labArgs
+		b.provider = p
+		c, done, err := b.cluster()
+		if err != nil {
+			return nil, err
+		}
+		o.Lease = time.Duration(b.source.Config.Lease)
+		some, err := demo.Failover(ctx, o, c, p, a.failover)
+		if err == nil {
+			done()
+		}
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, some...)
+	}
+	return rows, nil
 }
 
 type benchArgs struct {
