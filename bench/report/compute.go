@@ -19,6 +19,8 @@ type Report struct {
 	Headline     Headline      `json:"headline"`
 	Runs         []RunReport   `json:"runs"`
 	Failover     []FailoverRow `json:"failover,omitempty"`
+	Rolling      *Rolling      `json:"rolling_restart,omitempty"`
+	Cold         []ColdStart   `json:"cold_starts,omitempty"`
 	Verification *Verification `json:"verification"`
 	Notes        []string      `json:"notes"`
 	NotMeasured  []string      `json:"not_measured"`
@@ -93,6 +95,10 @@ func Compute(in Input) (*Report, error) {
 	if r.Failover, err = failoverRows(in.Failover); err != nil {
 		return nil, err
 	}
+	if err := checkPlanned(in.Rolling, in.Cold); err != nil {
+		return nil, err
+	}
+	r.Rolling, r.Cold = in.Rolling, in.Cold
 	if e := in.Env.Emulated; e != "" {
 		r.NotMeasured = append(r.NotMeasured, "Hardware: "+e)
 	}

@@ -121,8 +121,8 @@ func (r FailoverRow) texts() []string {
 
 var failoverHeads = []string{"fault", "times", "writes stall: median", "max", "view: median", "longest read: median", "max"}
 
-// WriteFailover writes the table for the terminal.
-func WriteFailover(b *strings.Builder, rows []FailoverRow) {
+// writeFailover writes the table for the terminal.
+func writeFailover(b *strings.Builder, rows []FailoverRow) {
 	cells := [][]string{failoverHeads}
 	for _, r := range rows {
 		cells = append(cells, r.texts())

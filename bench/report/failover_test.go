@@ -90,3 +90,31 @@ func TestFailoverSection(t *testing.T) {
 		t.Errorf("a kind that was done no times: %v", err)
 	}
 }
+
+func TestPlannedSections(t *testing.T) {
+	in := syntheticInput(t)
+	in.Rolling = &Rolling{Clients: 4, Operations: 5120, Retried: 31, Unknown: 2, Nodes: []RollingNode{
+		{Node: 0, Left: 40 * msec, Away: 900 * msec, Stall: 12 * msec, Kind: "heal", Bytes: 4096, Unknown: 2}, {Node: 1, Left: 50 * msec, Away: 800 * msec, Kind: "heal"}}}
+	in.Cold = []ColdStart{{Domain: "memory", Nodes: 6, Times: []int64{900 * msec, 700 * msec, 710 * msec}}}
+	r, err := Compute(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text, html bytes.Buffer
+	if err := errors.Join(r.WriteTerminal(&text), r.WriteHTML(&html)); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"Rolling restart", "Cold start", "31 tries", "2 of unknown outcome", "710 ms", "900 ms", "12.0 ms", "4.10 kB"} {
+		if !strings.Contains(text.String(), want) || !strings.Contains(html.String(), want) {
+			t.Errorf("%q is not in the text or not in the page:\n%s", want, text.String())
+		}
+	}
+	in.Rolling.Operations = 0
+	if _, err := Compute(in); !errors.Is(err, ErrInput) {
+		t.Errorf("a rolling restart without an operation: %v", err)
+	}
+	in.Rolling, in.Cold[0].Times = nil, nil
+	if _, err := Compute(in); !errors.Is(err, ErrInput) {
+		t.Errorf("no cold start: %v", err)
+	}
+}

@@ -80,6 +80,9 @@ type pageData struct {
 	Runs                 []pageRun
 	PartRows, StatusRows []partRow
 	Failover             []failoverBar
+	Rolling              [][]string // heads first
+	RollingText          string
+	Cold                 [][]string
 	Verification         *Verification
 	EnvRows              []keyValue
 	Notes, NotMeasured   []string
@@ -137,6 +140,15 @@ func (r *Report) WriteHTML(w io.Writer) error {
 		p.Runs = append(p.Runs, pr)
 	}
 	p.PartRows, p.StatusRows = r.partRows()
+	if r.Rolling != nil {
+		p.Rolling, p.RollingText = append([][]string{rollingHeads}, r.Rolling.rows()...), r.Rolling.text()
+	}
+	for i := range r.Cold {
+		if i == 0 {
+			p.Cold = append(p.Cold, coldHeads)
+		}
+		p.Cold = append(p.Cold, r.Cold[i].row())
+	}
 	worst := 0.0
 	for _, f := range r.Failover {
 		worst = max(worst, f.StallMaxMs)

@@ -22,7 +22,9 @@ type Input struct {
 	// Failover is what faults of several kinds cost, each done several times; may be
 	// empty.
 	Failover []Failover
-	Notes    []string // further lines for "How this was measured"
+	Rolling  *Rolling    // may be nil
+	Cold     []ColdStart // may be empty
+	Notes    []string    // further lines for "How this was measured"
 }
 
 // Environment is what every figure carries.

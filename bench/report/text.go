@@ -41,8 +41,9 @@ func (r *Report) WriteTerminal(w io.Writer) error {
 	}
 	if len(r.Failover) > 0 {
 		fmt.Fprintf(&b, "\nFailover, each kind several times\n")
-		WriteFailover(&b, r.Failover)
+		writeFailover(&b, r.Failover)
 	}
+	writePlanned(&b, r.Rolling, r.Cold)
 	if v := r.Verification; v != nil {
 		fmt.Fprintf(&b, "\nVerified: %s acknowledged writes of %s keys, %s comparisons: %s missing, %s older\n",
 			count(v.AckedWrites), count(v.AckedKeys), count(v.KeysCompared), count(v.Missing), count(v.Older))

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"healkv/bench/report"
 	"healkv/bench/workload"
 	"healkv/cmd/node/config"
 	"healkv/cmd/node/demo"
@@ -126,7 +125,7 @@ func demoFlags(a *demoArgs) *flag.FlagSet {
 	fs.Float64Var(&a.o.WatchRate, "watch-rate", a.o.WatchRate, "operations per second and node on the keys whose history is judged")
 	fs.IntVar(&a.o.History, "history", a.o.History, "go on until so many operations on those keys are done, and judge no fewer; 0: what the time allows")
 	fs.DurationVar(&a.o.HistoryWithin, "history-within", a.o.HistoryWithin, "`time` for that after the experiments")
-	fs.IntVar(&a.failover, "failover", 0, "before all that, measure what a kill, a stop and a planned leave cost the others, each so many `times`; over shm also a kill over tcp")
+	fs.IntVar(&a.failover, "failover", 0, "before all that, measure what a kill, a stop and a planned leave cost the others, a rolling restart and cold starts, each so many `times`")
 	fs.IntVar(&a.o.Overwrite, "overwrite", a.o.Overwrite, "how many `times` 1 % of the keys are overwritten in the third experiment; 0 leaves it out")
 	return fs
 }
@@ -145,7 +144,7 @@ func runDemo(ctx context.Context, args []string) error {
 	o.Verify = demo.MinimaFor(&o)
 	o.Say = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 	if a.failover != 0 {
-		if o.Failover, err = a.failovers(ctx, o); err != nil {
+		if o.Measured, err = a.measure(ctx, o); err != nil {
 			return err
 		}
 	}
@@ -165,30 +164,37 @@ func runDemo(ctx context.Context, args []string) error {
 	return err
 }
 
-// failovers measures on clusters of their own.
-func (a *demoArgs) failovers(ctx context.Context, o demo.Options) (rows []report.Failover, err error) {
-	providers := []string{a.provider}
-	if a.provider == "shm" {
-		providers = append(providers, "tcp")
+// measure does --failover, on clusters of their own: the one that was asked for;
+// beside shared memory TCP, for what silence costs, and beside memory files, for
+// cold starts.
+func (a *demoArgs) measure(ctx context.Context, o demo.Options) (all demo.Measured, err error) {
+	type kind struct {
+		provider, domain string
+		onlyCold         bool
 	}
-	for _, p := range providers {
+	kinds := []kind{{a.provider, a.domain, false}}
+	if a.provider == "shm" {
+		kinds = append(kinds, kind{"tcp", a.domain, false})
+		if a.domain == "memory" {
+			kinds = append(kinds, kind{"shm", "file", true})
+		}
+	}
+	for _, k := range kinds {
 		b := a.labArgs
-		b.provider = p
+		b.provider, b.domain = k.provider, k.domain
 		c, done, err := b.cluster()
 		if err != nil {
-			return nil, err
+			return all, err
 		}
 		o.Lease = time.Duration(b.source.Config.Lease)
-		some, err := demo.Failover(ctx, o, c, p, a.failover)
-		if err == nil {
-			done()
-		}
+		m, err := demo.Failover(ctx, o, c, k.provider, a.failover, k.onlyCold)
 		if err != nil {
-			return nil, err
+			return all, err // the logs are in the cluster, which stays
 		}
-		rows = append(rows, some...)
+		done()
+		all.Add(m)
 	}
-	return rows, nil
+	return all, nil
 }
 
 type benchArgs struct {

@@ -21,13 +21,14 @@ import (
 type failoverKind struct {
 	name, what string
 	signal     syscall.Signal
-	providers  []string // nil: all
+	oneHost    bool // over shared memory; else over the others
 }
 
 var failoverKinds = []failoverKind{
-	{"SIGKILL", "the process is gone: proven at once by the kernel of one host, by a lapsed lease between hosts", syscall.SIGKILL, nil},
-	{"SIGSTOP", "the process stands still: its lease must lapse", syscall.SIGSTOP, []string{"shm"}},
-	{"SIGTERM", "a planned leave: it hands its place back first", syscall.SIGTERM, []string{"shm"}},
+	{"SIGKILL", "the process is gone, and the kernel of the host proves it", syscall.SIGKILL, true},
+	{"SIGKILL", "the process is gone, and nothing proves it between hosts: its lease must lapse", syscall.SIGKILL, false},
+	{"SIGSTOP", "the process stands still: its lease must lapse", syscall.SIGSTOP, true},
+	{"SIGTERM", "a planned leave: it hands its place back first", syscall.SIGTERM, true},
 }
 
 // failoverSpan is one time of one kind.
@@ -40,10 +41,27 @@ type failoverSpan struct {
 	reads    int
 }
 
+// Measured is what Failover has found on one cluster.
+type Measured struct {
+	Failover []report.Failover
+	Rolling  *report.Rolling
+	Cold     []report.ColdStart
+}
+
+// Add puts two together.
+func (m *Measured) Add(o *Measured) {
+	m.Failover, m.Cold = append(m.Failover, o.Failover...), append(m.Cold, o.Cold...)
+	if m.Rolling == nil {
+		m.Rolling = o.Rolling
+	}
+}
+
 // Failover measures what each kind of fault costs the nodes that are left
-// alone, so many times each and another victim every time, and verifies
-// everything at the end. The error is ErrVerify if something was not right.
-func Failover(ctx context.Context, o Options, c *local.Cluster, provider string, times int) ([]report.Failover, error) {
+// alone, so many times each and another victim every time; then a rolling
+// restart and as many cold starts; and verifies everything at the end. Only the
+// cold starts, if the cluster is there for them. The error is ErrVerify if
+// something was not right.
+func Failover(ctx context.Context, o Options, c *local.Cluster, provider string, times int, onlyCold bool) (*Measured, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
@@ -55,7 +73,8 @@ func Failover(ctx context.Context, o Options, c *local.Cluster, provider string,
 		return nil, err
 	}
 	o.Verify = Minima{AckedWrites: o.Keys, AckedKeys: o.Keys, HistoryOps: 100}
-	files := filepath.Join(o.Out, "failover-data-"+provider)
+	domain := c.Configs[0].Domain
+	files := filepath.Join(o.Out, "failover-data-"+provider+"-"+domain)
 	if err := os.RemoveAll(files); err != nil {
 		return nil, err
 	}
@@ -66,7 +85,7 @@ func Failover(ctx context.Context, o Options, c *local.Cluster, provider string,
 		windows: map[int][]string{}, life: make([]int, o.Nodes), seen: map[int]map[healkv.Event]bool{}}
 	r.k.onDeath = syscall.SIGKILL // a process that was stopped would not see a gentler signal
 	defer r.k.client.CloseIdleConnections()
-	rows, err := r.failover(ctx, provider, times)
+	m, err := r.failover(ctx, provider, domain, times, onlyCold)
 	for _, p := range r.k.procs {
 		if p != nil && !p.over() {
 			p.cmd.Process.Signal(syscall.SIGCONT)
@@ -75,10 +94,10 @@ func Failover(ctx context.Context, o Options, c *local.Cluster, provider string,
 	if stopErr := r.k.stop(syscall.SIGHUP); err == nil {
 		err = stopErr
 	}
-	return rows, err
+	return m, err
 }
 
-func (r *runner) failover(ctx context.Context, provider string, times int) ([]report.Failover, error) {
+func (r *runner) failover(ctx context.Context, provider, domain string, times int, onlyCold bool) (*Measured, error) {
 	for i := range r.o.Nodes {
 		if err := r.k.start(i, benchFlag); err != nil {
 			return nil, err
@@ -101,7 +120,7 @@ func (r *runner) failover(ctx context.Context, provider string, times int) ([]re
 	var spans []failoverSpan
 	var rows []report.Failover
 	for _, k := range failoverKinds {
-		if k.providers != nil && !slices.Contains(k.providers, provider) {
+		if onlyCold || k.oneHost != (provider == "shm") {
 			continue
 		}
 		rows = append(rows, report.Failover{Kind: k.name, Provider: provider, What: k.what})
@@ -114,6 +133,15 @@ func (r *runner) failover(ctx context.Context, provider string, times int) ([]re
 			spans = append(spans, s)
 		}
 		r.say("%s over %s, %d times", k.name, provider, times)
+	}
+	m := &Measured{}
+	var rolled []failoverSpan
+	if provider == "shm" && !onlyCold {
+		var err error
+		if m.Rolling, rolled, err = r.rolling(ctx); err != nil {
+			return nil, fmt.Errorf("rolling restart: %w", err)
+		}
+		r.say("rolling restart: %d operations answered outside, %d tries repeated, %d unknown", m.Rolling.Operations, m.Rolling.Retried, m.Rolling.Unknown)
 	}
 	if err := r.stopLoad(ctx, r.k.all()); err != nil {
 		return nil, err
@@ -128,6 +156,23 @@ func (r *runner) failover(ctx context.Context, provider string, times int) ([]re
 		t := report.FailoverTime{Victim: s.victim, Stall: gap, View: s.view, Read: s.read, Reads: s.reads}
 		rows[s.kind].Times = append(rows[s.kind].Times, t)
 	}
+	m.Failover = rows
+	for i, s := range rolled {
+		left := slices.DeleteFunc(slices.Clone(nodes), func(n report.NodeTrace) bool { return n.Node == s.victim })
+		m.Rolling.Nodes[i].Stall, _ = report.WriteGap(left, s.from, s.to)
+	}
+	if provider == "shm" {
+		cold := report.ColdStart{Domain: domain, Nodes: r.o.Nodes}
+		for range times {
+			took, err := r.coldStart(ctx)
+			if err != nil {
+				return nil, err
+			}
+			cold.Times = append(cold.Times, took)
+		}
+		m.Cold = append(m.Cold, cold)
+		r.say("cold start in domain %s, %d times", domain, times)
+	}
 	v, err := r.verify(ctx)
 	if err != nil {
 		return nil, err
@@ -135,7 +180,7 @@ func (r *runner) failover(ctx context.Context, provider string, times int) ([]re
 	if !v.OK {
 		return nil, fmt.Errorf("%w: after the failovers over %s: %v", ErrVerify, provider, v.Problems)
 	}
-	return rows, nil
+	return m, nil
 }
 
 // failoverOnce does it to one node, waits until the others go on without it, and

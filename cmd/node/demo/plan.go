@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"healkv/bench/record"
-	"healkv/bench/report"
 )
 
 // Options of a demo.
@@ -30,7 +29,7 @@ type Options struct {
 	Lease         time.Duration // of the cluster: on machines that need a long one everything takes longer
 	Commit        string
 	Verify        Minima
-	Failover      []report.Failover // measured before, for the report
+	Measured      Measured // before, for the report
 	Say           func(format string, args ...any)
 }
 
