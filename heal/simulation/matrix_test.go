@@ -452,3 +452,41 @@ func TestMatrix(t *testing.T) {
 		t.Logf("the table is in %s/simulator.md", *matrixOut)
 	}
 }
+
+// TestMatrixNotices: a cell fails when writes stand still for longer than they
+// may, wherever that was, and when its fault never came.
+func TestMatrixNotices(t *testing.T) {
+	find := func(row string) matrix.Place {
+		r, ok := matrix.RowOf(row)
+		if !ok {
+			t.Fatalf("there is no row %q", row)
+		}
+		return matrix.Place{Row: r, Column: matrix.Column{Model: "strict", Provider: matrix.TCP, Domain: matrix.File}}
+	}
+	noticed := 0
+	for _, c := range []struct {
+		row     string
+		leases  float64
+		problem string
+	}{
+		{"killed", 1, "stood still"},                       // of all: until its lease has lapsed
+		{"one way between two", 3, "at node"},              // of the two only
+		{"majority lost", matrix.Away - 0.5, "everywhere"}, // nobody may serve
+		{"killed", 5, ""},
+	} {
+		p := find(c.row)
+		p.Row.Bound = func(matrix.Column, time.Duration) time.Duration { return time.Duration(c.leases * float64(cellLease)) }
+		got, _ := runCell(p, 1, nil)
+		if got.OK != (c.problem == "") || !strings.Contains(got.Problem, c.problem) {
+			t.Errorf("%s, at most %v leases: ok %v, %q", c.row, c.leases, got.OK, got.Problem)
+		}
+		noticed++
+	}
+	did := inCells["killed"]
+	defer func() { inCells["killed"] = did }()
+	inCells["killed"] = func(c *cell) { c.want = append(c.want, "fault: "+doCrash) }
+	if got, _ := runCell(find("killed"), 1, nil); got.OK || !strings.Contains(got.Problem, "did not come") {
+		t.Errorf("nothing was done: ok %v, %q", got.OK, got.Problem)
+	}
+	t.Logf("%d noticed", noticed)
+}
