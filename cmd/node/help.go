@@ -130,6 +130,9 @@ copy, verifies that nothing acknowledged was lost, and writes the report to DIR:
 terminal table, JSON, CSV, HDR histograms and one HTML page. Exit status 0:
 everything verified.
 
+With --failover N it first measures, on clusters of their own, what a kill, a
+stop and a planned leave cost the nodes that are left alone, N times each.
+
 `,
 	"chaos": `usage: node chaos [--time T] [--faults N] [--seed S] [FLAGS]
 
@@ -142,6 +145,11 @@ DIR/round-N. Exit status 0: every round passed.
 
 For half an hour and at least 300 faults:
   node chaos --time 30m --faults 300
+
+With --matrix it carries the fault matrix out instead: a cluster for each model,
+domain and way to connect (shm, tcp), in it one fault after the other, and the
+longest stall of writes of each. Writes DIR/processes.md and .json. A tenth:
+  node chaos --matrix --share 0.1 --seed 7
 
 `,
 	"bench": `usage: node bench [FLAGS]

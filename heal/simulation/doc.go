@@ -19,6 +19,11 @@
 // -sim.log with what its nodes log, -sim.shrink 2m shortens its script.
 // TestScripts runs what once failed (testdata), TestSameSeed everything twice.
 //
+// TestMatrix carries the fault matrix out (bench/matrix): a cell is a small
+// cluster under load, one row's faults, calm, the judge, and a bound on the
+// longest stall of writes. A tenth of the cells, with -short fewer; -sim.matrix 1
+// all, -sim.matrix-out DIR writes the table, -sim.cell 'ROW|COLUMN' repeats one.
+//
 // RunTraced also writes down what shard 0 of each node shows after every part of
 // a turn; scripts/tlc-traces.sh has the specification look at that (TestTraces,
 // docs/spec/README.md, "Traces").

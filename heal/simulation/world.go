@@ -67,6 +67,7 @@ type world struct {
 	traceAt  int
 	logger   *slog.Logger
 	tracer   *tracer // nil: no trace is written
+	stalls   stalls
 }
 
 // Result is what a run has done.
@@ -75,8 +76,11 @@ type Result struct {
 	Hash                  uint64
 	Events                int
 	Virtual               time.Duration
-	Millis, Serving       int          // looks, one a millisecond of the script; those that found a node serving
-	Small                 [][]check.Op // histories of some keys, small enough for an exhaustive search
+	Millis, Serving       int           // looks, one a millisecond of the script; those that found a node serving
+	Small                 [][]check.Op  // histories of some keys, small enough for an exhaustive search
+	Stall, StallAt        time.Duration // the longest of writes while the script lasts, and when it ended
+	StallNode             int           // where it was; -1: everywhere
+	Down                  time.Duration // when a node was last seen not to be live, or not to serve
 	Marks                 Marks
 }
 
@@ -189,6 +193,7 @@ func run(o Options, s *Script, log slog.Handler, t *tracer) (Result, *Failure) {
 	}
 	f := w.run()
 	w.Result.Hash, w.Result.Events, w.Result.Virtual = w.hash, w.traceAt, time.Duration(w.sim.Now())
+	w.Result.Down = time.Duration(w.stalls.down)
 	return w.Result, f
 }
 
@@ -236,6 +241,7 @@ func (w *world) begin() {
 	for _, m := range w.nodes {
 		w.sim.At(time.Duration(w.rng.Int64N(int64(w.o.Lease))), m.start)
 	}
+	w.lookStalls()
 	w.nextEntry()
 }
 
@@ -255,6 +261,7 @@ func (w *world) entry() {
 	w.next++
 	w.nextEntry()
 	if e.op() {
+		w.asked()
 		w.submit(&w.s.Entries[w.next-1])
 		return
 	}
@@ -336,6 +343,9 @@ func (r *Result) Add(o *Result) {
 	r.Virtual += o.Virtual
 	r.Millis += o.Millis
 	r.Serving += o.Serving
+	if o.Stall > r.Stall {
+		r.Stall, r.StallAt, r.StallNode = o.Stall, o.StallAt, o.StallNode
+	}
 	for i, name := range o.Marks.Names {
 		r.Marks.Add(name, o.Marks.N[i])
 	}
