@@ -52,6 +52,7 @@ type Config struct {
 	// there on; without one, any. "": the host of ControlListen.
 	DataListen string
 	DataTLS    bool       // the same TLS for data connections; equal at all nodes
+	DataPlain  bool       // tcp: records may cross a network in the clear; beyond loopback it is this or DataTLS
 	Verbs      rdma.Verbs // verbs: device and properties of its connections
 
 	PoolDir  string // pools made by pmem.Format
@@ -184,6 +185,9 @@ func (c *Config) validateData() error {
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		return fmt.Errorf("%w: data connections come to %q, which names no host: peers are told this address; give the one at which they reach this node (data.listen)", ErrConfig, c.DataListen)
+	}
+	if !c.DataTLS && !c.DataPlain && !tcp.Loopback(host) {
+		return fmt.Errorf("%w: data connections to %q would go over the network in the clear: set DataTLS at all nodes, or DataPlain if that is meant", ErrConfig, c.DataListen)
 	}
 	return nil
 }

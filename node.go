@@ -344,11 +344,12 @@ func (n *Node) openEndpoint(self proto.Member, shard int, p *pmem.Pool) (rdma.En
 	end := rdma.Config{RunDir: c.RunDir, Node: c.Node, Nodes: c.Nodes, Shard: shard, Incarnation: uint32(self.Incarnation),
 		RingBytes: c.RingBytes, Exchange: n.links.of(self, shard), Patience: c.Lease / 3, Logger: n.log, Verbs: c.Verbs}
 	var err error
+	end.Plain = c.DataPlain
 	if end.Listen, err = c.dataAddress(shard); err != nil {
 		return nil, err
 	}
 	if c.DataTLS {
-		end.TLS = c.TLS.Both(identity.Name{Cluster: c.ClusterID, Node: self.Node})
+		end.TLS, end.Peer = c.TLS.Both(identity.Name{Cluster: c.ClusterID, Node: self.Node}), identity.Peer
 	}
 	ep, err := rdma.Open(c.Provider, end)
 	if err != nil {
