@@ -7,8 +7,14 @@ const (
 
 	IdentKept      Bug = "identity-files-that-will-not-do-taken"
 	IdentDropEarly Bug = "identity-authority-dropped-too-early"
+
+	CtlCrowdOne  Bug = "control-places-not-shared-by-address"
+	CtlAgain     Bug = "control-certificates-checked-once"
+	CtlBreak     Bug = "control-closed-before-dialled-anew"
+	CtlRefused   Bug = "control-one-refusal-counts"
+	CtlRefusedIn Bug = "control-refusal-of-who-is-connected"
 )
 
 func init() {
-	All = append(All, TCPPeer, TCPInClear, IdentKept, IdentDropEarly)
+	All = append(All, TCPPeer, TCPInClear, IdentKept, IdentDropEarly, CtlCrowdOne, CtlAgain, CtlBreak, CtlRefused, CtlRefusedIn)
 }
