@@ -13,5 +13,6 @@ func init() {
 		one(plant.CtlBreak, "a link is dialled anew before the connection it has is closed", unit("heal/control", "TestAuthorityIsReplacedUnderLoad")),
 		one(plant.CtlRefused, "a refusal is told of after several in a row", unit("heal/control", "TestRefusalsCount")),
 		one(plant.CtlRefusedIn, "nobody is called refused who is connected", unit("heal/control", "TestRefusedIsTold")),
+		one(plant.RefusedTrusted, "a refused connection proves no death unless that was asked for (H37)", unit("heal/membership", "TestRefusedIsNotTrustedByItself")),
 	)
 }

@@ -13,8 +13,10 @@ const (
 	CtlBreak     Bug = "control-closed-before-dialled-anew"
 	CtlRefused   Bug = "control-one-refusal-counts"
 	CtlRefusedIn Bug = "control-refusal-of-who-is-connected"
+
+	RefusedTrusted Bug = "refusal-trusted-unasked"
 )
 
 func init() {
-	All = append(All, TCPPeer, TCPInClear, IdentKept, IdentDropEarly, CtlCrowdOne, CtlAgain, CtlBreak, CtlRefused, CtlRefusedIn)
+	All = append(All, TCPPeer, TCPInClear, IdentKept, IdentDropEarly, CtlCrowdOne, CtlAgain, CtlBreak, CtlRefused, CtlRefusedIn, RefusedTrusted)
 }
