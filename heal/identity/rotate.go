@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"healkv/dataplane/plant"
+	"healkv/dataplane/proto"
 )
 
 // How the authority of a running cluster is replaced, each step at all nodes
@@ -33,6 +34,9 @@ func RotateAuthority(o MakeOptions) error {
 	if n := len(blocks(a.pem)); n != 1 {
 		return fmt.Errorf("%w: %s holds %d authorities, want 1: the last change is not over, certificates by the new one are next, and then the old one is dropped", ErrRotation, o.caFile(), n)
 	}
+	if err := o.allThere(); err != nil {
+		return err
+	}
 	fresh, key, err := o.makeAuthority(a.cluster)
 	if err != nil {
 		return err
@@ -54,6 +58,9 @@ func DropOldAuthority(o MakeOptions) error {
 	}
 	if n := len(blocks(a.pem)); n < 2 {
 		return fmt.Errorf("%w: %s holds no other authority than the one that signs", ErrRotation, o.caFile())
+	}
+	if err := o.allThere(); err != nil {
+		return err
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(a.cert)
@@ -95,6 +102,23 @@ func (o *MakeOptions) present() (*authority, error) {
 	}
 	a, _, err := o.authority()
 	return a, err
+}
+
+// allThere: nothing is changed if some node would be left out.
+func (o *MakeOptions) allThere() error {
+	if o.Nodes < 1 || o.Nodes > proto.NodesMax {
+		return fmt.Errorf("%w: %d nodes, want 1 to %d", ErrRotation, o.Nodes, proto.NodesMax)
+	}
+	for i := range o.Nodes + 1 {
+		_, err := os.Stat(o.nodeDir(i))
+		if i < o.Nodes && err != nil {
+			return fmt.Errorf("%w: node %d of %d: %w; name as many nodes as there are certificates of", ErrRotation, i, o.Nodes, err)
+		}
+		if i == o.Nodes && err == nil {
+			return fmt.Errorf("%w: %d nodes named, and %s is there too; name as many nodes as there are certificates of", ErrRotation, o.Nodes, o.nodeDir(i))
+		}
+	}
+	return nil
 }
 
 // giveCA replaces what the nodes trust.

@@ -79,6 +79,11 @@ func TestAuthorityChangesInSteps(t *testing.T) {
 	if err := end[0].Still(end[1].chain, time.Now().Add(2*time.Hour)); !errors.Is(err, ErrExpired) {
 		t.Errorf("a certificate whose time is over: %v", err)
 	}
+	for _, n := range []int{0, 2, 4, 17} {
+		if err := RotateAuthority(MakeOptions{Dir: dir, Nodes: n, Now: time.Now()}); !errors.Is(err, ErrRotation) {
+			t.Errorf("%d nodes of 3: %v", n, err)
+		}
+	}
 	if err := RotateAuthority(MakeOptions{Dir: t.TempDir(), Nodes: 1, Now: time.Now()}); !errors.Is(err, ErrRotation) {
 		t.Errorf("no authority there: %v", err)
 	}
