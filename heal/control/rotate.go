@@ -64,6 +64,9 @@ func (s *Server) certificates(k *identity.Keeper) {
 		if changed {
 			last = own
 			s.renewLinks()
+			if f := s.cfg.TCP.Renewed; f != nil && s.ctx.Err() == nil {
+				f()
+			}
 		}
 		now := s.now()
 		if changed || now.Sub(checked) >= checkEvery {

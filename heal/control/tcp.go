@@ -25,6 +25,9 @@ type TCP struct {
 	// Look is how often to look whether Files have changed; 0: every 2 s. Besides,
 	// every handshake does.
 	Look time.Duration
+	// Renewed, if set, is called after new files were taken into use and links
+	// dialled anew: connections that are not the server's can follow. It may wait.
+	Renewed func()
 }
 
 // protocolName is agreed on at each handshake (ALPN, RFC 7301). The number
