@@ -52,8 +52,15 @@ type Config struct {
 	// this host that they can reach. With a port, shard i takes the i-th from
 	// there on; without one, any. "": the host of ControlListen.
 	DataListen string
-	DataTLS    bool       // the same TLS for data connections; equal at all nodes
-	Verbs      rdma.Verbs // verbs: device and properties of its connections
+	DataTLS    bool // the same TLS for data connections; equal at all nodes
+	DataPlain  bool // tcp: records may cross a network in the clear; beyond loopback it is this or DataTLS
+	// TrustRefused takes connections that are refused where a node was connected
+	// for the death of its process: it is out within milliseconds of it, and not
+	// after its lease. Only where nobody else can refuse in a node's name: no
+	// firewall that answers with a reset, no address that moves to another host,
+	// net.ipv4.tcp_abort_on_overflow=0.
+	TrustRefused bool
+	Verbs        rdma.Verbs // verbs: device and properties of its connections
 
 	PoolDir  string // pools made by pmem.Format
 	IndexDir string // on tmpfs
@@ -188,6 +195,9 @@ func (c *Config) validateData() error {
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		return fmt.Errorf("%w: data connections come to %q, which names no host: peers are told this address; give the one at which they reach this node (data.listen)", ErrConfig, c.DataListen)
+	}
+	if !c.DataTLS && !c.DataPlain && !tcp.Loopback(host) {
+		return fmt.Errorf("%w: data connections to %q would go over the network in the clear: set DataTLS at all nodes, or DataPlain if that is meant", ErrConfig, c.DataListen)
 	}
 	return nil
 }

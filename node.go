@@ -32,6 +32,7 @@ type Node struct {
 	dir     *shm.Dir // nil unless the provider is shm
 	control *control.Server
 	links   *exchanges // of connection parameters, over the control plane
+	ends    ends
 	members *membership.Service
 	host    *dataplane.Host
 
@@ -121,7 +122,7 @@ func (n *Node) open(context.Context) (err error) {
 	if c.Provider == shm.Name {
 		plane.RunDir = c.RunDir
 	} else {
-		plane.TCP = &control.TCP{Listen: c.ControlListen, Peers: c.ControlPeers, Files: c.TLS}
+		plane.TCP = &control.TCP{Listen: c.ControlListen, Peers: c.ControlPeers, Files: c.TLS, Renewed: n.redialData}
 	}
 	if n.control, err = control.New(plane); err != nil {
 		return err
@@ -129,7 +130,7 @@ func (n *Node) open(context.Context) (err error) {
 	n.members, err = membership.New(membership.Config{
 		Node: proto.NodeID(c.Node), ClusterID: c.ClusterID, StateDir: c.StateDir, Ephemeral: c.Ephemeral,
 		Configured: n.configured(), Initial: proto.View{Configured: n.configured(), Model: c.Model, Shards: uint8(c.Shards)},
-		Lease: c.Lease, Drift: c.Drift, Control: n.control, Logger: n.log,
+		Lease: c.Lease, Drift: c.Drift, TrustRefused: c.TrustRefused, Control: n.control, Logger: n.log,
 		Progress: n.progress, ProvenDead: n.provenDead, OnView: n.sawView,
 		OnSuspect: func(x proto.NodeID, why string) { n.event("suspected", 0, fmt.Sprintf("node %d: %s", x, why)) },
 	})
@@ -367,16 +368,18 @@ func (n *Node) openEndpoint(self proto.Member, shard int, p *pmem.Pool) (rdma.En
 	end := rdma.Config{RunDir: c.RunDir, Node: c.Node, Nodes: c.Nodes, Shard: shard, Incarnation: uint32(self.Incarnation),
 		RingBytes: c.RingBytes, Exchange: n.links.of(self, shard), Patience: c.Lease / 3, Logger: n.log, Verbs: c.Verbs}
 	var err error
+	end.Plain = c.DataPlain
 	if end.Listen, err = c.dataAddress(shard); err != nil {
 		return nil, err
 	}
 	if c.DataTLS {
-		end.TLS = c.TLS.Both(identity.Name{Cluster: c.ClusterID, Node: self.Node})
+		end.TLS, end.Peer = c.TLS.Both(identity.Name{Cluster: c.ClusterID, Node: self.Node}), identity.Peer
 	}
 	ep, err := rdma.Open(c.Provider, end)
 	if err != nil {
 		return nil, err
 	}
+	n.ends.opened(shard, ep)
 	x, ok := ep.(rdma.Exposer)
 	if !ok {
 		return ep, fmt.Errorf("healkv: provider %q lets nobody read a pool: no node can recover with it", c.Provider)

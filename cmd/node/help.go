@@ -113,13 +113,15 @@ already: nothing is overwritten. ` + "`node cluster`" + ` does this by itself.
 
 `,
 	"certs": `usage: node certs --dir D [--nodes N] [--cluster-id ID] [--hosts H,...] [--days N]
+       node certs --dir D [--nodes N] --rotate-authority | --drop-old-authority
 
 Makes what nodes prove themselves with over tcp and verbs: an authority in D
 (ca.pem, ca-key.pem) and for every node i D/node-i with ca.pem, cert.pem and
 key.pem, which go to that node and into its tls.ca, tls.cert and tls.key. The
 certificate names the node: healkv://CLUSTER-ID/i. Again with the same D: new
-certificates by the same authority, which running nodes take at their next
-handshake. ` + "`node cluster`, `node demo`" + ` and the others do this by themselves.
+certificates by the same authority, which running nodes take into use within
+seconds. --rotate-authority makes a new authority that nodes trust beside the
+old one; after new certificates, --drop-old-authority ends that. ` + "`node cluster`, `node demo`" + ` and the others do this by themselves.
 
 `,
 	"demo": `usage: node demo [--out DIR] [FLAGS]

@@ -74,6 +74,9 @@ type Config struct {
 	// ProvenDead reports whether the kernel of this host released the liveness
 	// lock of that life of a node. nil: nothing is ever proven.
 	ProvenDead func(proto.Member) (bool, error)
+	// TrustRefused takes connections that are refused where a member was
+	// connected for its death (onRefused).
+	TrustRefused bool
 	// OnView is told every new view, in the order of epochs, one call at a
 	// time; views may be skipped. It may block: newer views wait.
 	OnView func(proto.View)
@@ -229,6 +232,7 @@ func New(cfg Config) (*Service, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.register()
 	s.ctl.OnEvent(s.onEvent)
+	s.ctl.OnEvent(s.onRefused)
 	return s, nil
 }
 

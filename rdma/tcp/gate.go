@@ -187,12 +187,16 @@ func (g *gate) welcome(x *net.TCPConn) {
 var (
 	errHello = errors.New("tcp: no token, or one that is not good (any more)")
 	errGone  = errors.New("tcp: a newer life of the peer is connected")
+
+	// ErrPeer is a data connection whose other end has the certificate of another
+	// node than the one that is meant.
+	ErrPeer = errors.New("tcp: the other end is not the node that is meant")
 )
 
 // handshake admits a connection. One for a stream is the worker's from then
 // on; x is closed then.
 func (g *gate) handshake(x *net.TCPConn) (*server, error) {
-	if err := errors.Join(x.SetDeadline(time.Now().Add(handshakeTime)), tune(x)); err != nil {
+	if err := errors.Join(x.SetDeadline(time.Now().Add(g.e.cfg.handshakeTime())), tune(x)); err != nil {
 		return nil, err
 	}
 	var stream net.Conn = x
@@ -209,6 +213,9 @@ func (g *gate) handshake(x *net.TCPConn) (*server, error) {
 	p, ok := g.redeem((*token)(hello[len(helloMagic):]))
 	if string(hello[:len(helloMagic)]) != helloMagic || !ok {
 		return nil, errHello
+	}
+	if err := g.e.meant(c, p.node); err != nil {
+		return nil, err
 	}
 	if p.purpose == forRemote {
 		s, err := g.e.newServer(stream)
@@ -306,7 +313,7 @@ func (e *Endpoint) connect(ctx context.Context, peer int, incarnation uint32, p 
 	if a, err = e.ask(ctx, peer, incarnation, p); err != nil {
 		return nil, nil, a, err
 	}
-	d := net.Dialer{Timeout: dialTime}
+	d := net.Dialer{Timeout: e.cfg.dialTime()}
 	dialed, err := d.DialContext(ctx, "tcp", a.address)
 	if err != nil {
 		return nil, nil, a, fmt.Errorf("tcp: node %d, incarnation %d: %w", peer, incarnation, err)
@@ -314,16 +321,33 @@ func (e *Endpoint) connect(ctx context.Context, peer int, incarnation uint32, p 
 	x = dialed.(*net.TCPConn)
 	stop := context.AfterFunc(ctx, func() { x.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if c, err = e.introduce(x, &a); err != nil {
+	if c, err = e.introduce(x, peer, &a); err != nil {
 		x.Close()
 		return nil, nil, a, fmt.Errorf("tcp: node %d, incarnation %d at %s: %w", peer, incarnation, a.address, err)
 	}
 	return x, c, a, nil
 }
 
+// meant compares whose certificate the other end has shown with the node that a
+// connection is to or from. Before: the handshake.
+func (e *Endpoint) meant(c *cipher, node int) error {
+	if c == nil || e.cfg.Peer == nil {
+		return nil
+	}
+	s := c.conn.ConnectionState()
+	shown, err := e.cfg.Peer(&s)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrPeer, err)
+	}
+	if shown != node && !plant.Is(plant.TCPPeer) {
+		return fmt.Errorf("%w: its certificate is node %d's, node %d is meant", ErrPeer, shown, node)
+	}
+	return nil
+}
+
 // introduce shows the token and awaits admission.
-func (e *Endpoint) introduce(x *net.TCPConn, a *answer) (*cipher, error) {
-	if err := errors.Join(x.SetDeadline(time.Now().Add(handshakeTime)), tune(x)); err != nil {
+func (e *Endpoint) introduce(x *net.TCPConn, peer int, a *answer) (*cipher, error) {
+	if err := errors.Join(x.SetDeadline(time.Now().Add(e.cfg.handshakeTime())), tune(x)); err != nil {
 		return nil, err
 	}
 	var stream net.Conn = x
@@ -336,6 +360,12 @@ func (e *Endpoint) introduce(x *net.TCPConn, a *answer) (*cipher, error) {
 		c = &cipher{wire: &wire{Conn: x, fd: -1}}
 		c.conn = tls.Client(c.wire, t)
 		stream = c.conn
+		if err := c.conn.Handshake(); err != nil {
+			return nil, err
+		}
+		if err := e.meant(c, peer); err != nil { // the token is for nobody else
+			return nil, err
+		}
 	}
 	hello := append([]byte(helloMagic), a.token[:]...)
 	if _, err := stream.Write(hello); err != nil {

@@ -46,6 +46,8 @@ type Config struct {
 	StopTimeout Duration `toml:"stop_timeout"`
 	DrainGrace  Duration `toml:"drain_grace"`
 
+	TrustRefused bool `toml:"trust_refused"`
+
 	Control Control `toml:"control"`
 	TLS     TLS     `toml:"tls"`
 	Data    Data    `toml:"data"`
@@ -286,6 +288,8 @@ func keys() []Key {
 			check: func(c *Config) bool {
 				return c.RecoveryBudget == 0 || 4*KiB <= c.RecoveryBudget && c.RecoveryBudget <= 64*MiB
 			}},
+		{Name: "trust_refused", Help: "tcp, verbs: a node whose address refuses connections after it took them is dead: out at once, not after its lease; only where no firewall answers in its place", Allowed: "true, false",
+			field: func(c *Config) value { return boolValue{&c.TrustRefused} }},
 		{Name: "stop_timeout", Help: "after SIGTERM: how long flushing and leaving the view may take", Allowed: "100ms to 10m",
 			field: func(c *Config) value { return &c.StopTimeout },
 			check: between(func(c *Config) Duration { return c.StopTimeout }, Duration(100*time.Millisecond), Duration(10*time.Minute))},
