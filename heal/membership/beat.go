@@ -157,6 +157,7 @@ func (s *Service) onBeat(_ context.Context, from proto.Member, body json.RawMess
 	}
 	p.config, p.fresh = "", b.Fresh
 	p.heard(b.Life, now)
+	p.rhythm.beat(now, s.lease)
 	a := beatAnswer{Life: s.self, Seq: s.known.Seq}
 	if b.Want {
 		p.wantAt = now

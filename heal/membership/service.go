@@ -89,6 +89,8 @@ type peer struct {
 	life    proto.Member // that spoke last
 	heardAt int64        // when, Env.Now; 0: never
 	wantAt  int64        // last time that life asked for its lease
+	placeAt int64        // when we learned the view in which it became live, or a shadow
+	rhythm  rhythm       // of its beats
 	fresh   bool         // it says its pool is new (Bootstrap)
 	config  string       // how its configuration differs from ours; "": not
 	probe   int64        // until then its death is looked for at every turn
@@ -97,7 +99,7 @@ type peer struct {
 // heard notes that a life of the peer spoke.
 func (p *peer) heard(m proto.Member, now int64) {
 	if p.life != m {
-		p.life, p.wantAt = m, 0
+		p.life, p.wantAt, p.rhythm = m, 0, rhythm{}
 	}
 	p.heardAt = now
 }
@@ -354,6 +356,11 @@ func (s *Service) learn(b register.Ballot, v register.Value) {
 	isNew := v.View.Epoch > old.Epoch
 	if isNew {
 		s.viewAt = s.env.Now()
+		for _, n := range v.View.Members().Nodes(nil) {
+			if v.View.Member(n) != old.Member(n) || v.View.Live.Has(n) != old.Live.Has(n) {
+				s.peers[n].placeAt = s.viewAt
+			}
+		}
 		if !s.liveLocked() && s.holder.Until() != 0 {
 			s.holder.Revoke()
 		}

@@ -52,6 +52,9 @@ func TestGranter(t *testing.T) {
 	if _, _, b := g.Blocks(without1, all, 3000); b || !g.MayDrop(m, 3000) {
 		t.Fatal("guarded after the lease")
 	}
+	if u, v := g.Until(m), g.Until(proto.Member{Node: 2, Incarnation: 1}); u != 3000 || v != 1000 {
+		t.Fatalf("guarded until %d, and one that never asked until %d", u, v)
+	}
 	g.Grant(m, all, 4000)
 	g.Complain(m, 4600)
 	if a := g.Grant(m, all, 4500); a != Complained || g.MayDrop(m, 4500) {
@@ -74,7 +77,7 @@ func TestGranter(t *testing.T) {
 	}
 	g.Grant(m, all, 4601)
 	g.End(m)
-	if _, _, b := g.Blocks(without1, all, 4601); b || !g.MayDrop(m, 4601) || g.Grant(m, all, 4602) != Over {
+	if _, _, b := g.Blocks(without1, all, 4601); b || !g.MayDrop(m, 4601) || g.Until(m) != 0 || g.Grant(m, all, 4602) != Over {
 		t.Fatal("L3: the dead hold a lease")
 	}
 	if a := g.Grant(proto.Member{Node: 1, Incarnation: 2}, view(0b111, 2), 4603); a != Granted {

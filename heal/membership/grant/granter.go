@@ -105,8 +105,20 @@ func (g *Granter) guarded(m proto.Member, now int64) bool {
 
 // MayDrop reports whether a view without m would be accepted as far as m's
 // lease goes.
-func (g *Granter) MayDrop(m proto.Member, now int64) bool {
-	return m.Incarnation <= g.over[m.Node] || now >= g.quietUntil && !g.guarded(m, now)
+func (g *Granter) MayDrop(m proto.Member, now int64) bool { return now >= g.Until(m) }
+
+// Until is when a view without m would be accepted as far as m's lease goes, if
+// nothing is granted to it meanwhile: the end of the guard, and of the time
+// after a restart in which leases are guarded that are not known. 0 for a life
+// that is over.
+func (g *Granter) Until(m proto.Member) int64 {
+	switch n := m.Node; {
+	case m.Incarnation <= g.over[n]:
+		return 0
+	case m.Incarnation == g.holder[n]:
+		return max(g.quietUntil, g.until[n])
+	}
+	return g.quietUntil
 }
 
 // End records that m's life is over: its death is proven, or it gave its
