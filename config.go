@@ -13,6 +13,7 @@ import (
 
 	"healkv/dataplane/proto"
 	"healkv/heal/identity"
+	"healkv/heal/membership"
 	"healkv/pmem"
 	"healkv/rdma"
 	"healkv/rdma/shm"
@@ -93,6 +94,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Drift == 0 {
 		c.Drift = c.Lease / 10
+	}
+	if c.Drift > c.Lease/membership.DriftMost {
+		return fmt.Errorf("%w: drift %v with a lease of %v, limit %v", ErrConfig, c.Drift, c.Lease, c.Lease/membership.DriftMost)
 	}
 	if c.Recovery == "" {
 		c.Recovery = RecoveryHeal

@@ -222,6 +222,9 @@ func (s *Server) serve(c *conn) {
 // addressed checks that a request is from our cluster and for us.
 func (s *Server) addressed(c *conn, e *envelope) error {
 	switch {
+	case !e.ofOurVersion():
+		s.stats.wrongVersion.Add(1)
+		return fmt.Errorf("%w: node %d sends version %d, this node speaks %d: run the same version everywhere", ErrVersion, e.From, e.Version, version)
 	case c.named && e.From != c.node && !plant.Is(plant.CtlName):
 		s.stats.wrongNode.Add(1)
 		return fmt.Errorf("%w: it says it comes from node %d, over a connection of node %d", ErrWrongNode, e.From, c.node)

@@ -206,6 +206,9 @@ func (l *link) check(b []byte) (envelope, error) {
 	case !a.Reply:
 		l.s.stats.garbage.Add(1)
 		return envelope{}, fmt.Errorf("%w: a request on a connection for answers", ErrGarbage)
+	case !a.ofOurVersion():
+		l.s.stats.wrongVersion.Add(1)
+		return envelope{}, fmt.Errorf("%w: %s answers in version %d, this node speaks %d: run the same version everywhere", ErrVersion, l.s.wire.address(l.node), a.Version, version)
 	case a.Cluster != l.s.cfg.ClusterID:
 		l.s.stats.wrongCluster.Add(1)
 		return envelope{}, fmt.Errorf("%w: %s answers for %.64q", ErrWrongCluster, l.s.wire.address(l.node), a.Cluster)

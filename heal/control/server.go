@@ -226,7 +226,7 @@ func (s *Server) Member() proto.Member {
 
 func (s *Server) envelope(to proto.NodeID, kind string) envelope {
 	return envelope{
-		Cluster: s.cfg.ClusterID, From: s.cfg.Node, To: to, Kind: kind,
+		Version: version, Cluster: s.cfg.ClusterID, From: s.cfg.Node, To: to, Kind: kind,
 		Incarnation: proto.Incarnation(s.incarnation.Load()),
 	}
 }

@@ -24,9 +24,14 @@ type TCP struct {
 	Files  identity.Files
 }
 
-// protocolName is agreed on at each handshake (ALPN, RFC 7301). The number
-// grows when frames change so that older nodes would misunderstand them.
-const protocolName = "healkv-control/1"
+// version of the protocol grows when frames change so that older nodes would
+// misunderstand them, or when what is agreed on by them means something else:
+// since 2 a lease is what acceptors guard, and its holder counts on less; a
+// holder of version 1 counts on all of it. Every frame says it, and
+// protocolName, which is agreed on at each handshake (ALPN, RFC 7301).
+const version = 2
+
+var protocolName = fmt.Sprintf("healkv-control/%d", version)
 
 // ErrVersion is a peer that speaks another version of this protocol.
 var ErrVersion = errors.New("control: peer speaks another version")

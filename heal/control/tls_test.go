@@ -245,7 +245,7 @@ func TestConnectionSpeaksForItsNodeOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, r := raw(t, p, 1) // node 0
-	fmt.Fprintf(c, "%s", frame(fmt.Sprintf(`{"cluster":%q,"from":2,"to":1,"kind":"echo","id":5,"body":{"Text":"x"}}`, testCluster)))
+	fmt.Fprintf(c, "%s", frame(fmt.Sprintf(`{"version":%d,"cluster":%q,"from":2,"to":1,"kind":"echo","id":5,"body":{"Text":"x"}}`, version, testCluster)))
 	j, err := readFrame(r)
 	if err != nil {
 		t.Fatal(err)

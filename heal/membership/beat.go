@@ -86,7 +86,7 @@ func (s *Service) grantedLocked(n proto.NodeID, life proto.Member, sent int64) {
 	s.renewal.Granted(n, sent)
 	s.counts.BeatsGranted++
 	had := s.holder.Until() != 0
-	if s.holder.Extend(s.renewal.Until(s.lease), s.env.Now()) && had {
+	if s.holder.Extend(s.renewal.Until(s.hold), s.env.Now()) && had {
 		s.counts.LeasesLost++
 		s.log.Warn("membership: the lease had run out and was won again")
 	}
@@ -157,6 +157,7 @@ func (s *Service) onBeat(_ context.Context, from proto.Member, body json.RawMess
 	}
 	p.config, p.fresh = "", b.Fresh
 	p.heard(b.Life, now)
+	p.rhythm.beat(now, s.lease)
 	a := beatAnswer{Life: s.self, Seq: s.known.Seq}
 	if b.Want {
 		p.wantAt = now

@@ -64,7 +64,7 @@ func (s *Service) Admit(ctx context.Context, m proto.Member, full bool) (proto.V
 			}
 			return nil
 		})
-		if !errors.Is(err, ErrCold) || v.Live == 0 || s.env.Now()-begin > s.guard+s.lease/2 {
+		if !errors.Is(err, ErrCold) || v.Live == 0 || s.env.Now()-begin > s.lease+s.lease/2 {
 			return v, err
 		}
 		if s.pause(ctx, time.Duration(s.lease)/50) != nil {
@@ -129,15 +129,29 @@ func (s *Service) Leave(ctx context.Context, m proto.Member) (proto.View, error)
 	s.holder.Revoke()
 	s.granter.End(m)
 	s.mu.Unlock()
-	// Told before the proposal; who does not hear it lets the lease run out.
-	rctx, cancel := s.env.Timeout(ctx, time.Duration(s.lease))
-	defer cancel()
-	told := flow.NewGroup(s.env)
-	for _, n := range s.others() {
-		told.Go(func() { s.ctl.Call(rctx, n, kindRelease, nil, nil) })
-	}
-	told.Wait()
+	s.release(ctx)
 	return s.Remove(ctx, m)
+}
+
+// release tells the others that this life is over, and waits until a majority
+// knows, but not long for those that do not answer: they let the lease run out.
+func (s *Service) release(ctx context.Context) {
+	rctx, cancel := s.env.Timeout(ctx, time.Duration(s.lease)/4)
+	defer cancel()
+	others := s.others()
+	told := newAnswers[bool](s.env)
+	for _, n := range others {
+		s.env.Go(func() { told.put(s.ctl.Call(rctx, n, kindRelease, nil, nil) == nil) })
+	}
+	know := 1 // we do
+	for range others {
+		if know >= s.majority && !plant.Is(plant.LeaveAll) {
+			return
+		}
+		if ok, _ := told.take(nil); ok {
+			know++
+		}
+	}
 }
 
 // Remove takes m out of the view. While its lease may run it takes until ctx

@@ -22,6 +22,7 @@ import (
 const (
 	LeaseDefault   = time.Second
 	DriftShare     = 10 // of the lease, in percent, if Config.Drift is 0
+	DriftMost      = 4  // the drift is at most the lease divided by this
 	renewalsALease = 4
 )
 
@@ -60,8 +61,13 @@ type Config struct {
 	// Initial gives Configured, Model and Shards; a register with others is
 	// refused with ErrConfig.
 	Initial proto.View
-	Lease   time.Duration // 0: LeaseDefault
-	Drift   time.Duration // by which two clocks may differ after one lease; 0: a tenth of it
+	// Lease is for how long an acceptor that granted one refuses every view
+	// without its holder: a silent member is out that long after its last
+	// request. The holder itself serves for Drift less. 0: LeaseDefault.
+	Lease time.Duration
+	// Drift is by how much two clocks may differ after one lease, at most
+	// Lease/DriftMost; 0: a tenth of it.
+	Drift time.Duration
 	// Progress reports whether every shard moved since it was asked last. The
 	// lease is renewed only then. nil: always.
 	Progress func() bool
@@ -83,6 +89,8 @@ type peer struct {
 	life    proto.Member // that spoke last
 	heardAt int64        // when, Env.Now; 0: never
 	wantAt  int64        // last time that life asked for its lease
+	placeAt int64        // when we learned the view in which it became live, or a shadow
+	rhythm  rhythm       // of its beats
 	fresh   bool         // it says its pool is new (Bootstrap)
 	config  string       // how its configuration differs from ours; "": not
 	probe   int64        // until then its death is looked for at every turn
@@ -91,7 +99,7 @@ type peer struct {
 // heard notes that a life of the peer spoke.
 func (p *peer) heard(m proto.Member, now int64) {
 	if p.life != m {
-		p.life, p.wantAt = m, 0
+		p.life, p.wantAt, p.rhythm = m, 0, rhythm{}
 	}
 	p.heardAt = now
 }
@@ -106,7 +114,7 @@ type Service struct {
 	majority int
 	life     uint64 // of our ballots
 	lease    int64  // ns
-	guard    int64  // lease + drift, ns
+	hold     int64  // how much of its own lease a holder counts on, ns
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -173,6 +181,10 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Drift == 0 {
 		cfg.Drift = cfg.Lease * DriftShare / 100
 	}
+	if cfg.Drift > cfg.Lease/DriftMost {
+		return nil, fmt.Errorf("membership: drift %v with a lease of %v, limit %v: a holder counts on the lease less the drift, and must renew it in that time",
+			cfg.Drift, cfg.Lease, cfg.Lease/DriftMost)
+	}
 	cfg.Initial.Configured = cfg.Configured
 	if err := cfg.Initial.Validate(); err != nil {
 		return nil, fmt.Errorf("membership: initial view: %w", err)
@@ -201,7 +213,7 @@ func New(cfg Config) (*Service, error) {
 		cfg: cfg, log: cfg.Logger, ctl: cfg.Control, env: cfg.Env, file: file,
 		majority: register.Majority(cfg.Configured), life: cfg.Env.Random(),
 		tasks: flow.NewGroup(cfg.Env), ended: make(chan struct{}),
-		lease: int64(cfg.Lease), guard: int64(cfg.Lease + cfg.Drift),
+		lease: int64(cfg.Lease), hold: grant.Hold(int64(cfg.Lease), int64(cfg.Drift)),
 		beatNow: make(chan struct{}, 1), look: make(chan struct{}, 1), viewNew: make(chan struct{}, 1),
 		learnt: make(chan struct{}, 1), propose: make(chan struct{}, 1), disk: make(chan struct{}, 1),
 		acceptor: register.Acceptor{State: st}, durable: st, round: st.Promised.Round,
@@ -212,7 +224,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	flow.Signal(s.propose)
 	flow.Signal(s.disk)
-	s.granter = grant.NewGranter(int64(cfg.Lease), int64(cfg.Drift), s.env.Now())
+	s.granter = grant.NewGranter(s.lease, s.env.Now())
 	s.renewal = grant.NewRenewal(s.majority)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.register()
@@ -344,6 +356,11 @@ func (s *Service) learn(b register.Ballot, v register.Value) {
 	isNew := v.View.Epoch > old.Epoch
 	if isNew {
 		s.viewAt = s.env.Now()
+		for _, n := range v.View.Members().Nodes(nil) {
+			if v.View.Member(n) != old.Member(n) || v.View.Live.Has(n) != old.Live.Has(n) {
+				s.peers[n].placeAt = s.viewAt
+			}
+		}
 		if !s.liveLocked() && s.holder.Until() != 0 {
 			s.holder.Revoke()
 		}
@@ -370,7 +387,7 @@ func (s *Service) runsLocked(m proto.Member, now int64) bool {
 		return m == s.self && !s.leaving
 	}
 	p := &s.peers[m.Node]
-	return p.life == m && p.heardAt != 0 && now-p.heardAt < s.guard+s.lease/2 && !s.granter.Ended(m)
+	return p.life == m && p.heardAt != 0 && now-p.heardAt < s.lease+s.lease/2 && !s.granter.Ended(m)
 }
 
 // Running is which live members of the newest view run in the life the view

@@ -147,7 +147,7 @@ func (s *Service) guardLocked(next *proto.View) string {
 	if !blocked {
 		return ""
 	}
-	s.granter.Complain(m, now+s.guard)
+	s.granter.Complain(m, now+s.lease)
 	return fmt.Sprintf("node %d guards the lease of %v for another %v", s.cfg.Node, m, time.Duration(wait).Round(time.Millisecond))
 }
 

@@ -244,12 +244,12 @@ func keys() []Key {
 			check: func(c *Config) bool {
 				return c.Spin == Auto || 0 <= c.Spin && c.Spin <= Duration(10*time.Millisecond)
 			}},
-		{Name: "lease", Help: "how long a node serves without hearing from a majority; a hung node is removed after it", Allowed: "100ms to 60s", Fixed: true,
+		{Name: "lease", Help: "a node that nobody hears, or that hangs, is removed after it; the node itself serves for the drift less", Allowed: "100ms to 60s", Fixed: true,
 			field: func(c *Config) value { return &c.Lease },
 			check: between(func(c *Config) Duration { return c.Lease }, Duration(100*time.Millisecond), Duration(time.Minute))},
-		{Name: "drift", Help: "bound on how far two clocks drift apart within one lease", Allowed: "1ms to half the lease", Fixed: true,
+		{Name: "drift", Help: "bound on how far two clocks drift apart within one lease", Allowed: "1ms to a quarter of the lease", Fixed: true,
 			field: func(c *Config) value { return &c.Drift },
-			check: func(c *Config) bool { return Duration(time.Millisecond) <= c.Drift && c.Drift <= c.Lease/2 }},
+			check: func(c *Config) bool { return Duration(time.Millisecond) <= c.Drift && c.Drift <= c.Lease/4 }},
 
 		{Name: "domain", Help: "what a flush makes durable: dax and file survive power loss, memory survives a process crash; auto takes what pool_dir is", Allowed: domains, Fixed: true,
 			field: text(func(c *Config) *string { return &c.Domain }), check: domainOK},

@@ -1,0 +1,12 @@
+package plant
+
+// Of the register, of leases and of what the control plane says about them.
+const (
+	CtlFrameVersion Bug = "control-frames-of-any-version"
+	LapseUnawaited  Bug = "acceptor-answers-before-the-lease-ends"
+	LeaveAll        Bug = "leaves-when-all-have-answered"
+)
+
+func init() {
+	All = append(All, CtlFrameVersion, LapseUnawaited, LeaveAll)
+}
