@@ -22,6 +22,7 @@ type beat struct {
 	Configured proto.NodeSet `json:"configured"`
 	Model      proto.Model   `json:"model"`
 	Shards     uint8         `json:"shards"`
+	says
 }
 
 type beatAnswer struct {
@@ -29,6 +30,7 @@ type beatAnswer struct {
 	Granted bool         `json:"granted"`
 	Why     string       `json:"why,omitempty"`
 	Seq     uint64       `json:"seq"`
+	says
 }
 
 // beats runs the beat's loop. Nothing in it waits for a disk.
@@ -65,7 +67,7 @@ func (s *Service) beatAll(want bool) {
 	s.mu.Lock()
 	b := beat{
 		Life: s.self, Want: want && s.liveLocked(), Fresh: s.fresh, Seq: s.known.Seq,
-		Configured: s.cfg.Configured, Model: s.cfg.Initial.Model, Shards: s.cfg.Initial.Shards,
+		Configured: s.cfg.Configured, Model: s.cfg.Initial.Model, Shards: s.cfg.Initial.Shards, says: s.saysLocked(sent),
 	}
 	if b.Want && s.grantLocked(b.Life, sent) == grant.Granted {
 		s.grantedLocked(s.cfg.Node, b.Life, sent)
@@ -106,6 +108,7 @@ func (s *Service) beatOne(n proto.NodeID, b beat, sent int64) {
 	}
 	if a.Life.Node == n {
 		s.peers[n].heard(a.Life, s.env.Now())
+		s.saidLocked(n, &a.says, s.env.Now())
 	}
 	if b.Want && a.Granted {
 		if plant.Is(plant.LeaseReply) {
@@ -158,7 +161,8 @@ func (s *Service) onBeat(_ context.Context, from proto.Member, body json.RawMess
 	p.config, p.fresh = "", b.Fresh
 	p.heard(b.Life, now)
 	p.rhythm.beat(now, s.lease)
-	a := beatAnswer{Life: s.self, Seq: s.known.Seq}
+	s.saidLocked(from.Node, &b.says, now)
+	a := beatAnswer{Life: s.self, Seq: s.known.Seq, says: s.saysLocked(now)}
 	if b.Want {
 		p.wantAt = now
 		answer := s.grantLocked(b.Life, now)

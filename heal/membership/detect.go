@@ -61,6 +61,7 @@ func (s *Service) detect() {
 	var dead, quiet removal
 	var settling atomic.Bool
 	var half halfWay
+	var accusal accusal
 	last := s.env.Now()
 	grace := last + s.lease // we have not listened long enough to call anybody silent
 	for {
@@ -74,6 +75,9 @@ func (s *Service) detect() {
 		if v := s.Current(); gone|silent != 0 && s.mayPropose(&v, gone|silent) {
 			rank := s.rank(&v, gone|silent)
 			wait = min(wait, s.removal(&dead, &v, rank, gone, 0, now), s.removal(&quiet, &v, rank, 0, silent, now))
+		}
+		if v := s.Current(); v.Epoch != 0 {
+			wait = min(wait, s.complain(&accusal, &v, now))
 		}
 		if since := s.halfWay(&half, now); since > s.lease/4 && settling.CompareAndSwap(false, true) {
 			s.tasks.Go(func() {

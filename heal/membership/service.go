@@ -12,6 +12,7 @@ import (
 	"healkv/dataplane/flow"
 	"healkv/dataplane/proto"
 	"healkv/heal/control"
+	"healkv/heal/membership/blame"
 	"healkv/heal/membership/grant"
 	"healkv/heal/membership/lease"
 	"healkv/heal/membership/register"
@@ -71,6 +72,16 @@ type Config struct {
 	// Progress reports whether every shard moved since it was asked last. The
 	// lease is renewed only then. nil: always.
 	Progress func() bool
+	// Watch tells how far each member has come with this node's streams, over
+	// all shards; nothing between two lives. It may wait. nil: no complaints are
+	// made about members that stand still.
+	Watch func() []proto.Pair
+	// Probe gives idle streams something to wait for, so that Watch can tell who
+	// stands still. It may wait. nil: idle streams are not watched.
+	Probe func()
+	// Patience is how long a member's stream stands still before it is
+	// complained about; 0: the lease, but at least PatienceLeast.
+	Patience time.Duration
 	// ProvenDead reports whether the kernel of this host released the liveness
 	// lock of that life of a node. nil: nothing is ever proven.
 	ProvenDead func(proto.Member) (bool, error)
@@ -116,6 +127,7 @@ type Service struct {
 	env      flow.Env
 	majority int
 	life     uint64 // of our ballots
+	stall    int64  // ns that something stands still before it is complained about
 	lease    int64  // ns
 	hold     int64  // how much of its own lease a holder counts on, ns
 
@@ -155,8 +167,16 @@ type Service struct {
 	renewal  grant.Renewal
 	peers    [proto.NodesMax]peer
 	suspects [proto.NodesMax]suspect
-	config   error // our configuration differs from the register's
+	watcher  blame.Watcher // of the own streams
+	table    blame.Table   // everybody's complaints
+	edges    []blame.Edge  // for verdictLocked
+	uneasy   bool          // some member stands still, as seen here
+	config   error         // our configuration differs from the register's
 	counts   counts
+
+	uneasyUntil int64        // somebody else said so
+	accused     suspect      // whom the complaints name; gone: people were told
+	accuses     proto.Member // whom this node proposes to remove over complaints
 }
 
 type counts struct {
@@ -164,6 +184,8 @@ type counts struct {
 	BeatsSent, BeatsGranted, BeatsRefused       uint64
 	NoProgress, LeasesLost                      uint64
 	Settled                                     uint64 // values left half-way by others
+	Probes                                      uint64 // times idle streams were probed
+	Accused, Blamed                             uint64 // attempts to remove a member over complaints, and those that did
 	Damaged                                     uint64
 }
 
@@ -175,8 +197,8 @@ func New(cfg Config) (*Service, error) {
 		return nil, errors.New("membership: no control plane")
 	case !cfg.Configured.Has(cfg.Node):
 		return nil, fmt.Errorf("membership: node %d is not among the configured nodes %v", cfg.Node, cfg.Configured.Nodes(nil))
-	case cfg.Lease < 0 || cfg.Drift < 0:
-		return nil, fmt.Errorf("membership: lease %v, drift %v: want them above 0", cfg.Lease, cfg.Drift)
+	case cfg.Lease < 0 || cfg.Drift < 0 || cfg.Patience < 0:
+		return nil, fmt.Errorf("membership: lease %v, drift %v, patience %v: want them above 0", cfg.Lease, cfg.Drift, cfg.Patience)
 	}
 	if cfg.Lease == 0 {
 		cfg.Lease = LeaseDefault
@@ -187,6 +209,9 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Drift > cfg.Lease/DriftMost {
 		return nil, fmt.Errorf("membership: drift %v with a lease of %v, limit %v: a holder counts on the lease less the drift, and must renew it in that time",
 			cfg.Drift, cfg.Lease, cfg.Lease/DriftMost)
+	}
+	if cfg.Patience == 0 {
+		cfg.Patience = max(cfg.Lease, PatienceLeast)
 	}
 	cfg.Initial.Configured = cfg.Configured
 	if err := cfg.Initial.Validate(); err != nil {
@@ -227,6 +252,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	flow.Signal(s.propose)
 	flow.Signal(s.disk)
+	s.stall, s.watcher = int64(cfg.Patience), blame.NewWatcher(s.self, int64(cfg.Patience))
 	s.granter = grant.NewGranter(s.lease, s.env.Now())
 	s.renewal = grant.NewRenewal(s.majority)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -250,6 +276,9 @@ func sameConfig(ours, theirs *proto.View) error {
 func (s *Service) Start() {
 	for _, task := range []func(){s.catchUp, s.beats, s.detect, s.views, s.learner} {
 		s.tasks.Go(task)
+	}
+	if s.cfg.Watch != nil {
+		s.tasks.Go(s.watch)
 	}
 }
 
@@ -294,6 +323,7 @@ func (s *Service) SetMember(m proto.Member) {
 		s.holder.Revoke()
 		s.renewal.Reset()
 		s.self, s.leaving = m, false
+		s.watcher, s.uneasy = blame.NewWatcher(m, s.stall), false
 	}
 	s.mu.Unlock()
 	s.ctl.SetMember(m)
@@ -360,6 +390,7 @@ func (s *Service) learn(b register.Ballot, v register.Value) {
 	isNew := v.View.Epoch > old.Epoch
 	if isNew {
 		s.viewAt = s.env.Now()
+		s.watcher.Reset(s.viewAt)
 		for _, n := range v.View.Members().Nodes(nil) {
 			if v.View.Member(n) != old.Member(n) || v.View.Live.Has(n) != old.Live.Has(n) {
 				s.peers[n].placeAt = s.viewAt

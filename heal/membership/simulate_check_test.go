@@ -94,6 +94,9 @@ func (w *world) observe() {
 			w.say("node %d: lease %v", m.id, valid)
 		}
 	}
+	if w.calm {
+		w.standing()
+	}
 }
 
 // durable looks at an acceptor's state that has just become durable.
@@ -141,6 +144,9 @@ func (c *check) choose(w *world, v register.Value) {
 	}
 	w.say("chosen: value %d, epoch %d, live %v shadow %v cold %v", v.Seq, v.View.Epoch, v.View.Live, v.View.Shadow, v.View.Cold)
 	for _, m := range w.nodes {
+		if old.Members().Has(m.id) && !v.View.Has(old.Member(m.id)) {
+			w.removed(m, old.Member(m.id))
+		}
 		if old.Live.Has(m.id) && !v.View.Has(old.Member(m.id)) && m.s != nil && !m.p.Dead() && m.s.self == old.Member(m.id) && !m.s.leaving {
 			w.mark("a running member dropped")
 			if m.s.holder.Until() != 0 {

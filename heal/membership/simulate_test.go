@@ -34,8 +34,14 @@ type world struct {
 	jump     time.Duration
 	cut      [proto.NodesMax][proto.NodesMax]bool // from, to
 	loss     float64
-	slowest  time.Duration                 // of ordinary messages
-	late     [proto.NodesMax]time.Duration // added at most to those for a node
+	slowest  time.Duration                        // of ordinary messages
+	late     [proto.NodesMax]time.Duration        // added at most to those for a node
+	data     [proto.NodesMax][proto.NodesMax]bool // from, to: that part of the data path is cut
+	quiet    bool                                 // nobody writes
+	control  int                                  // faults of the control plane at present
+	together int64                                // since when members are in one view over a cut link, 0: they are not
+	inEpoch  proto.Epoch                          // in which
+	gone     proto.NodeSet                        // who was dropped from a view in calm
 	calm     bool
 	over     map[proto.Member]int64 // since when a life is over
 	marks    map[string]int
@@ -59,6 +65,12 @@ type machine struct {
 	leave  bool // it shall leave, and come back
 	jumped int64
 	seen   seen
+
+	streams streams
+	busy    bool  // its clients write
+	still   int   // its streams stand still for all: 1 nothing is applied, 2 nothing is flushed
+	lies    bool  // says that everybody's stand still
+	touched int64 // last time something happened to it or its links that may make streams stand still
 }
 
 func newWorld(seed uint64) *world {
@@ -118,6 +130,8 @@ func (m *machine) start() {
 	}
 	p := w.sim.NewProcess(w.upTo(time.Hour), w.rate())
 	m.p, m.s, m.told, m.jumped, m.seen = p, nil, make(chan struct{}, 1), 0, seen{}
+	m.streams, m.busy = streams{}, w.rnd(2) == 0 || w.calm
+	w.touch(m)
 	m.plane = &plane{m: m, p: p, handlers: map[string]handler{}}
 	w.say("start %d: %v", m.id, p)
 	p.Go(m.run)
@@ -139,6 +153,7 @@ func (m *machine) end(power bool) {
 		return
 	}
 	w.say("end %d, power %v", m.id, power)
+	w.touch(m)
 	m.kill()
 	if !power {
 		m.disk.lose()
@@ -165,6 +180,7 @@ func (m *machine) kill() {
 	m.w.marks["no progress, no lease"] += int(c.NoProgress)
 	m.w.marks["half-way value settled"] += int(c.Settled)
 	m.w.marks["lease won again"] += int(c.LeasesLost)
+	m.w.marks["removals over complaints decided"] += int(c.Blamed)
 	m.s = nil
 }
 
@@ -193,6 +209,7 @@ func (m *machine) run() {
 		Node: m.id, Configured: w.set(), ClusterID: testCluster, Storage: opened{m.disk, m}, Env: m.p, Control: m.plane,
 		Initial: proto.View{Shards: 2}, Lease: w.lease, Drift: w.drift,
 		Progress: func() bool { return !m.stuck }, ProvenDead: w.provenDead,
+		Watch: m.watch, Probe: m.probe, Patience: w.lease,
 		OnView:    func(v proto.View) { m.saw(v); flow.Signal(m.told) },
 		OnSuspect: func(n proto.NodeID, why string) { w.say("node %d suspects %d: %s", m.id, n, why) },
 	}
@@ -248,6 +265,9 @@ func (m *machine) live() {
 			return
 		}
 		switch {
+		case !member && s.Running() != 0 && !m.reaches(&v): // connect before you decide
+			w.mark("admission waited for a link")
+			p.Wait(w.upTo(w.lease/4), m.told)
 		case !member:
 			if err := m.do("admit", func(ctx context.Context) error { _, err := s.Admit(ctx, self, w.rnd(4) == 0); return err }); errors.Is(err, ErrCold) || errors.Is(err, ErrLastLive) {
 				m.cold(self)

@@ -20,6 +20,7 @@ const (
 	kindChosen  = "member.chosen"  // chosenJSON, nobody waits
 	kindBeat    = "member.beat"    // beat → beatAnswer
 	kindMayDrop = "member.maydrop" // mayDrop → mayDropAnswer
+	kindBlamed  = "member.blamed"  // blamed → mayDropAnswer
 	kindRelease = "member.release" // nothing: the sender's life is over
 )
 
@@ -55,6 +56,7 @@ func (s *Service) register() {
 	})
 	s.ctl.Handle(kindBeat, s.onBeat)
 	s.ctl.Handle(kindMayDrop, s.onMayDrop)
+	s.ctl.Handle(kindBlamed, s.onBlamed)
 	s.ctl.Handle(kindRelease, func(_ context.Context, from proto.Member, _ json.RawMessage) (any, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()

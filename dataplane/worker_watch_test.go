@@ -1,0 +1,57 @@
+package dataplane
+
+import (
+	"testing"
+	"time"
+
+	"healkv/dataplane/proto"
+)
+
+// pairsOf is what a node sees of the others, over all shards.
+func (n *rigNode) pairsOf() (pairs []proto.Pair) {
+	for _, w := range n.workers {
+		w.Do(func() { pairs = w.Pairs(pairs) })
+	}
+	return pairs
+}
+
+// TestPairsShowWhoStandsStill: a member whose workers hang does not come along
+// with a probe, the other one does, and the hung one once it goes on.
+func TestPairsShowWhoStandsStill(t *testing.T) {
+	r := newRig(t, rigOptions{nodes: 3, shards: 2, model: proto.Strict, spin: 100})
+	n := r.nodes[0]
+	thaw := r.nodes[2].freeze()
+	defer thaw()
+	for _, w := range n.workers {
+		w.Do(w.Probe)
+	}
+	await := func(what string, of proto.NodeSet) (pairs []proto.Pair) {
+		t.Helper()
+		for limit := time.Now().Add(time.Minute); ; {
+			pairs = n.pairsOf()
+			late := false
+			for _, p := range pairs {
+				late = late || of.Has(p.Member.Node) && (p.Applied < p.Tail || p.Durable < p.Tail)
+			}
+			if !late {
+				return pairs
+			}
+			if time.Now().After(limit) {
+				t.Fatalf("%s: %+v", what, pairs)
+			}
+		}
+	}
+	pairs := await("nodes 0 and 1 run", 0b010)
+	shards, standing := [2]int{}, 0
+	for _, p := range pairs {
+		shards[p.Shard]++
+		if p.Member.Node == 2 && p.Applied < p.Tail && p.Durable < p.Tail {
+			standing++
+		}
+	}
+	if shards != [2]int{2, 2} || standing != 2 {
+		t.Errorf("pairs %+v", pairs)
+	}
+	thaw()
+	await("all run", 0b110)
+}
