@@ -27,8 +27,8 @@ top=$(cd "$here/../.." && pwd)
 lab=${LAB_DIR:-$top/out/lab}
 packages="qemu-system-x86 busybox-static ibverbs-providers ibverbs-utils perftest rdma-core ndctl zstd cpio kmod e2fsprogs iproute2 libibverbs-dev pkg-config"
 modules="rdma_rxe ib_uverbs rdma_ucm veth nd_pmem nd_e820 nfit dax device_dax ext4 crc32c_generic crc32_generic crc32_pclmul sch_netem bridge
-	virtio_pci virtio_net virtio_console virtio_blk 9p 9pnet_virtio"
-tools="dash modprobe ip rdma ibv_devices ibv_devinfo ibv_rc_pingpong ib_write_lat ib_write_bw ib_read_bw ndctl mkfs.ext4 tc sysctl"
+	virtio_pci virtio_net virtio_console virtio_blk 9p 9pnet_virtio tcp_diag"
+tools="dash modprobe ip ss rdma ibv_devices ibv_devinfo ibv_rc_pingpong ib_write_lat ib_write_bw ib_read_bw ndctl mkfs.ext4 tc sysctl"
 
 say() { echo "lab: $*" >&2; }
 die() { say "$*"; exit 125; }

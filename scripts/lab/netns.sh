@@ -23,9 +23,9 @@ args=
 for a; do args="$args '$a'"; done
 code=0
 "$here/lab.sh" run --files "$work/files" --timeout "$limit" "
-modprobe bridge || exit 1
+modprobe bridge && modprobe tcp_diag || exit 1
 cd /files
-./netns.test -test.v -test.run '^TestNetns' -test.timeout ${limit}s -netns.node /files/node -netns.nodes 3 -netns.faults slowed -netns.lease 20s -netns.keys 1000 -netns.rate 4 $args
+./netns.test -test.v -test.run '^TestNetns' -test.timeout ${limit}s -netns.node /files/node -netns.nodes 3 -netns.required -netns.faults slowed -netns.lease 20s -netns.keys 1000 -netns.rate 4 $args
 " >"$work/console" || code=$?
 slowed=$(grep -a -c 'links slowed' "$work/console" || true)
 if [ "$code" -ne 0 ] || [ "$slowed" -eq 0 ]; then

@@ -51,6 +51,8 @@ part smoke "$here/smoke.sh"
 part pools "$here/dax.sh" pools
 part verbs verbs
 part "cluster direct" "$here/cluster.sh" direct "${LABHISTORY:-10000}"
+part "cluster staged" "$here/cluster.sh" staged 1000
+part "slow links" "$here/netns.sh"
 part resets "$here/dax.sh" resets "$resets"
 
 echo "lab-test: $parts parts passed in $(($(date +%s) - begun)) s${failed:+, failed:$failed}"
