@@ -148,7 +148,7 @@ func Rows() []Row {
 		{"all paused", Slowness, "every process stands still until all leases are over", always, leases(LongPause + 3)},
 		{"hung shards", Slowness, "a process answers its peers, its shards do not move", always, leases(silent + 1)},
 		{"slow node", Slowness, "a node does everything many times slower", always, leases(2)},
-		{"clock too fast", Slowness, "a clock gains as much as it may, and jumps ahead", func(Column) string { return "" }, leases(1)},
+		{"clock too fast", Slowness, "a clock gains as much as it may, and jumps ahead", always, leases(1)},
 
 		{"slow disk", Disks, "flushes of one node take half a lease", onlyFile, leases(2)},
 		{"failed flush", Disks, "a flush fails: the node stops, comes back and heals", onlyFile, afterDeaths(1, 0.5)},
