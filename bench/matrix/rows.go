@@ -25,6 +25,7 @@ const (
 	LongPause  = 5
 	ShortCut   = 0.5
 	LongCut    = 5
+	LastingCut = 12 // a cut that people must mend
 )
 
 // Families.
@@ -82,6 +83,11 @@ const (
 	silent = 2
 )
 
+// apart is how long two members that do not reach one another, and are reached
+// by all others, hold up writes, their own or all: as long as they are apart,
+// for nobody removes one of them.
+const apart = LongCut + 1
+
 // afterDeaths is the bound after so many deaths one after the other, and
 // something more.
 func afterDeaths(n int, more float64) func(Column, time.Duration) time.Duration {
@@ -122,9 +128,9 @@ func Rows() []Row {
 		{"isolated", Networks, "one node is cut off from all others for long", onlyLinks, afterDeaths(1, 0.5)},
 		{"cut shortly", Networks, "all links of one node are cut for half a lease", onlyLinks, leases(1.25)},
 		{"one way", Networks, "what one node sends to all others is lost, what they send arrives", onlyLinks, afterDeaths(1, 0.5)},
-		{"one way between two", Networks, "what one node sends to another is lost", onlyLinks, leases(LongCut + 1)},
-		{"two apart", Networks, "the link between two nodes is cut and heals", onlyLinks, leases(LongCut + 1)},
-		{"two stay apart", Networks, "the link between two nodes is cut and stays so: one of them must leave", onlyLinks, leases(3)},
+		{"one way between two", Networks, "what one node sends to another is lost", onlyLinks, leases(apart)},
+		{"two apart", Networks, "the link between two nodes is cut and heals", onlyLinks, leases(apart)},
+		{"two stay apart", Networks, "the link between two nodes is cut and stays so for longer: one of them must leave", onlyLinks, leases(3)},
 		{"split", Networks, "a minority is cut off from the majority for long", onlyLinks, afterDeaths(1, 1)},
 		{"split without a majority", Networks, "three parts, none of them a majority", onlyLinks, leases(LongCut + 3)},
 		{"slow link", Networks, "messages between two nodes take a quarter of a lease for a while", onlyLinks, leases(2.5)},
@@ -142,7 +148,7 @@ func Rows() []Row {
 		{"all paused", Slowness, "every process stands still until all leases are over", always, leases(LongPause + 3)},
 		{"hung shards", Slowness, "a process answers its peers, its shards do not move", always, leases(silent + 1)},
 		{"slow node", Slowness, "a node does everything many times slower", always, leases(2)},
-		{"clock too fast", Slowness, "a clock gains as much as it may, and jumps ahead", func(Column) string { return "" }, leases(1)},
+		{"clock too fast", Slowness, "a clock gains as much as it may, and jumps ahead", always, leases(1)},
 
 		{"slow disk", Disks, "flushes of one node take half a lease", onlyFile, leases(2)},
 		{"failed flush", Disks, "a flush fails: the node stops, comes back and heals", onlyFile, afterDeaths(1, 0.5)},

@@ -137,6 +137,10 @@ var inCells = map[string]func(c *cell){
 	"two apart": func(c *cell) {
 		c.add(0, Entry{Do: doCutBoth, Node: c.victim, Other: c.other, A: c.us(matrix.LongCut), B: both})
 	},
+	"two stay apart": func(c *cell) {
+		c.add(0, Entry{Do: doCutBoth, Node: c.victim, Other: c.other, A: c.us(matrix.LastingCut), B: both})
+		c.length += matrix.LastingCut - 4
+	},
 	"split": func(c *cell) { c.isolate(matrix.LongCut, c.victim, c.other) },
 	"split without a majority": func(c *cell) {
 		c.isolate(matrix.LongCut, c.victim, c.other)
@@ -214,14 +218,16 @@ var inCells = map[string]func(c *cell){
 	},
 }
 
-// notInCells is why a row is not in the simulator. Every row is in one of the
-// two; those with "yet" are counted, so that none is absent in silence.
+// notInCells is why a row is not in the simulator, or fails there. Every row is
+// in one of the two; these are counted, so that none is absent in silence. A row
+// in both has its script already: TestMatrixStillLacks says when it no longer
+// fails and must go from here.
 var notInCells = map[string]string{
 	"forced cold start":              "not yet in the simulator: the operator's order",
-	"two stay apart":                 "not yet in the simulator: a cut that stays, which complaints between members must resolve",
+	"two stay apart":                 "not yet: members that do not reach one another must complain, and one of them go",
 	"refused connection":             "not yet in the simulator: refusals that are trusted",
 	"reboot of all":                  "not yet in the simulator: the operator's order, without which a cluster of blank pools waits for ever, and must",
-	"older pool after all restarted": "not yet in the simulator: what pools remember of the others' positions",
+	"older pool after all restarted": "not yet in the simulator: an older pool that comes back when the others have restarted meanwhile, and what pools remember of one another",
 	"foreign pool":                   "not in the simulator: it is refused when it is opened, before a life begins (pmem.ErrForeign, TestProcessRefusals)",
 	"acceptor's file older":          "not yet in the simulator: an acceptor that recognises its older file",
 	"acceptor's file lost":           "not yet in the simulator: a file made anew for a node that has voted",
@@ -335,7 +341,7 @@ func runCell(p matrix.Place, seed uint64, log slog.Handler) (out matrix.Cell, r 
 // is left of a row that is no more.
 func TestMatrixRowsAreKnown(t *testing.T) {
 	for _, r := range matrix.Rows() {
-		if (inCells[r.Name] == nil) == (notInCells[r.Name] == "") {
+		if inCells[r.Name] == nil && notInCells[r.Name] == "" {
 			t.Errorf("%s: carried out %v, or not because %q", r.Name, inCells[r.Name] != nil, notInCells[r.Name])
 		}
 	}
@@ -347,6 +353,21 @@ func TestMatrixRowsAreKnown(t *testing.T) {
 	for name := range notInCells {
 		if _, ok := matrix.RowOf(name); !ok {
 			t.Errorf("there is no row %q", name)
+		}
+	}
+}
+
+// TestMatrixStillLacks: a row that has its script and is left out all the same
+// fails indeed.
+func TestMatrixStillLacks(t *testing.T) {
+	for _, p := range matrix.Pick(1, 1) {
+		if notInCells[p.Row.Name] == "" || inCells[p.Row.Name] == nil || p.Model != "strict" || p.Domain != matrix.File {
+			continue
+		}
+		if c, _ := runCell(p, *matrixSeed, nil); c.OK {
+			t.Errorf("%s, %v: it works now (stall %v); take it out of notInCells, it is there because %q", c.Row, p.Column, c.Stall, notInCells[c.Row])
+		} else {
+			t.Logf("%s, %v: %.200s", c.Row, p.Column, c.Problem)
 		}
 	}
 }
