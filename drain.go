@@ -7,9 +7,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"healkv/dataplane"
 	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
+	"healkv/heal/membership/lease"
 	"healkv/heal/membership/register"
 	"healkv/heal/rejoin"
 )
@@ -22,7 +22,7 @@ var ErrDrain = errors.New("healkv: drain refused")
 // let in any more, whatever view comes: reads and new writes are rejected, and
 // writes that were taken end as they would have.
 type gate struct {
-	lease  dataplane.Lease
+	lease  *lease.Holder
 	closed atomic.Bool
 }
 
@@ -168,20 +168,14 @@ func (n *Node) mayLeave() error {
 // MayStop says why ending this node's process now would leave too few of the
 // configured nodes running to decide anything: writes would stop. nil: it may.
 func (n *Node) MayStop() error {
-	m := n.members.Status()
-	running := 0
-	if m.Voting {
-		running++
-	}
 	var with proto.NodeSet
-	for _, p := range m.Peers {
+	for _, p := range n.members.Status().Peers {
 		if p.Connected {
-			running++
 			with = with.With(p.Node)
 		}
 	}
-	if need := register.Majority(n.configured()); running-1 < need {
-		return fmt.Errorf("%w: besides node %d only node %s runs, %d of %d nodes must: all would stop until another one is back; bring one back first, or give --force",
+	if need := register.Majority(n.configured()); with.Count() < need {
+		return fmt.Errorf("%w: besides node %d these run: %s; %d of %d nodes must, or all stop until another one is back: bring one back first, or give --force",
 			ErrDrain, n.cfg.Node, list(with), need, n.configured().Count())
 	}
 	return nil

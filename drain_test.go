@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -14,53 +15,70 @@ import (
 	"healkv/dataplane/proto"
 )
 
-// load writes through one node until it is told to stop, and counts how its
-// operations end.
+// load keeps writes under way at one node until it is told to stop, and counts
+// how they end.
 type load struct {
 	stop, over chan struct{}
 	mu         sync.Mutex
 	done       map[string]int // value of each key that was answered
 	ended      map[string]int // by outcome
 	longest    time.Duration  // between two answered writes
-	tried      map[string]int // newest value of each key that was tried
 }
 
-func startLoad(t *testing.T, n *healkv.Node, name string) *load {
-	t.Helper()
-	l := &load{stop: make(chan struct{}), over: make(chan struct{}), done: map[string]int{}, ended: map[string]int{}, tried: map[string]int{}}
-	go func() {
-		defer close(l.over)
-		s := n.NewSession()
-		defer s.Close()
-		last := time.Now()
-		for i := 1; ; i++ {
-			select {
-			case <-l.stop:
-				return
-			default:
+func startLoad(n *healkv.Node, name string) *load {
+	l := &load{stop: make(chan struct{}), over: make(chan struct{}), done: map[string]int{}, ended: map[string]int{}}
+	go l.run(n.NewSession(), name)
+	return l
+}
+
+func (l *load) run(s *healkv.Session, name string) {
+	defer close(l.over)
+	defer s.Close()
+	const window = 64
+	var ops [window]healkv.Op
+	free := make([]*healkv.Op, 0, window)
+	for i := range ops {
+		free = append(free, &ops[i])
+	}
+	done, last, stopped := make([]*healkv.Op, window), time.Now(), false
+	for i := 1; !stopped || s.Outstanding() > 0; {
+		select {
+		case <-l.stop:
+			stopped = true
+		default:
+		}
+		for !stopped && len(free) > 0 {
+			op := free[len(free)-1]
+			free = free[:len(free)-1]
+			*op = healkv.Op{Kind: healkv.OpPut, Key: fmt.Append(nil, name, i%200), Value: fmt.Append(nil, i)}
+			if err := s.Submit(op); err != nil {
+				panic(err)
 			}
-			key := fmt.Sprint(name, i%50)
-			_, err := s.Put([]byte(key), fmt.Append(nil, i), 0)
-			l.mu.Lock()
-			l.tried[key] = i
+			i++
+		}
+		s.Wait(time.Second)
+		rejected := false
+		l.mu.Lock()
+		for _, op := range done[:s.Poll(done)] {
+			free = append(free, op)
 			switch {
-			case err == nil:
+			case op.Err == nil:
 				l.ended["done"]++
-				l.done[key] = i
+				l.done[string(op.Key)], _ = strconv.Atoi(string(op.Value))
 				l.longest = max(l.longest, time.Since(last))
 				last = time.Now()
-			case errors.Is(err, healkv.ErrTryAgain):
+			case errors.Is(op.Err, healkv.ErrTryAgain):
 				l.ended["rejected"]++
+				rejected = true
 			default:
-				l.ended[err.Error()]++
-			}
-			l.mu.Unlock()
-			if err != nil {
-				time.Sleep(time.Millisecond) // a client that was turned away waits a little
+				l.ended[op.Err.Error()]++
 			}
 		}
-	}()
-	return l
+		l.mu.Unlock()
+		if rejected {
+			time.Sleep(time.Millisecond) // a client that was turned away waits a little
+		}
+	}
 }
 
 func (l *load) end() {
@@ -99,7 +117,7 @@ func drain(t *testing.T, g *group) {
 	if err := n.Resume(); !errors.Is(err, healkv.ErrDrain) {
 		t.Errorf("brought back without having been drained: %v", err)
 	}
-	here, there := startLoad(t, n, "here"), startLoad(t, g.nodes[0], "there")
+	here, there := startLoad(n, "here"), startLoad(g.nodes[0], "there")
 	await(t, "load", func() bool { return here.count("done") > 100 && there.count("done") > 100 })
 
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
