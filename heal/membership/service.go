@@ -145,6 +145,7 @@ type Service struct {
 	knownAt  register.Ballot
 	viewAt   int64         // when its epoch was learned
 	round    uint64        // of the highest ballot seen
+	lead     register.Lead // of our last proposal, for the next; Ballot zero: none
 	pacing   time.Duration // see pace
 	self     proto.Member
 	fresh    bool
@@ -161,6 +162,7 @@ type counts struct {
 	BeatsSent, BeatsGranted, BeatsRefused       uint64
 	NoProgress, LeasesLost                      uint64
 	Settled                                     uint64 // values left half-way by others
+	Led                                         uint64 // proposals chosen in one trip
 	Damaged                                     uint64
 }
 
@@ -254,7 +256,7 @@ func (s *Service) Close() error {
 	s.cancel()
 	s.mu.Lock()
 	again := s.closed
-	s.closed, s.stopped = true, ErrClosed
+	s.closed, s.stopped, s.lead = true, ErrClosed, register.Lead{}
 	s.holder.Revoke()
 	s.mu.Unlock()
 	if again {
@@ -353,6 +355,9 @@ func (s *Service) learn(b register.Ballot, v register.Value) {
 	}
 	old := s.known.View
 	s.known, s.knownAt = v, b
+	if s.lead.Value.Seq < v.Seq {
+		s.lead = register.Lead{}
+	}
 	isNew := v.View.Epoch > old.Epoch
 	if isNew {
 		s.viewAt = s.env.Now()

@@ -165,6 +165,7 @@ func (m *machine) kill() {
 	m.w.marks["no progress, no lease"] += int(c.NoProgress)
 	m.w.marks["half-way value settled"] += int(c.Settled)
 	m.w.marks["lease won again"] += int(c.LeasesLost)
+	m.w.marks["chosen in one trip"] += int(c.Led)
 	m.s = nil
 }
 
