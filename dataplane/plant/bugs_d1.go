@@ -5,8 +5,11 @@ const (
 	CtlFrameVersion Bug = "control-frames-of-any-version"
 	LapseUnawaited  Bug = "acceptor-answers-before-the-lease-ends"
 	LeaveAll        Bug = "leaves-when-all-have-answered"
+	NextUnpromised  Bug = "next-ballot-not-promised"
+	LeadDeclines    Bug = "lead-answers-a-decline"
+	LeadKept        Bug = "lead-kept-after-a-refusal"
 )
 
 func init() {
-	All = append(All, CtlFrameVersion, LapseUnawaited, LeaveAll)
+	All = append(All, CtlFrameVersion, LapseUnawaited, LeaveAll, NextUnpromised, LeadDeclines, LeadKept)
 }

@@ -59,9 +59,10 @@ func (s *Service) detect() {
 	period := time.Duration(s.lease) / 8
 	// Who is gone for certain does not wait for what others say of the silent.
 	var dead, quiet removal
-	var settling atomic.Bool
+	var settling, leading atomic.Bool
 	var half halfWay
 	var accusal accusal
+	var led int64 // when we last prepared a proposal
 	last := s.env.Now()
 	grace := last + s.lease // we have not listened long enough to call anybody silent
 	for {
@@ -78,6 +79,13 @@ func (s *Service) detect() {
 		}
 		if v := s.Current(); v.Epoch != 0 {
 			wait = min(wait, s.complain(&accusal, &v, now))
+		}
+		if soon := next - now; soon < s.lease/4 && now-led > s.lease/2 && s.first() && leading.CompareAndSwap(false, true) {
+			led = now
+			s.tasks.Go(func() {
+				s.takeLead(s.ctx)
+				leading.Store(false)
+			})
 		}
 		if since := s.halfWay(&half, now); since > s.lease/4 && settling.CompareAndSwap(false, true) {
 			s.tasks.Go(func() {
@@ -126,6 +134,25 @@ func (s *Service) removal(r *removal, v *proto.View, rank int, gone, silent prot
 		})
 	}
 	return later
+}
+
+// first reports whether we are the one who proposes if nobody else is bad, and
+// have no lead yet.
+func (s *Service) first() bool {
+	v := s.Current()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return v.Epoch != 0 && s.voting && s.stopped == nil && s.lead.Ballot == register.Ballot{} && s.rank(&v, 0) == 0
+}
+
+// takeLead has a majority promise us a ballot before we know what for, so that
+// the removal of a member that is late is one trip once it is due.
+func (s *Service) takeLead(ctx context.Context) {
+	ctx, cancel := s.env.Timeout(ctx, time.Duration(s.lease)/4)
+	defer cancel()
+	if _, err := s.Update(ctx, func(*proto.View) error { return ErrNoChange }); err != nil {
+		s.log.Debug("membership: no lead", "err", err)
+	}
 }
 
 // halfWay is a value this acceptor accepted and never heard to be chosen.

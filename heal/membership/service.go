@@ -160,6 +160,7 @@ type Service struct {
 	knownAt  register.Ballot
 	viewAt   int64         // when its epoch was learned
 	round    uint64        // of the highest ballot seen
+	lead     register.Lead // of our last proposal, for the next; Ballot zero: none
 	pacing   time.Duration // see pace
 	self     proto.Member
 	fresh    bool
@@ -186,6 +187,7 @@ type counts struct {
 	Settled                                     uint64 // values left half-way by others
 	Probes                                      uint64 // times idle streams were probed
 	Accused, Blamed                             uint64 // attempts to remove a member over complaints, and those that did
+	Led                                         uint64 // proposals chosen in one trip
 	Damaged                                     uint64
 }
 
@@ -287,7 +289,7 @@ func (s *Service) Close() error {
 	s.cancel()
 	s.mu.Lock()
 	again := s.closed
-	s.closed, s.stopped = true, ErrClosed
+	s.closed, s.stopped, s.lead = true, ErrClosed, register.Lead{}
 	s.holder.Revoke()
 	s.mu.Unlock()
 	if again {
@@ -387,6 +389,9 @@ func (s *Service) learn(b register.Ballot, v register.Value) {
 	}
 	old := s.known.View
 	s.known, s.knownAt = v, b
+	if s.lead.Value.Seq < v.Seq {
+		s.lead = register.Lead{}
+	}
 	isNew := v.View.Epoch > old.Epoch
 	if isNew {
 		s.viewAt = s.env.Now()

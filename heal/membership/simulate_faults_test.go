@@ -381,7 +381,7 @@ var rare = []string{
 	"competing proposal lost", "connection ended", "death proven", "lease ran out", "members removed", "message lost",
 	"proposal held by leases", "a running member dropped after its lease ran out", "vote refused: held by a lease",
 	"vote refused: may not vote yet", "vote refused: outbid", "vote refused: silent after a restart (H22)",
-	fewSeeds: "a running member dropped", "clock jumped", "cold start", "failed sync", "half-way value settled",
+	fewSeeds: "a running member dropped", "chosen in one trip", "clock jumped", "cold start", "failed sync", "half-way value settled",
 	"admission waited for a link", "came back after the repair", "data link cut through calm", "idle stream probed", "member removed over complaints",
 	"lease won again", "left", "no progress, no lease", "power of all lost", "slow sync", "start failed", "write torn or lost",
 }

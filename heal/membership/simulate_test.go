@@ -181,6 +181,7 @@ func (m *machine) kill() {
 	m.w.marks["half-way value settled"] += int(c.Settled)
 	m.w.marks["lease won again"] += int(c.LeasesLost)
 	m.w.marks["removals over complaints decided"] += int(c.Blamed)
+	m.w.marks["chosen in one trip"] += int(c.Led)
 	m.s = nil
 }
 

@@ -87,6 +87,8 @@ func (s *Service) checkVote(m *register.Message, from proto.NodeID) (err error) 
 		err = fmt.Errorf("membership: message refused: ballot %v from node %d to %d, sent by %d to %d", m.Ballot, m.From, m.To, from, s.cfg.Node)
 	case m.Ballot.Round == 0 || m.Ballot.Round > 1<<62:
 		err = fmt.Errorf("membership: message refused: round %d", m.Ballot.Round)
+	case m.Next != register.Ballot{} && (m.Kind != register.Accept || m.Next != m.Ballot.Next()):
+		err = fmt.Errorf("membership: message refused: ballot %v is to be promised with %v", m.Next, m.Ballot)
 	case m.Kind == register.Accept && m.Value.Seq == 0:
 		err = fmt.Errorf("membership: message refused: no value")
 	case m.Kind == register.Accept:
