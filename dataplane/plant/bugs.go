@@ -342,5 +342,5 @@ var All = []Bug{
 	CtlCluster, CtlTo, CtlFrame, CtlAnswer, CtlHeard, CtlCrowd,
 	HelloName, RangeName, PullCut, TCPAsked, TCPAlone, TCPClients,
 	TCPSumRanges,
-	ForcedLiveUntil, ForcedRunning, FailedForgotten, BackoffAtOnce, OlderCounts, WorkerMalformed,
+	ForcedLiveUntil, ForcedRunning, FailedForgotten, BackoffAtOnce, OlderCounts, SeenForgotten, WorkerMalformed,
 }
