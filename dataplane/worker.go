@@ -100,6 +100,7 @@ type Worker struct {
 	faultUntil   [proto.NodesMax]int64
 	faults       [proto.NodesMax]int // of a stream in a row
 	refused      func(int, proto.Member, error)
+	seen         [proto.NodesMax]pmem.Seen
 	malformed    malformed // the endpoint; nil: it gives no stream up
 
 	Counters WorkerCounters
@@ -154,7 +155,7 @@ func NewWorker(c WorkerConfig) *Worker {
 // is the body of the newest marker record, nil if there is none. Before Start.
 func (w *Worker) Begin(self proto.Member, markers []byte) error {
 	w.st = w.pool.Store()
-	w.lostThrough = proto.Epoch(w.pool.Super().LostThrough)
+	w.lostThrough, w.seen = proto.Epoch(w.pool.Super().LostThrough), w.pool.Super().Seen
 	w.rep = replica.New(w.gates, w.st, w.limit.ops)
 	w.self = self
 	return w.rep.Begin(self, w.ep.Out(), w.pool.Stable(), markers)
@@ -353,6 +354,9 @@ func (w *Worker) flush() {
 	stable := w.rep.StablePos()
 	if plant.Is(plant.WorkerStable) {
 		stable = tail
+	}
+	if w.pool.SuperDue() {
+		w.see(w.rep.View(), false)
 	}
 	w.pool.SetStable(stable) // goes out with a flush now and then
 	if plant.Is(plant.WorkerFlush) {

@@ -185,7 +185,7 @@ func (l *Life) connect(ctx context.Context, m *rejoin.Machine, nodes proto.NodeS
 	for i, n := range list {
 		calls.Go(func() {
 			r := &replies[i]
-			errs[i] = l.cfg.Control.Call(ctx, n, kindHello, helloRequest{l.self, l.cfg.Prev, l.cfg.Tails, l.cfg.Blank}, r)
+			errs[i] = l.cfg.Control.Call(ctx, n, kindHello, helloRequest{l.self, l.cfg.Prev, l.cfg.Tails, l.cfg.Blank, l.seenOf(n)}, r)
 			if errs[i] == nil {
 				errs[i] = l.prepare(ctx, r.Me)
 			}
@@ -197,7 +197,7 @@ func (l *Life) connect(ctx context.Context, m *rejoin.Machine, nodes proto.NodeS
 		r, err := &replies[i], errs[i]
 		if err == nil && r.Me.Node == n {
 			m.Connected(r.Me)
-			m.Blank(n, r.Blank)
+			m.Blank(n, r.Blank || l.older(proto.Member{Node: n, Incarnation: r.Prev}, r.Tails))
 			if r.Stale {
 				m.Stale()
 			}

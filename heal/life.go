@@ -13,6 +13,7 @@ import (
 	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/heal/rejoin"
+	"healkv/pmem"
 	"healkv/rdma"
 )
 
@@ -44,8 +45,10 @@ type Config struct {
 	Control    Control
 	Tails      []uint64     // recovered logs, by shard
 	Leftovers  [][]Leftover // by shard
-	Full       string       // why this life heals by full copy; empty: by range
-	Blank      bool         // the pool has nothing for a cold start: made anew, cut off in a full copy, or an older copy
+	// Seen is how far others had flushed, by shard, as the pools remember it.
+	Seen  [][proto.NodesMax]pmem.Seen
+	Full  string // why this life heals by full copy; empty: by range
+	Blank bool   // the pool has nothing for a cold start: made anew, cut off in a full copy, or an older copy
 	// Budget bounds what a recovery moves, in bytes per millisecond; 0: none.
 	Budget int
 	// Lease is as long as the members' leases; 0: calls have their usual time,

@@ -8,5 +8,6 @@ const (
 	FailedForgotten Bug = "lives-that-end-as-shadows-not-counted"
 	BackoffAtOnce   Bug = "admission-asked-for-at-once"
 	OlderCounts     Bug = "older-copy-counts-in-a-cold-start"
+	SeenForgotten   Bug = "flushed-positions-not-in-the-superblock"
 	WorkerMalformed Bug = "malformed-stream-goes-unnoticed"
 )

@@ -170,6 +170,18 @@ func TestForcedRefusals(t *testing.T) {
 	expect(t, "without the blank one", m, rejoin.Action{Do: rejoin.ColdStart, Epoch: 6})
 }
 
+// TestOlderCopyCountsAsBlank: a life that is to be healed by full copy in any
+// case, and hears that its pool is an older copy, makes no cold start with it.
+func TestOlderCopyCountsAsBlank(t *testing.T) {
+	m, _ := down(rejoin.Config{Full: "asked for"})
+	m.Connected(proto.Member{Node: 1, Incarnation: 8})
+	expect(t, "before", m, rejoin.Action{Do: rejoin.ColdStart, Epoch: 6})
+	m.Stale()
+	if a := m.Next(); a.Do != rejoin.Wait || !strings.Contains(a.Why, "older copy") {
+		t.Errorf("%+v", a)
+	}
+}
+
 // TestLoses: what is said follows the model's gates.
 func TestLoses(t *testing.T) {
 	_, v := lostOne(rejoin.Config{})

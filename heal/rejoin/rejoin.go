@@ -201,8 +201,12 @@ const OlderPool = "the pool is older than what the members saw it flush"
 // Stale tells that a member knows a higher flushed position of this node's
 // pool than it came back with (H19).
 func (m *Machine) Stale() {
-	if m.full == "" && !plant.Is(plant.H19Stale) {
+	switch {
+	case plant.Is(plant.H19Stale):
+	case m.full == "":
 		m.startOver = OlderPool
+	default:
+		m.blank = true
 	}
 }
 
