@@ -36,8 +36,8 @@ func plan(goTool string, scale float64, seed uint64) []step {
 	return []step{
 		{"specification", "TLC on docs/spec: every configuration to completion, every expressible hazard shown without its cure",
 			[]string{"sh", "scripts/tlc-ci.sh"}, within(20),
-			[]minimum{{"specification", "distinct states", 100_000}, {"specification", "configurations", 61},
-				{"specification", "hazards shown without their cure", 23}}},
+			[]minimum{{"specification", "distinct states", 100_000}, {"specification", "configurations", 80},
+				{"specification", "hazards shown without their cure", 31}}},
 		{"traces", "what the shipped code did in small clusters, accepted by the specification; mutations and planted bugs are not",
 			[]string{"sh", "scripts/tlc-traces.sh", "-seeds", strconv.Itoa(n(2)), "-first", strconv.FormatUint(seed, 10)}, within(20),
 			[]minimum{{"traces", "accepted", int64(5 * n(2))}, {"traces", "observations", int64(400 * n(2))}, {"traces", "mutations refused", 20},

@@ -35,11 +35,35 @@ func giveCertificates(t *testing.T, g *group, authority string) {
 	}
 }
 
+// established are the ends of TCP connections from or to these ports: from a up to
+// b, and from c up to d.
+func established(t *testing.T, a, b, c, d int) map[string]bool {
+	t.Helper()
+	text, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for line := range strings.SplitSeq(string(text), "\n") {
+		f := strings.Fields(line)
+		if len(f) < 4 || f[3] != "01" {
+			continue
+		}
+		for _, end := range f[1:3] {
+			var host, port int
+			if _, err := fmt.Sscanf(end, "%X:%X", &host, &port); err == nil && (a <= port && port < b || c <= port && port < d) {
+				found[f[1]+" "+f[2]] = true
+			}
+		}
+	}
+	return found
+}
+
 // The authority of a running cluster is replaced in its three steps, under load:
 // no view changes, no operation fails, and in the end a node with a certificate
 // of the old one is not let in.
 func TestProcessCertificatesAreReplaced(t *testing.T) {
-	flags, resp, admin, _, _ := overTCP(t, 3)
+	flags, resp, admin, control, data := overTCP(t, 3)
 	g := &group{t: t, nodes: 3, dir: filepath.Join(t.TempDir(), "d"), resp: resp, admin: admin}
 	g.start(append([]string{"--nodes", "3", "--pool-size", "128MiB", "--domain", "memory", "--data-tls", "on"}, flags...)...)
 	t.Cleanup(func() {
@@ -77,6 +101,10 @@ func TestProcessCertificatesAreReplaced(t *testing.T) {
 		})
 	}
 	before := g.status()
+	first := established(t, control, control+3, data, data+3)
+	if len(first) != 2*6+2*6 { // both ends of a connection per direction of each pair, of either kind
+		t.Errorf("%d ends of connections, want 24", len(first))
+	}
 	for step, args := range [][]string{nil, {"--rotate-authority"}, nil, {"--drop-old-authority"}} {
 		out, complaint, code := node(t, nil, append([]string{"certs", "--dir", authority, "--nodes", "3"}, args...)...)
 		if code != 0 {
@@ -96,8 +124,27 @@ func TestProcessCertificatesAreReplaced(t *testing.T) {
 			}
 		}
 	}
+	// Nothing of what was connected at the beginning is left: it was made with
+	// certificates by the authority that is gone.
+	for began := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		left := 0
+		for x := range established(t, control, control+3, data, data+3) {
+			if first[x] {
+				left++
+			}
+		}
+		if left == 0 {
+			break
+		}
+		if time.Since(began) > 30*time.Second {
+			t.Fatalf("%d ends of %d are those of the beginning\n%s", left, len(first), g.logs())
+		}
+	}
 	stop()
 	wg.Wait()
+	if n := strings.Count(g.logs(), "connection to a peer broken"); n != 0 {
+		t.Errorf("%d data connections count as broken\n%s", n, g.logs())
+	}
 	after := g.status()
 	for i := range 3 {
 		if before[i].Epoch != after[i].Epoch || after[i].Role != "live" || before[i].Incarnation != after[i].Incarnation {

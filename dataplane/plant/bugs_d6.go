@@ -2,8 +2,9 @@ package plant
 
 // Of certificates, of who may connect, and of refused connections.
 const (
-	TCPPeer    Bug = "tcp-peer-not-compared"
-	TCPInClear Bug = "tcp-in-the-clear-beyond-loopback"
+	TCPPeer     Bug = "tcp-peer-not-compared"
+	TCPInClear  Bug = "tcp-in-the-clear-beyond-loopback"
+	TCPCrowdOne Bug = "tcp-places-not-shared-by-address"
 
 	IdentKept      Bug = "identity-files-that-will-not-do-taken"
 	IdentDropEarly Bug = "identity-authority-dropped-too-early"
@@ -18,5 +19,5 @@ const (
 )
 
 func init() {
-	All = append(All, TCPPeer, TCPInClear, IdentKept, IdentDropEarly, CtlCrowdOne, CtlAgain, CtlBreak, CtlRefused, CtlRefusedIn, RefusedTrusted)
+	All = append(All, TCPPeer, TCPInClear, TCPCrowdOne, IdentKept, IdentDropEarly, CtlCrowdOne, CtlAgain, CtlBreak, CtlRefused, CtlRefusedIn, RefusedTrusted)
 }

@@ -129,6 +129,7 @@ func (l *link) renew() bool {
 	}
 	if plant.Is(plant.CtlBreak) {
 		old.c.Close()
+		l.s.stats.renewed.Add(1)
 		return true
 	}
 	up, err := l.reach()

@@ -19,6 +19,7 @@ import (
 const (
 	permitsMax    = 8  // tokens of a node that are good at a time; a newer one pushes out the oldest
 	handshakesMax = 64 // connections at a time that have not shown a token
+	perAddressMin = 16 // of these from one address; more where all nodes are on one host
 	livesMax      = 2  // lives of a node whose connection waits for the worker
 
 	// A connection begins with these and the token; the answer is admitted.
@@ -57,13 +58,14 @@ type gate struct {
 	waiting [nodesMax][livesMax]arrival
 	open    map[net.Conn]struct{} // under way, and serving remote reads: closed by close
 	shaking int
+	from    map[string]int // of shaking, by source address
 
 	refused atomic.Uint64 // connections that were not admitted
 	done    sync.WaitGroup
 }
 
 func (g *gate) start(e *Endpoint) error {
-	g.e, g.open = e, map[net.Conn]struct{}{}
+	g.e, g.open, g.from = e, map[net.Conn]struct{}{}, map[string]int{}
 	l, err := net.Listen("tcp", e.cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("tcp: data port of node %d, shard %d: %w", e.self, e.cfg.Shard, err)
@@ -142,9 +144,11 @@ func (g *gate) accept() {
 			continue
 		}
 		g.mu.Lock()
-		ok := !g.closed && g.shaking < handshakesMax
+		from := source(x)
+		ok := !g.closed && g.shaking < handshakesMax && (g.from[from] < g.perAddress() || plant.Is(plant.TCPCrowdOne))
 		if ok {
 			g.shaking++
+			g.from[from]++
 			g.open[x] = struct{}{}
 			g.done.Add(1)
 		}
@@ -158,6 +162,18 @@ func (g *gate) accept() {
 	}
 }
 
+// source is the address a connection comes from, without the port.
+func source(x *net.TCPConn) string {
+	if a, ok := x.RemoteAddr().(*net.TCPAddr); ok {
+		return a.IP.String()
+	}
+	return ""
+}
+
+// perAddress bounds those of one address that have not shown a token: a node has
+// a stream and a few remote reads.
+func (g *gate) perAddress() int { return max(perAddressMin, 3*g.e.cfg.Nodes) }
+
 // welcome takes one connection from accept to the worker, or to the recovery
 // goroutine, which this one then is.
 func (g *gate) welcome(x *net.TCPConn) {
@@ -165,6 +181,11 @@ func (g *gate) welcome(x *net.TCPConn) {
 	remote, err := g.handshake(x)
 	g.mu.Lock()
 	g.shaking--
+	if from := source(x); g.from[from] > 1 {
+		g.from[from]--
+	} else {
+		delete(g.from, from)
+	}
 	if remote == nil {
 		delete(g.open, x)
 	}

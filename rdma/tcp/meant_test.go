@@ -135,3 +135,41 @@ func (x *slowExchange) Call(ctx context.Context, peer int, request []byte) ([]by
 	x.left = time.Until(at)
 	return nil, errors.New("not now")
 }
+
+// One address cannot hold all places of those who have shown no token.
+func TestStrangersOfOneAddress(t *testing.T) {
+	n := newNetwork(t, nil)
+	a, b := n.end(0, 1), n.end(1, 1)
+	most := b.gate.perAddress()
+	if most >= handshakesMax {
+		t.Fatalf("%d of %d places", most, handshakesMax)
+	}
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 9)}}
+	for range handshakesMax {
+		x, err := d.Dial("tcp", b.gate.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer x.Close()
+	}
+	held := 0
+	awaitCount(t, "strangers", func() bool {
+		b.gate.mu.Lock()
+		defer b.gate.mu.Unlock()
+		held = b.gate.shaking
+		return uint64(held)+b.gate.refused.Load() >= handshakesMax
+	})
+	if held > most {
+		t.Errorf("%d strangers of one address are kept, limit %d", held, most)
+	}
+	l, err := a.Prepare(1, 1)
+	if err != nil {
+		t.Fatalf("a node, meanwhile: %v", err)
+	}
+	l.Close()
+	awaitCount(t, "the places are free again", func() bool {
+		b.gate.mu.Lock()
+		defer b.gate.mu.Unlock()
+		return len(b.gate.from) == 0 && b.gate.shaking == 0
+	})
+}
