@@ -1,9 +1,11 @@
 package membership
 
 import (
+	"slices"
 	"time"
 
 	"healkv/dataplane/proto"
+	"healkv/heal/membership/blame"
 )
 
 // Status is what an operator sees of the membership.
@@ -23,6 +25,8 @@ type Status struct {
 	Guards      []proto.Member  `json:"guards"` // leases this acceptor guards
 	Quiet       time.Duration   `json:"quiet_ns"`
 	Suspects    []SuspectStatus `json:"suspects"`
+	Edges       []blame.Edge    `json:"edges,omitempty"`  // complaints that count at present, of all nodes
+	Blamed      string          `json:"blamed,omitempty"` // why complaints name this very node
 	Peers       []PeerStatus    `json:"peers"`
 	Counts      counts          `json:"counts"`
 }
@@ -66,6 +70,14 @@ func (s *Service) Status() Status {
 		if x.since != 0 && s.known.View.Has(x.life) {
 			st.Suspects = append(st.Suspects, SuspectStatus{x.life, x.gone, x.why})
 		}
+	}
+	x := s.verdictLocked(now).Victim
+	st.Edges = slices.Clone(s.edges)
+	if a := &s.accused; a.gone && a.life == x {
+		if x == s.self {
+			st.Blamed = a.why
+		}
+		st.Suspects = append(st.Suspects, SuspectStatus{x, false, a.why})
 	}
 	for _, n := range s.others() {
 		p := &s.peers[n]

@@ -91,6 +91,7 @@ var late = []string{doOldPool, doInFlush, doHang, doSlow, doSlowDisk, doFailDisk
 func (w *world) fault(e Entry) {
 	for range w.nodes {
 		if w.tryFault(e) {
+			w.touch(time.Duration(e.A)*time.Microsecond, e.Node, e.Other)
 			if slices.Contains(late, e.Do) {
 				w.count("faults made ready")
 			} else {
@@ -369,6 +370,7 @@ func (w *world) cut(a, b int, what, us int64) {
 	if a == b {
 		return
 	}
+	w.touch(time.Duration(us)*time.Microsecond, a, b)
 	if what&1 != 0 {
 		w.net.Cut(a, b)
 		w.cutData[a][b] = true
@@ -522,6 +524,7 @@ func (w *world) calmDown() {
 	w.note("calm", 0, 0, 0)
 	w.armed = nil
 	for _, m := range w.nodes {
+		w.touch(0, m.id)
 		m.dieInFlush, m.failFlush, m.acceptor.failNext, m.acceptor.slow = false, false, false, 0
 		m.slowTurns, m.slowFlush, m.hangUntil = 0, 0, 0
 		m.hangs, m.slows, m.slowsFlush, m.acceptor.slows = false, false, false, false
@@ -548,6 +551,7 @@ func (w *world) calmDown() {
 	w.netSoon()
 	w.settle()
 	w.serveOn()
+	w.partTwo()
 }
 
 // settle lets time pass until all is done.
@@ -637,10 +641,13 @@ func (w *world) operator() {
 func (w *world) quiet() bool { return w.unquiet() == "" }
 
 func (w *world) unquiet() string {
-	if w.newest.Live != w.newest.Configured {
+	if !w.wanted() {
 		return fmt.Sprintf("live are %v", w.newest.Live)
 	}
 	for _, m := range w.nodes {
+		if w.excused(m) {
+			continue
+		}
 		if !m.up || m.p.life == nil || !m.p.life.entered {
 			return fmt.Sprintf("node %d is not there", m.id)
 		}

@@ -63,6 +63,7 @@ func (m *machine) start() {
 	}
 	m.up = true
 	m.starts++
+	w.touch(0, m.id)
 	p := &process{Process: w.sim.NewProcess(time.Duration(w.rng.Int64N(int64(time.Hour))), m.ppm), m: m, w: w}
 	m.p = p
 	p.log = w.logger.With("node", m.id)
@@ -75,8 +76,8 @@ func (m *machine) start() {
 		Node: proto.NodeID(m.id), ClusterID: clusterName, Storage: &m.acceptor, Configured: configured,
 		Initial: proto.View{Configured: configured, Model: w.o.Model, Shards: uint8(w.o.Shards)},
 		Lease:   w.o.Lease, Drift: w.o.Drift, Control: p.plane, Env: p.Process, Logger: p.log,
-		Progress: p.progress, ProvenDead: p.provenDead, OnView: p.sawView,
-		OnSuspect: func(n proto.NodeID, why string) { w.note("suspects", m.id, uint64(n), 0) },
+		Progress: p.progress, ProvenDead: p.provenDead, OnView: p.sawView, Watch: p.watch, Probe: p.probe, Patience: w.o.Lease,
+		OnSuspect: func(n proto.NodeID, why string) { w.note("suspects", m.id, uint64(n), 0); w.named(int(n), why) },
 	})
 	if err != nil {
 		w.note("start fails", m.id, 0, 0)
@@ -120,6 +121,7 @@ func (m *machine) crash(power int) {
 	w.crashing(m, power)
 	w.tracer.crashed(m)
 	w.note("crash", m.id, uint64(power+1), 0)
+	w.touch(0, m.id)
 	for _, c := range p.clients {
 		c.lost()
 	}
@@ -193,6 +195,7 @@ func (m *machine) resume(p *process) {
 	}
 	m.w.net.Resume(m.id)
 	p.Resume()
+	m.w.touch(0, m.id)
 	m.w.release()
 	m.wake()
 	m.w.netSoon()

@@ -134,6 +134,25 @@ func (p *process) progress() bool {
 	return true
 }
 
+// watch is Node.watch. What waits for a worker ends with its life.
+func (p *process) watch() (pairs []proto.Pair) {
+	if c := p.host.Core(); c != nil {
+		for _, w := range c.Workers() {
+			w.Do(func() { pairs = w.Pairs(pairs) })
+		}
+	}
+	return pairs
+}
+
+// probe is Node.probe.
+func (p *process) probe() {
+	if c := p.host.Core(); c != nil && !p.w.o.NoProbes {
+		for _, w := range c.Workers() {
+			w.Do(w.Probe)
+		}
+	}
+}
+
 // run is Node.run: one life after the other.
 func (p *process) run() {
 	var err error
@@ -342,6 +361,8 @@ func (p *process) count() {
 	k.Add("changes of the view held up by a lease", int(c.Held))
 	k.Add("members removed", int(c.Removed))
 	k.Add("leases refused", int(c.BeatsRefused))
+	k.Add("members removed over complaints", int(c.Blamed))
+	k.Add("idle streams probed", int(c.Probes))
 }
 
 // shardOf is where a key lies (dataplane.Core).

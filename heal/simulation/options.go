@@ -33,6 +33,7 @@ type Options struct {
 	FullCopy bool
 	Keep     bool // somebody who is live always runs, but for the faults that say all
 	Small    bool // small bursts in the workers
+	NoProbes bool // idle streams are not probed: the specification knows no such entries
 	Ops      int
 	Faults   int
 }

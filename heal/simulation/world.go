@@ -35,8 +35,10 @@ type world struct {
 	lives    map[proto.Member]*lifeState
 	armed    []Entry // at-step faults that wait for their step
 	guarded  proto.NodeSet
-	guardOld int // node whose older pool came back, -1: none
-	nested   int // client reads that stand still between value and lease check
+	apart    proto.NodeSet         // two nodes whose data path stays cut
+	touched  [proto.NodesMax]int64 // until when something was done to a node
+	guardOld int                   // node whose older pool came back, -1: none
+	nested   int                   // client reads that stand still between value and lease check
 	inClient bool
 	kicking  bool
 	rounding *driver // whose turn it is

@@ -143,6 +143,9 @@ func (e *Endpoint) Prepare(peer int, incarnation uint32) (rdma.Link, error) {
 	if err != nil {
 		return nil, err
 	}
+	if n := e.net; n.severed[e.cfg.Node][peer] || n.severed[peer][e.cfg.Node] {
+		return nil, fmt.Errorf("%w: node %d: the network between it and node %d is cut", rdma.ErrNoPeer, peer, e.cfg.Node)
+	}
 	return &link{owner: e, target: x, peer: peer, incarnation: incarnation}, nil
 }
 
