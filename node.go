@@ -405,7 +405,7 @@ func (n *Node) bootstrap() {
 func (n *Node) healConfig(l *life, force string) heal.Config {
 	c := heal.Config{Self: l.self, Configured: n.configured(), Core: l.core,
 		Register: n.members, Control: n.control, Full: force, Budget: n.cfg.RecoveryBudgetBytes,
-		Lease: n.cfg.Lease, Running: n.members.Running,
+		Lease: n.cfg.Lease, Running: n.members.Running, NoLink: n.members.NoLink,
 		ProvenDead: func(m proto.Member) bool { dead, err := n.provenDead(m); return err == nil && dead },
 		Event: func(name string, e proto.Epoch, detail string) {
 			n.wayBack(l, name, detail)
