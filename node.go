@@ -131,7 +131,7 @@ func (n *Node) open(context.Context) (err error) {
 		Node: proto.NodeID(c.Node), ClusterID: c.ClusterID, StateDir: c.StateDir, Ephemeral: c.Ephemeral,
 		Configured: n.configured(), Initial: proto.View{Configured: n.configured(), Model: c.Model, Shards: uint8(c.Shards)},
 		Lease: c.Lease, Drift: c.Drift, TrustRefused: c.TrustRefused, Control: n.control, Logger: n.log,
-		Progress: n.progress, ProvenDead: n.provenDead, OnView: n.sawView, Watch: n.watch, Probe: n.probe,
+		Progress: n.progress, ProvenDead: n.provenDead, OnView: n.sawView, Watch: n.watch(), Probe: n.probe,
 		OnSuspect: func(x proto.NodeID, why string) { n.event("suspected", 0, fmt.Sprintf("node %d: %s", x, why)) },
 	})
 	if err != nil {

@@ -78,6 +78,7 @@ type Worker struct {
 	stopping  atomic.Bool
 	stopped   chan struct{}
 	turns     atomic.Uint64
+	streamed  atomic.Uint64 // published, for Watch.Pairs
 	exhausted atomic.Bool
 	adoptIn   batchRing
 	adoptOut  batchRing
@@ -388,6 +389,7 @@ func (w *Worker) publish(members proto.NodeSet) {
 	if t := w.ep.Out().Tail(); t != w.published {
 		w.ep.Publish()
 		w.published = t
+		w.streamed.Store(t)
 	}
 	for n := range proto.NodeID(proto.NodesMax) {
 		if !members.Has(n) {

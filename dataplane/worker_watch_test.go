@@ -54,4 +54,31 @@ func TestPairsShowWhoStandsStill(t *testing.T) {
 	}
 	thaw()
 	await("all run", 0b110)
+
+	// A group at rest is not woken for each look.
+	var eye Watch
+	looks := func() {
+		for range restsMax {
+			if got := eye.Pairs(n.core, r.view.Epoch); len(got) != 4 {
+				t.Fatalf("pairs %+v", got)
+			}
+		}
+	}
+	looks()
+	if len(eye.looks) != 2 || eye.looks[0].again != restsMax || !eye.looks[0].rests {
+		t.Errorf("looks %+v", eye.looks)
+	}
+	tail := eye.looks[0].tail
+	n.workers[0].Do(n.workers[0].Probe)
+	eye.Pairs(n.core, r.view.Epoch)
+	if eye.looks[0].tail == tail || eye.looks[0].again != 1 {
+		t.Errorf("a probe was not looked at: %+v", eye.looks[0])
+	}
+	eye.Pairs(n.core, r.view.Epoch+1)
+	if eye.looks[1].again != 1 {
+		t.Errorf("another view was not looked at: %+v", eye.looks[1])
+	}
+	if got := eye.Pairs(nil, 1); got != nil {
+		t.Errorf("pairs without a life: %v", got)
+	}
 }

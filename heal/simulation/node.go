@@ -32,6 +32,7 @@ type process struct {
 	plane   *plane
 	members *membership.Service
 	host    *dataplane.Host
+	eye     dataplane.Watch
 	log     *slog.Logger
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -135,14 +136,7 @@ func (p *process) progress() bool {
 }
 
 // watch is Node.watch. What waits for a worker ends with its life.
-func (p *process) watch() (pairs []proto.Pair) {
-	if c := p.host.Core(); c != nil {
-		for _, w := range c.Workers() {
-			w.Do(func() { pairs = w.Pairs(pairs) })
-		}
-	}
-	return pairs
-}
+func (p *process) watch() []proto.Pair { return p.eye.Pairs(p.host.Core(), p.members.Current().Epoch) }
 
 // probe is Node.probe.
 func (p *process) probe() {

@@ -22,7 +22,6 @@ package blame
 
 import (
 	"fmt"
-	"time"
 
 	"healkv/dataplane/proto"
 )
@@ -56,11 +55,11 @@ type Edge struct {
 
 // String says it for an operator.
 func (e Edge) String() string {
-	since := time.Duration(e.For).Round(time.Millisecond)
+	const ms = 1_000_000
 	if e.Kind == NoLink {
-		return fmt.Sprintf("%v %v by %v since %v", e.Of, e.Kind, e.By, since)
+		return fmt.Sprintf("%v %v by %v since %d ms", e.Of, e.Kind, e.By, e.For/ms)
 	}
-	return fmt.Sprintf("%v %v from %v since %v (shard %d)", e.Of, e.Kind, e.By, since, e.Shard)
+	return fmt.Sprintf("%v %v from %v since %d ms (shard %d)", e.Of, e.Kind, e.By, e.For/ms, e.Shard)
 }
 
 // valid reports whether a complaint may come from a node. What a peer sends is

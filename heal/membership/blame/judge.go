@@ -26,18 +26,18 @@ type Verdict struct {
 // without live members is not touched: a cold start goes by it.
 func Judge(v *proto.View, edges []Edge, hears *[proto.NodesMax]proto.NodeSet, running proto.NodeSet) Verdict {
 	var links, incoming [proto.NodesMax]proto.NodeSet
-	any := false
+	found := false
 	for i := range edges {
 		e := &edges[i]
 		if e.By.Node == e.Of.Node || e.By.Node >= proto.NodesMax || e.Of.Node >= proto.NodesMax || !v.Has(e.By) || !v.Has(e.Of) {
 			continue
 		}
-		any = true
+		found = true
 		links[e.By.Node] = links[e.By.Node].With(e.Of.Node)
 		links[e.Of.Node] = links[e.Of.Node].With(e.By.Node)
 		incoming[e.Of.Node] = incoming[e.Of.Node].With(e.By.Node)
 	}
-	if !any || v.Live == 0 || v.Cold {
+	if !found || v.Live == 0 || v.Cold {
 		return Verdict{}
 	}
 	if plant.Is(plant.JudgeIncoming) {
