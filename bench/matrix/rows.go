@@ -84,9 +84,9 @@ const (
 )
 
 // apart is how long two members that do not reach one another, and are reached
-// by all others, hold up writes, their own or all: as long as they are apart,
-// for nobody removes one of them.
-const apart = LongCut + 1
+// by all others, hold up writes, their own or all: until their streams have
+// stood still for a lease, one of them has been named and its lease has run out.
+const apart = 3
 
 // afterDeaths is the bound after so many deaths one after the other, and
 // something more.

@@ -107,7 +107,9 @@ func (s *Service) verdictLocked(now int64) blame.Verdict {
 	s.table.Put(s.cfg.Node, w.Edges, w.Hears, now)
 	edges, hears := s.table.Sees(s.edges[:0], &s.known.View, s.viewAt, now, s.stall)
 	s.edges = edges
-	if len(edges) == 0 {
+	// Whoever hears no majority may be the one that is cut off, and its word
+	// would remove nobody: it names nobody.
+	if len(edges) == 0 || w.Hears.With(s.cfg.Node).Count() < s.majority {
 		return blame.Verdict{}
 	}
 	return blame.Judge(&s.known.View, edges, &hears, s.runningLocked(&s.known.View))

@@ -219,12 +219,9 @@ var inCells = map[string]func(c *cell){
 }
 
 // notInCells is why a row is not in the simulator, or fails there. Every row is
-// in one of the two; these are counted, so that none is absent in silence. A row
-// in both has its script already: TestMatrixStillLacks says when it no longer
-// fails and must go from here.
+// in one of the two; these are counted, so that none is absent in silence.
 var notInCells = map[string]string{
 	"forced cold start":              "not yet in the simulator: the operator's order",
-	"two stay apart":                 "not yet: members that do not reach one another must complain, and one of them go",
 	"refused connection":             "not yet in the simulator: refusals that are trusted",
 	"reboot of all":                  "not yet in the simulator: the operator's order, without which a cluster of blank pools waits for ever, and must",
 	"older pool after all restarted": "not yet in the simulator: an older pool that comes back when the others have restarted meanwhile, and what pools remember of one another",
@@ -353,21 +350,6 @@ func TestMatrixRowsAreKnown(t *testing.T) {
 	for name := range notInCells {
 		if _, ok := matrix.RowOf(name); !ok {
 			t.Errorf("there is no row %q", name)
-		}
-	}
-}
-
-// TestMatrixStillLacks: a row that has its script and is left out all the same
-// fails indeed.
-func TestMatrixStillLacks(t *testing.T) {
-	for _, p := range matrix.Pick(1, 1) {
-		if notInCells[p.Row.Name] == "" || inCells[p.Row.Name] == nil || p.Model != "strict" || p.Domain != matrix.File {
-			continue
-		}
-		if c, _ := runCell(p, *matrixSeed, nil); c.OK {
-			t.Errorf("%s, %v: it works now (stall %v); take it out of notInCells, it is there because %q", c.Row, p.Column, c.Stall, notInCells[c.Row])
-		} else {
-			t.Logf("%s, %v: %.200s", c.Row, p.Column, c.Problem)
 		}
 	}
 }
