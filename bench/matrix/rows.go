@@ -76,11 +76,10 @@ func times(n float64, lease time.Duration) time.Duration { return time.Duration(
 
 // removal is how long a dead member holds up writes. The kernel proves a death
 // on its host as soon as it has taken the memory down; else the lease must have
-// lapsed with all that its clock may be wrong by, and be missed for half its
-// length before somebody asks.
+// lapsed, and be missed for up to half its length where its beats come unevenly.
 const (
 	proven = 0.75
-	silent = 2
+	silent = 1.5
 )
 
 // apart is how long two members that do not reach one another, and are reached

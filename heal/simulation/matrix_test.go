@@ -472,8 +472,8 @@ func TestMatrixNotices(t *testing.T) {
 		leases  float64
 		problem string
 	}{
-		{"killed", 1, "stood still"},                       // of all: until its lease has lapsed
-		{"one way between two", 3, "at node"},              // of the two only
+		{"killed", 0.5, "stood still"},                     // of all: until its lease has lapsed
+		{"one way between two", 1, "at node"},              // of the two only
 		{"majority lost", matrix.Away - 0.5, "everywhere"}, // nobody may serve
 		{"killed", 5, ""},
 	} {
