@@ -53,7 +53,7 @@ const (
 	keepIdle     = 2 * time.Second
 	keepInterval = time.Second
 	keepCount    = 3
-	unackedMax   = 3 * time.Second // TCP_USER_TIMEOUT, tcp(7)
+	unackedMax   = 1500 * time.Millisecond // TCP_USER_TIMEOUT, tcp(7): half the default lease, so that there is time to try again
 )
 
 // tcpTransport is TLS between hosts.

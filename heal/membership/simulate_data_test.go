@@ -1,7 +1,6 @@
 package membership
 
 import (
-	"strings"
 	"time"
 
 	"healkv/dataplane/proto"
@@ -215,6 +214,3 @@ var dataFaults = []fault{
 		return func() { m.lies = false; w.touch(m) }
 	}},
 }
-
-// named reports whether a suspicion is over complaints.
-func named(why string) bool { return strings.HasPrefix(why, "bad links") }

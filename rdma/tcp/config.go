@@ -62,7 +62,7 @@ const (
 	tokenTime     = 10 * time.Second
 	redialMin     = 2 * time.Millisecond // back-off between attempts
 	redialMax     = 500 * time.Millisecond
-	userTimeout   = 3 * time.Second
+	userTimeout   = 1500 * time.Millisecond
 	idleProbe     = 3 * time.Second
 	probeEvery    = time.Second
 	probes        = 3
