@@ -17,7 +17,3 @@ const (
 
 	RefusedTrusted Bug = "refusal-trusted-unasked"
 )
-
-func init() {
-	All = append(All, TCPPeer, TCPInClear, TCPCrowdOne, IdentKept, IdentDropEarly, CtlCrowdOne, CtlAgain, CtlBreak, CtlRefused, CtlRefusedIn, RefusedTrusted)
-}

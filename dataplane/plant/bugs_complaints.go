@@ -8,7 +8,3 @@ const (
 	JudgeIncoming Bug = "judged-by-incoming-complaints-only"
 	AgreeUnasked  Bug = "acceptor-agrees-without-its-own-judgement"
 )
-
-func init() {
-	All = append(All, H29Mute, H29OldView, H34Gap, JudgeIncoming, AgreeUnasked)
-}

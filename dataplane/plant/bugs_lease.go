@@ -9,7 +9,3 @@ const (
 	LeadDeclines    Bug = "lead-answers-a-decline"
 	LeadKept        Bug = "lead-kept-after-a-refusal"
 )
-
-func init() {
-	All = append(All, CtlFrameVersion, LapseUnawaited, LeaveAll, NextUnpromised, LeadDeclines, LeadKept)
-}
