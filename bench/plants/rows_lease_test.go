@@ -9,6 +9,6 @@ func init() {
 		one(plant.LeaveAll, "who leaves waits for a majority, not for all", unit("heal/membership", "TestLeaveBesideASilentNode")),
 		one(plant.NextUnpromised, "a vote promises the ballot that may follow it", unit("heal/membership/register", "TestLeadOfADeclinedChange")),
 		one(plant.LeadDeclines, "that there is nothing to change is read from a majority", unit("heal/membership", "TestLeadAnswersNoDecline")),
-		one(plant.LeadKept, "a lead is used once", check{pkg: "heal/membership", run: "^TestSimulation$", args: "-membership.seeds 12"}),
+		one(plant.LeadKept, "a lead is used once", unit("heal/membership", "TestLeadIsUsedOnce")),
 	)
 }

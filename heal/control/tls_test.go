@@ -333,7 +333,7 @@ func TestConnectionsOfOneNodeAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	ask := func(c halfCloser) error {
-		_, err := c.Write(frame(fmt.Sprintf(`{"cluster":%q,"from":0,"to":1,"kind":"echo","id":5,"body":{"Text":"x"}}`, testCluster)))
+		_, err := c.Write(frame(fmt.Sprintf(`{"version":%d,"cluster":%q,"from":0,"to":1,"kind":"echo","id":5,"body":{"Text":"x"}}`, version, testCluster)))
 		return err
 	}
 	type end struct {

@@ -71,3 +71,21 @@ func TestLeadAnswersNoDecline(t *testing.T) {
 		t.Errorf("declined on %+v, the newest is %+v (%v)", v, newest, err)
 	}
 }
+
+// TestLeadIsUsedOnce: whatever becomes of the proposal that a lead began, the
+// next one does not begin with it: there is one value to a ballot.
+func TestLeadIsUsedOnce(t *testing.T) {
+	c := up(t, 3, 10*time.Second)
+	s := c.nodes[0].s
+	change := func(v *proto.View) error { v.Issued[0]++; return nil }
+	if _, err := s.Update(patience(t), change); err != nil {
+		t.Fatal(err)
+	}
+	first, led := s.begin(s.checked(change))
+	if !led {
+		t.Fatal("a change left no lead")
+	}
+	if second, led := s.begin(s.checked(change)); led || second.Ballot() == first.Ballot() {
+		t.Errorf("two proposals at %v, the second led %v", second.Ballot(), led)
+	}
+}
