@@ -298,3 +298,24 @@ func FuzzFile(f *testing.F) {
 		}
 	})
 }
+
+// TestDriftFollowsTheLease: who chooses a lease and no drift gets one that fits.
+func TestDriftFollowsTheLease(t *testing.T) {
+	for lease, want := range map[string]Duration{"100ms": Duration(10 * time.Millisecond), "1s": Duration(100 * time.Millisecond), "20s": Duration(2 * time.Second)} {
+		s := New()
+		if err := s.Env([]string{"HEALKV_LEASE=" + lease}); err != nil {
+			t.Fatal(err)
+		}
+		_ = s.ValidateShared()
+		if s.Config.Drift != want {
+			t.Errorf("lease %s: drift %v, want %v", lease, s.Config.Drift, want)
+		}
+	}
+	s := New()
+	if err := s.Env([]string{"HEALKV_LEASE=1s", "HEALKV_DRIFT=250ms"}); err != nil {
+		t.Fatal(err)
+	}
+	if _ = s.ValidateShared(); s.Config.Drift != Duration(250*time.Millisecond) {
+		t.Errorf("a drift that was given became %v", s.Config.Drift)
+	}
+}

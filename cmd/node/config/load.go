@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pelletier/go-toml/v2"
 )
@@ -199,6 +200,10 @@ func (s *Source) ValidateShared() error {
 
 func (s *Source) validate(pick func(*Key) bool) error {
 	c := &s.Config
+	// A lease that was chosen brings a drift that fits it.
+	if s.Origin("drift") == "default" && s.Origin("lease") != "default" {
+		c.Drift = max(c.Lease/10, Duration(time.Millisecond))
+	}
 	for i := range Keys {
 		k := &Keys[i]
 		if pick(k) && k.check != nil && !k.check(c) {
