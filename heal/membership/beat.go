@@ -22,6 +22,7 @@ type beat struct {
 	Configured proto.NodeSet `json:"configured"`
 	Model      proto.Model   `json:"model"`
 	Shards     uint8         `json:"shards"`
+	Lease      int64         `json:"lease"` // ns, as configured
 	says
 }
 
@@ -67,7 +68,7 @@ func (s *Service) beatAll(want bool) {
 	s.mu.Lock()
 	b := beat{
 		Life: s.self, Want: want && s.liveLocked(), Fresh: s.fresh, Seq: s.known.Seq,
-		Configured: s.cfg.Configured, Model: s.cfg.Initial.Model, Shards: s.cfg.Initial.Shards, says: s.saysLocked(sent),
+		Configured: s.cfg.Configured, Model: s.cfg.Initial.Model, Shards: s.cfg.Initial.Shards, Lease: s.lease, says: s.saysLocked(sent),
 	}
 	if b.Want && s.grantLocked(b.Life, sent) == grant.Granted {
 		s.grantedLocked(s.cfg.Node, b.Life, sent)
@@ -147,11 +148,16 @@ func (s *Service) onBeat(_ context.Context, from proto.Member, body json.RawMess
 	}
 	theirs := s.cfg.Initial
 	theirs.Configured, theirs.Model, theirs.Shards = b.Configured, b.Model, b.Shards
-	now := s.env.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := s.env.Now() // with the lock: what is granted is counted in the order in which it is
 	p := &s.peers[from.Node]
-	if err := sameConfig(&s.cfg.Initial, &theirs); err != nil {
+	err := sameConfig(&s.cfg.Initial, &theirs)
+	if err == nil && b.Lease != s.lease { // its holder would count on more than we guard, or on less
+		err = fmt.Errorf("%w: this node has a lease of %v, node %d one of %v: all nodes need the same",
+			ErrConfig, time.Duration(s.lease), from.Node, time.Duration(b.Lease))
+	}
+	if err != nil {
 		if p.config == "" {
 			s.log.Error("membership: a node has another configuration", "node", from.Node, "err", err)
 		}

@@ -127,6 +127,9 @@ func (s *Service) removal(r *removal, v *proto.View, rank int, gone, silent prot
 			pause := int64(proposeAgain)
 			if !s.remove(v, silent) {
 				pause = s.lease / 4 // in which a guard that forbids it comes to its end, see mayDrop
+				if s.refused(silent) {
+					pause = int64(refusedAgain) // or another has been refused too
+				}
 			}
 			r.again.Store(s.env.Now() + pause)
 			r.runs.Store(false)
@@ -214,12 +217,18 @@ func (s *Service) examine(now, grace int64) (gone, silent proto.NodeSet, next in
 		probing := now < s.peers[n].probe
 		over := s.granter.Ended(m)
 		at, why := max(s.dueLocked(&v, m), grace), ""
-		if at <= now {
+		if over && s.peers[n].refused == m.Incarnation {
+			over, at, why = false, now, "its connections are refused"
+		} else if at <= now {
 			why = s.silenceLocked(&v, m, now)
 		}
 		s.mu.Unlock()
 		if !over && (probing || !s.ctl.Connected(n)) {
-			over = s.dead(m)
+			if over = s.dead(m); over {
+				s.mu.Lock()
+				s.peers[n].refused = 0
+				s.mu.Unlock()
+			}
 			if probing && !over {
 				next = min(next, now+int64(probeEvery))
 			}
@@ -407,7 +416,7 @@ func (s *Service) remove(v *proto.View, silent proto.NodeSet) bool {
 		defer s.mu.Unlock()
 		dropped = 0
 		for _, n := range w.Members().Nodes(nil) {
-			if m := w.Member(n); m != s.self && (s.granter.Ended(m) || freed[n] != 0 && freed[n] == m.Incarnation) {
+			if m := w.Member(n); m != s.self && (s.granter.Ended(m) && s.peers[n].refused != m.Incarnation || freed[n] != 0 && freed[n] == m.Incarnation) {
 				dropped = dropped.With(n)
 			}
 		}
@@ -471,10 +480,10 @@ func (s *Service) onMayDrop(ctx context.Context, from proto.Member, body json.Ra
 	if err := s.decode(body, &q); err != nil {
 		return nil, err
 	}
-	if q.Member.Node >= proto.NodesMax {
-		return nil, fmt.Errorf("membership: message refused: node %d", q.Member.Node)
-	}
 	v := s.Current()
+	if q.Member.Node >= proto.NodesMax || q.Member.Incarnation > v.Issued[q.Member.Node] {
+		return nil, fmt.Errorf("membership: message refused: %v, of which nothing is known here", q.Member)
+	}
 	return mayDropAnswer{q.Member != s.member() && s.releases(ctx, &v, q.Member)}, nil
 }
 

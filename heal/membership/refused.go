@@ -1,8 +1,11 @@
 package membership
 
 import (
+	"time"
+
 	"healkv/dataplane/flow"
 	"healkv/dataplane/plant"
+	"healkv/dataplane/proto"
 	"healkv/heal/control"
 )
 
@@ -21,7 +24,26 @@ func (s *Service) onRefused(e control.Event) {
 	}
 	s.log.Warn("membership: connections are refused where a member was: it is taken for dead", "member", e.Member)
 	s.mu.Lock()
-	s.granter.End(e.Member)
+	if !s.granter.Ended(e.Member) { // no proof: a majority must have been refused, see examine
+		s.peers[e.Member.Node].refused = e.Member.Incarnation
+		s.granter.End(e.Member)
+	}
 	s.mu.Unlock()
 	flow.Signal(s.look)
+}
+
+// refusedAgain is when it is asked again whether others were refused too.
+const refusedAgain = 5 * time.Millisecond
+
+// refused reports whether one of the nodes counts as dead for refused
+// connections alone.
+func (s *Service) refused(nodes proto.NodeSet) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range nodes.Nodes(nil) {
+		if s.peers[n].refused != 0 && s.peers[n].refused == s.known.View.Incarnation[n] {
+			return true
+		}
+	}
+	return false
 }

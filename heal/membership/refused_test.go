@@ -188,3 +188,25 @@ func refusedStrict() bool {
 	strict, _ := strconv.ParseBool(os.Getenv("HEALKV_FAILOVER_STRICT"))
 	return strict
 }
+
+// TestOneRefusalRemovesNobody: where only one node is refused, a broken way to a
+// member that serves, the others keep it, and its lease.
+func TestOneRefusalRemovesNobody(t *testing.T) {
+	for seed := range uint64(3) {
+		w := calmWorld(t, seed, 3)
+		a, x := w.nodes[0], w.nodes[2]
+		a.s.cfg.TrustRefused = true
+		epoch := w.check.newest.View.Epoch
+		w.sim.At(0, func() {
+			a.p.Go(func() { a.s.onRefused(control.Event{Kind: control.PeerRefused, Member: x.life}) })
+		})
+		w.run(10 * w.lease)
+		if v := &w.check.newest.View; v.Epoch != epoch || !v.Live.Has(x.id) {
+			t.Errorf("seed %d: epoch %d, live %v after node 0 alone was refused by node 2; want epoch %d\n%s", seed, v.Epoch, v.Live.Nodes(nil), epoch, w.tail(15))
+		}
+		if !x.s.holder.ValidAt(x.p.Now()) {
+			t.Errorf("seed %d: node 2 has lost its lease", seed)
+		}
+		w.killAll()
+	}
+}

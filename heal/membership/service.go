@@ -100,14 +100,15 @@ type Config struct {
 
 // peer is what we know of another configured node.
 type peer struct {
-	life    proto.Member // that spoke last
-	heardAt int64        // when, Env.Now; 0: never
-	wantAt  int64        // last time that life asked for its lease
-	placeAt int64        // when we learned the view in which it became live, or a shadow
-	rhythm  rhythm       // of its beats
-	fresh   bool         // it says its pool is new (Bootstrap)
-	config  string       // how its configuration differs from ours; "": not
-	probe   int64        // until then its death is looked for at every turn
+	life    proto.Member      // that spoke last
+	heardAt int64             // when, Env.Now; 0: never
+	wantAt  int64             // last time that life asked for its lease
+	placeAt int64             // when we learned the view in which it became live, or a shadow
+	rhythm  rhythm            // of its beats
+	fresh   bool              // it says its pool is new (Bootstrap)
+	config  string            // how its configuration differs from ours; "": not
+	probe   int64             // until then its death is looked for at every turn
+	refused proto.Incarnation // the life that counts as over because its connections were refused
 }
 
 // heard notes that a life of the peer spoke.
@@ -369,6 +370,11 @@ func (s *Service) learn(b register.Ballot, v register.Value) {
 		return
 	}
 	s.mu.Lock()
+	if b.Round > roundMost {
+		s.counts.Damaged++
+		s.mu.Unlock()
+		return
+	}
 	s.round = max(s.round, b.Round)
 	if v.Seq <= s.known.Seq {
 		// The same value may have been chosen again higher up.

@@ -77,6 +77,9 @@ func (s *Service) decode(body json.RawMessage, to any) error {
 	return nil
 }
 
+// roundMost is far above what rounds reach, and leaves room above it.
+const roundMost = 1 << 60
+
 // checkVote refuses what no proposer sends, so that the acceptor's
 // preconditions hold whatever a peer does.
 func (s *Service) checkVote(m *register.Message, from proto.NodeID) (err error) {
@@ -85,7 +88,7 @@ func (s *Service) checkVote(m *register.Message, from proto.NodeID) (err error) 
 		err = fmt.Errorf("membership: message refused: a request to vote of kind %v", m.Kind)
 	case m.From != from || m.Ballot.Node != from || m.To != s.cfg.Node:
 		err = fmt.Errorf("membership: message refused: ballot %v from node %d to %d, sent by %d to %d", m.Ballot, m.From, m.To, from, s.cfg.Node)
-	case m.Ballot.Round == 0 || m.Ballot.Round > 1<<62:
+	case m.Ballot.Round == 0 || m.Ballot.Round > roundMost:
 		err = fmt.Errorf("membership: message refused: round %d", m.Ballot.Round)
 	case m.Next != register.Ballot{} && (m.Kind != register.Accept || m.Next != m.Ballot.Next()):
 		err = fmt.Errorf("membership: message refused: ballot %v is to be promised with %v", m.Next, m.Ballot)
@@ -234,7 +237,7 @@ func (s *Service) catchUpOnce() bool {
 			continue
 		}
 		st, err := a.State.state()
-		if err != nil {
+		if err != nil || st.Promised.Round > roundMost+1 || st.At.Round > roundMost {
 			continue
 		}
 		s.learn(a.Chosen.Ballot, register.Value(a.Chosen.Value))

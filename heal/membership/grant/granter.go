@@ -75,7 +75,10 @@ func (g *Granter) Grant(m proto.Member, accepted *proto.View, now int64) Answer 
 		return Complained
 	default:
 		if !plant.Is(plant.GrantForgotten) {
-			g.holder[n], g.until[n] = m.Incarnation, now+g.guard
+			if g.holder[n] != m.Incarnation {
+				g.holder[n], g.until[n] = m.Incarnation, 0
+			}
+			g.until[n] = max(g.until[n], now+g.guard) // never less than was granted before
 		}
 		return Granted
 	}
