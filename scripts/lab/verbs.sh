@@ -24,7 +24,7 @@ trap 'exit 1' INT TERM HUP
 args=
 for a; do args="$args '$a'"; done
 cp "$here/six.sh" "$here/latency.sh" "$work/"
-"$here/lab.sh" run --files "$work" --memory 2048 --timeout "${LAB_TIMEOUT:-400}" "
+"$here/lab.sh" run --files "$work" --memory 2048 --timeout "${LAB_TIMEOUT:-900}" "
 . /files/six.sh
 . /files/latency.sh
 six_up
@@ -44,7 +44,7 @@ latency=\$(write_latency rxe6 rxe6 10.7.0.1)
 told=\$?
 echo \"lab: ib_write_lat, 64 bytes: \$latency\"
 cd /files
-HEALKV_VERBS_DEVICE=rxe6 HEALKV_VERBS_NETDEV=w0 HEALKV_VERBS_PEERS=rxe0,rxe1 ./verbs.test -test.timeout ${LAB_TIMEOUT:-400}s $args
+HEALKV_VERBS_DEVICE=rxe6 HEALKV_VERBS_NETDEV=w0 HEALKV_VERBS_PEERS=rxe0,rxe1 ./verbs.test -test.timeout ${LAB_TIMEOUT:-900}s $args
 code=\$?
 [ \$code -ne 0 ] || exit \$told
 exit \$code

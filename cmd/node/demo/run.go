@@ -308,7 +308,7 @@ func (r *runner) experiment(ctx context.Context, name string, flags []string) (*
 	if err := r.k.start(v, append([]string{benchFlag}, flags...)...); err != nil {
 		return nil, err
 	}
-	wait, cancel := context.WithTimeout(ctx, r.o.patience(60*time.Second, 6))
+	wait, cancel := context.WithTimeout(ctx, r.o.patience(startPatience, 12))
 	defer cancel()
 	s, err := r.k.recovered(wait, v)
 	if err != nil {
