@@ -275,6 +275,39 @@ func TestOlderPoolInAColdStart(t *testing.T) {
 	})
 }
 
+// A member of a cold start hears in it that its pool is an older copy. It must
+// not take itself out of that view: nobody could start cold from what is left.
+// The others hear of its next life, wait, and are told to go on without it.
+func TestStaleInAColdStart(t *testing.T) {
+	seeds(t, 3, 20, func(t *testing.T, seed uint64) {
+		r := newRig(t, 3, seed)
+		r.boot()
+		r.write(r.nodes[0], 40, 20, 100)
+		r.same(20)
+		for _, n := range r.nodes {
+			n.kill()
+		}
+		x := r.nodes[r.rng.IntN(3)]
+		for _, n := range r.nodes {
+			n.start()
+		}
+		r.until("a cold start", func() bool { return r.view.Cold && x.life != nil && r.view.Has(x.life.Self()) })
+		x.life.tell(func(m *rejoin.Machine) { m.Stale() })
+		x.p.Run()
+		r.sim.Run(500 * time.Millisecond)
+		if r.view.ColdSet() != 0b111 {
+			t.Fatalf("seed %d: view %d, live %v, shadow %v, cold %v: who is to start cold?", seed, r.view.Epoch, r.view.Live, r.view.Shadow, r.view.Cold)
+		}
+		y := r.nodes[(x.id+1)%3]
+		if err := r.order(y, rejoin.Forced{Epoch: r.view.Epoch, Without: proto.NodeSet(0).With(x.id)}); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		r.back()
+		r.write(x, 10, 20, 100)
+		r.same(20)
+	})
+}
+
 // H19: a copy of the pool from earlier in the same life, and all who saw it
 // flush more have been restarted: their pools remember. Nobody starts cold with
 // it, whoever says hello to whom first.
