@@ -90,6 +90,38 @@ func TestForcedColdStart(t *testing.T) {
 	})
 }
 
+// TestOrderNobodyLookedAt: an order that was answered with "give it again" is
+// not carried out later.
+func TestOrderNobodyLookedAt(t *testing.T) {
+	r := newRig(t, 3, 1)
+	r.boot()
+	l := &Life{env: r.nodes[0].p, told: make(chan struct{}, 1), self: proto.Member{Node: 0, Incarnation: 9}}
+	l.cfg.Event = func(name string, e proto.Epoch, detail string) { t.Errorf("%s %d %s", name, e, detail) }
+	v := r.view
+	for _, n := range []proto.NodeID{0, 1, 2} {
+		v.Incarnation[n] = 1
+	}
+	l.newest = v
+	m := rejoin.New(rejoin.Config{Self: l.self})
+	m.SawView(&v)
+	m.Connected(proto.Member{Node: 1, Incarnation: 2})
+	order := rejoin.Forced{Epoch: v.Epoch, Without: 0b100}
+	var err error
+	r.nodes[0].p.Go(func() { err = l.Force(order) })
+	r.nodes[0].p.Run()
+	r.until("an answer", func() bool { return err != nil })
+	if !errors.Is(err, errBusy) || len(l.facts) != 1 {
+		t.Fatalf("%v, %d facts", err, len(l.facts))
+	}
+	l.facts[0](m)
+	if a := m.Next(); a.Do != rejoin.Connect {
+		t.Errorf("carried out all the same: %+v", a)
+	}
+	if err := m.Force(order); err != nil { // it would have been taken
+		t.Error(err)
+	}
+}
+
 // TestTimeoutsFollowALongLease: a lease says how fast the machines are.
 func TestTimeoutsFollowALongLease(t *testing.T) {
 	for _, c := range []struct{ lease, hello, await, update time.Duration }{
