@@ -48,7 +48,7 @@ func (l *Life) drive(ctx context.Context) {
 		l.recovery.at(phases[a.Do])
 		if a.Do != last || a.Why != why {
 			l.log.Debug("way back", "do", a.Do.String(), "epoch", m.View().Epoch, "why", a.Why)
-			if last, why = a.Do, a.Why; a.Do == rejoin.Wait && a.Why != "" {
+			if last, why = a.Do, a.Why; (a.Do == rejoin.Wait || a.Do == rejoin.Connect) && a.Why != "" {
 				l.log.Error("cannot go on", "why", a.Why)
 				l.cfg.Event("waiting", m.View().Epoch, a.Why)
 			} else if a.Do == rejoin.Later {
@@ -382,12 +382,14 @@ func (l *Life) reportCold(ctx context.Context, m *rejoin.Machine, e proto.Epoch)
 	return nil
 }
 
-// leave takes this shadow out of the view, so that nobody waits for it.
+// leave takes this shadow out of the view, so that nobody waits for it. It stays
+// where nobody live would be left: a view with nobody live is a cold start's,
+// and whom that one waits for must stay written there (H15).
 func (l *Life) leave(ctx context.Context) {
 	ctx, cancel := l.env.Timeout(ctx, l.helloTimeout())
 	defer cancel()
 	_, err := l.cfg.Register.Update(ctx, func(v *proto.View) error {
-		if !v.Has(l.self) {
+		if !v.Has(l.self) || v.Live.Without(l.self.Node) == 0 {
 			return errMoved
 		}
 		*v = v.Without(proto.NodeSet(0).With(l.self.Node))

@@ -3,6 +3,7 @@ package heal
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"healkv/heal/rejoin"
 )
@@ -31,8 +32,12 @@ func (l *Life) Force(f rejoin.Forced) error {
 		}
 	}
 	var err error
+	var settled atomic.Bool // it was looked at, or is not to be any more
 	answered := make(chan struct{})
 	l.tell(func(m *rejoin.Machine) {
+		if !settled.CompareAndSwap(false, true) {
+			return // whoever gave it was told that nothing came of it
+		}
 		if err = m.Force(f); err == nil && !f.Dry {
 			l.cfg.Event("cold_start_forced", f.Epoch, fmt.Sprintf("without nodes %v", f.Without))
 			l.log.Warn("cold start forced by the operator", "epoch", f.Epoch, "without", f.Without.String(),
@@ -41,7 +46,10 @@ func (l *Life) Force(f rejoin.Forced) error {
 		close(answered)
 	})
 	if l.env.Wait(2*l.updateTimeout(), answered) != 0 {
-		return errBusy
+		if settled.CompareAndSwap(false, true) {
+			return errBusy
+		}
+		l.env.Wait(-1, answered)
 	}
 	return err
 }

@@ -90,6 +90,38 @@ func TestForcedColdStart(t *testing.T) {
 	})
 }
 
+// TestOrderNobodyLookedAt: an order that was answered with "give it again" is
+// not carried out later.
+func TestOrderNobodyLookedAt(t *testing.T) {
+	r := newRig(t, 3, 1)
+	r.boot()
+	l := &Life{env: r.nodes[0].p, told: make(chan struct{}, 1), self: proto.Member{Node: 0, Incarnation: 9}}
+	l.cfg.Event = func(name string, e proto.Epoch, detail string) { t.Errorf("%s %d %s", name, e, detail) }
+	v := r.view
+	for _, n := range []proto.NodeID{0, 1, 2} {
+		v.Incarnation[n] = 1
+	}
+	l.newest = v
+	m := rejoin.New(rejoin.Config{Self: l.self})
+	m.SawView(&v)
+	m.Connected(proto.Member{Node: 1, Incarnation: 2})
+	order := rejoin.Forced{Epoch: v.Epoch, Without: 0b100}
+	var err error
+	r.nodes[0].p.Go(func() { err = l.Force(order) })
+	r.nodes[0].p.Run()
+	r.until("an answer", func() bool { return err != nil })
+	if !errors.Is(err, errBusy) || len(l.facts) != 1 {
+		t.Fatalf("%v, %d facts", err, len(l.facts))
+	}
+	l.facts[0](m)
+	if a := m.Next(); a.Do != rejoin.Connect {
+		t.Errorf("carried out all the same: %+v", a)
+	}
+	if err := m.Force(order); err != nil { // it would have been taken
+		t.Error(err)
+	}
+}
+
 // TestTimeoutsFollowALongLease: a lease says how fast the machines are.
 func TestTimeoutsFollowALongLease(t *testing.T) {
 	for _, c := range []struct{ lease, hello, await, update time.Duration }{
@@ -272,6 +304,39 @@ func TestOlderPoolInAColdStart(t *testing.T) {
 		r.write(x, 10, 20, 100)
 		r.same(20)
 		r.has("older copies", "cold_start_forced", "node 1 enters, full true")
+	})
+}
+
+// A member of a cold start hears in it that its pool is an older copy. It must
+// not take itself out of that view: nobody could start cold from what is left.
+// The others hear of its next life, wait, and are told to go on without it.
+func TestStaleInAColdStart(t *testing.T) {
+	seeds(t, 3, 20, func(t *testing.T, seed uint64) {
+		r := newRig(t, 3, seed)
+		r.boot()
+		r.write(r.nodes[0], 40, 20, 100)
+		r.same(20)
+		for _, n := range r.nodes {
+			n.kill()
+		}
+		x := r.nodes[r.rng.IntN(3)]
+		for _, n := range r.nodes {
+			n.start()
+		}
+		r.until("a cold start", func() bool { return r.view.Cold && x.life != nil && r.view.Has(x.life.Self()) })
+		x.life.tell(func(m *rejoin.Machine) { m.Stale() })
+		x.p.Run()
+		r.sim.Run(500 * time.Millisecond)
+		if r.view.ColdSet() != 0b111 {
+			t.Fatalf("seed %d: view %d, live %v, shadow %v, cold %v: who is to start cold?", seed, r.view.Epoch, r.view.Live, r.view.Shadow, r.view.Cold)
+		}
+		y := r.nodes[(x.id+1)%3]
+		if err := r.order(y, rejoin.Forced{Epoch: r.view.Epoch, Without: proto.NodeSet(0).With(x.id)}); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		r.back()
+		r.write(x, 10, 20, 100)
+		r.same(20)
 	})
 }
 

@@ -21,6 +21,11 @@ type Keeper struct {
 	self  Name
 	log   *slog.Logger
 
+	// looking is held from before the files are read until what they hold is
+	// kept: who read them earlier must not come later, and bring back what they
+	// held before.
+	looking sync.Mutex
+
 	mu      sync.Mutex
 	kept    *Credentials // nil: nothing yet
 	rotated time.Time    // when they changed last; zero: not since the start
@@ -39,6 +44,8 @@ func (f Files) Keep(self Name, log *slog.Logger) *Keeper {
 // is what counts from now on. An error, ErrFiles, says what is wrong with them;
 // what was there before is kept.
 func (k *Keeper) Look() (changed bool, err error) {
+	k.looking.Lock()
+	defer k.looking.Unlock()
 	c, err := k.files.Load(k.self)
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -154,3 +154,29 @@ func TestKeeperKeepsWhatWasGood(t *testing.T) {
 		t.Errorf("kept beyond its time: %v", err)
 	}
 }
+
+// Who reads the files stores what they hold before anybody else reads them: an
+// earlier reader does not bring back what they held before.
+func TestReadersOfTheFilesDoNotOvertake(t *testing.T) {
+	dir := t.TempDir()
+	k := issued(t, dir, time.Now(), time.Hour).Keep(Name{cluster, 1}, nil)
+	first, err := k.Present()
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.looking.Lock() // somebody else is at it
+	done := make(chan *Credentials)
+	go func() {
+		c, _ := k.Present()
+		done <- c
+	}()
+	f := issued(t, dir, time.Now(), 2*time.Hour)
+	k.looking.Unlock()
+	now, err := f.Load(Name{cluster, 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := <-done; c == first || !c.equal(now) {
+		t.Error("what the files held before is in use")
+	}
+}

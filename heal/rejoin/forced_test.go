@@ -107,6 +107,28 @@ func TestForcedAgain(t *testing.T) {
 	}
 }
 
+// TestForcedInACutOffColdStart: a member that is still in its life of the cold
+// start before neither counts as away nor is left out.
+func TestForcedInACutOffColdStart(t *testing.T) {
+	_, v := lostOne(rejoin.Config{})
+	lives := [proto.NodesMax]proto.Incarnation{4, 8, 9}
+	cold := v.ColdOf(0b0111, &lives, 0)
+	for _, without := range []proto.NodeSet{0b0100, 0b0110} {
+		m := rejoin.New(rejoin.Config{Self: proto.Member{Node: 0, Incarnation: 5}})
+		m.SawView(&cold)
+		m.Connected(cold.Member(1))
+		err := m.Force(rejoin.Forced{Epoch: 7, Without: without})
+		if !errors.Is(err, rejoin.ErrForced) || !strings.Contains(err.Error(), "node 1 is still in its life 8") {
+			t.Errorf("without %v: %v", without, err)
+		}
+		m.Disconnected(1)
+		err = m.Force(rejoin.Forced{Epoch: 7, Without: without})
+		if taken := without.Has(1); (err == nil) != taken {
+			t.Errorf("it has gone, without %v: %v", without, err)
+		}
+	}
+}
+
 // TestForcedRefusals: everything for which an order must not be followed.
 func TestForcedRefusals(t *testing.T) {
 	for _, c := range []struct {

@@ -58,7 +58,7 @@ type Action struct {
 	Epoch proto.Epoch   // AwaitInstalled, Promote, ColdStart, PromoteCold
 	Buddy proto.Member  // Transfer
 	Full  bool          // Admit, Transfer
-	Why   string        // Admit with Full, StartOver, Wait, Again, Later
+	Why   string        // Admit with Full, StartOver, Wait, Connect, Again, Later
 }
 
 // Config is what a life knows of itself from the start.
@@ -302,7 +302,11 @@ func (m *Machine) coldCandidate(others proto.NodeSet) Action {
 		return Action{Do: Connect, Nodes: others}
 	}
 	if m.blank {
-		return Action{Do: Wait, Why: "every live member of the last view is down, and this one's pool is blank, incomplete or an older copy: its data is gone and it cannot make a cold start"}
+		why := "every live member of the last view is down, and this one's pool is blank, incomplete or an older copy: its data is gone and it cannot make a cold start"
+		if m.inColdView(cold) != 0 {
+			return Action{Do: Connect, Nodes: others, Why: why} // they wait for the life before this one
+		}
+		return Action{Do: Wait, Why: why}
 	}
 	for r := cold.Without(m.self.Node); r != 0; r &= r - 1 {
 		n := lowest(r)
@@ -318,6 +322,21 @@ func (m *Machine) coldCandidate(others proto.NodeSet) Action {
 		return Action{Do: Wait}
 	}
 	return Action{Do: ColdStart, Epoch: v.Epoch}
+}
+
+// inColdView is who of a cold start that was cut off is not known to have begun
+// another life: it may still wait for this node in it.
+func (m *Machine) inColdView(cold proto.NodeSet) (still proto.NodeSet) {
+	v := &m.view
+	if v.Live != 0 {
+		return 0
+	}
+	for r := cold.Without(m.self.Node); r != 0; r &= r - 1 {
+		if n := lowest(r); m.connected[n] <= v.Incarnation[n] {
+			still = still.With(n)
+		}
+	}
+	return still
 }
 
 // ColdView is the cold view over the present one: the live members become

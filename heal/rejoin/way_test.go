@@ -138,7 +138,7 @@ func (n *node) drive() {
 		w.count("ways back finished")
 	case rejoin.StartOver:
 		w.count("started over: " + a.Why)
-		if w.reg.Has(n.self) {
+		if w.reg.Has(n.self) && w.reg.Live.Without(n.id) != 0 {
 			w.update(w.reg.Epoch, func(v proto.View) proto.View { return v.Without(proto.NodeSet(0).With(n.id)) })
 		}
 		n.fenced()
