@@ -303,7 +303,7 @@ func (m *Machine) coldCandidate(others proto.NodeSet) Action {
 	}
 	if m.blank {
 		why := "every live member of the last view is down, and this one's pool is blank, incomplete or an older copy: its data is gone and it cannot make a cold start" + m.wayOut(cold)
-		if m.inColdView(cold) != 0 {
+		if m.inColdView(cold) != 0 && !plant.Is(plant.ColdMute) {
 			return Action{Do: Connect, Nodes: others, Why: why} // they wait for the life before this one
 		}
 		return Action{Do: Wait, Why: why}
