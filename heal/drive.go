@@ -389,7 +389,7 @@ func (l *Life) leave(ctx context.Context) {
 	ctx, cancel := l.env.Timeout(ctx, l.helloTimeout())
 	defer cancel()
 	_, err := l.cfg.Register.Update(ctx, func(v *proto.View) error {
-		if !v.Has(l.self) || v.Live.Without(l.self.Node) == 0 {
+		if !v.Has(l.self) || v.Live.Without(l.self.Node) == 0 && !plant.Is(plant.ColdLeft) {
 			return errMoved
 		}
 		*v = v.Without(proto.NodeSet(0).With(l.self.Node))

@@ -36,6 +36,8 @@ type link struct {
 	last   string   // why not
 	closed bool
 
+	behind bool // of the goroutine for certificates: made with those of before, to be made anew
+
 	refusals refusals // run's
 	attempts atomic.Uint64
 }

@@ -63,7 +63,16 @@ func (s *Server) certificates(k *identity.Keeper) {
 		changed := err == nil && own != last
 		if changed {
 			last = own
+			for _, l := range s.links {
+				if l != nil {
+					l.behind = true
+				}
+			}
+		}
+		if err == nil {
 			s.renewLinks()
+		}
+		if changed {
 			if f := s.cfg.TCP.Renewed; f != nil && s.ctx.Err() == nil {
 				f()
 			}
@@ -89,15 +98,23 @@ func (s *Server) Renew() {
 	}
 }
 
-// renewLinks dials every peer again that is connected, one after the other. The
-// connection before serves until the new one does, and until what was asked on
-// it is answered: nobody notices.
+// renewLinks dials every peer again that is connected by certificates from
+// before, one after the other. The connection before serves until the new one
+// does, and until what was asked on it is answered: nobody notices. Where none
+// can be made it is tried at the next look: the peer may not have its new files
+// yet, and what is connected is cut when its certificate expires.
 func (s *Server) renewLinks() {
 	for _, l := range s.links {
-		if l == nil {
+		if l == nil || !l.behind {
 			continue
 		}
-		if !l.renew() {
+		renewed, err := l.renew()
+		if err != nil {
+			s.refuse(fmt.Sprint("renew ", l.node), "control: a link cannot be made anew with the present certificates; it stays as it is, and is tried again", "node", l.node, "err", err)
+			continue
+		}
+		l.behind = false
+		if !renewed {
 			continue
 		}
 		if !s.pause(renewGap) {
@@ -118,30 +135,30 @@ func (s *Server) pause(d time.Duration) bool {
 	}
 }
 
-// renew replaces the link's connection by a new one. False: it had none, or
-// none can be made; then what is connected stays, as far as it is trusted.
-func (l *link) renew() bool {
+// renew replaces the link's connection by a new one. False: it had none, or that
+// has ended meanwhile. An error: none can be made; then what is connected stays,
+// as far as it is trusted.
+func (l *link) renew() (renewed bool, err error) {
 	l.mu.Lock()
 	old := l.up
 	l.mu.Unlock()
 	if old == nil {
-		return false
+		return false, nil
 	}
 	if plant.Is(plant.CtlBreak) {
 		old.c.Close()
 		l.s.stats.renewed.Add(1)
-		return true
+		return true, nil
 	}
 	up, err := l.reach()
 	if err != nil {
-		l.s.log.Warn("control: a link cannot be made anew with the present certificates; it stays as it is", "node", l.node, "err", err)
-		return false
+		return false, err
 	}
 	l.mu.Lock()
 	if l.closed || l.up != old { // it has ended meanwhile, and is being dialled already
 		l.mu.Unlock()
 		up.c.Close()
-		return false
+		return false, nil
 	}
 	l.up = up
 	l.mu.Unlock()
@@ -154,7 +171,7 @@ func (l *link) renew() bool {
 		}
 	}
 	old.c.Close()
-	return true
+	return true, nil
 }
 
 // busy tells whether something is asked and not answered, or not even sent.

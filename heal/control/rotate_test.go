@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -127,6 +128,51 @@ func (l *link) peerChain() (chain []*x509.Certificate) {
 		chain = l.up.c.chain
 	}
 	return chain
+}
+
+// A link that cannot be made anew is tried at every look: the peer's files may
+// come later than this node's.
+func TestRenewalIsTriedAgain(t *testing.T) {
+	p := onNetwork(t)
+	p.look = 20 * time.Millisecond
+	a, b := server(t, p, 0, 0b11), server(t, p, 1, 0b11)
+	start(t, a, b)
+	until(t, "connected", func() bool { return a.Connected(1) && b.Connected(0) })
+	// What the files are to be, elsewhere for now.
+	fresh := t.TempDir()
+	if err := os.CopyFS(fresh, os.DirFS(p.dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(fresh, "ca-key.pem"), 0o600); err != nil { // a copy is open to all
+		t.Fatal(err)
+	}
+	o := identity.MakeOptions{Dir: fresh, Nodes: placeNodes, Valid: time.Hour, Now: time.Now()}
+	if err := identity.RotateAuthority(o); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := identity.Make(o); err != nil {
+		t.Fatal(err)
+	}
+	give := func(to string) {
+		t.Helper()
+		text, err := os.ReadFile(strings.Replace(to, p.dir, fresh, 1))
+		if err == nil {
+			err = os.WriteFile(to, text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, to := range []string{p.files(0).CA, p.files(0).Key, p.files(0).Cert} {
+		give(to)
+	}
+	until(t, "node 1 does not let node 0 in", func() bool { return a.Stats().Untrusted+b.Stats().Untrusted > 0 })
+	was := a.Stats().Renewed
+	if !a.Connected(1) {
+		t.Fatal("the connection is not kept")
+	}
+	give(p.files(1).CA)
+	until(t, "the link is made anew", func() bool { return a.Stats().Renewed > was })
 }
 
 // Who is taken out of the authority, or whose certificate expires, loses what is

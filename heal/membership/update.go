@@ -295,7 +295,7 @@ func checkChange(old, v *proto.View) error {
 		return fmt.Errorf("%w: it changes epoch %d, which is decided", errView, v.Epoch)
 	case v.Epoch != old.Epoch && v.Epoch != old.Epoch+1:
 		return fmt.Errorf("%w: epoch %d after %d", errView, v.Epoch, old.Epoch)
-	case v.Epoch != old.Epoch && v.ColdSet() == 0:
+	case v.Epoch != old.Epoch && v.ColdSet() == 0 && !plant.Is(plant.ViewOfNobody):
 		return fmt.Errorf("%w: epoch %d has no live member and is no cold start's: nobody could ever start cold from it", errView, v.Epoch)
 	}
 	return sameConfig(old, v)

@@ -76,7 +76,7 @@ func (m *Machine) refuses(f *Forced) string {
 		switch {
 		case is != 0 && is <= was && v.Live.Has(n) && !plant.Is(plant.ForcedRunning):
 			return fmt.Sprintf("node %d runs in its life %d of view %d: the cluster is not down", n, was, v.Epoch)
-		case is != 0 && is == was && v.Live == 0:
+		case is != 0 && is == was && v.Live == 0 && !plant.Is(plant.ForcedInCold):
 			return fmt.Sprintf("node %d is still in its life %d of the cold start of view %d, which was cut off, and about to begin another; try again in a moment", n, was, v.Epoch)
 		case f.Without.Has(n):
 			if is > was && !m.blanks.Has(n) {

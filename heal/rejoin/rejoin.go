@@ -302,8 +302,8 @@ func (m *Machine) coldCandidate(others proto.NodeSet) Action {
 		return Action{Do: Connect, Nodes: others}
 	}
 	if m.blank {
-		why := "every live member of the last view is down, and this one's pool is blank, incomplete or an older copy: its data is gone and it cannot make a cold start"
-		if m.inColdView(cold) != 0 {
+		why := "every live member of the last view is down, and this one's pool is blank, incomplete or an older copy: its data is gone and it cannot make a cold start" + m.wayOut(cold)
+		if m.inColdView(cold) != 0 && !plant.Is(plant.ColdMute) {
 			return Action{Do: Connect, Nodes: others, Why: why} // they wait for the life before this one
 		}
 		return Action{Do: Wait, Why: why}
@@ -316,12 +316,24 @@ func (m *Machine) coldCandidate(others proto.NodeSet) Action {
 	}
 	if m.blanks&cold != 0 && !plant.Is(plant.ColdBlank) {
 		return Action{Do: Wait, Why: "every live member of the last view is down, and the pools of nodes " + (m.blanks & cold).String() +
-			" are blank, incomplete or older copies: a cold start without their data could lose acknowledged writes"}
+			" are blank, incomplete or older copies: a cold start without their data could lose acknowledged writes" + m.wayOut(cold)}
 	}
 	if lowest(cold) != m.self.Node && without == 0 {
 		return Action{Do: Wait}
 	}
 	return Action{Do: ColdStart, Epoch: v.Epoch}
+}
+
+// wayOut says what an operator can do where pools are missing for a cold start.
+func (m *Machine) wayOut(cold proto.NodeSet) string {
+	without := m.blanks & cold
+	if m.blank {
+		without = without.With(m.self.Node)
+	}
+	if without == cold {
+		return fmt.Sprintf(". That goes for every one of the nodes %v, so there is nobody to go on without them: put back the pool that one of them had last, or make a new cluster from a backup", cold)
+	}
+	return fmt.Sprintf(". Put back the pools that nodes %v had last, or go on without them: `node cold-start --without` them, at a node whose pool is whole", without)
 }
 
 // inColdView is who of a cold start that was cut off is not known to have begun
