@@ -145,18 +145,20 @@ func (w *world) tryFault(e Entry) bool {
 				x.powerLost(how)
 			}
 		}
+	case doLostAll:
+		return w.loseAll(&e)
+	case doRebootAll:
+		return w.rebootAll(&e)
+	case doForce:
+		done()
+		w.orders(e.Node, e.A*1000)
 	case doDiskGone:
 		if !m.up || !w.spare(set(e.Node)) || !w.spareBlank(e.Node) {
 			return false
 		}
 		done()
 		m.crash(tornNothing)
-		for _, d := range m.pools {
-			d.format()
-			d.want = nil
-		}
-		w.blanks(e.Node)
-		w.count("pools blank")
+		m.wipe()
 		m.restart(e.A * 1000)
 	case doOldPool:
 		if !w.o.Power || w.newest.Epoch == 0 {
@@ -564,11 +566,14 @@ func (w *world) settle() {
 		}
 		since := time.Duration(w.sim.Now() - begun)
 		if round%64 == 63 {
+			if w.lost != 0 || w.allBlank() {
+				w.order(round / 64)
+			}
 			w.operator()
 		}
 		if since > 100*w.o.Lease && w.refuses() {
 			w.count("cold starts refused for a blank pool")
-			w.givenUp = true
+			w.givenUp, w.Result.Waiting = true, true
 			break
 		}
 		if since > calmMax {
@@ -607,7 +612,7 @@ func (w *world) serveOn() {
 // the nodes say so and wait for people. It comes to that in spite of spare when
 // a promotion is decided and nobody knows it yet.
 func (w *world) refuses() bool {
-	if !slices.ContainsFunc(w.nodes, func(m *machine) bool { return m.blank && w.newest.Live.Has(proto.NodeID(m.id)) }) {
+	if w.lost != 0 || !slices.ContainsFunc(w.nodes, func(m *machine) bool { return m.blank && w.newest.Live.Has(proto.NodeID(m.id)) }) {
 		return false
 	}
 	for _, m := range w.nodes {

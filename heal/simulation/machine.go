@@ -58,7 +58,7 @@ func newMachine(w *world, id int) *machine {
 // start begins a process.
 func (m *machine) start() {
 	w := m.w
-	if m.up || w.ended {
+	if m.up || w.ended || w.away.Has(proto.NodeID(m.id)) {
 		return
 	}
 	m.up = true

@@ -35,6 +35,7 @@ type cell struct {
 	rng    *rand.Rand
 	want   []string // marks that the run must show: the fault came
 	length float64  // leases that the script goes on after the moment
+	waits  bool     // in the end all wait for people and nothing serves: there is no bound
 	// victim and three others, different.
 	victim, other, third, fourth int
 }
@@ -120,6 +121,18 @@ var inCells = map[string]func(c *cell){
 	"killed in the cold start": func(c *cell) {
 		c.all(func(n int) { c.crash(0, n, matrix.Away) })
 		c.atStep(0, "cold_start", 0, 0, 1)
+	},
+	"forced cold start": func(c *cell) {
+		c.add(0, Entry{Do: doLostAll, Node: c.victim, A: c.us(matrix.Away), B: c.rng.Int64N(3), C: c.rng.Int64N(2)})
+		c.add(matrix.Away+1, Entry{Do: doForce, Node: c.other, A: c.us(8)})
+		c.length += 4
+		c.want = append(c.want, "orders taken", "cold starts forced", "lost members that come back", "promoted: full")
+	},
+	"reboot of all": func(c *cell) {
+		c.add(0, Entry{Do: doRebootAll, A: c.us(matrix.Away)})
+		c.add(matrix.Away+1, Entry{Do: doForce, Node: c.other, A: c.us(4)})
+		c.want = append(c.want, "orders refused: the pool of this node is blank", "cold starts refused for a blank pool")
+		c.waits = true
 	},
 
 	"isolated":    func(c *cell) { c.isolate(matrix.LongCut, c.victim) },
@@ -221,9 +234,7 @@ var inCells = map[string]func(c *cell){
 // notInCells is why a row is not in the simulator, or fails there. Every row is
 // in one of the two; these are counted, so that none is absent in silence.
 var notInCells = map[string]string{
-	"forced cold start":              "not yet in the simulator: the operator's order",
 	"refused connection":             "not yet in the simulator: refusals that are trusted",
-	"reboot of all":                  "not yet in the simulator: the operator's order, without which a cluster of blank pools waits for ever, and must",
 	"older pool after all restarted": "not yet in the simulator: an older pool that comes back when the others have restarted meanwhile, and what pools remember of one another",
 	"foreign pool":                   "not in the simulator: it is refused when it is opened, before a life begins (pmem.ErrForeign, TestProcessRefusals)",
 	"acceptor's file older":          "not yet in the simulator: an acceptor that recognises its older file",
@@ -323,7 +334,10 @@ func runCell(p matrix.Place, seed uint64, log slog.Handler) (out matrix.Cell, r 
 			out.Problem = fmt.Sprintf("the fault did not come to it: no %q", name)
 		}
 	}
-	if bound := p.Bound(p.Column, cellLease); r.Stall > bound {
+	if r.Waiting != c.waits {
+		out.Problem = fmt.Sprintf("in the end all wait for people: %v, and %v was expected", r.Waiting, c.waits)
+	}
+	if bound := p.Bound(p.Column, cellLease); r.Stall > bound && !c.waits {
 		where := "everywhere"
 		if r.StallNode >= 0 {
 			where = fmt.Sprintf("at node %d", r.StallNode)
