@@ -40,7 +40,7 @@ func (w *world) spare(gone proto.NodeSet) bool {
 	if w.newest.Epoch == 0 {
 		return false
 	}
-	if w.guardOld >= 0 {
+	if w.guardOld >= 0 && !w.remembered() {
 		return false
 	}
 	if w.guarded == 0 && !w.o.Keep {
@@ -85,7 +85,7 @@ func (w *world) tookN(do string, n int) {
 
 // late are the faults that tryFault only gets ready; who carries them out
 // counts them.
-var late = []string{doOldPool, doInFlush, doHang, doSlow, doSlowDisk, doFailDisk, doAcceptor, doCorrupt, doTruncate, doGarbage, doAtStep}
+var late = []string{doOldPool, doOldAll, doInFlush, doHang, doSlow, doSlowDisk, doFailDisk, doAcceptor, doCorrupt, doTruncate, doGarbage, doAtStep}
 
 // fault does something bad, to another node if that one cannot have it now.
 func (w *world) fault(e Entry) {
@@ -129,7 +129,7 @@ func (w *world) tryFault(e Entry) bool {
 		m.restart(e.A * 1000)
 	case doPowerAll, doCrashAll:
 		up := slices.ContainsFunc(w.nodes, func(m *machine) bool { return m.up })
-		if !up || w.newest.Epoch == 0 || w.guarded != 0 || w.guardOld >= 0 || e.Do == doPowerAll && !w.o.Power {
+		if !up || w.newest.Epoch == 0 || w.guarded != 0 || w.guardOld >= 0 && !w.remembered() || e.Do == doPowerAll && !w.o.Power {
 			return false
 		}
 		done()
@@ -147,6 +147,8 @@ func (w *world) tryFault(e Entry) bool {
 		}
 	case doLostAll:
 		return w.loseAll(&e)
+	case doOldAll:
+		return w.oldAll(&e)
 	case doRebootAll:
 		return w.rebootAll(&e)
 	case doForce:
@@ -164,9 +166,7 @@ func (w *world) tryFault(e Entry) bool {
 		if !w.o.Power || w.newest.Epoch == 0 {
 			return false
 		}
-		for _, d := range m.pools {
-			d.copyOf = append(d.copyOf[:0], d.image...)
-		}
+		m.copyPools()
 		w.sim.At(us(e.A), func() { w.oldPool(m) })
 		done()
 	case doInFlush:
@@ -333,8 +333,7 @@ func (w *world) spareBlank(n int) bool {
 
 // oldPool brings an older copy of the pools back (H19).
 func (w *world) oldPool(m *machine) {
-	id := proto.NodeID(m.id)
-	if w.calm || !w.running(m.id) || !w.spare(set(m.id)) || !w.spareBlank(m.id) || len(m.pools[0].copyOf) == 0 || w.guarded != 0 {
+	if !w.mayGoOld(m) {
 		w.count("faults refused")
 		return
 	}
@@ -345,17 +344,8 @@ func (w *world) oldPool(m *machine) {
 		}
 	}
 	m.crash(tornNothing)
-	for _, d := range m.pools {
-		copy(d.image, d.copyOf)
-		d.copyOf = d.copyOf[:0]
-		d.want = nil
-		d.reboot()
-	}
-	w.count("older pools brought back")
+	m.bringBack()
 	w.took(doOldPool)
-	w.note("older pool", m.id, 0, 0)
-	w.blanks(m.id)
-	w.guardOld = int(id)
 	m.restart(1)
 }
 

@@ -37,6 +37,7 @@ type machine struct {
 	hangs      bool  // and slows, slowsFlush: that has not shown yet
 	slows      bool
 	slowsFlush bool
+	old        older
 	blank      bool // lost its pool and was not promoted since
 	lossy      bool // lost what was not flushed since it was last live
 }

@@ -63,6 +63,7 @@ func Draw(seed uint64) (Options, *Script) {
 	// segment; the cleaner begins at one half. What is beyond is small.
 	kept := 2 * o.Nodes * (64 << 10) * o.Segment / (o.Segment - o.ValueMax - 200)
 	o.LogBytes = (2*kept + (192+64*r.IntN(8))<<10) &^ (o.Segment - 1)
+	o.Power = o.Power || o.oldAll()
 	if seed%16 == 7 {
 		return longAway(o, r)
 	}

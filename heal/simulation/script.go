@@ -48,6 +48,7 @@ const (
 	doForce     = "force"         // the operator orders for A, first at Node, to start cold without who is lost; if nobody is he asks only
 	doDiskGone  = "pool-gone"     // power loss, and the pool is blank afterwards
 	doOldPool   = "pool-old"      // power loss, and an older copy of the pool comes back
+	doOldAll    = "old-all"       // after A an older copy of the pool comes back, and the others have all restarted (oldAll)
 	doInFlush   = "crash-flush"   // dies in the middle of its next flush; B: power loss
 	doPause     = "pause"         // SIGSTOP for A
 	doHang      = "hang"          // the workers alone stand still for A
@@ -151,8 +152,43 @@ func draw(o *Options, r *rand.Rand) *Script {
 			}
 		}
 	}
+	s.Entries = append(s.Entries, rare(o, begin, end, lease)...)
 	s.sort()
 	return s
+}
+
+// losesOne says in which seeds live members are lost for good, oldAll in which
+// older pools come back when all others have been restarted.
+func (o *Options) losesOne() bool { return o.Seed%8 == 2 }
+func (o *Options) oldAll() bool   { return o.Seed%8 == 1 }
+
+// rare are the faults that take everybody down and a while, in some seeds. They
+// are drawn apart, so that a seed's others stay what they are.
+func rare(o *Options, begin, end, lease int64) (list []Entry) {
+	r := rand.New(rand.NewPCG(o.Seed, 0x72617265))
+	somebody := func(do string, at int64) Entry { return Entry{At: begin + at, Do: do, Node: r.IntN(o.Nodes)} }
+	switch {
+	case o.losesOne():
+		for range 2 {
+			e := somebody(doLostAll, end/8+r.Int64N(end*3/4))
+			e.A, e.B, e.C = 2*lease, int64(r.IntN(3)), int64(r.IntN(2))
+			order := somebody(doForce, e.At-begin+3*lease)
+			order.A = 10 * lease
+			list = append(list, e, order)
+		}
+		for range 6 { // not wanted
+			e := somebody(doForce, r.Int64N(end))
+			e.A = lease
+			list = append(list, e)
+		}
+	case o.oldAll():
+		for range 6 {
+			e := somebody(doOldAll, end/8+r.Int64N(end/2))
+			e.A, e.B = pick(r, lease, 4*lease, 10*lease), int64(r.IntN(2))
+			list = append(list, e)
+		}
+	}
+	return list
 }
 
 func (s *Script) sort() {
