@@ -304,6 +304,12 @@ func (w *world) tryFault(e Entry) bool {
 		}
 		done()
 		m.leave(us(e.A))
+	case doDrain:
+		if !m.mayDrain() {
+			return false
+		}
+		done()
+		m.drain(us(e.A))
 	case doAtStep:
 		done()
 		w.armed = append(w.armed, e)
@@ -400,28 +406,11 @@ func (m *machine) leave(back time.Duration) {
 	p.closing = true
 	p.Go(func() {
 		l := p.life
-		if l != nil && l.entered {
-			l.core.SetServing(false)
-			for _, x := range l.core.Workers() {
-				for left, tries := 1, 0; left > 0 && tries < 50; tries++ {
-					if !x.Do(func() { left = x.Replica().Outstanding() }) {
-						break
-					}
-					if left > 0 {
-						p.Wait(200 * time.Microsecond)
-					}
-				}
-			}
-		}
 		if l != nil {
-			if v := p.members.Current(); v.Has(l.self) && v.Live != set(m.id) {
-				ctx, cancel := p.Timeout(p.ctx, w.o.Lease)
-				if _, err := p.members.Leave(ctx, l.self); err == nil {
-					w.count("left in order")
-				}
-				cancel()
-			}
+			l.gate.closed = true
+			p.quiesce(l)
 		}
+		p.leave(l)
 		p.cancel()
 	})
 	w.sim.At(back, m.start)

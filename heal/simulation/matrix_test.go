@@ -165,6 +165,11 @@ var inCells = map[string]func(c *cell){
 	},
 	"damaged stream":          func(c *cell) { c.add(0, Entry{Do: doCorrupt, Node: c.victim, Other: c.other}) },
 	"damaged control message": func(c *cell) { c.add(0, Entry{Do: doGarbage, Node: c.victim, Other: c.other}) },
+	"refused connection": func(c *cell) {
+		c.o.TrustRefused = true
+		c.crash(0, c.victim, matrix.Away)
+		c.want = append(c.want, "members dead by refused connections")
+	},
 
 	"paused shortly":  func(c *cell) { c.add(0, Entry{Do: doPause, Node: c.victim, A: c.us(matrix.ShortPause)}) },
 	"paused for long": func(c *cell) { c.add(0, Entry{Do: doPause, Node: c.victim, A: c.us(matrix.LongPause)}) },
@@ -235,6 +240,10 @@ var inCells = map[string]func(c *cell){
 		c.add(0, Entry{Do: doLeave, Node: c.victim, A: c.us(matrix.Away)})
 		c.want = append(c.want, "promoted: heal") // "left in order" need not be: the others may be quicker to remove it
 	},
+	"drain": func(c *cell) {
+		c.add(0, Entry{Do: doDrain, Node: c.victim, A: c.us(matrix.Away)})
+		c.want = append(c.want, "left in order", "drained", "promoted: heal")
+	},
 	"rolling restart": func(c *cell) {
 		c.all(func(n int) { c.add(6*float64(n), Entry{Do: doLeave, Node: n, A: c.us(matrix.Away)}) })
 	},
@@ -243,13 +252,11 @@ var inCells = map[string]func(c *cell){
 // notInCells is why a row is not in the simulator, or fails there. Every row is
 // in one of the two; these are counted, so that none is absent in silence.
 var notInCells = map[string]string{
-	"refused connection":          "not yet in the simulator: refusals that are trusted",
 	"foreign pool":                "not in the simulator: it is refused when it is opened, before a life begins (pmem.ErrForeign, TestProcessRefusals)",
 	"acceptor's file older":       "not yet in the simulator: an acceptor that recognises its older file",
 	"acceptor's file lost":        "not yet in the simulator: a file made anew for a node that has voted",
 	"acceptor's file foreign":     "not in the simulator: it is refused when the node starts (membership.ErrForeign)",
 	"first view with one missing": "not yet in the simulator: a first view of a majority",
-	"drain":                       "not yet in the simulator: the operator's command; its end is the row leave",
 	"certificates rotated":        "not in the simulator: it has no certificates",
 }
 

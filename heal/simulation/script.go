@@ -66,6 +66,7 @@ const (
 	doDrift     = "drift"         // the clock gains B ppm, for A
 	doJump      = "jump"          // the clock jumps forward by A
 	doLeave     = "leave"         // closed in order; back after A
+	doDrain     = "drain"         // taken out by an order; its process stays; resumed after A
 	doAtStep    = "at-step"       // at the next step B of a recovery (of anybody): C 0 the recovering node dies, 1 its buddy, 2 Node; power loss if Other is 1; back after A
 )
 
@@ -158,12 +159,14 @@ func draw(o *Options, r *rand.Rand) *Script {
 }
 
 // losesOne says in which seeds live members are lost for good, oldAll in which
-// older pools come back when all others have been restarted.
+// older pools come back when all others have been restarted, drains in which
+// nodes are taken out and brought back by orders.
 func (o *Options) losesOne() bool { return o.Seed%8 == 2 }
 func (o *Options) oldAll() bool   { return o.Seed%8 == 1 }
+func (o *Options) drains() bool   { return o.Seed%8 == 6 }
 
-// rare are the faults that take everybody down and a while, in some seeds. They
-// are drawn apart, so that a seed's others stay what they are.
+// rare are faults of some seeds only. They are drawn apart, so that a seed's
+// others stay what they are.
 func rare(o *Options, begin, end, lease int64) (list []Entry) {
 	r := rand.New(rand.NewPCG(o.Seed, 0x72617265))
 	somebody := func(do string, at int64) Entry { return Entry{At: begin + at, Do: do, Node: r.IntN(o.Nodes)} }
@@ -179,6 +182,12 @@ func rare(o *Options, begin, end, lease int64) (list []Entry) {
 		for range 6 { // not wanted
 			e := somebody(doForce, r.Int64N(end))
 			e.A = lease
+			list = append(list, e)
+		}
+	case o.drains():
+		for range 10 {
+			e := somebody(doDrain, r.Int64N(end))
+			e.A = pick(r, lease/4, lease, 4*lease) + r.Int64N(lease)
 			list = append(list, e)
 		}
 	case o.oldAll():
