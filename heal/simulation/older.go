@@ -2,7 +2,6 @@ package simulation
 
 import (
 	"slices"
-	"time"
 
 	"healkv/dataplane/proto"
 	"healkv/pmem"
@@ -49,33 +48,38 @@ func (w *world) mayGoOld(m *machine) bool {
 	return !w.calm && w.running(m.id) && w.spare(set(m.id)) && w.spareBlank(m.id) && len(m.pools[0].copyOf) > 0 && w.guarded == 0
 }
 
-// oldAll copies a node's pools. After A the node goes down and is removed; when
-// the others' pools remember that it had flushed more than the copy has, they go
-// down too (B 0: their processes, else their machines, torn), and all come back,
-// the node with its older copy (H39).
+// oldAll copies a node's pools. After A the node goes down, with everybody live,
+// and is removed; when the others' pools remember that it had flushed more than
+// the copy has, they go down too (B 0: their processes, else their machines,
+// torn), and all come back, the node with its older copy (H39).
 func (w *world) oldAll(e *Entry) bool {
 	m := w.nodes[e.Node]
-	if !w.o.Power || !w.whole(e.Node) || w.newest.Live.Count() < 3 || w.away != 0 || w.guardOld >= 0 || w.guarded != 0 {
+	if !w.o.Power || w.newest.Epoch == 0 || w.guardOld >= 0 {
 		return false
 	}
-	m.copyPools()
-	until := w.sim.Now() + e.A*1000 + 10*int64(w.o.Lease)
-	var goes func()
-	goes = func() {
-		l := m.p.life
+	after, power, until, copied := e.A*1000, e.B, w.sim.Now()+e.A*1000+20*int64(w.o.Lease), int64(0)
+	var step func()
+	step = func() {
+		has := m.up && m.p.life != nil && m.p.life.self.Incarnation == m.old.life && len(m.pools[0].copyOf) > 0
 		switch {
-		case w.sim.Now() > until || len(m.pools[0].copyOf) == 0 || l == nil || l.self.Incarnation != m.old.life:
+		case w.calm || w.sim.Now() > until:
 			w.count("faults refused")
-		case w.away != 0 || !w.mayGoOld(m):
-			w.sim.At(w.o.Lease/4, goes)
-		default:
+			return
+		case !has || copied == 0:
+			if w.whole(m.id) {
+				m.copyPools()
+				copied = w.sim.Now()
+			}
+		case w.sim.Now() >= copied+after && w.newest.Live == w.newest.Configured && w.newest.Live.Count() >= 3 && w.away == 0 && w.mayGoOld(m):
 			m.crash(tornNothing)
 			m.bringBack()
 			w.away = w.away.With(proto.NodeID(m.id))
-			w.othersRestart(m, e.B, w.sim.Now()+20*int64(w.o.Lease))
+			w.othersRestart(m, power, w.sim.Now()+20*int64(w.o.Lease))
+			return
 		}
+		w.sim.At(w.o.Lease/4, step)
 	}
-	w.sim.At(time.Duration(e.A)*time.Microsecond, goes)
+	step()
 	w.note("fault "+e.Do, e.Node, uint64(e.B), uint64(e.A))
 	return true
 }

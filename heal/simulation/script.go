@@ -191,9 +191,9 @@ func rare(o *Options, begin, end, lease int64) (list []Entry) {
 			list = append(list, e)
 		}
 	case o.oldAll():
-		for range 6 {
-			e := somebody(doOldAll, end/8+r.Int64N(end/2))
-			e.A, e.B = pick(r, lease, 4*lease, 10*lease), int64(r.IntN(2))
+		for range 8 {
+			e := somebody(doOldAll, end/8+r.Int64N(end*3/4))
+			e.A, e.B = pick(r, lease/2, lease, 4*lease), int64(r.IntN(2))
 			list = append(list, e)
 		}
 	}
