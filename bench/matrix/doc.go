@@ -5,7 +5,8 @@
 //
 // Every cell is judged as every run is: what was promised is still there, the
 // histories are linearizable, all nodes are live in the end. And the longest
-// stall of writes is bounded: at one node that may serve, or of all.
+// stall of writes is bounded: at one node that may serve, or of all. Where all
+// data is gone (reboot of all) it ends with nodes that serve nothing and say so.
 //
 // Units: bounds are times, given for a length of the lease.
 package matrix

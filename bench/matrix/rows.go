@@ -122,7 +122,7 @@ func Rows() []Row {
 		{"all killed", Majority, "every process is killed at once: a cold start", always, leases(Away + 3)},
 		{"all lose power", Majority, "every machine loses power: a cold start from what was flushed", onlyFile, leases(Away + 4)},
 		{"killed in the cold start", Majority, "every process is killed, and one of them again during the cold start", always, leases(Away + 6)},
-		{"forced cold start", Majority, "all are down, one pool is gone, and the operator orders to go on without it", always, leases(Away + 8)},
+		{"forced cold start", Majority, "all are down, one pool is gone, and the operator orders to go on without it", always, leases(Away + 4)},
 
 		{"isolated", Networks, "one node is cut off from all others for long", onlyLinks, afterDeaths(1, 0.5)},
 		{"cut shortly", Networks, "all links of one node are cut for half a lease", onlyLinks, leases(1.25)},
@@ -140,7 +140,7 @@ func Rows() []Row {
 				return "the kernel proves deaths on one host, nobody waits for a connection to be refused"
 			}
 			return ""
-		}, leases(0.75)},
+		}, leases(1)}, // three refusals, and where not everybody was refused yet a view that is held back for 10 ms, half of a short lease
 
 		{"paused shortly", Slowness, "a process stands still for half a lease", always, leases(ShortPause + 0.5)},
 		{"paused for long", Slowness, "a process stands still until it is removed and some time more", always, leases(silent + 0.5)},
@@ -153,7 +153,7 @@ func Rows() []Row {
 		{"failed flush", Disks, "a flush fails: the node stops, comes back and heals", onlyFile, afterDeaths(1, 0.5)},
 		{"dies in a flush", Disks, "a machine loses power in the middle of a flush", onlyFile, leases(silent + 0.5)},
 		{"reboot", Disks, "one machine loses power: memory is blank, a file has what was flushed", always, leases(silent + 0.5)},
-		{"reboot of all", Disks, "every machine loses power and all pools are blank", func(c Column) string {
+		{"reboot of all", Disks, "every machine loses power and all pools are blank: nothing serves, all say so and refuse to be ordered", func(c Column) string {
 			if c.Domain == File {
 				return "a file keeps what was flushed: see all lose power"
 			}
@@ -162,7 +162,7 @@ func Rows() []Row {
 		{"blank pool", Disks, "a node's pool is lost: it comes back by a full copy", always, leases(silent + 0.5)},
 		{"older pool", Disks, "a copy of the pool from earlier in the same life is brought back", onlyFile, leases(silent + 0.5)},
 		{"older pool of an earlier life", Disks, "a copy of the pool from before an earlier way back is brought back", onlyFile, leases(2*silent + 0.5)},
-		{"older pool after all restarted", Disks, "the same, and nobody is left who remembers what the pool had", onlyFile, leases(Away + 8)},
+		{"older pool after all restarted", Disks, "the same, and nobody is left who saw what the pool had: only their pools say it", onlyFile, leases(Away + 3)},
 		{"foreign pool", Disks, "the pool of another node lies where the node's was", always, leases(silent + 0.5)},
 
 		{"acceptor's disk fails", Acceptors, "a node cannot write down its votes: it stops voting until it is started again", always, afterDeaths(1, 0.5)},

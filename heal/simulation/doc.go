@@ -7,7 +7,10 @@
 // A run is drawn from its seed before it begins: options and a script, a list
 // of client operations and faults with their times. Then it is a function of
 // both, in one goroutine, in virtual time: equal scripts give equal traces. A
-// failing script is shortened by leaving entries out (Shrink).
+// failing script is shortened by leaving entries out (Shrink). What takes a
+// whole cluster down for a while, or needs an operator, comes in some seeds only
+// (rare): an eighth each loses live members for good, brings older pools back when
+// all others have restarted, drains nodes, trusts refused connections.
 //
 // After the script comes calm: faults end, everything must heal. All along and
 // at the end the judge compares what nodes hold and clients were told with what

@@ -40,7 +40,7 @@ func (w *world) spare(gone proto.NodeSet) bool {
 	if w.newest.Epoch == 0 {
 		return false
 	}
-	if w.guardOld >= 0 {
+	if w.guardOld >= 0 && !w.remembered() {
 		return false
 	}
 	if w.guarded == 0 && !w.o.Keep {
@@ -85,7 +85,7 @@ func (w *world) tookN(do string, n int) {
 
 // late are the faults that tryFault only gets ready; who carries them out
 // counts them.
-var late = []string{doOldPool, doInFlush, doHang, doSlow, doSlowDisk, doFailDisk, doAcceptor, doCorrupt, doTruncate, doGarbage, doAtStep}
+var late = []string{doOldPool, doOldAll, doInFlush, doHang, doSlow, doSlowDisk, doFailDisk, doAcceptor, doCorrupt, doTruncate, doGarbage, doAtStep}
 
 // fault does something bad, to another node if that one cannot have it now.
 func (w *world) fault(e Entry) {
@@ -129,7 +129,7 @@ func (w *world) tryFault(e Entry) bool {
 		m.restart(e.A * 1000)
 	case doPowerAll, doCrashAll:
 		up := slices.ContainsFunc(w.nodes, func(m *machine) bool { return m.up })
-		if !up || w.newest.Epoch == 0 || w.guarded != 0 || w.guardOld >= 0 || e.Do == doPowerAll && !w.o.Power {
+		if !up || w.newest.Epoch == 0 || w.guarded != 0 || w.guardOld >= 0 && !w.remembered() || e.Do == doPowerAll && !w.o.Power {
 			return false
 		}
 		done()
@@ -145,26 +145,28 @@ func (w *world) tryFault(e Entry) bool {
 				x.powerLost(how)
 			}
 		}
+	case doLostAll:
+		return w.loseAll(&e)
+	case doOldAll:
+		return w.oldAll(&e)
+	case doRebootAll:
+		return w.rebootAll(&e)
+	case doForce:
+		done()
+		w.orders(e.Node, e.A*1000)
 	case doDiskGone:
 		if !m.up || !w.spare(set(e.Node)) || !w.spareBlank(e.Node) {
 			return false
 		}
 		done()
 		m.crash(tornNothing)
-		for _, d := range m.pools {
-			d.format()
-			d.want = nil
-		}
-		w.blanks(e.Node)
-		w.count("pools blank")
+		m.wipe()
 		m.restart(e.A * 1000)
 	case doOldPool:
 		if !w.o.Power || w.newest.Epoch == 0 {
 			return false
 		}
-		for _, d := range m.pools {
-			d.copyOf = append(d.copyOf[:0], d.image...)
-		}
+		m.copyPools()
 		w.sim.At(us(e.A), func() { w.oldPool(m) })
 		done()
 	case doInFlush:
@@ -302,6 +304,12 @@ func (w *world) tryFault(e Entry) bool {
 		}
 		done()
 		m.leave(us(e.A))
+	case doDrain:
+		if !m.mayDrain() {
+			return false
+		}
+		done()
+		m.drain(us(e.A))
 	case doAtStep:
 		done()
 		w.armed = append(w.armed, e)
@@ -331,8 +339,7 @@ func (w *world) spareBlank(n int) bool {
 
 // oldPool brings an older copy of the pools back (H19).
 func (w *world) oldPool(m *machine) {
-	id := proto.NodeID(m.id)
-	if w.calm || !w.running(m.id) || !w.spare(set(m.id)) || !w.spareBlank(m.id) || len(m.pools[0].copyOf) == 0 || w.guarded != 0 {
+	if !w.mayGoOld(m) {
 		w.count("faults refused")
 		return
 	}
@@ -343,17 +350,8 @@ func (w *world) oldPool(m *machine) {
 		}
 	}
 	m.crash(tornNothing)
-	for _, d := range m.pools {
-		copy(d.image, d.copyOf)
-		d.copyOf = d.copyOf[:0]
-		d.want = nil
-		d.reboot()
-	}
-	w.count("older pools brought back")
+	m.bringBack()
 	w.took(doOldPool)
-	w.note("older pool", m.id, 0, 0)
-	w.blanks(m.id)
-	w.guardOld = int(id)
 	m.restart(1)
 }
 
@@ -408,28 +406,11 @@ func (m *machine) leave(back time.Duration) {
 	p.closing = true
 	p.Go(func() {
 		l := p.life
-		if l != nil && l.entered {
-			l.core.SetServing(false)
-			for _, x := range l.core.Workers() {
-				for left, tries := 1, 0; left > 0 && tries < 50; tries++ {
-					if !x.Do(func() { left = x.Replica().Outstanding() }) {
-						break
-					}
-					if left > 0 {
-						p.Wait(200 * time.Microsecond)
-					}
-				}
-			}
-		}
 		if l != nil {
-			if v := p.members.Current(); v.Has(l.self) && v.Live != set(m.id) {
-				ctx, cancel := p.Timeout(p.ctx, w.o.Lease)
-				if _, err := p.members.Leave(ctx, l.self); err == nil {
-					w.count("left in order")
-				}
-				cancel()
-			}
+			l.gate.closed = true
+			p.quiesce(l)
 		}
+		p.leave(l)
 		p.cancel()
 	})
 	w.sim.At(back, m.start)
@@ -564,11 +545,14 @@ func (w *world) settle() {
 		}
 		since := time.Duration(w.sim.Now() - begun)
 		if round%64 == 63 {
+			if w.lost != 0 || w.allBlank() {
+				w.order(round / 64)
+			}
 			w.operator()
 		}
 		if since > 100*w.o.Lease && w.refuses() {
 			w.count("cold starts refused for a blank pool")
-			w.givenUp = true
+			w.givenUp, w.Result.Waiting = true, true
 			break
 		}
 		if since > calmMax {
@@ -607,7 +591,7 @@ func (w *world) serveOn() {
 // the nodes say so and wait for people. It comes to that in spite of spare when
 // a promotion is decided and nobody knows it yet.
 func (w *world) refuses() bool {
-	if !slices.ContainsFunc(w.nodes, func(m *machine) bool { return m.blank && w.newest.Live.Has(proto.NodeID(m.id)) }) {
+	if w.lost != 0 || !slices.ContainsFunc(w.nodes, func(m *machine) bool { return m.blank && w.newest.Live.Has(proto.NodeID(m.id)) }) {
 		return false
 	}
 	for _, m := range w.nodes {

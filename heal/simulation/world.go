@@ -38,6 +38,8 @@ type world struct {
 	apart    proto.NodeSet         // two nodes whose data path stays cut
 	touched  [proto.NodesMax]int64 // until when something was done to a node
 	guardOld int                   // node whose older pool came back, -1: none
+	lost     proto.NodeSet         // live members that do not come back before the others have gone on without them
+	away     proto.NodeSet         // machines that do not start now
 	nested   int                   // client reads that stand still between value and lease check
 	inClient bool
 	kicking  bool
@@ -82,6 +84,7 @@ type Result struct {
 	Small                 [][]check.Op  // histories of some keys, small enough for an exhaustive search
 	Stall, StallAt        time.Duration // the longest of writes while the script lasts, and when it ended
 	StallNode             int           // where it was; -1: everywhere
+	Waiting               bool          // in the end everybody waited for people: a cold start was refused for good
 	Down                  time.Duration // when a node was last seen not to be live, or not to serve
 	Marks                 Marks
 }
@@ -321,8 +324,8 @@ func (c *clocked) WithAttrs(a []slog.Attr) slog.Handler { return &clocked{c.Hand
 
 func (w *world) state() string {
 	v := &w.newest
-	s := fmt.Sprintf("at %.3f ms, calm %v, newest view %d: live %v shadow %v cold %v incarnations %v until %v; guarded %v old %d", float64(w.sim.Now())/1e6, w.calm, v.Epoch, v.Live, v.Shadow,
-		v.Cold, v.Incarnation[:w.o.Nodes], v.LiveUntil[:w.o.Nodes], w.guarded, w.guardOld)
+	s := fmt.Sprintf("at %.3f ms, calm %v, newest view %d: live %v shadow %v cold %v incarnations %v until %v; guarded %v old %d lost %v away %v", float64(w.sim.Now())/1e6, w.calm, v.Epoch, v.Live, v.Shadow,
+		v.Cold, v.Incarnation[:w.o.Nodes], v.LiveUntil[:w.o.Nodes], w.guarded, w.guardOld, w.lost, w.away)
 	for _, m := range w.nodes {
 		s += "\n" + m.String()
 	}
