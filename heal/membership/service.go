@@ -88,6 +88,10 @@ type Config struct {
 	// TrustRefused takes connections that are refused where a member was
 	// connected for its death (onRefused).
 	TrustRefused bool
+	// BootstrapWait is for how long a majority of the nodes of a new cluster
+	// waits for the others before it makes the first view without them. 0: as
+	// long as it takes.
+	BootstrapWait time.Duration
 	// OnView is told every new view, in the order of epochs, one call at a
 	// time; views may be skipped. It may block: newer views wait.
 	OnView func(proto.View)
@@ -201,6 +205,8 @@ func New(cfg Config) (*Service, error) {
 		return nil, fmt.Errorf("membership: node %d is not among the configured nodes %v", cfg.Node, cfg.Configured.Nodes(nil))
 	case cfg.Lease < 0 || cfg.Drift < 0 || cfg.Patience < 0:
 		return nil, fmt.Errorf("membership: lease %v, drift %v, patience %v: want them above 0", cfg.Lease, cfg.Drift, cfg.Patience)
+	case cfg.BootstrapWait < 0:
+		return nil, fmt.Errorf("membership: the first view waits for %v: want 0 (for all nodes) or more", cfg.BootstrapWait)
 	}
 	if cfg.Lease == 0 {
 		cfg.Lease = LeaseDefault

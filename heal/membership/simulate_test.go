@@ -43,6 +43,9 @@ type world struct {
 	inEpoch  proto.Epoch                          // in which
 	gone     proto.NodeSet                        // who was dropped from a view in calm
 	calm     bool
+	wait     time.Duration          // Config.BootstrapWait
+	begins   *machine               // nil, or who is not there when the cluster begins
+	absent   proto.NodeSet          // from the first view, and not live since
 	over     map[proto.Member]int64 // since when a life is over
 	marks    map[string]int
 	events   int
@@ -63,6 +66,8 @@ type machine struct {
 	told   chan struct{}
 	stuck  bool // its shards do not move
 	leave  bool // it shall leave, and come back
+	asleep bool // it runs, and makes no life
+	used   bool // its pool is not new
 	jumped int64
 	seen   seen
 
@@ -98,6 +103,9 @@ func newWorld(seed uint64) *world {
 			panic(err)
 		}
 		w.nodes = append(w.nodes, m)
+	}
+	if seed%5 == 4 && n > 2 { // without a draw: other seeds stay what they were
+		w.wait, w.begins = 3*w.lease, w.nodes[seed/5%uint64(n)]
 	}
 	w.say("nodes %d lease %v one host %v wild %v ppm %d jump %v", n, w.lease, w.oneHost, w.wild, w.ppm, w.jump)
 	return w
@@ -210,7 +218,7 @@ func (m *machine) run() {
 		Node: m.id, Configured: w.set(), ClusterID: testCluster, Storage: opened{m.disk, m}, Env: m.p, Control: m.plane,
 		Initial: proto.View{Shards: 2}, Lease: w.lease, Drift: w.drift,
 		Progress: func() bool { return !m.stuck }, ProvenDead: w.provenDead,
-		Watch: m.watch, Probe: m.probe, Patience: w.lease,
+		Watch: m.watch, Probe: m.probe, Patience: w.lease, BootstrapWait: w.wait,
 		OnView:    func(v proto.View) { m.saw(v); flow.Signal(m.told) },
 		OnSuspect: func(n proto.NodeID, why string) { w.say("node %d suspects %d: %s", m.id, n, why) },
 	}
@@ -231,7 +239,7 @@ func (m *machine) run() {
 	w.check.durable(w, m, &s.durable)
 	m.plane.begin()
 	s.Start()
-	for {
+	for !m.asleep {
 		m.live()
 	}
 }
@@ -255,6 +263,8 @@ func (m *machine) live() {
 	for {
 		v := s.Current()
 		switch {
+		case v.Epoch == 0 && m.used:
+			p.Wait(w.lease/4, m.told)
 		case v.Epoch == 0:
 			m.do("bootstrap", func(ctx context.Context) error { _, err := s.Bootstrap(ctx); return err })
 			continue
@@ -301,7 +311,7 @@ func (m *machine) live() {
 
 // do carries one change out with a little patience.
 func (m *machine) do(what string, f func(context.Context) error) error {
-	ctx, cancel := m.p.Timeout(context.Background(), 3*m.w.lease)
+	ctx, cancel := m.p.Timeout(context.Background(), 3*m.w.lease+m.w.wait)
 	defer cancel()
 	err := f(ctx)
 	if err != nil {
