@@ -132,6 +132,7 @@ func (n *Node) open(context.Context) (err error) {
 		Configured: n.configured(), Initial: proto.View{Configured: n.configured(), Model: c.Model, Shards: uint8(c.Shards)},
 		Lease: c.Lease, Drift: c.Drift, TrustRefused: c.TrustRefused, BootstrapWait: c.BootstrapWait, Control: n.control, Logger: n.log,
 		Progress: n.progress, ProvenDead: n.provenDead, OnView: n.sawView, Watch: n.watch(), Probe: n.probe,
+		OnOlder:   func(why string) { n.event("older_acceptor", 0, why) },
 		OnSuspect: func(x proto.NodeID, why string) { n.event("suspected", 0, fmt.Sprintf("node %d: %s", x, why)) },
 	})
 	if err != nil {

@@ -347,5 +347,5 @@ var All = []Bug{
 	CtlFrameVersion, LapseUnawaited, LeaveAll, NextUnpromised, LeadDeclines, LeadKept,
 	H29Mute, H29OldView, H34Gap, JudgeIncoming, AgreeUnasked,
 	TCPPeer, TCPInClear, TCPCrowdOne, IdentKept, IdentDropEarly, CtlCrowdOne, CtlAgain, CtlBreak, CtlRefused, CtlRefusedIn, RefusedTrusted,
-	BootstrapAbsent, BootstrapUsed, BootstrapFew,
+	BootstrapAbsent, BootstrapUsed, BootstrapFew, OlderVotes, OlderByAsking, OlderUnflagged, OlderGrants, TurnsForgotten,
 }

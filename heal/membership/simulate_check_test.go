@@ -18,6 +18,8 @@ import (
 //	    never goes back, over power losses as well.
 //	V8  The first view has all nodes, or a majority of them if they were told not
 //	    to wait for ever; who is not in it joins with nothing that counts.
+//	V9  An acceptor whose file came back older does not vote before the others
+//	    have chosen a value without it, at a ballot that began after.
 
 type check struct {
 	accepted map[register.Ballot]*accepted

@@ -43,10 +43,11 @@ type world struct {
 	inEpoch  proto.Epoch                          // in which
 	gone     proto.NodeSet                        // who was dropped from a view in calm
 	calm     bool
-	wait     time.Duration          // Config.BootstrapWait
-	begins   *machine               // nil, or who is not there when the cluster begins
-	absent   proto.NodeSet          // from the first view, and not live since
-	over     map[proto.Member]int64 // since when a life is over
+	wait     time.Duration             // Config.BootstrapWait
+	begins   *machine                  // nil, or who is not there when the cluster begins
+	asked    map[register.Ballot]int64 // when a ballot's first request was sent
+	absent   proto.NodeSet             // from the first view, and not live since
+	over     map[proto.Member]int64    // since when a life is over
 	marks    map[string]int
 	events   int
 	trace    []byte
@@ -68,8 +69,11 @@ type machine struct {
 	leave  bool // it shall leave, and come back
 	asleep bool // it runs, and makes no life
 	used   bool // its pool is not new
-	jumped int64
-	seen   seen
+	// returned is when an older copy of its file came back; 0: it did not, or has
+	// caught up.
+	returned int64
+	jumped   int64
+	seen     seen
 
 	streams streams
 	busy    bool  // its clients write
@@ -81,7 +85,7 @@ type machine struct {
 func newWorld(seed uint64) *world {
 	w := &world{
 		sim: flowsim.New(seed), seed: seed, marks: map[string]int{},
-		over: map[proto.Member]int64{}, check: newCheck(),
+		over: map[proto.Member]int64{}, asked: map[register.Ballot]int64{}, check: newCheck(),
 	}
 	n := 3 + w.rnd(3)
 	w.lease = []time.Duration{200 * time.Millisecond, 500 * time.Millisecond, time.Second}[w.rnd(3)]
@@ -219,6 +223,7 @@ func (m *machine) run() {
 		Initial: proto.View{Shards: 2}, Lease: w.lease, Drift: w.drift,
 		Progress: func() bool { return !m.stuck }, ProvenDead: w.provenDead,
 		Watch: m.watch, Probe: m.probe, Patience: w.lease, BootstrapWait: w.wait,
+		OnOlder:   func(why string) { w.mark("told of an older file"); w.say("node %d: %s", m.id, why) },
 		OnView:    func(v proto.View) { m.saw(v); flow.Signal(m.told) },
 		OnSuspect: func(n proto.NodeID, why string) { w.say("node %d suspects %d: %s", m.id, n, why) },
 	}
@@ -546,6 +551,9 @@ func (l *plane) request(to *plane, kind string, req any, answered func([]byte, e
 	if req == nil {
 		body = nil
 	}
+	if j, ok := req.(voteJSON); ok && l.m.w.asked[j.Ballot] == 0 {
+		l.m.w.asked[j.Ballot] = l.m.w.sim.Now()
+	}
 	from := l.member()
 	l.post(to, func() {
 		to.heard(from)
@@ -684,7 +692,11 @@ func (d *disk) tear() {
 // answering looks at what an acceptor is about to answer.
 func (m *machine) answering(kind string, body []byte, a any) {
 	j, ok := a.(voteJSON)
-	if kind != kindVote || !ok || j.Why == 0 {
+	if kind != kindVote || !ok {
+		return
+	}
+	m.voted(&j)
+	if j.Why == 0 {
 		return
 	}
 	w := m.w
