@@ -60,7 +60,11 @@ type Config struct {
 	// firewall that answers with a reset, no address that moves to another host,
 	// net.ipv4.tcp_abort_on_overflow=0.
 	TrustRefused bool
-	Verbs        rdma.Verbs // verbs: device and properties of its connections
+	// BootstrapWait is for how long a majority of the nodes of a new cluster waits
+	// for the others before it begins without them; they join it when they come.
+	// 0: as long as it takes.
+	BootstrapWait time.Duration
+	Verbs         rdma.Verbs // verbs: device and properties of its connections
 
 	PoolDir  string // pools made by pmem.Format
 	IndexDir string // on tmpfs
@@ -138,6 +142,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("%w: recovery %q, want %q or %q", ErrConfig, c.Recovery, RecoveryHeal, RecoveryFull)
 	case c.RingBytes < ringBytesMin:
 		return fmt.Errorf("%w: ring of %d bytes, want at least %d: it must hold the largest record twice", ErrConfig, c.RingBytes, ringBytesMin)
+	case c.BootstrapWait < 0:
+		return fmt.Errorf("%w: the first view waits for %v, want 0 (for all nodes) or more", ErrConfig, c.BootstrapWait)
 	case c.RecoveryBudgetBytes < 0:
 		return fmt.Errorf("%w: recovery budget %d bytes per millisecond, want 0 or more", ErrConfig, c.RecoveryBudgetBytes)
 	}

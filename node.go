@@ -130,8 +130,9 @@ func (n *Node) open(context.Context) (err error) {
 	n.members, err = membership.New(membership.Config{
 		Node: proto.NodeID(c.Node), ClusterID: c.ClusterID, StateDir: c.StateDir, Ephemeral: c.Ephemeral,
 		Configured: n.configured(), Initial: proto.View{Configured: n.configured(), Model: c.Model, Shards: uint8(c.Shards)},
-		Lease: c.Lease, Drift: c.Drift, TrustRefused: c.TrustRefused, Control: n.control, Logger: n.log,
+		Lease: c.Lease, Drift: c.Drift, TrustRefused: c.TrustRefused, BootstrapWait: c.BootstrapWait, Control: n.control, Logger: n.log,
 		Progress: n.progress, ProvenDead: n.provenDead, OnView: n.sawView, Watch: n.watch(), Probe: n.probe,
+		OnOlder:   func(why string) { n.event("older_acceptor", 0, why) },
 		OnSuspect: func(x proto.NodeID, why string) { n.event("suspected", 0, fmt.Sprintf("node %d: %s", x, why)) },
 	})
 	if err != nil {
@@ -346,11 +347,11 @@ func (n *Node) live(ctx context.Context, force string) (err error) {
 	n.mu.Unlock()
 	n.members.SetMember(l.self)
 	l.heal.SawView(n.members.Current())
-	if n.members.Current().Epoch == 0 {
-		if first.ViewEpoch != 0 {
-			return fmt.Errorf("healkv: the pool has data of view %d, but the view register in %s and at the other nodes is empty: wrong state directory, or the cluster was formatted anew",
-				first.ViewEpoch, n.cfg.StateDir)
-		}
+	v := n.members.Current()
+	if err := strange(first.ViewEpoch, &v, l.self.Node, n.cfg.StateDir); err != nil {
+		return err
+	}
+	if v.Epoch == 0 {
 		go n.bootstrap()
 	}
 	go n.watchReady(l)
@@ -359,6 +360,23 @@ func (n *Node) live(ctx context.Context, force string) (err error) {
 		return *p
 	}
 	return err
+}
+
+// strange refuses a pool with data that the cluster of the view register cannot
+// have given it: the register is empty, or it has never had this node as a
+// member. To join would discard the data.
+func strange(poolEpoch uint32, v *proto.View, n proto.NodeID, stateDir string) error {
+	switch {
+	case poolEpoch == 0:
+		return nil
+	case v.Epoch == 0:
+		return fmt.Errorf("healkv: the pool has data of view %d, but the view register in %s and at the other nodes is empty: wrong state directory, or the cluster was formatted anew",
+			poolEpoch, stateDir)
+	case v.Incarnation[n] == 0:
+		return fmt.Errorf("healkv: the pool has data of view %d, but the cluster, now at view %d, has never had node %d as a member: the pool of another cluster's past; to join with an empty pool, move it away and format the pool anew",
+			poolEpoch, v.Epoch, n)
+	}
+	return nil
 }
 
 // openEndpoint makes one shard's end of the transport and exposes the pool's

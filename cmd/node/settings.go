@@ -74,7 +74,7 @@ func nodeConfig(c *config.Config, log *slog.Logger) (healkv.Config, error) {
 		ControlListen: c.Control.Listen, ControlPeers: c.Control.PeerList(),
 		TLS:        identity.Files{CA: c.TLS.CA, Cert: c.TLS.Cert, Key: c.TLS.Key},
 		DataListen: c.Data.Listen, DataTLS: c.DataTLS(), DataPlain: c.Data.TLS == "off",
-		TrustRefused: c.TrustRefused,
+		TrustRefused: c.TrustRefused, BootstrapWait: time.Duration(c.BootstrapWait),
 		Verbs: rdma.Verbs{Device: c.Verbs.Device, Netdev: c.Verbs.Netdev, Port: c.Verbs.Port, GIDIndex: c.Verbs.GIDIndex,
 			MTU: c.Verbs.MTU, TrafficClass: c.Verbs.TrafficClass},
 		PoolDir: c.PoolDir, IndexDir: c.IndexDir, StateDir: c.StateDir, Ephemeral: c.Ephemeral, Domain: domain,

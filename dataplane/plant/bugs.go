@@ -348,4 +348,5 @@ var All = []Bug{
 	H29Mute, H29OldView, H34Gap, JudgeIncoming, AgreeUnasked,
 	TCPPeer, TCPInClear, TCPCrowdOne, IdentKept, IdentDropEarly, CtlCrowdOne, CtlAgain, CtlBreak, CtlRefused, CtlRefusedIn, RefusedTrusted,
 	ColdLeft, ViewOfNobody, ColdMute, ForcedInCold,
+	BootstrapAbsent, BootstrapUsed, BootstrapFew, OlderVotes, OlderByAsking, OlderUnflagged, OlderGrants, TurnsForgotten,
 }

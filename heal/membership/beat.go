@@ -18,7 +18,8 @@ type beat struct {
 	Life       proto.Member  `json:"life"`
 	Want       bool          `json:"want"` // a lease
 	Fresh      bool          `json:"fresh,omitempty"`
-	Seq        uint64        `json:"seq"` // newest value known
+	Seq        uint64        `json:"seq"`  // newest value known
+	Turn       uint64        `json:"turn"` // of the acceptor's file
 	Configured proto.NodeSet `json:"configured"`
 	Model      proto.Model   `json:"model"`
 	Shards     uint8         `json:"shards"`
@@ -31,6 +32,8 @@ type beatAnswer struct {
 	Granted bool         `json:"granted"`
 	Why     string       `json:"why,omitempty"`
 	Seq     uint64       `json:"seq"`
+	Turn    uint64       `json:"turn"`
+	Seen    uint64       `json:"seen"` // highest turn heard of who sent the beat
 	says
 }
 
@@ -67,7 +70,7 @@ func (s *Service) beatAll(want bool) {
 	sent := s.env.Now() // before anything is sent: the lease is counted from here
 	s.mu.Lock()
 	b := beat{
-		Life: s.self, Want: want && s.liveLocked(), Fresh: s.fresh, Seq: s.known.Seq,
+		Life: s.self, Want: want && s.liveLocked(), Fresh: s.fresh, Seq: s.known.Seq, Turn: s.turn,
 		Configured: s.cfg.Configured, Model: s.cfg.Initial.Model, Shards: s.cfg.Initial.Shards, Lease: s.lease, says: s.saysLocked(sent),
 	}
 	if b.Want && s.grantLocked(b.Life, sent) == grant.Granted {
@@ -110,6 +113,8 @@ func (s *Service) beatOne(n proto.NodeID, b beat, sent int64) {
 	if a.Life.Node == n {
 		s.peers[n].heard(a.Life, s.env.Now())
 		s.saidLocked(n, &a.says, s.env.Now())
+		s.heardTurnLocked(n, a.Turn)
+		s.heardSeenLocked(n, a.Seen)
 	}
 	if b.Want && a.Granted {
 		if plant.Is(plant.LeaseReply) {
@@ -132,8 +137,7 @@ func (s *Service) beatOne(n proto.NodeID, b beat, sent int64) {
 
 // fetch asks n for the newest value it knows.
 func (s *Service) fetch(ctx context.Context, n proto.NodeID) {
-	var a stateAnswer
-	if err := s.ctl.Call(ctx, n, kindState, nil, &a); err == nil {
+	if a := s.state(ctx, n); a != nil {
 		s.learn(a.Chosen.Ballot, register.Value(a.Chosen.Value))
 	}
 }
@@ -168,7 +172,8 @@ func (s *Service) onBeat(_ context.Context, from proto.Member, body json.RawMess
 	p.heard(b.Life, now)
 	p.rhythm.beat(now, s.lease)
 	s.saidLocked(from.Node, &b.says, now)
-	a := beatAnswer{Life: s.self, Seq: s.known.Seq, says: s.saysLocked(now)}
+	s.heardTurnLocked(from.Node, b.Turn)
+	a := beatAnswer{Life: s.self, Seq: s.known.Seq, Turn: s.turn, Seen: s.turns[from.Node], says: s.saysLocked(now)}
 	if b.Want {
 		p.wantAt = now
 		answer := s.grantLocked(b.Life, now)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"healkv/dataplane/flow"
 	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 )
@@ -178,86 +177,4 @@ func (s *Service) SameMembers(ctx context.Context, expect proto.Epoch) (proto.Vi
 		v.Cold = cold
 		return nil
 	})
-}
-
-// Bootstrap makes the first view of a new cluster, with every configured node
-// live, and returns it; at once if there is one already. All nodes call it,
-// each with a fresh pool and after SetMember; the lowest of them proposes
-// when all are there. The error names who is missing.
-func (s *Service) Bootstrap(ctx context.Context) (proto.View, error) {
-	s.mu.Lock()
-	s.fresh = true
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		s.fresh = false
-		s.mu.Unlock()
-	}()
-	flow.Signal(s.beatNow)
-	rank := (s.cfg.Configured & (1<<s.cfg.Node - 1)).Count()
-	var ready int64 // when everybody was there; 0: not yet
-	for {
-		if v := s.Current(); v.Epoch > 0 {
-			return v, nil
-		}
-		inc, missing := s.assembled()
-		switch {
-		case missing != "":
-			ready = 0
-		case ready == 0:
-			ready = s.env.Now()
-		}
-		// Others follow when the lowest one does not.
-		if missing == "" && s.env.Now()-ready >= int64(rank)*int64(s.patience(50*time.Millisecond, 80)) {
-			v, err := s.Update(ctx, func(v *proto.View) error {
-				if v.Epoch > 0 {
-					return ErrNoChange
-				}
-				*v = v.Next(v.Configured, 0)
-				for n := range v.Incarnation {
-					if v.Configured.Has(proto.NodeID(n)) {
-						v.Incarnation[n] = inc[n]
-					}
-				}
-				return nil
-			})
-			if err != nil {
-				return v, fmt.Errorf("membership: no first view: %w", err)
-			}
-			return v, nil
-		}
-		if err := s.pause(ctx, 5*time.Millisecond); err != nil {
-			if missing == "" {
-				missing = "nobody"
-			}
-			return s.Current(), fmt.Errorf("membership: no first view: still waiting for %s: %w", missing, err)
-		}
-	}
-}
-
-// assembled gives everybody's lives once all configured nodes are there with
-// fresh pools; else it says who is missing.
-func (s *Service) assembled() (inc [proto.NodesMax]proto.Incarnation, missing string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.self.Incarnation == 0 {
-		return inc, fmt.Sprintf("node %d, which is us and has no incarnation yet", s.cfg.Node)
-	}
-	if !s.voting {
-		return inc, "enough other nodes to vote"
-	}
-	inc[s.cfg.Node] = s.self.Incarnation
-	for _, n := range s.others() {
-		p := &s.peers[n]
-		switch {
-		case p.config != "":
-			missing += fmt.Sprintf("node %d (%s) ", n, p.config)
-		case !s.ctl.Connected(n) || p.life.Incarnation == 0:
-			missing += fmt.Sprintf("node %d ", n)
-		case !p.fresh:
-			missing += fmt.Sprintf("node %d (its pool is not new) ", n)
-		}
-		inc[n] = p.life.Incarnation
-	}
-	return inc, missing
 }

@@ -99,10 +99,14 @@ type voteJSON struct {
 	Promised register.Ballot `json:"promised"`
 	Why      register.Why    `json:"why,omitempty"`
 	Detail   string          `json:"detail,omitempty"`
+	Turn     uint64          `json:"turn,omitempty"` // of the acceptor's file, in answers
 }
 
 func voteOf(m register.Message) voteJSON {
-	return voteJSON{m.Kind, m.From, m.To, m.Ballot, value(m.Value), m.Next, m.At, m.Promised, m.Why, m.Detail}
+	return voteJSON{
+		Kind: m.Kind, From: m.From, To: m.To, Ballot: m.Ballot, Value: value(m.Value),
+		Next: m.Next, At: m.At, Promised: m.Promised, Why: m.Why, Detail: m.Detail,
+	}
 }
 
 func (j *voteJSON) message() register.Message {

@@ -88,14 +88,20 @@ type Config struct {
 	// TrustRefused takes connections that are refused where a member was
 	// connected for its death (onRefused).
 	TrustRefused bool
+	// BootstrapWait is for how long a majority of the nodes of a new cluster
+	// waits for the others before it makes the first view without them. 0: as
+	// long as it takes.
+	BootstrapWait time.Duration
 	// OnView is told every new view, in the order of epochs, one call at a
 	// time; views may be skipped. It may block: newer views wait.
 	OnView func(proto.View)
 	// OnSuspect is told once per life why a member is about to be removed.
 	OnSuspect func(proto.NodeID, string)
-	Logger    *slog.Logger // nil: none
-	Control   Control
-	Env       flow.Env // nil: flow.Real
+	// OnOlder is told when this node's acceptor file turns out to be an older copy.
+	OnOlder func(string)
+	Logger  *slog.Logger // nil: none
+	Control Control
+	Env     flow.Env // nil: flow.Real
 }
 
 // peer is what we know of another configured node.
@@ -141,6 +147,7 @@ type Service struct {
 	viewNew chan struct{}
 	learnt  chan struct{}
 	propose chan struct{} // a token: one proposal at a time
+	forgot  chan struct{} // for catchUp: our file is an older copy
 
 	holder lease.Holder
 
@@ -154,7 +161,12 @@ type Service struct {
 	acceptor register.Acceptor
 	durable  register.State // what of it is on disk
 	voting   bool
-	stopped  error // why this acceptor votes no more
+	turn     uint64                 // of durable, in the file
+	turns    [proto.NodesMax]uint64 // highest heard of the others' files
+	pastTurn uint64                 // highest heard of our file, if that is an older copy
+	older    bool                   // it is one, see older.go
+	asked    proto.NodeSet          // who has told its state since the start
+	stopped  error                  // why this acceptor votes no more
 	closed   bool
 	granter  grant.Granter
 	known    register.Value // newest chosen value we have heard of
@@ -202,6 +214,8 @@ func New(cfg Config) (*Service, error) {
 		return nil, fmt.Errorf("membership: node %d is not among the configured nodes %v", cfg.Node, cfg.Configured.Nodes(nil))
 	case cfg.Lease < 0 || cfg.Drift < 0 || cfg.Patience < 0:
 		return nil, fmt.Errorf("membership: lease %v, drift %v, patience %v: want them above 0", cfg.Lease, cfg.Drift, cfg.Patience)
+	case cfg.BootstrapWait < 0:
+		return nil, fmt.Errorf("membership: the first view waits for %v: want 0 (for all nodes) or more", cfg.BootstrapWait)
 	}
 	if cfg.Lease == 0 {
 		cfg.Lease = LeaseDefault
@@ -246,8 +260,8 @@ func New(cfg Config) (*Service, error) {
 		tasks: flow.NewGroup(cfg.Env), ended: make(chan struct{}),
 		lease: int64(cfg.Lease), hold: grant.Hold(int64(cfg.Lease), int64(cfg.Drift)),
 		beatNow: make(chan struct{}, 1), look: make(chan struct{}, 1), viewNew: make(chan struct{}, 1),
-		learnt: make(chan struct{}, 1), propose: make(chan struct{}, 1), disk: make(chan struct{}, 1),
-		acceptor: register.Acceptor{State: st}, durable: st, round: st.Promised.Round,
+		learnt: make(chan struct{}, 1), propose: make(chan struct{}, 1), forgot: make(chan struct{}, 1), disk: make(chan struct{}, 1),
+		acceptor: register.Acceptor{State: st}, durable: st, turn: file.turn, turns: file.turns, older: file.older, round: st.Promised.Round,
 		self: proto.Member{Node: cfg.Node},
 	}
 	if s.log == nil {

@@ -203,8 +203,13 @@ func simulate(seed uint64) *world {
 	w := newWorld(seed)
 	w.sim.At(0, func() { w.tick() })
 	for _, m := range w.nodes {
-		w.sim.At(w.upTo(w.lease/4), m.start)
+		d := w.upTo(w.lease / 4)
+		if m == w.begins {
+			d += 6 * w.lease
+		}
+		w.sim.At(d, m.start)
 	}
+	w.olderFiles()
 	if w.rnd(4) != 0 { // else the faults come while the cluster begins
 		w.run(4 * w.lease)
 	}
@@ -381,7 +386,7 @@ var rare = []string{
 	"competing proposal lost", "connection ended", "death proven", "lease ran out", "members removed", "message lost",
 	"proposal held by leases", "a running member dropped after its lease ran out", "vote refused: held by a lease",
 	"vote refused: may not vote yet", "vote refused: outbid", "vote refused: silent after a restart (H22)",
-	fewSeeds: "a running member dropped", "chosen in one trip", "clock jumped", "cold start", "failed sync", "half-way value settled",
+	fewSeeds: "a running member dropped", "chosen in one trip", "clock jumped", "cold start", "failed sync", "first view without a node", "joined what began without it", "older acceptor file", "older acceptor file caught up", "half-way value settled",
 	"admission waited for a link", "came back after the repair", "data link cut through calm", "idle stream probed", "member removed over complaints",
 	"lease won again", "left", "no progress, no lease", "power of all lost", "slow sync", "start failed", "write torn or lost",
 }

@@ -43,7 +43,11 @@ type world struct {
 	inEpoch  proto.Epoch                          // in which
 	gone     proto.NodeSet                        // who was dropped from a view in calm
 	calm     bool
-	over     map[proto.Member]int64 // since when a life is over
+	wait     time.Duration             // Config.BootstrapWait
+	begins   *machine                  // nil, or who is not there when the cluster begins
+	asked    map[register.Ballot]int64 // when a ballot's first request was sent
+	absent   proto.NodeSet             // from the first view, and not live since
+	over     map[proto.Member]int64    // since when a life is over
 	marks    map[string]int
 	events   int
 	trace    []byte
@@ -63,8 +67,13 @@ type machine struct {
 	told   chan struct{}
 	stuck  bool // its shards do not move
 	leave  bool // it shall leave, and come back
-	jumped int64
-	seen   seen
+	asleep bool // it runs, and makes no life
+	used   bool // its pool is not new
+	// returned is when an older copy of its file came back; 0: it did not, or has
+	// caught up.
+	returned int64
+	jumped   int64
+	seen     seen
 
 	streams streams
 	busy    bool  // its clients write
@@ -76,7 +85,7 @@ type machine struct {
 func newWorld(seed uint64) *world {
 	w := &world{
 		sim: flowsim.New(seed), seed: seed, marks: map[string]int{},
-		over: map[proto.Member]int64{}, check: newCheck(),
+		over: map[proto.Member]int64{}, asked: map[register.Ballot]int64{}, check: newCheck(),
 	}
 	n := 3 + w.rnd(3)
 	w.lease = []time.Duration{200 * time.Millisecond, 500 * time.Millisecond, time.Second}[w.rnd(3)]
@@ -98,6 +107,9 @@ func newWorld(seed uint64) *world {
 			panic(err)
 		}
 		w.nodes = append(w.nodes, m)
+	}
+	if seed%5 == 4 && n > 2 { // without a draw: other seeds stay what they were
+		w.wait, w.begins = 3*w.lease, w.nodes[seed/5%uint64(n)]
 	}
 	w.say("nodes %d lease %v one host %v wild %v ppm %d jump %v", n, w.lease, w.oneHost, w.wild, w.ppm, w.jump)
 	return w
@@ -210,7 +222,8 @@ func (m *machine) run() {
 		Node: m.id, Configured: w.set(), ClusterID: testCluster, Storage: opened{m.disk, m}, Env: m.p, Control: m.plane,
 		Initial: proto.View{Shards: 2}, Lease: w.lease, Drift: w.drift,
 		Progress: func() bool { return !m.stuck }, ProvenDead: w.provenDead,
-		Watch: m.watch, Probe: m.probe, Patience: w.lease,
+		Watch: m.watch, Probe: m.probe, Patience: w.lease, BootstrapWait: w.wait,
+		OnOlder:   func(why string) { w.mark("told of an older file"); w.say("node %d: %s", m.id, why) },
 		OnView:    func(v proto.View) { m.saw(v); flow.Signal(m.told) },
 		OnSuspect: func(n proto.NodeID, why string) { w.say("node %d suspects %d: %s", m.id, n, why) },
 	}
@@ -231,7 +244,7 @@ func (m *machine) run() {
 	w.check.durable(w, m, &s.durable)
 	m.plane.begin()
 	s.Start()
-	for {
+	for !m.asleep {
 		m.live()
 	}
 }
@@ -255,6 +268,8 @@ func (m *machine) live() {
 	for {
 		v := s.Current()
 		switch {
+		case v.Epoch == 0 && m.used:
+			p.Wait(w.lease/4, m.told)
 		case v.Epoch == 0:
 			m.do("bootstrap", func(ctx context.Context) error { _, err := s.Bootstrap(ctx); return err })
 			continue
@@ -301,7 +316,7 @@ func (m *machine) live() {
 
 // do carries one change out with a little patience.
 func (m *machine) do(what string, f func(context.Context) error) error {
-	ctx, cancel := m.p.Timeout(context.Background(), 3*m.w.lease)
+	ctx, cancel := m.p.Timeout(context.Background(), 3*m.w.lease+m.w.wait)
 	defer cancel()
 	err := f(ctx)
 	if err != nil {
@@ -536,6 +551,9 @@ func (l *plane) request(to *plane, kind string, req any, answered func([]byte, e
 	if req == nil {
 		body = nil
 	}
+	if j, ok := req.(voteJSON); ok && l.m.w.asked[j.Ballot] == 0 {
+		l.m.w.asked[j.Ballot] = l.m.w.sim.Now()
+	}
 	from := l.member()
 	l.post(to, func() {
 		to.heard(from)
@@ -674,7 +692,11 @@ func (d *disk) tear() {
 // answering looks at what an acceptor is about to answer.
 func (m *machine) answering(kind string, body []byte, a any) {
 	j, ok := a.(voteJSON)
-	if kind != kindVote || !ok || j.Why == 0 {
+	if kind != kindVote || !ok {
+		return
+	}
+	m.voted(&j)
+	if j.Why == 0 {
 		return
 	}
 	w := m.w

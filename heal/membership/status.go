@@ -17,8 +17,9 @@ type Status struct {
 	LeaseLeft   time.Duration   `json:"lease_left_ns"`
 	Generation  uint64          `json:"lease_generation"`
 	Voting      bool            `json:"voting"`
-	Stopped     string          `json:"stopped,omitempty"` // why this acceptor votes no more
-	Config      string          `json:"config,omitempty"`  // how we differ from the register
+	Stopped     string          `json:"stopped,omitempty"`  // why this acceptor votes no more
+	Acceptor    string          `json:"acceptor,omitempty"` // what is wrong with its file
+	Config      string          `json:"config,omitempty"`   // how we differ from the register
 	Promised    string          `json:"promised"`
 	Accepted    string          `json:"accepted"`
 	AcceptedSeq uint64          `json:"accepted_seq"`
@@ -62,6 +63,9 @@ func (s *Service) Status() Status {
 	}
 	if s.stopped != nil {
 		st.Stopped = s.stopped.Error()
+	}
+	if s.older {
+		st.Acceptor = olderText
 	}
 	if s.config != nil {
 		st.Config = s.config.Error()

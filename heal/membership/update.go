@@ -219,6 +219,9 @@ func (s *Service) ask(ctx context.Context, m register.Message) *answers[answer] 
 				out.put(answer{node: n, err: err})
 				return
 			}
+			s.mu.Lock()
+			s.heardTurnLocked(n, j.Turn)
+			s.mu.Unlock()
 			a := j.message()
 			a.From = n // whoever it says it is
 			out.put(answer{node: n, m: a})

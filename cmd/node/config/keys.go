@@ -46,7 +46,8 @@ type Config struct {
 	StopTimeout Duration `toml:"stop_timeout"`
 	DrainGrace  Duration `toml:"drain_grace"`
 
-	TrustRefused bool `toml:"trust_refused"`
+	TrustRefused  bool     `toml:"trust_refused"`
+	BootstrapWait Duration `toml:"bootstrap_wait"`
 
 	Control Control `toml:"control"`
 	TLS     TLS     `toml:"tls"`
@@ -290,6 +291,11 @@ func keys() []Key {
 			}},
 		{Name: "trust_refused", Help: "tcp, verbs: a node whose address refuses connections after it took them is dead: out at once, not after its lease; only where no firewall answers in its place", Allowed: "true, false",
 			field: func(c *Config) value { return boolValue{&c.TrustRefused} }},
+		{Name: "bootstrap_wait", Help: "a new cluster begins without the nodes that are not there when a majority has waited for them so long; they join it when they come", Allowed: "0s to wait for all of them, or 1s to 1h",
+			field: func(c *Config) value { return &c.BootstrapWait },
+			check: func(c *Config) bool {
+				return c.BootstrapWait == 0 || Duration(time.Second) <= c.BootstrapWait && c.BootstrapWait <= Duration(time.Hour)
+			}},
 		{Name: "stop_timeout", Help: "after SIGTERM: how long flushing and leaving the view may take", Allowed: "100ms to 10m",
 			field: func(c *Config) value { return &c.StopTimeout },
 			check: between(func(c *Config) Duration { return c.StopTimeout }, Duration(100*time.Millisecond), Duration(10*time.Minute))},
@@ -380,13 +386,14 @@ func Default() Config {
 		Domain: "auto", PoolDir: "pool", StateDir: "state",
 		PoolSize: 512 * MiB, SegmentSize: 4 * MiB, HugePages: "auto",
 		Recovery: "heal", RecoveryBudget: MiB,
-		StopTimeout: Duration(10 * time.Second),
-		DrainGrace:  Duration(2 * time.Second),
-		Data:        Data{TLS: "auto"},
-		Verbs:       Verbs{GIDIndex: -1},
-		Resp:        Resp{Listen: "127.0.0.1:7000"},
-		Admin:       Admin{Listen: "127.0.0.1:7100"},
-		Log:         Log{Level: "info"},
+		BootstrapWait: Duration(30 * time.Second),
+		StopTimeout:   Duration(10 * time.Second),
+		DrainGrace:    Duration(2 * time.Second),
+		Data:          Data{TLS: "auto"},
+		Verbs:         Verbs{GIDIndex: -1},
+		Resp:          Resp{Listen: "127.0.0.1:7000"},
+		Admin:         Admin{Listen: "127.0.0.1:7100"},
+		Log:           Log{Level: "info"},
 	}
 }
 
