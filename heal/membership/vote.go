@@ -298,7 +298,9 @@ func (s *Service) learner() {
 	for s.until(-1, s.learnt) {
 		s.takeDisk()
 		s.mu.Lock()
-		changed := s.stopped == nil && s.known.Seq != 0 && s.acceptor.Learn(s.knownAt, s.known)
+		// Nothing is written before others were asked what they have heard of our
+		// file: its turn would catch up with that. catchUp takes the value in then.
+		changed := s.stopped == nil && s.asked.Count() >= s.majority-1 && s.known.Seq != 0 && s.acceptor.Learn(s.knownAt, s.known)
 		st := s.acceptor.State
 		s.mu.Unlock()
 		if changed && s.save(st) == nil {
