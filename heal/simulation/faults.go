@@ -378,7 +378,7 @@ func (w *world) cut(a, b int, what, us int64) {
 	}
 	w.sim.At(time.Duration(us)*time.Microsecond, func() {
 		if what&1 != 0 {
-			w.net.Mend(a, b)
+			w.net.Uncut(a, b)
 			w.cutData[a][b] = false
 		}
 		if what&2 != 0 {
@@ -602,6 +602,17 @@ func (w *world) refuses() bool {
 	return true
 }
 
+// majorityVotes reports whether enough acceptors vote for anything to change.
+func (w *world) majorityVotes() bool {
+	k := 0
+	for _, m := range w.nodes {
+		if m.up && m.p.members.Status().Stopped == "" {
+			k++
+		}
+	}
+	return 2*k > len(w.nodes)
+}
+
 // operator does what the documents leave to people: a node that is down or
 // whose acceptor has stopped is started again.
 func (w *world) operator() {
@@ -609,7 +620,7 @@ func (w *world) operator() {
 		switch {
 		case !m.up:
 			m.start()
-		case m.p.members.Status().Stopped != "" && (w.spare(set(m.id)) || w.spareBlank(m.id) || w.guarded == 0 && w.guardOld < 0):
+		case m.p.members.Status().Stopped != "" && (w.spare(set(m.id)) || w.spareBlank(m.id) || w.guarded == 0 && w.guardOld < 0 || !w.majorityVotes()):
 			// Also the last live one of a script that keeps somebody running (Keep):
 			// without a majority of acceptors all would stand still for ever, and
 			// the death of a process loses nothing.

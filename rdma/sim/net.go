@@ -98,6 +98,9 @@ func (n *Net) SetDelay(from, to int, minTicks, maxTicks uint64) {
 func (n *Net) Cut(from, to int)  { n.cut[from][to] = true }
 func (n *Net) Mend(from, to int) { n.cut[from][to], n.severed[from][to], n.soon = false, false, 0 }
 
+// Uncut ends a Cut, and leaves a link severed that is.
+func (n *Net) Uncut(from, to int) { n.cut[from][to], n.soon = n.severed[from][to], 0 }
+
 // Sever is a Cut that lasts: no connection between the two is made any more,
 // from either side, until Mend.
 func (n *Net) Sever(from, to int) { n.cut[from][to], n.severed[from][to] = true, true }
@@ -108,7 +111,7 @@ func (n *Net) Rejoin(node int)  { n.setAround(node, false) }
 
 func (n *Net) setAround(node int, cut bool) {
 	for i := range nodesMax {
-		n.cut[i][node], n.cut[node][i] = cut, cut
+		n.cut[i][node], n.cut[node][i] = cut || n.severed[i][node], cut || n.severed[node][i]
 	}
 	n.soon = 0
 }
