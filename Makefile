@@ -10,6 +10,7 @@ SOAKTIME  ?= 10m
 CHAOSTIME ?= 30m
 CHAOSFAULTS ?= 300
 LABRESETS ?= 3
+MATRIXSHARE ?= 1
 
 # A clone made by another user (CI) must build too: the version comes from git
 # describe above, so Go need not ask git again.
@@ -84,6 +85,11 @@ lab-test: ## Soft-RoCE, DAX and hard resets in a virtual machine (LABRESETS=20 f
 .PHONY: chaos
 chaos: build ## half an hour of faults on clusters of real processes, each judged
 	bin/node chaos --out out/chaos --time $(CHAOSTIME) --faults $(CHAOSFAULTS)
+
+.PHONY: matrix
+matrix: build ## the whole fault matrix: every cell in the simulator, then on real processes (MATRIXSHARE=0.1 for a tenth of those); out/matrix
+	$(GO) test -count=1 -timeout 20m -run TestMatrix ./heal/simulation -sim.matrix 1 -sim.parallel 2 -sim.matrix-out $(CURDIR)/out/matrix
+	bin/node chaos --matrix --share $(MATRIXSHARE) --out out/matrix --keep-going
 
 .PHONY: soak
 soak: build ## six saturated nodes for SOAKTIME: no view change, no lost lease

@@ -13,6 +13,7 @@ import (
 
 	"healkv/dataplane/proto"
 	"healkv/heal/identity"
+	"healkv/heal/membership"
 	"healkv/pmem"
 	"healkv/rdma"
 	"healkv/rdma/shm"
@@ -51,8 +52,19 @@ type Config struct {
 	// this host that they can reach. With a port, shard i takes the i-th from
 	// there on; without one, any. "": the host of ControlListen.
 	DataListen string
-	DataTLS    bool       // the same TLS for data connections; equal at all nodes
-	Verbs      rdma.Verbs // verbs: device and properties of its connections
+	DataTLS    bool // the same TLS for data connections; equal at all nodes
+	DataPlain  bool // tcp: records may cross a network in the clear; beyond loopback it is this or DataTLS
+	// TrustRefused takes connections that are refused where a node was connected
+	// for the death of its process: it is out within milliseconds of it, and not
+	// after its lease. Only where nobody else can refuse in a node's name: no
+	// firewall that answers with a reset, no address that moves to another host,
+	// net.ipv4.tcp_abort_on_overflow=0.
+	TrustRefused bool
+	// BootstrapWait is for how long a majority of the nodes of a new cluster waits
+	// for the others before it begins without them; they join it when they come.
+	// 0: as long as it takes.
+	BootstrapWait time.Duration
+	Verbs         rdma.Verbs // verbs: device and properties of its connections
 
 	PoolDir  string // pools made by pmem.Format
 	IndexDir string // on tmpfs
@@ -94,6 +106,9 @@ func (c *Config) Validate() error {
 	if c.Drift == 0 {
 		c.Drift = c.Lease / 10
 	}
+	if c.Drift > c.Lease/membership.DriftMost {
+		return fmt.Errorf("%w: drift %v with a lease of %v, limit %v", ErrConfig, c.Drift, c.Lease, c.Lease/membership.DriftMost)
+	}
 	if c.Recovery == "" {
 		c.Recovery = RecoveryHeal
 	}
@@ -127,6 +142,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("%w: recovery %q, want %q or %q", ErrConfig, c.Recovery, RecoveryHeal, RecoveryFull)
 	case c.RingBytes < ringBytesMin:
 		return fmt.Errorf("%w: ring of %d bytes, want at least %d: it must hold the largest record twice", ErrConfig, c.RingBytes, ringBytesMin)
+	case c.BootstrapWait < 0:
+		return fmt.Errorf("%w: the first view waits for %v, want 0 (for all nodes) or more", ErrConfig, c.BootstrapWait)
 	case c.RecoveryBudgetBytes < 0:
 		return fmt.Errorf("%w: recovery budget %d bytes per millisecond, want 0 or more", ErrConfig, c.RecoveryBudgetBytes)
 	}
@@ -184,6 +201,9 @@ func (c *Config) validateData() error {
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		return fmt.Errorf("%w: data connections come to %q, which names no host: peers are told this address; give the one at which they reach this node (data.listen)", ErrConfig, c.DataListen)
+	}
+	if !c.DataTLS && !c.DataPlain && !tcp.Loopback(host) {
+		return fmt.Errorf("%w: data connections to %q would go over the network in the clear: set DataTLS at all nodes, or DataPlain if that is meant", ErrConfig, c.DataListen)
 	}
 	return nil
 }

@@ -19,8 +19,11 @@ func TestDataConnectionsAreChecked(t *testing.T) {
 		want                    string // "": fine
 	}{
 		{tcp.Name, "10.0.0.1:7200", "", true, ""},
-		{tcp.Name, "10.0.0.1:7200", "10.0.0.2:7300", false, ""},
-		{tcp.Name, "0.0.0.0:7200", "10.0.0.1", false, ""},
+		{tcp.Name, "10.0.0.1:7200", "10.0.0.2:7300", false, "DataPlain"},
+		{tcp.Name, "0.0.0.0:7200", "host", false, "in the clear"},
+		{tcp.Name, "10.0.0.1:7200", "127.0.0.1:7300", false, ""},
+		{tcp.Name, "localhost:7200", "", false, ""},
+		{tcp.Name, "0.0.0.0:7200", "10.0.0.1", true, ""},
 		{tcp.Name, ":7200", "", false, "names no host"},
 		{tcp.Name, "0.0.0.0:7200", "", false, "names no host"},
 		{tcp.Name, "[::]:7200", "", false, "names no host"},
@@ -38,5 +41,9 @@ func TestDataConnectionsAreChecked(t *testing.T) {
 		if c.want == "" && err != nil || c.want != "" && (!errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s, control %q, data %q, TLS %v: %v, want %q", c.provider, c.control, c.data, c.tls, err, c.want)
 		}
+	}
+	n := Config{Provider: tcp.Name, Nodes: 1, Shards: 1, ControlListen: "10.0.0.1:7200", ControlPeers: []string{"10.0.0.1:7200"}, DataPlain: true}
+	if err := n.validateNetwork(); err != nil {
+		t.Errorf("in the clear, and said so: %v", err)
 	}
 }

@@ -32,6 +32,7 @@ type Node struct {
 	dir     *shm.Dir // nil unless the provider is shm
 	control *control.Server
 	links   *exchanges // of connection parameters, over the control plane
+	ends    ends
 	members *membership.Service
 	host    *dataplane.Host
 
@@ -50,8 +51,15 @@ type Node struct {
 	opened string
 	last   *RecoveryStatus
 
+	stuck   atomic.Bool           // the shards did not turn when they were asked last
 	failure atomic.Pointer[error] // of a pool: the node stops
 	closing atomic.Bool           // no further life
+
+	orders  sync.Mutex // one of Drain, Resume and Close at a time
+	drained bool       // no further life until Resume; Node.mu, as the next three
+	endLife func()     // ends the present life
+	rests   chan struct{}
+	resume  chan struct{}
 }
 
 // life is what one incarnation of the node holds.
@@ -62,9 +70,11 @@ type life struct {
 	alive     *shm.Liveness // shm only
 	device    string        // that the endpoints run on
 	core      *dataplane.Core
+	gate      *gate
 	heal      *heal.Life
 	turns     []uint64
-	whole     bool // the way back is over and recorded; Node.mu
+	whole     bool   // the way back is over and recorded; Node.mu, as the next
+	waits     string // why the way back cannot go on
 }
 
 // Open starts a node and returns once it answers Status; it finds the others,
@@ -112,7 +122,7 @@ func (n *Node) open(context.Context) (err error) {
 	if c.Provider == shm.Name {
 		plane.RunDir = c.RunDir
 	} else {
-		plane.TCP = &control.TCP{Listen: c.ControlListen, Peers: c.ControlPeers, Files: c.TLS}
+		plane.TCP = &control.TCP{Listen: c.ControlListen, Peers: c.ControlPeers, Files: c.TLS, Renewed: n.redialData}
 	}
 	if n.control, err = control.New(plane); err != nil {
 		return err
@@ -120,8 +130,9 @@ func (n *Node) open(context.Context) (err error) {
 	n.members, err = membership.New(membership.Config{
 		Node: proto.NodeID(c.Node), ClusterID: c.ClusterID, StateDir: c.StateDir, Ephemeral: c.Ephemeral,
 		Configured: n.configured(), Initial: proto.View{Configured: n.configured(), Model: c.Model, Shards: uint8(c.Shards)},
-		Lease: c.Lease, Drift: c.Drift, Control: n.control, Logger: n.log,
-		Progress: n.progress, ProvenDead: n.provenDead, OnView: n.sawView,
+		Lease: c.Lease, Drift: c.Drift, TrustRefused: c.TrustRefused, BootstrapWait: c.BootstrapWait, Control: n.control, Logger: n.log,
+		Progress: n.progress, ProvenDead: n.provenDead, OnView: n.sawView, Watch: n.watch(), Probe: n.probe,
+		OnOlder:   func(why string) { n.event("older_acceptor", 0, why) },
 		OnSuspect: func(x proto.NodeID, why string) { n.event("suspected", 0, fmt.Sprintf("node %d: %s", x, why)) },
 	})
 	if err != nil {
@@ -200,6 +211,7 @@ func (n *Node) progress() bool {
 	if n.host.Core() != l.core {
 		return true
 	}
+	n.stuck.Store(false)
 	for i, w := range l.core.Workers() {
 		if w.Exhausted() {
 			// A version is used up: the next epoch begins with new ones.
@@ -208,6 +220,7 @@ func (n *Node) progress() bool {
 		was := l.turns[i]
 		for tries := 0; w.Turns() == was; tries++ {
 			if tries == 50 {
+				n.stuck.Store(true)
 				return false
 			}
 			l.endpoints[i].Wake()
@@ -223,17 +236,29 @@ func (n *Node) run() {
 	defer close(n.done)
 	var err error
 	for full := ""; ; {
-		err = n.live(full)
+		ctx, end, ok := n.nextLife()
+		if !ok {
+			break
+		}
+		err = n.live(ctx, full)
+		end()
 		full = ""
 		var f *heal.Fenced
-		if n.ctx.Err() != nil || n.closing.Load() || !errors.As(err, &f) {
+		again := errors.As(err, &f)
+		if again && f.Full {
+			full = f.Why
+		}
+		if n.ctx.Err() != nil || n.closing.Load() {
+			break
+		}
+		if n.isDrained() && (again || errors.Is(err, context.Canceled)) {
+			continue
+		}
+		if !again {
 			break
 		}
 		n.event("fenced", 0, f.Why)
 		n.log.Warn("begins another life", "why", f.Why, "full", f.Full)
-		if f.Full {
-			full = f.Why
-		}
 		select {
 		case <-n.ctx.Done():
 		case <-time.After(50 * time.Millisecond): // a node that keeps failing backs off
@@ -272,11 +297,11 @@ func (n *Node) openPools() ([]*pmem.Pool, error) {
 	return pools, nil
 }
 
-// live is one incarnation from its pools to its end. force says why it must
-// heal by full copy, empty otherwise.
-func (n *Node) live(force string) (err error) {
+// live is one incarnation from its pools to its end, which ctx can bring. force
+// says why it must heal by full copy, empty otherwise.
+func (n *Node) live(ctx context.Context, force string) (err error) {
 	l := &life{turns: make([]uint64, n.cfg.Shards)}
-	defer func() { n.endLife(l) }()
+	defer func() { n.bury(l) }()
 	if l.pools, n.first = n.first, nil; l.pools == nil {
 		if l.pools, err = n.openPools(); err != nil {
 			return err
@@ -288,7 +313,7 @@ func (n *Node) live(force string) (err error) {
 	n.mu.Unlock()
 	n.event("pool_mapped", 0, first.How())
 
-	inc, err := n.members.NextIncarnation(n.ctx)
+	inc, err := n.members.NextIncarnation(ctx)
 	if err != nil {
 		return err
 	}
@@ -298,7 +323,7 @@ func (n *Node) live(force string) (err error) {
 			return err
 		}
 	}
-	lease := n.members.Lease()
+	l.gate = &gate{lease: n.members.Lease()}
 	workers := make([]*dataplane.Worker, n.cfg.Shards)
 	for i, p := range l.pools {
 		ep, err := n.openEndpoint(l.self, i, p)
@@ -312,29 +337,46 @@ func (n *Node) live(force string) (err error) {
 			return err
 		}
 		workers[i] = dataplane.NewWorker(dataplane.WorkerConfig{Shard: i, Nodes: n.cfg.Nodes, Pool: p, Endpoint: ep,
-			Model: n.cfg.Model, Lease: lease, SpinTurns: n.cfg.spinTurns(), OnFailure: n.poolFailed, Logger: n.log,
+			Model: n.cfg.Model, Lease: l.gate, SpinTurns: n.cfg.spinTurns(), OnFailure: n.poolFailed, Logger: n.log,
 			OnRefused: func(_ int, peer proto.Member, err error) { l.heal.Refused(peer, err) }})
 	}
-	l.core = dataplane.NewCore(workers, lease)
+	l.core = dataplane.NewCore(workers, l.gate)
 	l.heal = heal.New(n.healConfig(l, force))
 	n.mu.Lock()
 	n.life = l
 	n.mu.Unlock()
 	n.members.SetMember(l.self)
 	l.heal.SawView(n.members.Current())
-	if n.members.Current().Epoch == 0 {
-		if first.ViewEpoch != 0 {
-			return fmt.Errorf("healkv: the pool has data of view %d, but the view register in %s and at the other nodes is empty: wrong state directory, or the cluster was formatted anew",
-				first.ViewEpoch, n.cfg.StateDir)
-		}
+	v := n.members.Current()
+	if err := strange(first.ViewEpoch, &v, l.self.Node, n.cfg.StateDir); err != nil {
+		return err
+	}
+	if v.Epoch == 0 {
 		go n.bootstrap()
 	}
 	go n.watchReady(l)
-	err = l.heal.Run(n.ctx)
+	err = l.heal.Run(ctx)
 	if p := n.failure.Load(); p != nil {
 		return *p
 	}
 	return err
+}
+
+// strange refuses a pool with data that the cluster of the view register cannot
+// have given it: the register is empty, or it has never had this node as a
+// member. To join would discard the data.
+func strange(poolEpoch uint32, v *proto.View, n proto.NodeID, stateDir string) error {
+	switch {
+	case poolEpoch == 0:
+		return nil
+	case v.Epoch == 0:
+		return fmt.Errorf("healkv: the pool has data of view %d, but the view register in %s and at the other nodes is empty: wrong state directory, or the cluster was formatted anew",
+			poolEpoch, stateDir)
+	case v.Incarnation[n] == 0:
+		return fmt.Errorf("healkv: the pool has data of view %d, but the cluster, now at view %d, has never had node %d as a member: the pool of another cluster's past; to join with an empty pool, move it away and format the pool anew",
+			poolEpoch, v.Epoch, n)
+	}
+	return nil
 }
 
 // openEndpoint makes one shard's end of the transport and exposes the pool's
@@ -344,16 +386,18 @@ func (n *Node) openEndpoint(self proto.Member, shard int, p *pmem.Pool) (rdma.En
 	end := rdma.Config{RunDir: c.RunDir, Node: c.Node, Nodes: c.Nodes, Shard: shard, Incarnation: uint32(self.Incarnation),
 		RingBytes: c.RingBytes, Exchange: n.links.of(self, shard), Patience: c.Lease / 3, Logger: n.log, Verbs: c.Verbs}
 	var err error
+	end.Plain = c.DataPlain
 	if end.Listen, err = c.dataAddress(shard); err != nil {
 		return nil, err
 	}
 	if c.DataTLS {
-		end.TLS = c.TLS.Both(identity.Name{Cluster: c.ClusterID, Node: self.Node})
+		end.TLS, end.Peer = c.TLS.Both(identity.Name{Cluster: c.ClusterID, Node: self.Node}), identity.Peer
 	}
 	ep, err := rdma.Open(c.Provider, end)
 	if err != nil {
 		return nil, err
 	}
+	n.ends.opened(shard, ep)
 	x, ok := ep.(rdma.Exposer)
 	if !ok {
 		return ep, fmt.Errorf("healkv: provider %q lets nobody read a pool: no node can recover with it", c.Provider)
@@ -379,11 +423,15 @@ func (n *Node) bootstrap() {
 func (n *Node) healConfig(l *life, force string) heal.Config {
 	c := heal.Config{Self: l.self, Configured: n.configured(), Core: l.core,
 		Register: n.members, Control: n.control, Full: force, Budget: n.cfg.RecoveryBudgetBytes,
+		Lease: n.cfg.Lease, Running: n.members.Running, NoLink: n.members.NoLink,
 		ProvenDead: func(m proto.Member) bool { dead, err := n.provenDead(m); return err == nil && dead },
-		Event:      func(name string, e proto.Epoch, detail string) { n.event(name, uint32(e), detail) },
-		Enter:      func(full bool) error { return n.enter(l, full) },
-		Promoted:   func() error { return n.promoted(l) },
-		Logger:     n.log,
+		Event: func(name string, e proto.Epoch, detail string) {
+			n.wayBack(l, name, detail)
+			n.event(name, uint32(e), detail)
+		},
+		Enter:    func(full bool) error { return n.enter(l, full) },
+		Promoted: func() error { return n.promoted(l) },
+		Logger:   n.log,
 	}
 	v := n.members.Current()
 	c.Opened(l.pools, &v, n.begun())
@@ -455,9 +503,9 @@ func (n *Node) poolFailed(shard int, err error) {
 	go n.cancel()
 }
 
-// endLife gives back everything of a life, in the order in which nobody is
-// left using it.
-func (n *Node) endLife(l *life) {
+// bury gives back everything of a life, in the order in which nobody is left
+// using it.
+func (n *Node) bury(l *life) {
 	n.mu.Lock()
 	if n.life == l {
 		n.life = nil
@@ -573,40 +621,16 @@ func (n *Node) Err() error {
 // leaving; the rest is done in any case.
 func (n *Node) Close(ctx context.Context) error {
 	n.closing.Store(true)
-	n.mu.Lock()
-	l := n.life
-	n.mu.Unlock()
-	if l != nil {
-		l.core.SetServing(false)
-		n.quiesce(ctx, l)
-		self := l.self
-		if v := n.members.Current(); v.Has(self) && v.Live != proto.NodeSet(0).With(self.Node) {
-			// The last live node stays: it keeps the data for the cold start.
-			if v, err := n.members.Leave(ctx, self); err != nil {
-				n.log.Info("leaves without a new view", "err", err)
-			} else {
-				n.event("left", uint32(v.Epoch), "")
-			}
+	n.orders.Lock()
+	defer n.orders.Unlock()
+	if l := n.present(); l != nil {
+		l.gate.shut()
+		if err := n.quiesce(ctx, l); err != nil {
+			n.log.Info("closes while writes are under way", "err", err)
 		}
+		n.leave(ctx, l)
 	}
 	n.cancel()
 	<-n.done
 	return n.Err()
-}
-
-// quiesce waits until what clients have under way is through.
-func (n *Node) quiesce(ctx context.Context, l *life) {
-	if n.host.Core() != l.core {
-		return
-	}
-	for _, w := range l.core.Workers() {
-		for left := 1; left > 0 && ctx.Err() == nil; {
-			if !w.Do(func() { left = w.Replica().Outstanding() }) {
-				break
-			}
-			if left > 0 {
-				time.Sleep(time.Millisecond)
-			}
-		}
-	}
 }

@@ -1,14 +1,17 @@
 package healkv
 
 import (
+	"context"
 	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"healkv/dataplane"
 	"healkv/dataplane/proto"
 	"healkv/heal"
 	"healkv/pmem/record"
+	"healkv/rdma"
 
 	"github.com/zeebo/xxh3"
 )
@@ -53,7 +56,7 @@ func recoveryStatus(r *heal.Recovery) *RecoveryStatus {
 type Status struct {
 	PID           int               `json:"pid"`
 	Node          int               `json:"node"`
-	Role          string            `json:"role"` // starting, joining, shadow, live, cold, fenced, stopped
+	Role          string            `json:"role"` // starting, joining, shadow, live, cold, fenced, draining, drained, stopped
 	Serving       bool              `json:"serving"`
 	Epoch         uint32            `json:"epoch"`
 	Incarnation   uint32            `json:"incarnation"`
@@ -70,6 +73,10 @@ type Status struct {
 	PoolBytes     uint64            `json:"pool_bytes"`
 	PoolUsedBytes uint64            `json:"pool_used_bytes"`
 	LeaseValid    bool              `json:"lease_valid"`
+	LeaseLeft     time.Duration     `json:"lease_left_ns"`
+	Blocked       string            `json:"blocked,omitempty"`     // why it does not serve
+	Hung          []int             `json:"hung_shards,omitempty"` // shards that did not answer for this status
+	Recovery      *RecoveryProgress `json:"recovery,omitempty"`    // while it is on the way back
 	Opened        string            `json:"opened"`
 	LastRecovery  *RecoveryStatus   `json:"last_recovery,omitempty"`
 	Counters      map[string]uint64 `json:"counters"`
@@ -78,12 +85,44 @@ type Status struct {
 	Error         string            `json:"error,omitempty"`
 }
 
+// RecoveryProgress is where a node is on its way back.
+type RecoveryProgress struct {
+	Phase    string        `json:"phase"`
+	For      time.Duration `json:"for_ns"`             // since this way back began
+	Done     uint64        `json:"done"`               // bytes of records moved so far
+	Expected uint64        `json:"expected,omitempty"` // of so many, as far as known; 0: not at all
+	Rate     float64       `json:"rate,omitempty"`     // bytes per second, lately
+	Left     time.Duration `json:"left_ns,omitempty"`  // of the transfer; 0: not known
+}
+
+// wayBack notes what heal says about why this life cannot go on.
+func (n *Node) wayBack(l *life, name, detail string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if l.waits = ""; name == "waiting" || name == "backs_off" {
+		l.waits = detail
+	}
+}
+
+// progressOf is what is known of a way back that is not over.
+func progressOf(r *heal.Recovery, now int64) *RecoveryProgress {
+	p := &RecoveryProgress{Phase: r.Phase, Done: r.Done, Expected: r.Expected, Rate: r.Rate, Left: r.Left}
+	if r.Start != 0 {
+		p.For = time.Duration(now - r.Start)
+	}
+	return p
+}
+
 const eventsMax = 512
 
-func (n *Node) event(name string, epoch uint32, detail string) {
+func monotonic() int64 {
 	var t unix.Timespec
 	unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
-	e := Event{t.Nano(), time.Now().UnixNano(), name, epoch, detail}
+	return t.Nano()
+}
+
+func (n *Node) event(name string, epoch uint32, detail string) {
+	e := Event{monotonic(), time.Now().UnixNano(), name, epoch, detail}
 	n.mu.Lock()
 	if len(n.events) == eventsMax {
 		n.events = append(n.events[:0], n.events[eventsMax/4:]...)
@@ -103,18 +142,23 @@ func ints(s proto.NodeSet) []int {
 	return list
 }
 
-// Status is a snapshot; it costs each shard worker one turn.
-func (n *Node) Status() Status {
+// Status is a snapshot; it costs each shard worker one turn, and takes at most
+// about a second however the shards are.
+func (n *Node) Status() (s Status) {
 	v := n.members.Current()
-	s := Status{PID: os.Getpid(), Node: n.cfg.Node, Role: "starting", Serving: n.Ready(), Epoch: uint32(v.Epoch),
+	s = Status{PID: os.Getpid(), Node: n.cfg.Node, Role: "starting", Serving: n.Ready(), Epoch: uint32(v.Epoch),
 		Live: ints(v.Live), Shadow: ints(v.Shadow), Model: n.cfg.Model.String(), Provider: n.cfg.Provider,
 		Domain: n.cfg.Domain.String(), Shards: n.cfg.Shards, Keys: n.LiveKeys(), Counters: map[string]uint64{},
 		LeaseValid: n.members.Lease().Valid(), Control: n.control.Address()}
 	m := n.members.Status()
-	s.Membership, s.Counters["leases_lost"] = m, m.Counts.LeasesLost
+	s.Membership, s.Counters["leases_lost"], s.LeaseLeft = m, m.Counts.LeasesLost, m.LeaseLeft
 	n.mu.Lock()
-	l := n.life
+	l, drained := n.life, n.drained
 	whole := l != nil && l.whole
+	var waits string
+	if l != nil {
+		waits = l.waits
+	}
 	s.Opened, s.LastRecovery = n.opened, n.last
 	s.Events = append([]Event(nil), n.events...)
 	if n.err != nil {
@@ -130,11 +174,17 @@ func (n *Node) Status() Status {
 		return s
 	default:
 	}
+	defer func() { s.Blocked = n.blocked(&s, &v, &m, waits) }()
 	if l == nil {
+		if drained {
+			s.Role = "drained"
+		}
 		return s
 	}
 	s.Incarnation, s.Device = uint32(l.self.Incarnation), l.device
 	switch {
+	case l.gate.closed.Load():
+		s.Role = "draining"
 	case !v.Has(l.self):
 		s.Role = "joining"
 	case v.Cold:
@@ -145,6 +195,10 @@ func (n *Node) Status() Status {
 		s.Role = "live"
 	default:
 		s.Role = "fenced"
+	}
+	if s.Role == "joining" || s.Role == "shadow" || s.Role == "cold" {
+		r := l.heal.Recovery()
+		s.Recovery = progressOf(&r, monotonic())
 	}
 	if n.host.Core() == l.core {
 		n.count(l, &s)
@@ -157,27 +211,39 @@ type connections interface {
 	Connections(count func(name string, n uint64)) // worker only
 }
 
-// count fills in what the shards know.
+// statusPatience is how long a shard has to answer for Status.
+const statusPatience = time.Second
+
+// count fills in what the shards know. One that hangs is named instead.
 func (n *Node) count(l *life, s *Status) {
 	c := s.Counters
-	for i, w := range l.core.Workers() {
-		w.Do(func() {
-			k, r := &w.Counters, &w.Replica().Counters
-			for name, x := range map[string]uint64{
-				"reads_at_worker": k.Reads, "rejected": k.Rejected, "no_room": k.NoRoom, "unknown": k.Unknown,
-				"ring_full_turns": k.RingFullTurns, "flushes": k.Flushes, "sleeps": k.Sleeps, "stream_faults": k.StreamFaults,
-				"cleaned_bytes": k.CleanedBytes, "cleaned_segments": k.CleanedSegments, "ranges_given_up": k.GivenUp,
-				"writes": r.Writes, "superseded": r.Superseded, "confirmed": r.Confirmed, "waited_for_view": r.WaitedForView,
-				"locked_reads": r.LockedReads, "adopted": r.Adopted, "adopted_locked": r.AdoptedLocked,
-				"rolled_forward": r.RolledForward, "ring_full": r.RingFull, "stalled_no_space": r.StalledNoSpace,
-				"turns": w.Turns(), "stable_position": w.Replica().StablePos(), "log_tail": w.Pool().Store().Tail(),
-			} {
+	workers := l.core.Workers()
+	answers := make([]chan map[string]uint64, len(workers))
+	for i, w := range workers {
+		answer := make(chan map[string]uint64, 1)
+		answers[i] = answer
+		go func() {
+			counted := map[string]uint64{}
+			w.Do(func() { countShard(w, l.endpoints[i], counted) })
+			answer <- counted
+		}()
+	}
+	late, cancel := context.WithTimeout(context.Background(), statusPatience)
+	defer cancel()
+	for i := range workers {
+		select {
+		case <-late.Done():
+		case counted := <-answers[i]:
+			answers[i] <- counted
+		}
+		select {
+		case counted := <-answers[i]:
+			for name, x := range counted {
 				c[name] += x
 			}
-			if e, ok := l.endpoints[i].(connections); ok {
-				e.Connections(func(name string, x uint64) { c[name] += x })
-			}
-		})
+		default:
+			s.Hung = append(s.Hung, i)
+		}
 		info := l.pools[i].Info()
 		s.PoolBytes += uint64(info.LogBytes)
 		s.PoolUsedBytes += info.UsedBytes
@@ -186,6 +252,25 @@ func (n *Node) count(l *life, s *Status) {
 	}
 	wire := n.control.Stats()
 	c["control_refused"] = wire.Refused()
+}
+
+// countShard adds up what one shard knows, inside Do.
+func countShard(w *dataplane.Worker, ep rdma.Endpoint, c map[string]uint64) {
+	k, r := &w.Counters, &w.Replica().Counters
+	for name, x := range map[string]uint64{
+		"reads_at_worker": k.Reads, "rejected": k.Rejected, "no_room": k.NoRoom, "unknown": k.Unknown,
+		"ring_full_turns": k.RingFullTurns, "flushes": k.Flushes, "sleeps": k.Sleeps, "stream_faults": k.StreamFaults,
+		"cleaned_bytes": k.CleanedBytes, "cleaned_segments": k.CleanedSegments, "ranges_given_up": k.GivenUp,
+		"writes": r.Writes, "superseded": r.Superseded, "confirmed": r.Confirmed, "waited_for_view": r.WaitedForView,
+		"locked_reads": r.LockedReads, "adopted": r.Adopted, "adopted_locked": r.AdoptedLocked,
+		"rolled_forward": r.RolledForward, "ring_full": r.RingFull, "stalled_no_space": r.StalledNoSpace,
+		"turns": w.Turns(), "stable_position": w.Replica().StablePos(), "log_tail": w.Pool().Store().Tail(),
+	} {
+		c[name] += x
+	}
+	if e, ok := ep.(connections); ok {
+		e.Connections(func(name string, x uint64) { c[name] += x })
+	}
 }
 
 func pageSize(b int) string {

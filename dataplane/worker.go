@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"errors"
 	"log/slog"
 	"sync/atomic"
 
@@ -77,6 +78,7 @@ type Worker struct {
 	stopping  atomic.Bool
 	stopped   chan struct{}
 	turns     atomic.Uint64
+	streamed  atomic.Uint64 // published, for Watch.Pairs
 	exhausted atomic.Bool
 	adoptIn   batchRing
 	adoptOut  batchRing
@@ -99,6 +101,8 @@ type Worker struct {
 	faultUntil   [proto.NodesMax]int64
 	faults       [proto.NodesMax]int // of a stream in a row
 	refused      func(int, proto.Member, error)
+	seen         [proto.NodesMax]pmem.Seen
+	malformed    malformed // the endpoint; nil: it gives no stream up
 
 	Counters WorkerCounters
 }
@@ -140,6 +144,7 @@ func NewWorker(c WorkerConfig) *Worker {
 		gates: c.Model.Gates(), spin: max(1, c.SpinTurns), log: c.Logger, fail: c.OnFailure, refused: c.OnRefused,
 		ops: make([]slot, limit.ops), ended: make([]ended, 0, limit.client), stopped: make(chan struct{}),
 		active: make([]*lane, 0, 64), dirty: make([]*lane, 0, 64), pin: ^uint64(0)}
+	w.malformed, _ = c.Endpoint.(malformed)
 	for i := range w.ops {
 		w.ops[i].next = int32(i) + 1
 	}
@@ -151,7 +156,7 @@ func NewWorker(c WorkerConfig) *Worker {
 // is the body of the newest marker record, nil if there is none. Before Start.
 func (w *Worker) Begin(self proto.Member, markers []byte) error {
 	w.st = w.pool.Store()
-	w.lostThrough = proto.Epoch(w.pool.Super().LostThrough)
+	w.lostThrough, w.seen = proto.Epoch(w.pool.Super().LostThrough), w.pool.Super().Seen
 	w.rep = replica.New(w.gates, w.st, w.limit.ops)
 	w.self = self
 	return w.rep.Begin(self, w.ep.Out(), w.pool.Stable(), markers)
@@ -290,6 +295,12 @@ func (w *Worker) listen(n proto.NodeID) (moved bool) {
 		return false
 	}
 	m := w.ep.Mirror(int(n))
+	if m == nil && w.malformed != nil && w.malformed.Malformed()>>n&1 == 1 && !plant.Is(plant.WorkerMalformed) {
+		// The provider reads nothing of it any more, for as long as this life
+		// lasts: counted like bytes that fail their checks.
+		w.fault(n, errMalformed)
+		return false
+	}
 	if m == nil || w.faultUntil[n] > w.now {
 		return false
 	}
@@ -305,6 +316,12 @@ func (w *Worker) listen(n proto.NodeID) (moved bool) {
 	}
 	return got > 0
 }
+
+// malformed is an endpoint that gives up streams whose framing makes no sense:
+// Malformed is the set of attached nodes (bit i for node i) whose is. Worker.
+type malformed interface{ Malformed() uint16 }
+
+var errMalformed = errors.New("dataplane: the stream's framing makes no sense: nothing of it is read any more")
 
 // faultsMax looks in a row at bytes that fail their checks are enough: half a
 // second in a running node.
@@ -339,6 +356,9 @@ func (w *Worker) flush() {
 	if plant.Is(plant.WorkerStable) {
 		stable = tail
 	}
+	if w.pool.SuperDue() {
+		w.see(w.rep.View(), false)
+	}
 	w.pool.SetStable(stable) // goes out with a flush now and then
 	if plant.Is(plant.WorkerFlush) {
 		w.st.SetFlushed(tail)
@@ -369,6 +389,7 @@ func (w *Worker) publish(members proto.NodeSet) {
 	if t := w.ep.Out().Tail(); t != w.published {
 		w.ep.Publish()
 		w.published = t
+		w.streamed.Store(t)
 	}
 	for n := range proto.NodeID(proto.NodesMax) {
 		if !members.Has(n) {

@@ -3,6 +3,7 @@ package dataplane
 import (
 	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
+	"healkv/pmem"
 	"healkv/rdma"
 )
 
@@ -31,9 +32,29 @@ func (w *Worker) InstallView(v *proto.View, links *Links) (gone []rdma.Link) {
 			fresh = append(fresh, n)
 		}
 	}
+	w.see(&old, old.Members()&^v.Members() != 0)
 	w.rep.Install(v)
 	for _, n := range fresh {
 		w.ep.Feed(int(n), w.rep.FeedFrom(n))
 	}
 	return gone
+}
+
+// see notes for the superblock how far the members of v have flushed, so that
+// it is known over the end of this process (H19); soon: somebody is gone, and
+// this was the last to be seen of him.
+func (w *Worker) see(v *proto.View, soon bool) {
+	if plant.Is(plant.SeenForgotten) {
+		return
+	}
+	for n := range proto.NodeID(proto.NodesMax) {
+		m := v.Member(n)
+		if !v.Has(m) || m == w.rep.Self() {
+			continue
+		}
+		if pos := w.rep.SawFlushed(m); pos > 0 {
+			w.seen[n] = pmem.Seen{Incarnation: uint32(m.Incarnation), Pos: pos}
+		}
+	}
+	w.pool.Saw(&w.seen, soon)
 }

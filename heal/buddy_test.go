@@ -225,7 +225,7 @@ func TestRecordsAreVerifiedOnArrival(t *testing.T) {
 	record.Encode(img, &h, []byte("k"), make([]byte, 20), record.Seed(4096, 3))
 	for _, locked := range []bool{false, true} {
 		for flip := -1; flip < record.HeaderBytes+21; flip++ {
-			p := &puller{cur: &dataplane.Batch{}}
+			p := &puller{l: unheard(), cur: &dataplane.Batch{}}
 			piece := append([]byte(nil), img...)
 			if flip >= 0 {
 				piece[flip] ^= 4
@@ -242,7 +242,7 @@ func TestRecordsAreVerifiedOnArrival(t *testing.T) {
 			}
 		}
 	}
-	p := &puller{cur: &dataplane.Batch{}}
+	p := &puller{l: unheard(), cur: &dataplane.Batch{}}
 	if _, _, err := p.parse(img, &run{pos: 4112, bytes: len(img), incarnation: 3}); err == nil {
 		t.Error("a record of another position was taken")
 	}
@@ -289,7 +289,7 @@ func TestRunsAreReadTogether(t *testing.T) {
 	}
 	one := runs[0].bytes
 	ctx := context.Background()
-	p := &puller{remote: mem, cur: &dataplane.Batch{Buf: make([]byte, 64<<10)}}
+	p := &puller{l: unheard(), remote: mem, cur: &dataplane.Batch{Buf: make([]byte, 64<<10)}}
 	for _, r := range runs {
 		if err := p.run(ctx, r); err != nil {
 			t.Fatal(err)
@@ -307,7 +307,7 @@ func TestRunsAreReadTogether(t *testing.T) {
 		}
 	}
 	// All in one run, and a batch that ends within the last record but ten.
-	p = &puller{remote: mem, cur: &dataplane.Batch{Buf: make([]byte, (records-9)*one-8)}}
+	p = &puller{l: unheard(), remote: mem, cur: &dataplane.Batch{Buf: make([]byte, (records-9)*one-8)}}
 	all := run{pos: base, bytes: len(mem.mem), incarnation: 3}
 	p.plan, p.ranges, p.planned = []run{all}, []rdma.Range{{Len: len(p.cur.Buf)}}, len(p.cur.Buf)
 	p.plan[0].bytes = len(p.cur.Buf)
@@ -315,7 +315,7 @@ func TestRunsAreReadTogether(t *testing.T) {
 		t.Errorf("cut: %d bytes, %d records, %v", done, len(p.cur.Items), err)
 	}
 	for _, n := range []int{one - 8, one + 8, 8} {
-		p = &puller{remote: mem, cur: &dataplane.Batch{Buf: make([]byte, 64<<10)}}
+		p = &puller{l: unheard(), remote: mem, cur: &dataplane.Batch{Buf: make([]byte, 64<<10)}}
 		r := runs[0]
 		r.bytes = n
 		err := p.run(ctx, r)
@@ -413,3 +413,6 @@ func TestRangeIsPinned(t *testing.T) {
 		}
 	}
 }
+
+// unheard is a life that only a puller asks for anything.
+func unheard() *Life { return &Life{recovery: recorder{clock: monotonic}} }

@@ -14,30 +14,46 @@ import (
 )
 
 const (
-	helloTimeout  = time.Second
-	awaitTimeout  = 2 * time.Second
-	updateTimeout = 3 * time.Second
-	retryPause    = 10 * time.Millisecond
+	retryPause = 10 * time.Millisecond
 	// retryLeast passes between two tries even if something new is known: the
 	// hellos of several that come back would set each other off without end.
 	retryLeast = 2 * time.Millisecond
 )
 
+// A lease is chosen with the pace of the machines in mind: where it is long,
+// calls get a share of it, or all that they do would come too late for ever.
+
+// helloTimeout bounds a round of hellos, connections included, and other short
+// calls.
+func (l *Life) helloTimeout() time.Duration { return max(time.Second, l.cfg.Lease/2) }
+
+// awaitTimeout bounds waiting for others to install a view.
+func (l *Life) awaitTimeout() time.Duration { return max(2*time.Second, l.cfg.Lease) }
+
+// updateTimeout bounds a change of the register, which may have to wait for a
+// lease to run out; it is tried again.
+func (l *Life) updateTimeout() time.Duration { return max(3*time.Second, l.cfg.Lease) }
+
 // drive steps the machine of the way back until the life serves, and stays to
 // answer a fence.
 func (l *Life) drive(ctx context.Context) {
-	m := rejoin.New(rejoin.Config{Self: l.self, Full: l.cfg.Full, Blank: l.cfg.Blank,
+	m := rejoin.New(rejoin.Config{Self: l.self, Full: l.cfg.Full, Blank: l.cfg.Blank, Lease: int64(l.cfg.Lease), Random: l.env.Random(),
 		Leftovers: slices.ContainsFunc(l.cfg.Leftovers, func(of []Leftover) bool { return len(of) > 0 })})
 	l.recovery.begin()
 	last, why := rejoin.Wait, ""
 	for ctx.Err() == nil {
 		l.learn(m)
+		m.Now(l.env.Now())
 		a := m.Next()
+		l.recovery.at(phases[a.Do])
 		if a.Do != last || a.Why != why {
 			l.log.Debug("way back", "do", a.Do.String(), "epoch", m.View().Epoch, "why", a.Why)
-			if last, why = a.Do, a.Why; a.Do == rejoin.Wait && a.Why != "" {
+			if last, why = a.Do, a.Why; (a.Do == rejoin.Wait || a.Do == rejoin.Connect) && a.Why != "" {
 				l.log.Error("cannot go on", "why", a.Why)
 				l.cfg.Event("waiting", m.View().Epoch, a.Why)
+			} else if a.Do == rejoin.Later {
+				l.log.Warn("comes back later", "why", a.Why)
+				l.cfg.Event("backs_off", m.View().Epoch, a.Why)
 			}
 		}
 		switch a.Do {
@@ -53,6 +69,8 @@ func (l *Life) drive(ctx context.Context) {
 			return
 		case rejoin.Wait:
 			l.pause(ctx, 50*time.Millisecond)
+		case rejoin.Later:
+			l.pause(ctx, retryPause)
 		default:
 			if err := l.carryOut(ctx, m, a); err != nil {
 				l.log.Debug("way back: not yet", "do", a.Do.String(), "err", err)
@@ -115,7 +133,7 @@ func (l *Life) carryOut(ctx context.Context, m *rejoin.Machine, a rejoin.Action)
 	case rejoin.Promote:
 		l.recovery.finishing()
 		return l.update(ctx, m, a.Epoch, func(v proto.View) proto.View {
-			return v.Next(v.Live.With(l.self.Node), v.Shadow.Without(l.self.Node))
+			return v.Promoted(l.self.Node)
 		})
 	case rejoin.ColdStart:
 		l.cfg.Event("cold_start", a.Epoch, "")
@@ -124,7 +142,7 @@ func (l *Life) carryOut(ctx context.Context, m *rejoin.Machine, a rejoin.Action)
 	case rejoin.ReportCold:
 		return l.reportCold(ctx, m, a.Epoch)
 	case rejoin.PromoteCold:
-		return l.update(ctx, m, a.Epoch, func(v proto.View) proto.View { return v.Next(v.Shadow, 0) })
+		return l.update(ctx, m, a.Epoch, func(v proto.View) proto.View { return v.ColdDone() })
 	}
 	return fmt.Errorf("heal: no way to carry out %v", a.Do)
 }
@@ -136,7 +154,7 @@ var errMoved = errors.New("heal: the view has moved")
 
 // update changes the register if it still has epoch e.
 func (l *Life) update(ctx context.Context, m *rejoin.Machine, e proto.Epoch, next func(proto.View) proto.View) error {
-	ctx, cancel := l.env.Timeout(ctx, updateTimeout)
+	ctx, cancel := l.env.Timeout(ctx, l.updateTimeout())
 	defer cancel()
 	v, err := l.cfg.Register.Update(ctx, func(v *proto.View) error {
 		if v.Epoch != e && !plant.Is(plant.UpdateMoved) {
@@ -159,7 +177,7 @@ func (l *Life) update(ctx context.Context, m *rejoin.Machine, e proto.Epoch, nex
 // connect says hello to nodes: each prepares its connection to this life, and
 // this life to it. "Connect before you decide."
 func (l *Life) connect(ctx context.Context, m *rejoin.Machine, nodes proto.NodeSet) error {
-	ctx, cancel := l.env.Timeout(ctx, helloTimeout)
+	ctx, cancel := l.env.Timeout(ctx, l.helloTimeout())
 	defer cancel()
 	list := nodes.Nodes(nil)
 	replies, errs := make([]helloReply, len(list)), make([]error, len(list))
@@ -167,7 +185,7 @@ func (l *Life) connect(ctx context.Context, m *rejoin.Machine, nodes proto.NodeS
 	for i, n := range list {
 		calls.Go(func() {
 			r := &replies[i]
-			errs[i] = l.cfg.Control.Call(ctx, n, kindHello, helloRequest{l.self, l.cfg.Prev, l.cfg.Tails, l.cfg.Blank}, r)
+			errs[i] = l.cfg.Control.Call(ctx, n, kindHello, helloRequest{l.self, l.cfg.Prev, l.cfg.Tails, l.cfg.Blank, l.seenOf(n)}, r)
 			if errs[i] == nil {
 				errs[i] = l.prepare(ctx, r.Me)
 			}
@@ -179,7 +197,7 @@ func (l *Life) connect(ctx context.Context, m *rejoin.Machine, nodes proto.NodeS
 		r, err := &replies[i], errs[i]
 		if err == nil && r.Me.Node == n {
 			m.Connected(r.Me)
-			m.Blank(n, r.Blank)
+			m.Blank(n, r.Blank || l.older(proto.Member{Node: n, Incarnation: r.Prev}, r.Tails))
 			if r.Stale {
 				m.Stale()
 			}
@@ -205,7 +223,7 @@ func (l *Life) admit(ctx context.Context, m *rejoin.Machine, a rejoin.Action) er
 		// and all others to die, a cold start would wait for them: out of the
 		// view first.
 		return l.update(ctx, m, e, func(v proto.View) proto.View {
-			return v.Next(v.Live.Without(l.self.Node), v.Shadow)
+			return v.Without(proto.NodeSet(0).With(l.self.Node))
 		})
 	}
 	l.recovery.asked(a.Full, a.Why)
@@ -220,20 +238,14 @@ func (l *Life) admit(ctx context.Context, m *rejoin.Machine, a rejoin.Action) er
 	}
 	l.cfg.Event("join_asked", e, a.Why)
 	err := l.update(ctx, m, e, func(v proto.View) proto.View {
-		n := l.self.Node
-		w := v.Next(v.Live.Without(n), v.Shadow.With(n))
-		w.Incarnation[n] = l.self.Incarnation
-		if a.Full && !plant.Is(plant.H17LiveUntil) {
-			w.LiveUntil[n] = 0
-		}
-		return w
+		return v.Admitted(l.self, a.Full && !plant.Is(plant.H17LiveUntil))
 	})
 	return err
 }
 
 // awaitAll waits until every member of the view has installed it.
 func (l *Life) awaitAll(ctx context.Context, m *rejoin.Machine, e proto.Epoch) error {
-	ctx, cancel := l.env.Timeout(ctx, awaitTimeout)
+	ctx, cancel := l.env.Timeout(ctx, l.awaitTimeout())
 	defer cancel()
 	defer l.cancelOnNewer(cancel, e)()
 	v := m.View()
@@ -354,7 +366,7 @@ func (l *Life) flush(m *rejoin.Machine) error {
 }
 
 func (l *Life) reportCold(ctx context.Context, m *rejoin.Machine, e proto.Epoch) error {
-	ctx, cancel := l.env.Timeout(ctx, helloTimeout)
+	ctx, cancel := l.env.Timeout(ctx, l.helloTimeout())
 	defer cancel()
 	for _, n := range m.View().Shadow.Nodes(nil) {
 		if n == l.self.Node {
@@ -370,15 +382,17 @@ func (l *Life) reportCold(ctx context.Context, m *rejoin.Machine, e proto.Epoch)
 	return nil
 }
 
-// leave takes this shadow out of the view, so that nobody waits for it.
+// leave takes this shadow out of the view, so that nobody waits for it. It stays
+// where nobody live would be left: a view with nobody live is a cold start's,
+// and whom that one waits for must stay written there (H15).
 func (l *Life) leave(ctx context.Context) {
-	ctx, cancel := l.env.Timeout(ctx, helloTimeout)
+	ctx, cancel := l.env.Timeout(ctx, l.helloTimeout())
 	defer cancel()
 	_, err := l.cfg.Register.Update(ctx, func(v *proto.View) error {
-		if !v.Has(l.self) {
+		if !v.Has(l.self) || v.Live.Without(l.self.Node) == 0 && !plant.Is(plant.ColdLeft) {
 			return errMoved
 		}
-		*v = v.Next(v.Live.Without(l.self.Node), v.Shadow.Without(l.self.Node))
+		*v = v.Without(proto.NodeSet(0).With(l.self.Node))
 		return nil
 	})
 	if err != nil && !errors.Is(err, errMoved) {

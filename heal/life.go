@@ -13,6 +13,7 @@ import (
 	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/heal/rejoin"
+	"healkv/pmem"
 	"healkv/rdma"
 )
 
@@ -44,10 +45,15 @@ type Config struct {
 	Control    Control
 	Tails      []uint64     // recovered logs, by shard
 	Leftovers  [][]Leftover // by shard
-	Full       string       // why this life heals by full copy; empty: by range
-	Blank      bool         // the pool was made anew since the cluster last ran
+	// Seen is how far others had flushed, by shard, as the pools remember it.
+	Seen  [][proto.NodesMax]pmem.Seen
+	Full  string // why this life heals by full copy; empty: by range
+	Blank bool   // the pool has nothing for a cold start: made anew, cut off in a full copy, or an older copy
 	// Budget bounds what a recovery moves, in bytes per millisecond; 0: none.
 	Budget int
+	// Lease is as long as the members' leases; 0: calls have their usual time,
+	// and a life that comes back too often does not back off.
+	Lease time.Duration
 	// ProvenDead reports a life whose process has provably ended.
 	ProvenDead func(proto.Member) bool
 	// Event hears of what the recovery report shows.
@@ -59,6 +65,13 @@ type Config struct {
 	// Promoted is called once, when the view with this life live is decided.
 	Promoted func() error
 	Logger   *slog.Logger
+
+	// NoLink hears that no connection to a member of the view can be made, since
+	// when (on Env's clock), and with since 0 that this is over; may be nil.
+	NoLink func(m proto.Member, since int64)
+	// Running tells which live members of the newest view are heard to run in
+	// the life that it names; nil: nobody listens.
+	Running func() proto.NodeSet
 
 	// Env is what the life runs on; nil: flow.Real, with recoveries on threads
 	// of their own and times on CLOCK_MONOTONIC.
@@ -316,11 +329,21 @@ func (l *Life) newestEpoch() proto.Epoch {
 // prepareUntilNewer makes the connections to a member of view e. It gives up
 // when a newer view is known: that member may be gone from it.
 func (l *Life) prepareUntilNewer(ctx context.Context, m proto.Member, e proto.Epoch) bool {
-	for warned := l.env.Now(); ; {
+	begun, failed := l.env.Now(), false
+	defer func() {
+		if failed && l.cfg.NoLink != nil {
+			l.cfg.NoLink(m, 0)
+		}
+	}()
+	for warned := begun; ; {
 		err := l.prepare(ctx, m)
 		if err == nil {
 			return true
 		}
+		if !failed && l.cfg.NoLink != nil {
+			l.cfg.NoLink(m, begun)
+		}
+		failed = true
 		if l.env.Now()-warned > int64(time.Second) {
 			l.log.Warn("cannot connect to a member of the view", "member", m, "err", err)
 			warned = l.env.Now()

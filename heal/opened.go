@@ -3,7 +3,9 @@ package heal
 import (
 	"fmt"
 
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
+	"healkv/heal/rejoin"
 	"healkv/pmem"
 )
 
@@ -17,6 +19,7 @@ func (c *Config) Opened(pools []*pmem.Pool, v *proto.View, begun bool) {
 	for _, p := range pools {
 		r := p.Recovered()
 		c.Tails = append(c.Tails, r.Tail)
+		c.Seen = append(c.Seen, p.Super().Seen)
 		var left []Leftover
 		p.Leftovers(func(hash, pos, _ uint64) { left = append(left, Leftover{Hash: hash, Pos: pos}) })
 		c.Leftovers = append(c.Leftovers, left)
@@ -35,10 +38,17 @@ func (c *Config) Opened(pools []*pmem.Pool, v *proto.View, begun bool) {
 			_ = p.WriteSuperblock(func(s *pmem.Super) { s.Complete, s.ViewEpoch = true, uint32(v.Epoch) })
 		case !r.Complete:
 			c.Full, c.Blank = "the pool is incomplete: an earlier full copy was cut off", true
-		case prev != 0 && prev < v.Incarnation[n] && c.Full == "":
+		case prev != 0 && prev < v.Incarnation[n]:
 			// An older copy of the pool (H19): the life that the view last
-			// named began on another one.
-			c.Full = fmt.Sprintf("the pool is of life %d, the view's last life of this node is %d: an older copy", prev, v.Incarnation[n])
+			// named began on another one. In a cold start it would serve what has
+			// been overwritten since. A cold view, though, names lives that may
+			// have ended before they began on their pools.
+			c.Blank = c.Blank || !v.Cold && !plant.Is(plant.OlderCounts)
+			if c.Full == "" {
+				c.Full = fmt.Sprintf("the pool is of life %d, the view's last life of this node is %d: an older copy", prev, v.Incarnation[n])
+			}
 		}
 	}
+	// The life before this one was told so, and may not have discarded it.
+	c.Blank = c.Blank || c.Full == rejoin.OlderPool && !plant.Is(plant.OlderCounts)
 }

@@ -92,6 +92,11 @@ func (l *Life) pull(ctx context.Context, e proto.Epoch, a rejoin.Action, shard i
 	defer remote.Close()
 	p := &puller{l: l, w: w, remote: remote, budget: l.budget(), began: l.env.Now()}
 	p.init()
+	p.upper = r.RangeBytes
+	if a.Full {
+		p.upper = r.StoreBytes
+	}
+	p.expect(p.upper)
 	err = p.pages(ctx, b, &r)
 	err = errors.Join(err, p.finish())
 	if err == nil && !plant.Is(plant.PullEnd) {
@@ -128,6 +133,8 @@ type puller struct {
 	records   uint64
 	adopted   uint64
 	missed    uint64 // bytes listed
+	upper     uint64 // bytes the list cannot exceed by much
+	expected  uint64 // told to the recorder
 	full      bool   // the worker had no room for some
 	budget    int
 	began     int64
@@ -147,7 +154,11 @@ func (p *puller) pages(ctx context.Context, b proto.Member, r *rangeReply) error
 			return err
 		}
 		off += len(page.Data)
-		more, p.missed = page.More, page.Records
+		if more, p.missed = page.More, page.Records; more {
+			p.expect(max(p.missed, p.upper))
+		} else {
+			p.expect(p.missed)
+		}
 		p.listBytes += uint64(len(page.Data))
 		var last run
 		for rest := page.Data; len(rest) > 0; {
@@ -163,6 +174,12 @@ func (p *puller) pages(ctx context.Context, b proto.Member, r *rangeReply) error
 	}
 	_, _, err := p.fetch(false)
 	return err
+}
+
+// expect tells how much this shard's part is.
+func (p *puller) expect(bytes uint64) {
+	p.l.recovery.expect(int64(bytes) - int64(p.expected))
+	p.expected = bytes
 }
 
 // run plans to read one stretch of records, in pieces of what a batch has left.
@@ -211,6 +228,7 @@ func (p *puller) fetch(cut bool) (done, need int, err error) {
 	if err := p.remote.Gather(rest, p.ranges); err != nil {
 		return 0, 0, err
 	}
+	before := p.used
 	for i := range p.plan {
 		r := &p.plan[i]
 		if done, need, err = p.parse(rest[:r.bytes], r); err != nil {
@@ -222,6 +240,7 @@ func (p *puller) fetch(cut bool) (done, need int, err error) {
 		p.used += done
 		rest = rest[r.bytes:]
 	}
+	p.l.recovery.moved(p.used - before)
 	p.plan, p.ranges, p.planned = p.plan[:0], p.ranges[:0], 0
 	return done, need, nil
 }

@@ -5,13 +5,14 @@ import (
 	"time"
 
 	"healkv/dataplane/proto"
+	"healkv/heal/rejoin"
 
 	"golang.org/x/sys/unix"
 )
 
-// Recovery is what one way back cost: for status and the recovery report.
-// Times in nanoseconds; Start on CLOCK_MONOTONIC, comparable between the
-// processes of one host.
+// Recovery is what one way back costs: for status and the recovery report,
+// while it goes on and after its end. Times in nanoseconds; Start on
+// CLOCK_MONOTONIC, comparable between the processes of one host.
 type Recovery struct {
 	Kind        string // none, heal, full, cold
 	Why         string // of a full copy
@@ -29,7 +30,31 @@ type Recovery struct {
 	RangeBytes  uint64 // bytes of the log range they were picked from; 0 for a full copy
 	StoreBytes  uint64 // bytes of the buddy's log in use
 	Leftovers   uint64 // own records rolled forward
+
+	Phase string // what it is at: a Phase constant
+	// Of the transfer that goes on: bytes of records to move as far as known
+	// (an upper bound until the buddy has listed them all), and moved so far;
+	// how fast they come, in bytes per second; and how long the rest takes at
+	// that pace, 0 while nobody can tell.
+	Expected, Done uint64
+	Rate           float64
+	Left           time.Duration
 }
+
+// Phases of a way back, in their order. Waiting may come at any time: for
+// other nodes, or for an operator.
+const (
+	PhaseHello      = "hello"      // connects to the members
+	PhaseBackoff    = "backoff"    // came back too often of late and waits
+	PhaseAdmission  = "admission"  // asks to be a shadow
+	PhaseInstalling = "installing" // until all members have the view with it
+	PhaseTransfer   = "transfer"   // fetches what it missed
+	PhaseLeftovers  = "leftovers"  // rolls its own forward
+	PhaseFlush      = "flush"      // makes all durable
+	PhasePromotion  = "promotion"  // asks to be live
+	PhaseWaiting    = "waiting"    // for other nodes
+	PhaseDone       = "done"       // live
+)
 
 // recorder fills a Recovery in while it happens.
 type recorder struct {
@@ -38,6 +63,61 @@ type recorder struct {
 	clock func() int64
 	mark  int64
 	in    bool // admitted
+
+	began  int64  // of the transfer
+	rateAt int64  // when Rate was looked at last
+	rateOf uint64 // Done then
+}
+
+// phases says what a life is at while it carries an action out.
+var phases = [...]string{rejoin.Wait: PhaseWaiting, rejoin.Connect: PhaseHello, rejoin.Admit: PhaseAdmission,
+	rejoin.AwaitInstalled: PhaseInstalling, rejoin.Transfer: PhaseTransfer, rejoin.RollLeftovers: PhaseLeftovers,
+	rejoin.Flush: PhaseFlush, rejoin.Promote: PhasePromotion, rejoin.ColdStart: PhaseAdmission, rejoin.ReportCold: PhaseWaiting,
+	rejoin.PromoteCold: PhasePromotion, rejoin.StartOver: PhaseWaiting, rejoin.Again: PhaseWaiting, rejoin.Later: PhaseBackoff,
+	rejoin.Serve: PhaseDone}
+
+// at notes what the way back is at.
+func (r *recorder) at(phase string) { r.locked(func() { r.Phase = phase }) }
+
+// expect corrects what a transfer is expected to move.
+func (r *recorder) expect(more int64) { r.locked(func() { r.Expected += uint64(more) }) }
+
+// Rate is smoothed over about a second, looked at ten times in it.
+const (
+	rateEvery = int64(100 * time.Millisecond)
+	rateOver  = float64(time.Second)
+)
+
+// moved notes bytes of records that came.
+func (r *recorder) moved(bytes int) {
+	now := r.clock()
+	r.locked(func() {
+		r.Done += uint64(bytes)
+		d := now - r.rateAt
+		if d < rateEvery {
+			return
+		}
+		pace := float64(r.Done-r.rateOf) * float64(time.Second) / float64(d)
+		if r.rateOf > 0 {
+			pace = r.Rate + (pace-r.Rate)*min(1, float64(d)/rateOver)
+		}
+		r.Rate, r.rateAt, r.rateOf = pace, now, r.Done
+	})
+}
+
+// progress is the Recovery with what follows from its clock.
+func (r *recorder) progress() (x Recovery) {
+	now := r.clock()
+	r.locked(func() {
+		x = r.Recovery
+		if x.Rate == 0 && x.Done > 0 && now > r.began {
+			x.Rate = float64(x.Done) * float64(time.Second) / float64(now-r.began)
+		}
+		if x.Phase == PhaseTransfer && x.Rate > 0 && x.Expected > x.Done {
+			x.Left = time.Duration(float64(x.Expected-x.Done) / x.Rate * float64(time.Second))
+		}
+	})
+	return x
 }
 
 // monotonic is CLOCK_MONOTONIC in nanoseconds.
@@ -91,10 +171,20 @@ func (r *recorder) transferring(b proto.NodeID, full bool) {
 		r.Buddy = int(b)
 		r.lap()
 		r.Bytes, r.Records, r.Applied, r.Missed, r.RangeBytes, r.StoreBytes = 0, 0, 0, 0, 0, 0
+		r.Expected, r.Done, r.Rate, r.rateOf = 0, 0, 0, 0
+		r.began = r.clock()
+		r.rateAt = r.began
 	})
 }
-func (r *recorder) transferred() { r.locked(func() { r.Transfer += r.lap() }) }
-func (r *recorder) finishing()   { r.locked(func() { r.Finish += r.lap() }) }
+func (r *recorder) transferred() {
+	r.locked(func() {
+		r.Transfer += r.lap()
+		if d := r.clock() - r.began; d > 0 {
+			r.Rate = float64(r.Done) * float64(time.Second) / float64(d)
+		}
+	})
+}
+func (r *recorder) finishing() { r.locked(func() { r.Finish += r.lap() }) }
 func (r *recorder) finished() {
 	r.locked(func() {
 		r.Finish += r.lap()
@@ -116,8 +206,6 @@ func (r *recorder) begin() { r.locked(func() { r.Start = r.clock() }) }
 
 func (r *recorder) rolled(n int) { r.locked(func() { r.Leftovers += uint64(n) }) }
 
-// Recovery is what the way back has cost so far.
-func (l *Life) Recovery() (r Recovery) {
-	l.recovery.locked(func() { r = l.recovery.Recovery })
-	return r
-}
+// Recovery is what the way back has cost so far, and how far it is. Any
+// goroutine, while it goes on and afterwards.
+func (l *Life) Recovery() Recovery { return l.recovery.progress() }

@@ -48,6 +48,8 @@ type rig struct {
 
 	limits Limits
 	budget int
+	lease  time.Duration     // 0: lives know of none
+	alive  proto.NodeSet     // of these nobody can tell that they are dead
 	travel time.Duration     // at most this long does a message of the control plane take; 0: a millisecond
 	calls  map[string]int    // messages sent, by kind
 	done   map[string]uint64 // key: the highest timestamp of a write that was answered
@@ -65,6 +67,8 @@ type rigNode struct {
 	host     *dataplane.Host
 	self     proto.Member
 	life     *Life
+	running  func() proto.NodeSet
+	noLink   func(m proto.Member, since int64)
 	core     *dataplane.Core
 	pool     *pmem.Pool
 	end      *sim.Endpoint
@@ -280,10 +284,10 @@ func (n *rigNode) live(full string) (err error) {
 		OnFailure: func(_ int, err error) { r.t.Errorf("seed %d: node %d: %v", r.seed, n.id, err) },
 		Env:       n.p, Limits: dataplane.Limits{Ops: 64, ClientBurst: 4, StreamBurst: 1 << 10, ForwardBurst: 2, AdoptBurst: 3}})
 	n.core = dataplane.NewCore([]*dataplane.Worker{w}, always{})
-	c := Config{Self: n.self, Configured: r.view.Configured, Core: n.core, Register: n, Control: n, Full: full, Logger: log, Env: n.p, Limits: r.limits, Budget: r.budget,
+	c := Config{Self: n.self, Configured: r.view.Configured, Core: n.core, Register: n, Control: n, Full: full, Logger: log, Env: n.p, Limits: r.limits, Budget: r.budget, Lease: r.lease,
 		ProvenDead: func(m proto.Member) bool {
 			x := r.nodes[m.Node]
-			return x.p == nil || x.self.Incarnation > m.Incarnation
+			return !r.alive.Has(m.Node) && x.p == nil || x.self.Incarnation > m.Incarnation
 		},
 		Event: func(name string, e proto.Epoch, detail string) {
 			r.note("node %d: %s %d %s", n.id, name, e, detail)
@@ -313,6 +317,7 @@ func (n *rigNode) live(full string) (err error) {
 		},
 		Promoted: func() error { return n.core.Complete(n.life.Installed().Epoch) },
 	}
+	c.Running, c.NoLink = n.running, n.noLink
 	c.Opened([]*pmem.Pool{n.pool}, &r.view, n.begun)
 	n.life = New(c)
 	n.lives++

@@ -76,8 +76,9 @@ type Pool struct {
 	mu    sync.Mutex // superblock and drains
 	super Super      // as last written
 
-	heapIndex              []byte // of a HeapMedium: the index lies here, in no file
-	stableEvery, tailEvery uint64 // superEveryStable, superEveryTail; less for a small HeapMedium
+	heapIndex              []byte      // of a HeapMedium: the index lies here, in no file
+	seenDue                atomic.Bool // Seen is to go out with the next flush
+	stableEvery, tailEvery uint64      // superEveryStable, superEveryTail; less for a small HeapMedium
 }
 
 // Store is the shard's log and index. Nothing may be appended before Begin.
@@ -217,8 +218,23 @@ func (p *Pool) flushLog(from, tail uint64) error {
 	return nil
 }
 
+// SuperDue reports whether the next Flush writes a superblock, if there is
+// anything to flush.
+func (p *Pool) SuperDue() bool { return p.superDue(p.log.Tail()) }
+
+// Saw notes how far others have flushed (Super.Seen). It goes out with the next
+// superblock; soon: with the next Flush.
+func (p *Pool) Saw(seen *[nodesMax]Seen, soon bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.super.Seen = *seen
+	if soon {
+		p.seenDue.Store(true)
+	}
+}
+
 func (p *Pool) superDue(tail uint64) bool {
-	return p.stable.Load() >= p.superStable.Load()+p.stableEvery || tail >= p.superDurable.Load()+p.tailEvery
+	return p.seenDue.Load() || p.stable.Load() >= p.superStable.Load()+p.stableEvery || tail >= p.superDurable.Load()+p.tailEvery
 }
 
 // refreshSuper brings the positions up to date. Holds mu.
@@ -232,6 +248,7 @@ func (p *Pool) refreshSuper() {
 		s.Stable = p.stable.Load()
 	}
 	s.LastMarker = p.marker.Load()
+	p.seenDue.Store(false)
 	p.superStable.Store(s.Stable)
 	p.superDurable.Store(s.Durable)
 }

@@ -66,7 +66,29 @@ type Super struct {
 	Complete    bool     // false: a full copy was begun and not finished
 	Clean       bool     // closed in order, everything flushed
 	FailedFlush bool     // a flush failed: nothing above Durable counts
+
+	// Seen is how far other nodes were seen to have flushed this shard, by node:
+	// if one comes back in the life after with less, its pool is an older copy
+	// (H19). Zero: not known.
+	Seen [nodesMax]Seen
 }
+
+// Seen is a position through which a life said that its log is flushed.
+type Seen struct {
+	Incarnation uint32
+	Pos         uint64
+}
+
+// nodesMax is proto.NodesMax, which this package must not import; the code that
+// fills Seen in does not compile if they differ.
+const nodesMax = 16
+
+const (
+	seenAt    = 176 // in a copy
+	seenBytes = 12
+)
+
+const _ = uint(superBytes - seenAt - nodesMax*seenBytes)
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -98,6 +120,10 @@ func (s *Super) encode(dst []byte) {
 	le.PutUint64(dst[152:], s.Durable)
 	le.PutUint64(dst[160:], s.LastMarker)
 	le.PutUint64(dst[168:], s.Base)
+	for i, x := range s.Seen {
+		le.PutUint32(dst[seenAt+i*seenBytes:], x.Incarnation)
+		le.PutUint64(dst[seenAt+i*seenBytes+4:], x.Pos)
+	}
 	le.PutUint32(dst[8:], crc32.Update(0, castagnoli, dst[:superBytes]))
 }
 
@@ -142,6 +168,9 @@ func decodeSuper(src []byte) (Super, error) {
 	s.Durable = le.Uint64(src[152:])
 	s.LastMarker = le.Uint64(src[160:])
 	s.Base = le.Uint64(src[168:])
+	for i := range s.Seen {
+		s.Seen[i] = Seen{le.Uint32(src[seenAt+i*seenBytes:]), le.Uint64(src[seenAt+i*seenBytes+4:])}
+	}
 	return s, nil
 }
 

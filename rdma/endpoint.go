@@ -99,3 +99,9 @@ type Endpoint interface {
 	// Close detaches everybody and gives back all memory. Worker stopped.
 	Close() error
 }
+
+// Redialer is an Endpoint whose connections can be made anew while they are in
+// use, because what proves the two ends has changed.
+type Redialer interface {
+	Redial(peer int) // of a node; any goroutine
+}

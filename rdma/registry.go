@@ -23,14 +23,20 @@ type Config struct {
 	// tcp and verbs.
 	Exchange Exchange     // connection parameters go over it
 	Logger   *slog.Logger // nil: none
-	// Patience is how long to wait for an answer over the Exchange; 0 or less than
-	// the provider's own takes that. What comes later was in vain, and is asked for
-	// again: slow machines need more.
+	// Patience is how long to wait for an answer over the Exchange, and with tcp
+	// for a connection and each handshake; 0 or less than the provider's own takes
+	// that. What comes later was in vain, and is asked for again: slow machines
+	// need more.
 	Patience time.Duration
 
 	// tcp.
 	Listen string      // host or address that data connections come to; "": 127.0.0.1
 	TLS    *tls.Config // of the data connections, both ends verified; nil: plain
+	// Plain allows data connections beyond loopback without TLS.
+	Plain bool
+	// Peer says whose certificate the other end of a TLS connection has shown:
+	// one of another node than was meant is refused. nil: not compared.
+	Peer func(*tls.ConnectionState) (node int, err error)
 
 	Verbs Verbs // verbs
 }

@@ -36,7 +36,7 @@ planted() {
 	cat <<-END
 		H1-flush-before-promotion eventual 2
 		H5-timestamp-keeps-its-epoch strict 2
-		H6-shadow-fed-from-the-tail eventual 6
+		H6-shadow-fed-from-the-tail eventual 32
 		H7-gone-members-records-stay-locked eventual 11
 		H10-first-marker-at-the-tail strict 1
 		H13-leftover-stays-locked eventual 3

@@ -22,7 +22,7 @@ type trial struct {
 }
 
 // patience bounds what takes a few leases at most: a silent member is removed
-// after a lease and a half and the drift. A busy machine takes longer for
+// when its lease has run out. A busy machine takes longer for
 // everything.
 func (x *trial) patience() time.Duration { return 40*time.Second + 6*x.lease }
 

@@ -34,19 +34,25 @@ func (p place) where() string {
 
 // consts gives the names of the bugs as the code spells them.
 func consts(t *testing.T) map[string]plant.Bug {
-	f, err := parser.ParseFile(token.NewFileSet(), root+"/dataplane/plant/bugs.go", nil, 0)
-	if err != nil {
-		t.Fatal(err)
+	files, err := filepath.Glob(root + "/dataplane/plant/bugs*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no files with bugs", err)
 	}
 	names := map[string]plant.Bug{}
-	ast.Inspect(f, func(n ast.Node) bool {
-		if v, ok := n.(*ast.ValueSpec); ok && len(v.Values) == 1 {
-			if s, ok := v.Values[0].(*ast.BasicLit); ok && s.Kind == token.STRING {
-				names[v.Names[0].Name] = plant.Bug(strings.Trim(s.Value, `"`))
-			}
+	for _, file := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
 		}
-		return true
-	})
+		ast.Inspect(f, func(n ast.Node) bool {
+			if v, ok := n.(*ast.ValueSpec); ok && len(v.Values) == 1 {
+				if s, ok := v.Values[0].(*ast.BasicLit); ok && s.Kind == token.STRING {
+					names[v.Names[0].Name] = plant.Bug(strings.Trim(s.Value, `"`))
+				}
+			}
+			return true
+		})
+	}
 	return names
 }
 

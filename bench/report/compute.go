@@ -18,6 +18,9 @@ type Report struct {
 	Environment  Environment   `json:"environment"`
 	Headline     Headline      `json:"headline"`
 	Runs         []RunReport   `json:"runs"`
+	Failover     []FailoverRow `json:"failover,omitempty"`
+	Rolling      *Rolling      `json:"rolling_restart,omitempty"`
+	Cold         []ColdStart   `json:"cold_starts,omitempty"`
 	Verification *Verification `json:"verification"`
 	Notes        []string      `json:"notes"`
 	NotMeasured  []string      `json:"not_measured"`
@@ -88,6 +91,14 @@ func Compute(in Input) (*Report, error) {
 	if in.Verification == nil {
 		r.NotMeasured = append(r.NotMeasured, "Verification: nothing was verified in this run.")
 	}
+	var err error
+	if r.Failover, err = failoverRows(in.Failover); err != nil {
+		return nil, err
+	}
+	if err := checkPlanned(in.Rolling, in.Cold); err != nil {
+		return nil, err
+	}
+	r.Rolling, r.Cold = in.Rolling, in.Cold
 	if e := in.Env.Emulated; e != "" {
 		r.NotMeasured = append(r.NotMeasured, "Hardware: "+e)
 	}

@@ -46,6 +46,14 @@ type byteBar struct {
 	First, Known bool
 }
 
+// failoverBar is a kind of fault: its median in the bar, and the rest of the way
+// to the longest behind it.
+type failoverBar struct {
+	FailoverRow
+	Stall, Most, View, Read string
+	Median, Rest            float64
+}
+
 type partRow struct {
 	Name   string
 	Color  template.CSS
@@ -71,6 +79,10 @@ type pageData struct {
 	Two                  bool
 	Runs                 []pageRun
 	PartRows, StatusRows []partRow
+	Failover             []failoverBar
+	Rolling              [][]string // heads first
+	RollingText          string
+	Cold                 [][]string
 	Verification         *Verification
 	EnvRows              []keyValue
 	Notes, NotMeasured   []string
@@ -128,6 +140,23 @@ func (r *Report) WriteHTML(w io.Writer) error {
 		p.Runs = append(p.Runs, pr)
 	}
 	p.PartRows, p.StatusRows = r.partRows()
+	if r.Rolling != nil {
+		p.Rolling, p.RollingText = append([][]string{rollingHeads}, r.Rolling.rows()...), r.Rolling.text()
+	}
+	for i := range r.Cold {
+		if i == 0 {
+			p.Cold = append(p.Cold, coldHeads)
+		}
+		p.Cold = append(p.Cold, r.Cold[i].row())
+	}
+	worst := 0.0
+	for _, f := range r.Failover {
+		worst = max(worst, f.StallMaxMs)
+	}
+	for _, f := range r.Failover {
+		t := f.texts()
+		p.Failover = append(p.Failover, failoverBar{f, t[2], t[3], t[4], t[5] + ", at most " + t[6], share(f.StallMedianMs, worst), share(f.StallMaxMs-f.StallMedianMs, worst)})
+	}
 	if err := page.Execute(w, p); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}

@@ -19,7 +19,12 @@ type Input struct {
 	Runs  []Run // one for each way of recovery, the first is the headline
 	// Verification is nil if nothing was verified, which the report then says.
 	Verification *Verification
-	Notes        []string // further lines for "How this was measured"
+	// Failover is what faults of several kinds cost, each done several times; may be
+	// empty.
+	Failover []Failover
+	Rolling  *Rolling    // may be nil
+	Cold     []ColdStart // may be empty
+	Notes    []string    // further lines for "How this was measured"
 }
 
 // Environment is what every figure carries.

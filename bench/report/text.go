@@ -39,6 +39,11 @@ func (r *Report) WriteTerminal(w io.Writer) error {
 	if h := r.Headline; h.Against != "" {
 		fmt.Fprintf(&b, "\n%s against %s: recovery %s faster, %.2g %% of the bytes\n", r.Runs[0].Name, h.Against, times(h.Faster), h.BytesPct)
 	}
+	if len(r.Failover) > 0 {
+		fmt.Fprintf(&b, "\nFailover, each kind several times\n")
+		writeFailover(&b, r.Failover)
+	}
+	writePlanned(&b, r.Rolling, r.Cold)
 	if v := r.Verification; v != nil {
 		fmt.Fprintf(&b, "\nVerified: %s acknowledged writes of %s keys, %s comparisons: %s missing, %s older\n",
 			count(v.AckedWrites), count(v.AckedKeys), count(v.KeysCompared), count(v.Missing), count(v.Older))

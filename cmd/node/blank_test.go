@@ -75,4 +75,35 @@ func TestProcessBlankPoolStopsColdStart(t *testing.T) {
 		}
 		t.Logf("node %d: %s", i, why)
 	}
+	// Nothing goes on until an operator says so, in exactly these words.
+	order := func(code int, want string, args ...string) {
+		t.Helper()
+		out, complaint, got := node(t, nil, append([]string{"cold-start", "--dir", g.dir}, args...)...)
+		if got != code || !strings.Contains(out+complaint, want) || strings.Count(complaint, "\n") > 1 {
+			t.Fatalf("cold-start %v: exit status %d, want %d and %q:\n%s%s", args, got, code, want, out, complaint)
+		}
+	}
+	epoch := fmt.Sprint(g.status()[0].Epoch)
+	if out, _, _ := node(t, nil, "status", "--dir", g.dir); !strings.Contains(out, "VIEW  epoch "+epoch+": live 0,1,2") || !strings.Contains(out, "blank") {
+		t.Errorf("status:\n%s", out)
+	}
+	order(2, "--epoch is missing", "--without", "1")
+	order(2, "--without is missing", "--epoch", epoch)
+	order(2, "each once", "--epoch", epoch, "--without", "1,1")
+	order(1, "there is no node 7", "--epoch", epoch, "--without", "7")
+	order(1, "look at the status again", "--epoch", "999", "--without", "1")
+	order(1, "is blank", "--epoch", epoch, "--without", "2") // node 1 is in the way
+	order(0, "nothing was done", "--epoch", epoch, "--without", "1", "--dry")
+	for i, s := range g.status() {
+		if s.Role == "live" {
+			t.Errorf("node %d is live after a dry run", i)
+		}
+	}
+	order(0, "node 0 is live after", "--epoch", epoch, "--without", "1")
+	for i := range 3 {
+		s := g.awaitLive(i)
+		if want := map[bool]string{true: "full", false: "cold"}[i == 1]; s.LastRecovery == nil || s.LastRecovery.Kind != want || s.Keys != 5 {
+			t.Errorf("node %d: %d keys, recovery %+v, want %s", i, s.Keys, s.LastRecovery, want)
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -30,6 +31,10 @@ type chaosArgs struct {
 	verbs    config.Verbs
 	ports    local.Ports
 	verbose  bool
+	matrix   bool // the fault matrix instead of rounds
+	share    float64
+	columns  int
+	rows     string
 }
 
 func chaosFlags(a *chaosArgs) *flag.FlagSet {
@@ -52,6 +57,10 @@ func chaosFlags(a *chaosArgs) *flag.FlagSet {
 	portFlags(fs, &a.ports, a.ports)
 	fs.BoolVar(&a.o.KeepGoing, "keep-going", false, "go on after a failed round")
 	fs.BoolVar(&a.verbose, "verbose", false, "print every fault")
+	fs.BoolVar(&a.matrix, "matrix", false, "carry the fault matrix out instead: every fault in every kind of cluster, with the stall of writes in each; --time, --faults, --model, --domain, --nodes and --kinds do not count")
+	fs.Float64Var(&a.share, "share", 1, "of the matrix: the `share` of its cells, drawn from --seed")
+	fs.IntVar(&a.columns, "columns", 5, "of the matrix: how many `clusters` a share below 1 is carried out on")
+	fs.StringVar(&a.rows, "rows", "all", "of the matrix: `rows`, comma between; or all")
 	return fs
 }
 
@@ -71,6 +80,14 @@ func runChaos(ctx context.Context, args []string) error {
 		return err
 	}
 	a.o.Program, a.o.Commit, a.o.Make = program, version, a.cluster
+	if a.matrix {
+		m := demo.MatrixOptions{ChaosOptions: a.o, Share: a.share, Columns: a.columns}
+		if a.rows != "all" {
+			m.Rows = strings.Split(a.rows, ",")
+		}
+		_, err = demo.Matrix(ctx, m, os.Stdout)
+		return err
+	}
 	_, err = demo.Chaos(ctx, a.o, os.Stdout)
 	return err
 }
@@ -132,7 +149,7 @@ func (a *chaosArgs) cluster(want demo.ChaosCluster) (*local.Cluster, error) {
 		}
 	}
 	s := config.New()
-	s.Config.Provider, s.Config.Verbs = a.provider, a.verbs
+	s.Config.Provider, s.Config.Verbs = cmp.Or(want.Provider, a.provider), a.verbs
 	s.Config.Nodes, s.Config.Model, s.Config.Domain = want.Nodes, want.Model, want.Domain
 	s.Config.PoolSize = config.Size(demo.ChaosPoolBytes())
 	s.Config.HugePages = a.huge

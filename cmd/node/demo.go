@@ -108,7 +108,8 @@ func (a *labArgs) cluster() (c *local.Cluster, done func(), err error) {
 
 type demoArgs struct {
 	labArgs
-	o demo.Options
+	o        demo.Options
+	failover int
 }
 
 func demoFlags(a *demoArgs) *flag.FlagSet {
@@ -124,6 +125,7 @@ func demoFlags(a *demoArgs) *flag.FlagSet {
 	fs.Float64Var(&a.o.WatchRate, "watch-rate", a.o.WatchRate, "operations per second and node on the keys whose history is judged")
 	fs.IntVar(&a.o.History, "history", a.o.History, "go on until so many operations on those keys are done, and judge no fewer; 0: what the time allows")
 	fs.DurationVar(&a.o.HistoryWithin, "history-within", a.o.HistoryWithin, "`time` for that after the experiments")
+	fs.IntVar(&a.failover, "failover", 0, "before all that, measure what a kill, a stop and a planned leave cost the others, a rolling restart and cold starts, each so many `times`")
 	fs.IntVar(&a.o.Overwrite, "overwrite", a.o.Overwrite, "how many `times` 1 % of the keys are overwritten in the third experiment; 0 leaves it out")
 	return fs
 }
@@ -141,6 +143,11 @@ func runDemo(ctx context.Context, args []string) error {
 	o.Out, o.Nodes, o.Keys, o.Workload, o.Program, o.Commit = a.out, a.nodes, a.keys, a.workload, program, version
 	o.Verify = demo.MinimaFor(&o)
 	o.Say = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
+	if a.failover != 0 {
+		if o.Measured, err = a.measure(ctx, o); err != nil {
+			return err
+		}
+	}
 	c, done, err := a.cluster()
 	if err != nil {
 		return err
@@ -155,6 +162,39 @@ func runDemo(ctx context.Context, args []string) error {
 		a.keep = true // the logs say why
 	}
 	return err
+}
+
+// measure does --failover, on clusters of their own: the one that was asked for;
+// beside shared memory TCP, for what silence costs, and beside memory files, for
+// cold starts.
+func (a *demoArgs) measure(ctx context.Context, o demo.Options) (all demo.Measured, err error) {
+	type kind struct {
+		provider, domain string
+		onlyCold         bool
+	}
+	kinds := []kind{{a.provider, a.domain, false}}
+	if a.provider == "shm" {
+		kinds = append(kinds, kind{"tcp", a.domain, false})
+		if a.domain == "memory" {
+			kinds = append(kinds, kind{"shm", "file", true})
+		}
+	}
+	for _, k := range kinds {
+		b := a.labArgs
+		b.provider, b.domain = k.provider, k.domain
+		c, done, err := b.cluster()
+		if err != nil {
+			return all, err
+		}
+		o.Lease = time.Duration(b.source.Config.Lease)
+		m, err := demo.Failover(ctx, o, c, k.provider, a.failover, k.onlyCold)
+		if err != nil {
+			return all, err // the logs are in the cluster, which stays
+		}
+		done()
+		all.Add(m)
+	}
+	return all, nil
 }
 
 type benchArgs struct {

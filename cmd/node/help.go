@@ -35,24 +35,75 @@ from DATA-PORT+i*SHARDS on; certificates are made with the cluster.
 
 A node that is killed is reported and not restarted; bring it back with
   node serve --config D/node-i/node.toml
-which then runs until it is stopped by hand.
+which then runs until it is stopped by hand. A node that ` + "`node rolling`" + `
+restarts is started again here.
 
 A second signal while stopping kills what is left. Exit status 0: stopped as
 asked, every node that ran ended cleanly.
 
 `,
 	"status": `usage: node status --dir D [--json] [--check]
+       node status --config FILE [--json] [--check]
 
-Shows what every node of the local cluster in D says of itself; a node that
-does not answer is down.
+Shows the view, and what every node of the local cluster in D says of itself:
+role, what is left of its lease, who suspects it, how it came back or how far it
+is on its way back. Below: why a node does not serve, and why one is suspected.
+A node that does not answer is down. With --config it is one node, and the view
+as that node knows it.
+
+`,
+	"drain": `usage: node drain --dir D --node I [--stay | --back] [FLAGS]
+       node drain --config FILE [--stay | --back] [FLAGS]
+
+Takes a node out of the group without a stall: its clients are refused with
+TRYAGAIN, which says that nothing was applied, so they go to another node;
+writes under way end; it gives its lease back, leaves the view, and flushes. Its
+process ends with exit status 0 when its clients have gone, or drain_grace
+later; ` + "`node serve`" + ` brings it back with what it missed.
+With --stay the process stays, votes and answers status until --back.
+
+Refused, and the node serves on: at the last live node; during a cold start;
+where fewer than a majority of the nodes would be left running, unless --force;
+if writes under way are not through --within the time. SIGTERM to a node does
+the same without asking.
+
+An order goes through a socket in the node's state directory, as the node's user
+or root; it is logged there with who gave it.
+
+`,
+	"cold-start": `usage: node cold-start --dir D --epoch E --without I,... [--dry] [FLAGS]
+       node cold-start --config FILE --epoch E --without I,... [--dry] [FLAGS]
+
+For a cluster that is down and cannot start by itself, because nodes that were
+live at the end are lost, or their pools are. It starts without them, from what
+the others hold. THIS CAN LOSE WRITES THAT WERE ANSWERED: --dry says which, and
+whether the order would be taken. Never needed while a node is live.
+
+E is the epoch in the first line of ` + "`node status`" + `. The order goes to one node
+that was live then, --node or the first that answers. It is refused, and changes
+nothing, if the view is another one, if a live member runs, or if a node that is
+not named does not answer or has no whole pool. Nodes that were left out come
+back by a full copy.
+
+`,
+	"rolling": `usage: node rolling --dir D [--pause T] [FLAGS]
+
+Restarts the nodes of the local cluster in D one after the other: drains one,
+has it started again, waits until it is live and serves, takes the next. All
+nodes must be live to begin with. The running ` + "`node cluster`" + ` starts its nodes
+again; one that was started by hand is started in the background, with its
+output in D/node-i/log. Stops at the first node that does not come back.
 
 `,
 	"serve": `usage: node serve --config FILE [FLAGS]
 
-Runs one node in the foreground. SIGTERM or Ctrl-C: it flushes, leaves the view
-and exits 0; SIGHUP likewise, without waiting for a majority that stops too. A flag wins over the environment (HEALKV_POOL_SIZE), the
-environment over the file, the file over the default. ` + "`node help config`" + ` has
-them all.
+Runs one node in the foreground. SIGTERM or Ctrl-C: it is drained, as by
+` + "`node drain`" + `, and exits 0; SIGHUP: it flushes and exits 0 without waiting for a
+majority, which stops too. Exit status 75: drained by ` + "`node rolling`" + `, to be
+started again.
+
+A flag wins over the environment (HEALKV_POOL_SIZE), the environment over the
+file, the file over the default. ` + "`node help config`" + ` has them all.
 
 `,
 	"format": `usage: node format --config FILE [FLAGS]
@@ -62,13 +113,15 @@ already: nothing is overwritten. ` + "`node cluster`" + ` does this by itself.
 
 `,
 	"certs": `usage: node certs --dir D [--nodes N] [--cluster-id ID] [--hosts H,...] [--days N]
+       node certs --dir D [--nodes N] --rotate-authority | --drop-old-authority
 
 Makes what nodes prove themselves with over tcp and verbs: an authority in D
 (ca.pem, ca-key.pem) and for every node i D/node-i with ca.pem, cert.pem and
 key.pem, which go to that node and into its tls.ca, tls.cert and tls.key. The
 certificate names the node: healkv://CLUSTER-ID/i. Again with the same D: new
-certificates by the same authority, which running nodes take at their next
-handshake. ` + "`node cluster`, `node demo`" + ` and the others do this by themselves.
+certificates by the same authority, which running nodes take into use within
+seconds. --rotate-authority makes a new authority that nodes trust beside the
+old one; after new certificates, --drop-old-authority ends that. ` + "`node cluster`, `node demo`" + ` and the others do this by themselves.
 
 `,
 	"demo": `usage: node demo [--out DIR] [FLAGS]
@@ -78,6 +131,9 @@ loads them, runs TAOBench A, kills a node, heals it, does the same with a full
 copy, verifies that nothing acknowledged was lost, and writes the report to DIR:
 terminal table, JSON, CSV, HDR histograms and one HTML page. Exit status 0:
 everything verified.
+
+With --failover N it first measures, on clusters of their own, what a kill, a
+stop and a planned leave cost the nodes that are left alone, N times each.
 
 `,
 	"chaos": `usage: node chaos [--time T] [--faults N] [--seed S] [FLAGS]
@@ -91,6 +147,11 @@ DIR/round-N. Exit status 0: every round passed.
 
 For half an hour and at least 300 faults:
   node chaos --time 30m --faults 300
+
+With --matrix it carries the fault matrix out instead: a cluster for each model,
+domain and way to connect (shm, tcp), in it one fault after the other, and the
+longest stall of writes of each. Writes DIR/processes.md and .json. A tenth:
+  node chaos --matrix --share 0.1 --seed 7
 
 `,
 	"bench": `usage: node bench [FLAGS]
@@ -118,7 +179,7 @@ func runHelp(_ context.Context, args []string) error {
 	if len(args) == 0 {
 		fmt.Print(about)
 		for _, c := range commands {
-			fmt.Printf("  %-9s %s\n", c.name, c.summary)
+			fmt.Printf("  %-10s %s\n", c.name, c.summary)
 		}
 		fmt.Print("\nStart here:  node cluster --nodes 3 --dir /tmp/healkv\n             redis-cli -p 7000 set greeting hello\n             redis-cli -p 7001 get greeting\n")
 		return nil
@@ -146,6 +207,15 @@ func explain(w io.Writer, name string) {
 	case "status":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, statusFlags(&statusArgs{}))
+	case "drain":
+		fmt.Fprint(w, "flags:\n")
+		explainFlags(w, drainFlags(&drainArgs{}))
+	case "cold-start":
+		fmt.Fprint(w, "flags:\n")
+		explainFlags(w, coldStartFlags(&coldStartArgs{}))
+	case "rolling":
+		fmt.Fprint(w, "flags:\n")
+		explainFlags(w, rollingFlags(&rollingArgs{}))
 	case "serve", "format":
 		fmt.Fprint(w, "flags:\n  --config FILE  the node's configuration file\n\nand one for every key of the file:\n ")
 		writeWrapped(w, allFlags())

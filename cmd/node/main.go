@@ -4,7 +4,8 @@
 // It turns flags, environment and file into a healkv.Config and wires the
 // parts; what can be tested apart lives in the packages below it.
 //
-// Exit status: 0 done, 1 failed, 2 the command line or configuration is wrong.
+// Exit status: 0 done, 1 failed, 2 the command line or configuration is wrong,
+// 75 (EX_TEMPFAIL) a node that was drained by order and is to be started again.
 package main
 
 import (
@@ -17,6 +18,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"syscall"
+
+	"healkv/cmd/node/local"
 )
 
 // version is set by the Makefile.
@@ -36,6 +39,9 @@ func init() {
 	commands = []command{
 		{"cluster", "run a cluster of node processes on this machine", runCluster},
 		{"status", "show the state of a local cluster", runStatus},
+		{"drain", "take a node out of the group without a stall, and bring it back", runDrain},
+		{"rolling", "restart the nodes of a local cluster, one after the other", runRolling},
+		{"cold-start", "start a cluster that is down without members that are lost", runColdStart},
 		{"serve", "run one node", runServe},
 		{"format", "make the pools of one node", runFormat},
 		{"certs", "make the certificates with which nodes of different hosts prove themselves", runCerts},
@@ -57,11 +63,11 @@ func main() {
 	switch err := dispatch(ctx, os.Args[1:]); {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 	default:
-		fmt.Fprintln(os.Stderr, "node:", err)
-		if errors.Is(err, errUsage) {
-			os.Exit(2)
+		status := exitStatus(err)
+		if status != local.RestartStatus {
+			fmt.Fprintln(os.Stderr, "node:", err)
 		}
-		os.Exit(1)
+		os.Exit(status)
 	}
 }
 

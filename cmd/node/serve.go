@@ -34,7 +34,10 @@ func runServe(ctx context.Context, args []string) error {
 		return err
 	}
 	log := newLog(c)
-	if err := serve(ctx, c, log); err != nil {
+	if err := serve(ctx, c, log); err == errRestart {
+		log.Info("stopped cleanly, to be started again")
+		return err
+	} else if err != nil {
 		log.Error("stopped", "error", err)
 		return err
 	}
@@ -47,8 +50,10 @@ type served struct {
 	node  atomic.Pointer[healkv.Node] // nil until Open returned
 	pid   int
 	c     *config.Config
+	log   *slog.Logger
 	admin *admin.Server
 	resp  *resp.Server
+	orders
 }
 
 func serve(ctx context.Context, c *config.Config, log *slog.Logger) error {
@@ -68,7 +73,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) error {
 
 	// Both listeners come first: a port in use is found before the node joins,
 	// and /status shows the opening of a large pool.
-	s := &served{pid: os.Getpid(), c: c}
+	s := &served{pid: os.Getpid(), c: c, log: log, orders: newOrders()}
 	if s.resp, err = resp.Listen(resp.Config{
 		Listen: c.Resp.Listen, Password: c.Resp.Password, Version: version, Logger: log,
 	}, s); err != nil {
@@ -95,6 +100,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) error {
 		return err
 	}
 	s.node.Store(node)
+	defer s.takeOrders(node, log)()
 	broken := make(chan error, 1)
 	go func() {
 		if err := s.resp.Serve(); !errors.Is(err, resp.ErrServerClosed) {
@@ -108,16 +114,24 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) error {
 		}
 	}()
 
-	patience := time.Duration(c.StopTimeout)
+	patience, alone := time.Duration(c.StopTimeout), true
 	select {
 	case <-ctx.Done():
-		patience = stopPatience(ctx, c)
+		patience, alone = stopPatience(ctx, c)
 		log.Info("stopping", "signal", context.Cause(ctx), "within", patience)
+	case o := <-s.leave:
+		log.Info("stopping", "order", "drain", "start_again", o.Restart)
+		if o.Restart {
+			err = errRestart
+		}
 	case <-node.Done():
 		err = fmt.Errorf("the node stopped by itself: %w", node.Err())
 	case err = <-broken:
 	}
-	return errors.Join(err, s.stop(node, patience))
+	if stopErr := s.stop(node, patience, alone); stopErr != nil {
+		return errors.Join(err, stopErr)
+	}
+	return err
 }
 
 // groupStopTimeout is what a node gets when all nodes stop at once. Leaving the
@@ -127,19 +141,32 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) error {
 const groupStopTimeout = 500 * time.Millisecond
 
 // stopPatience is how long flushing and leaving may take. SIGHUP says that the
-// whole group stops (`node cluster` sends it).
-func stopPatience(ctx context.Context, c *config.Config) time.Duration {
+// whole group stops (`node cluster` sends it); else it is this node alone.
+func stopPatience(ctx context.Context, c *config.Config) (patience time.Duration, alone bool) {
+	patience = time.Duration(c.StopTimeout)
 	var s signaled
 	if errors.As(context.Cause(ctx), &s) && s.Signal == syscall.SIGHUP {
-		return min(groupStopTimeout, time.Duration(c.StopTimeout))
+		return min(groupStopTimeout, patience), false
 	}
-	return time.Duration(c.StopTimeout)
+	return patience, true
 }
 
-// stop lets clients' commands end, then flushes and leaves the view.
-func (s *served) stop(node *healkv.Node, patience time.Duration) error {
+// stop ends the node. A node that goes alone leaves the view first, while its
+// clients' connections stay open and every command is refused with an error
+// that says so: they go to other nodes, and nobody is left in doubt about a
+// write. When the whole group stops there is nowhere to go.
+func (s *served) stop(node *healkv.Node, patience time.Duration, alone bool) error {
 	all, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	if alone {
+		out, cancelOut := context.WithTimeout(all, patience*3/4)
+		if err := node.Drain(out); err == nil {
+			s.grace(all)
+		} else if !errors.Is(err, healkv.ErrClosed) {
+			s.log.Info("stops without having been drained", "why", err)
+		}
+		cancelOut()
+	}
 	clients, cancelClients := context.WithTimeout(all, patience/4)
 	defer cancelClients()
 	if err := s.resp.Shutdown(clients); err != nil {
@@ -149,6 +176,22 @@ func (s *served) stop(node *healkv.Node, patience time.Duration) error {
 		return fmt.Errorf("closing the node: %w", err)
 	}
 	return nil
+}
+
+// grace waits until the clients have gone, at most as long as is configured:
+// whoever sends a command meanwhile is told to go elsewhere.
+func (s *served) grace(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.c.DrainGrace))
+	defer cancel()
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for s.resp.Stats().Conns > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+	}
 }
 
 // openNode opens the node. A blank pool in memory is what a reboot leaves: it
@@ -186,13 +229,23 @@ func tuneRuntime(c *config.Config) {
 		runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), c.Shards+3))
 	}
 	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(heapLimit)
+		debug.SetMemoryLimit(heapLimit + int64(ringsOnHeap(c)))
 		debug.SetGCPercent(-1)
 	}
 }
 
 // heapLimit is ample for buffers of ten thousand ordinary connections.
 const heapLimit = 512 << 20
+
+// ringsOnHeap is what the provider keeps in the Go heap for good: over tcp every
+// shard has the ring of its own stream and a mirror of every peer's. A limit
+// below that would have the collector run without end.
+func ringsOnHeap(c *config.Config) config.Size {
+	if c.Provider != "tcp" {
+		return 0 // mapped, or memory that a device has registered
+	}
+	return config.Size(c.Shards*c.Nodes) * c.RingSize
+}
 
 func (s *served) status() healkv.Status {
 	if n := s.node.Load(); n != nil {

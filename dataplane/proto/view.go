@@ -59,6 +59,10 @@ type View struct {
 	// start, 0 if there was none: whoever was live until then took part in it,
 	// what an earlier one holds alone may have been lost at all who did.
 	ColdAfter Epoch
+	// Failed counts the lives of a node that ended as shadows, in other views
+	// than cold ones, since it was last live; it stays at 255. It says how long
+	// the next life waits before it asks to be admitted, and nothing else.
+	Failed [NodesMax]uint8
 }
 
 // Members is everyone whose watermarks count: live and shadow.
@@ -73,7 +77,7 @@ func (v *View) Has(m Member) bool {
 func (v *View) Member(n NodeID) Member { return Member{n, v.Incarnation[n]} }
 
 // Next is the successor with the given sets: epoch + 1 and liveUntil of
-// everybody live now set to the present epoch.
+// everybody live now set to the present epoch. See the changes built on it.
 func (v *View) Next(live, shadow NodeSet) View {
 	w := *v
 	w.Epoch++
@@ -82,8 +86,21 @@ func (v *View) Next(live, shadow NodeSet) View {
 		if v.Live.Has(n) || plant.Is(plant.H2LiveUntil) && v.Shadow.Has(n) {
 			w.LiveUntil[n] = v.Epoch
 		}
+		switch {
+		case live.Has(n):
+			w.Failed[n] = 0
+		case v.Shadow.Has(n) && !shadow.Has(n) && !v.Cold:
+			w.failed(n)
+		}
 	}
 	return w
+}
+
+// failed counts a life of n that ended as a shadow.
+func (v *View) failed(n NodeID) {
+	if v.Failed[n] < 255 && !plant.Is(plant.FailedForgotten) {
+		v.Failed[n]++
+	}
 }
 
 var (

@@ -245,6 +245,3 @@ func topUp(limit, want, spare uint64) (newLimit, left uint64) {
 	d := min(want-limit, spare)
 	return limit + d, spare - d
 }
-
-// Marks of a peer that matter to progress, for the lease (H29).
-func (s *Shard) PeerApplied(n proto.NodeID) uint64 { return s.peers[n].applied }

@@ -123,6 +123,13 @@ func (s *Shard) Persist(scope uint32, leased bool, h Handle) Admission {
 		s.Counters.RingFull++
 		return RingFull
 	}
+	s.appendPersist(dst, end, scope)
+	s.persists.push(persist{end, h})
+	return Taken
+}
+
+// appendPersist makes dst, which ends at the stream position end, a PERSIST.
+func (s *Shard) appendPersist(dst []byte, end uint64, scope uint32) {
 	hd := &s.head
 	*hd = record.Header{Seq: end, OwnerIncarnation: uint32(s.self.Incarnation), Epoch: uint32(s.view.Epoch),
 		Scope: scope, OwnerNode: uint8(s.self.Node), Kind: record.Persist}
@@ -130,9 +137,7 @@ func (s *Shard) Persist(scope uint32, leased bool, h Handle) Admission {
 	tail := s.st.Tail()
 	s.spans.note(end, tail, tail)
 	s.queue.push(own{entry{end, 0, 0}, 0, NoHandle})
-	s.persists.push(persist{end, h})
 	s.wantFlush = true
-	return Taken
 }
 
 // roomFor reports whether every member, this node included, has set log space

@@ -64,7 +64,8 @@ const (
 	patienceMin = time.Millisecond
 	patienceMax = 8 * time.Millisecond
 	lingerMax   = time.Second
-	readAhead   = 5 * time.Millisecond // between looks at the input while the client takes no replies
+	partMax     = 250 * time.Millisecond // for a client to see that the server has stopped
+	readAhead   = 5 * time.Millisecond   // between looks at the input while the client takes no replies
 )
 
 const (

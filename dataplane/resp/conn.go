@@ -58,8 +58,18 @@ func newConn(s *Server, nc net.Conn, rc syscall.RawConn) *conn {
 func (c *conn) serve() {
 	for {
 		c.runBuffered()
-		if c.dead || c.stop || c.srv.closing.Load() {
+		if c.dead || c.stop {
 			break
+		}
+		if c.srv.closing.Load() {
+			if c.lastLook() {
+				continue
+			}
+			if c.dead || c.ws == nil || c.ws.queued() == 0 {
+				break
+			}
+			c.pump()
+			continue
 		}
 		if c.ws == nil || c.ws.queued() == 0 {
 			if !c.flush() || c.eof || !c.read(true) {
@@ -220,7 +230,11 @@ func (c *conn) finish() {
 		c.drain()
 		c.flush()
 	}
-	if c.linger && !c.dead {
+	switch {
+	case c.dead:
+	case c.srv.closing.Load():
+		c.part()
+	case c.linger:
 		c.srv.lingerClose(c.nc)
 	}
 	c.nc.Close()

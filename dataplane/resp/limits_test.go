@@ -314,6 +314,46 @@ func TestShutdownAnswersWhatIsUnderWay(t *testing.T) {
 	}
 }
 
+// What had arrived when the server was told to stop is answered, though the
+// connection had not read it yet, and the client gets every answer before the
+// end.
+func TestShutdownAnswersWhatHasArrived(t *testing.T) {
+	b := newFake(22)
+	s, err := Listen(Config{Listen: "127.0.0.1:0"}, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve() }()
+	busy, idle := dial(t, s), dial(t, s)
+	expect(t, idle.do("PING"), "+PONG")
+	b.stall(true)
+	busy.send(cmd("SET", "a", "1"))
+	b.waitInFlight(1)
+	down := make(chan error, 1)
+	go func() { down <- s.Shutdown(t.Context()) }()
+	if err := <-served; !errors.Is(err, ErrServerClosed) {
+		t.Fatal(err)
+	}
+	const late = 20
+	for i := range late {
+		busy.send(cmd("SET", "b", fmt.Sprint(i)))
+	}
+	b.waitInFlight(1 + late)
+	b.stall(false)
+	for range 1 + late {
+		expect(t, busy.reply(), "+OK")
+	}
+	busy.closed()
+	idle.closed()
+	busy.nc.Close()
+	idle.nc.Close()
+	if err := <-down; err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d commands answered that came after the end was decided", late)
+}
+
 func TestShutdownCutsAtItsDeadline(t *testing.T) {
 	b := newFake(21)
 	s := start(t, b, nil) // its own shutdown runs again, after the stall

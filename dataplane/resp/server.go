@@ -204,8 +204,10 @@ func (s *Server) lingerClose(nc net.Conn) {
 	io.Copy(io.Discard, io.LimitReader(nc, bulkBytesHard))
 }
 
-// Shutdown stops accepting, lets every connection answer the commands it has
-// submitted, and closes them. If ctx ends first the connections are cut and
+// Shutdown stops accepting, lets every connection answer the commands that have
+// arrived, and closes them behind the last answer. Whoever sends a command in
+// that moment gets no answer: let the backend refuse commands for a while
+// first, so that clients go elsewhere. If ctx ends first the connections are cut and
 // its error is returned; operations under way end by their deadlines then.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()

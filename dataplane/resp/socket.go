@@ -2,6 +2,8 @@ package resp
 
 import (
 	"errors"
+	"io"
+	"net"
 	"os"
 	"syscall"
 	"time"
@@ -196,4 +198,34 @@ func (c *conn) tryWrite(fd uintptr) bool {
 		}
 	}
 	return true
+}
+
+// lastLook takes in what a client had sent before it could know that the
+// server stops: true if there is something to answer. Shutdown's deadline in
+// the past, which woke this connection up, may come between two lines here;
+// it comes once.
+func (c *conn) lastLook() bool {
+	asked := c.lastRead
+	for tries := 0; tries < 2 && !c.eof && !c.dead; tries++ {
+		c.nc.SetReadDeadline(time.Time{})
+		if c.read(false) && !c.eof {
+			return true
+		}
+	}
+	c.lastRead = asked // a look that found nothing does not count for part
+	return false
+}
+
+// part says goodbye when the server stops: our end is closed behind the last
+// answer, and what the client still sends is taken off the socket until it has
+// seen that, because closing with unread input makes the kernel drop answers.
+// A client that has asked nothing for a while has its answers: it is not
+// waited for.
+func (c *conn) part() {
+	t, ok := c.nc.(*net.TCPConn)
+	if !ok || c.lastRead == 0 || c.srv.now()-c.lastRead > int64(lingerMax) || t.CloseWrite() != nil {
+		return
+	}
+	c.nc.SetReadDeadline(time.Now().Add(partMax))
+	io.Copy(io.Discard, io.LimitReader(c.nc, bulkBytesHard))
 }

@@ -251,7 +251,7 @@ func hostileBytes(t *testing.T, p *place) {
 	b.Handle("echo", handleEcho)
 	start(t, a, b)
 	msg := func(change func(*envelope)) []byte {
-		e := envelope{Cluster: testCluster, From: 0, To: 1, Kind: "echo", ID: 5, Body: json.RawMessage(`{"Text":"x"}`)}
+		e := envelope{Version: version, Cluster: testCluster, From: 0, To: 1, Kind: "echo", ID: 5, Body: json.RawMessage(`{"Text":"x"}`)}
 		change(&e)
 		j, _ := json.Marshal(e)
 		return frame(string(j))
@@ -273,6 +273,8 @@ func hostileBytes(t *testing.T, p *place) {
 		{"long kind", msg(func(e *envelope) { e.Kind = strings.Repeat("k", 100) }), "garbage", false, func(s Stats) uint64 { return s.Garbage }},
 		{"node beyond", msg(func(e *envelope) { e.From = 16 }), "garbage", false, func(s Stats) uint64 { return s.Garbage }},
 		{"answer", msg(func(e *envelope) { e.Reply = true }), "garbage", false, func(s Stats) uint64 { return s.Garbage }},
+		{"other version", msg(func(e *envelope) { e.Version = version + 1 }), "version", false, func(s Stats) uint64 { return s.WrongVersion }},
+		{"of before versions", msg(func(e *envelope) { e.Version = 0 }), "version", false, func(s Stats) uint64 { return s.WrongVersion }},
 		{"other cluster", msg(func(e *envelope) { e.Cluster = "ff" }), "wrong_cluster", false, func(s Stats) uint64 { return s.WrongCluster }},
 		{"other node", msg(func(e *envelope) { e.To = 0 }), "wrong_node", false, func(s Stats) uint64 { return s.WrongNode }},
 		{"from unconfigured", msg(func(e *envelope) { e.From = 9 }), "wrong_node", false, func(s Stats) uint64 { return s.WrongNode }},

@@ -13,7 +13,14 @@
 // certificates on both sides, never without (package identity): a connection
 // belongs to the node that its certificate names, and messages in another
 // one's name are refused. Nothing is proved about a process elsewhere: there
-// is no PeerExited, and a closed connection proves nothing anywhere.
+// is no PeerExited, and a closed connection proves nothing anywhere. Where an
+// address refuses connections that took them before, PeerRefused says so: that
+// proves nothing either, and whoever was told to trust it may.
+//
+// Certificates change while the server runs: files that hold something new are
+// taken into use at once, every link is dialled anew before the connection it
+// had is closed, and those of nodes whose certificate is not good any more are
+// cut. Files that will not do leave in use what they held before.
 //
 // What a peer sends is still checked: bounded length, JSON, cluster,
 // addressee, kind. Anything wrong is counted and answered with an error or

@@ -40,6 +40,7 @@ var codes = []struct {
 }{
 	{"too_large", ErrTooLarge},
 	{"garbage", ErrGarbage},
+	{"version", ErrVersion},
 	{"wrong_cluster", ErrWrongCluster},
 	{"wrong_node", ErrWrongNode},
 	{"unknown_kind", ErrUnknownKind},
@@ -68,6 +69,7 @@ func sentinelOf(code string) error {
 
 // envelope is what a frame holds.
 type envelope struct {
+	Version     int               `json:"version"` // 0: before there was one
 	Cluster     string            `json:"cluster"`
 	From        proto.NodeID      `json:"from"`
 	Incarnation proto.Incarnation `json:"incarnation"` // 0: the sender has none yet
@@ -80,6 +82,11 @@ type envelope struct {
 	Code          string          `json:"code,omitempty"` // of an error answer
 	Error         string          `json:"error,omitempty"`
 	Body          json.RawMessage `json:"body,omitempty"`
+}
+
+// ofOurVersion reports whether the sender means by it what we do.
+func (e *envelope) ofOurVersion() bool {
+	return e.Version == version || plant.Is(plant.CtlFrameVersion)
 }
 
 func (e *envelope) member() proto.Member {

@@ -45,22 +45,54 @@ func (s *Server) accept() {
 			s.refuse("crowded", "control: cut a connection: too many that have not proved who they are", "limit", unprovenMax)
 			continue
 		}
+		from := source(raw)
 		s.mu.Lock()
 		closing := s.ctx.Err() != nil
-		if !closing {
+		crowd := s.shaking[from] >= s.perAddress() && from != "" && !plant.Is(plant.CtlCrowdOne)
+		if !closing && !crowd {
 			s.inbound[raw] = struct{}{}
+			s.shaking[from]++
 		}
 		s.mu.Unlock()
+		if crowd && !closing {
+			<-s.unproven
+			raw.Close()
+			s.stats.crowded.Add(1)
+			s.refuse("crowded by one", "control: cut a connection: too many from one address that have not proved who they are", "from", from, "limit", s.perAddress())
+			continue
+		}
 		if closing {
 			raw.Close()
 			return
 		}
-		s.wg.Go(func() { s.incoming(raw) })
+		s.wg.Go(func() { s.incoming(raw, from) })
+	}
+}
+
+// source is the address a connection comes from, without the port; "": of this
+// host, and known by its user.
+func source(raw net.Conn) string {
+	if a, ok := raw.RemoteAddr().(*net.TCPAddr); ok {
+		return a.IP.String()
+	}
+	return ""
+}
+
+// perAddress bounds the unproven connections of one address.
+func (s *Server) perAddress() int { return max(perAddressMin, s.cfg.Configured.Count()) }
+
+// shaken: a connection from there has proved who it is, or failed to.
+func (s *Server) shaken(from string) {
+	<-s.unproven
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.shaking[from]--; s.shaking[from] <= 0 {
+		delete(s.shaking, from)
 	}
 }
 
 // incoming serves one accepted connection, once it is known whose it is.
-func (s *Server) incoming(raw net.Conn) {
+func (s *Server) incoming(raw net.Conn, from string) {
 	defer func() {
 		raw.Close()
 		s.mu.Lock()
@@ -68,7 +100,7 @@ func (s *Server) incoming(raw net.Conn) {
 		s.mu.Unlock()
 	}()
 	c, err := s.wire.admit(s.ctx, raw)
-	<-s.unproven
+	s.shaken(from)
 	if err != nil {
 		if s.ctx.Err() == nil {
 			s.refuse(reason(err), "control: refused a connection", "from", raw.RemoteAddr().String(), "err", err)
@@ -76,24 +108,25 @@ func (s *Server) incoming(raw net.Conn) {
 		return
 	}
 	if c.named {
-		defer s.oneMore(c.node, raw)()
+		defer s.oneMore(c)()
 	}
 	s.serve(c)
 }
 
 // oneMore counts a connection of a node and cuts its oldest beyond the bound.
 // The result takes it out again.
-func (s *Server) oneMore(n proto.NodeID, raw net.Conn) (less func()) {
+func (s *Server) oneMore(c *conn) (less func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.from[n] = append(s.from[n], raw)
+	n := c.node
+	s.from[n] = append(s.from[n], c)
 	if len(s.from[n]) > perPeerMax && !plant.Is(plant.CtlCrowd) {
 		s.from[n][0].Close() // its goroutine takes it out
 	}
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.from[n] = slices.DeleteFunc(s.from[n], func(x net.Conn) bool { return x == raw })
+		s.from[n] = slices.DeleteFunc(s.from[n], func(x *conn) bool { return x == c })
 	}
 }
 
@@ -222,6 +255,9 @@ func (s *Server) serve(c *conn) {
 // addressed checks that a request is from our cluster and for us.
 func (s *Server) addressed(c *conn, e *envelope) error {
 	switch {
+	case !e.ofOurVersion():
+		s.stats.wrongVersion.Add(1)
+		return fmt.Errorf("%w: node %d sends version %d, this node speaks %d: run the same version everywhere", ErrVersion, e.From, e.Version, version)
 	case c.named && e.From != c.node && !plant.Is(plant.CtlName):
 		s.stats.wrongNode.Add(1)
 		return fmt.Errorf("%w: it says it comes from node %d, over a connection of node %d", ErrWrongNode, e.From, c.node)

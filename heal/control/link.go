@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"healkv/dataplane/plant"
@@ -34,13 +35,21 @@ type link struct {
 	up     *session // nil: not connected
 	last   string   // why not
 	closed bool
+
+	behind bool // of the goroutine for certificates: made with those of before, to be made anew
+
+	refusals refusals // run's
+	attempts atomic.Uint64
 }
 
 // session is one connection of a link.
 type session struct {
 	c     *conn
+	r     *bufio.Reader // after the greeting
+	w     *watch
 	queue chan []byte
-	quit  chan struct{}
+	quit  chan struct{} // closed at the end
+	err   error         // why it ended
 
 	mu      sync.Mutex
 	ended   bool
@@ -84,6 +93,7 @@ func (l *link) run() {
 	wait := dialWaitMin
 	for l.s.ctx.Err() == nil {
 		start := time.Now()
+		l.attempts.Add(1)
 		let, err := l.once()
 		if l.s.ctx.Err() != nil {
 			return
@@ -96,6 +106,8 @@ func (l *link) run() {
 		switch {
 		case let: // it had worked
 			wait, took = dialWaitMin, 0
+		case l.dialled(err):
+			wait, took = refusalPause, 0
 		case errors.As(err, &d) && d.Op == "dial": // nobody listens, or no way there
 			took = 0
 		}
@@ -121,52 +133,81 @@ func pause(wait, took time.Duration, chance float64) time.Duration {
 	return wait/2 + time.Duration(chance*float64(wait))
 }
 
-// once dials, greets and reads answers until the connection ends; let says
-// whether the peer had let us in.
+// once dials, greets and waits until the connection ends, and those that renew
+// has put in its place; let says whether the peer had let us in.
 func (l *link) once() (let bool, err error) {
+	up, err := l.reach()
+	if err != nil {
+		return false, err
+	}
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		up.c.Close()
+		return true, ErrClosed
+	}
+	l.up = up
+	l.mu.Unlock()
+	l.s.stats.connects.Add(1)
+	l.serve(up)
+	for {
+		<-up.quit
+		l.mu.Lock()
+		if l.up == up {
+			break
+		}
+		up = l.up
+		l.mu.Unlock()
+	}
+	l.up = nil
+	l.mu.Unlock()
+	at := ""
+	if a := up.c.raw.RemoteAddr(); a != nil {
+		at = a.String()
+	}
+	l.refusals.connectedTo(up.w.member(), at)
+	if l.s.ctx.Err() == nil {
+		l.s.emit(Event{PeerClosed, up.w.member(), up.w.pid})
+	}
+	return true, up.err
+}
+
+// reach makes a connection on which the peer has greeted us.
+func (l *link) reach() (up *session, err error) {
 	s := l.s
 	c, err := s.wire.dial(s.ctx, l.node)
 	if err != nil {
 		if kind := reason(err); kind != "other" { // that nobody listens is no news
 			s.refuse(fmt.Sprint("dial ", l.node, kind), "control: cannot connect", "node", l.node, "address", s.wire.address(l.node), "err", err)
 		}
-		return false, err
+		return nil, err
 	}
-	defer c.Close()
 	defer context.AfterFunc(s.ctx, func() { c.Close() })() // the end of the server does not wait for a greeting
 	r := bufio.NewReaderSize(c, 16<<10)
 	hello, err := l.greet(c, r)
 	if err != nil {
+		c.Close()
 		err = s.wire.why(err)
 		if s.ctx.Err() == nil && !errors.Is(err, io.EOF) {
 			s.refuse(fmt.Sprint("greet ", l.node), "control: a node does not let us in", "node", l.node, "address", s.wire.address(l.node), "err", err)
 		}
-		return false, err
+		return nil, err
 	}
 	w := s.watchPeer(c, l.node)
-	up := &session{
-		c:     c,
-		queue: make(chan []byte, queueFrames), quit: make(chan struct{}), waiting: map[uint64]chan envelope{},
-	}
-	l.mu.Lock()
-	if l.closed {
-		l.mu.Unlock()
-		return true, ErrClosed
-	}
-	l.up = up
-	l.mu.Unlock()
-	s.stats.connects.Add(1)
-	s.wg.Go(func() { writer(c, up.queue, up.quit) })
 	s.heard(hello.member(), w)
-	err = l.read(up, r, w)
-	l.mu.Lock()
-	l.up = nil
-	l.mu.Unlock()
-	up.end()
-	if s.ctx.Err() == nil {
-		s.emit(Event{PeerClosed, w.member(), w.pid})
-	}
-	return true, err
+	return &session{
+		c: c, r: r, w: w,
+		queue: make(chan []byte, queueFrames), quit: make(chan struct{}), waiting: map[uint64]chan envelope{},
+	}, nil
+}
+
+// serve carries a session until it ends.
+func (l *link) serve(up *session) {
+	l.s.wg.Go(func() { writer(up.c, up.queue, up.quit) })
+	l.s.wg.Go(func() {
+		up.err = l.read(up, up.r, up.w)
+		up.end()
+	})
 }
 
 // greet says hello and waits for the answer, so that a link counts as
@@ -206,6 +247,9 @@ func (l *link) check(b []byte) (envelope, error) {
 	case !a.Reply:
 		l.s.stats.garbage.Add(1)
 		return envelope{}, fmt.Errorf("%w: a request on a connection for answers", ErrGarbage)
+	case !a.ofOurVersion():
+		l.s.stats.wrongVersion.Add(1)
+		return envelope{}, fmt.Errorf("%w: %s answers in version %d, this node speaks %d: run the same version everywhere", ErrVersion, l.s.wire.address(l.node), a.Version, version)
 	case a.Cluster != l.s.cfg.ClusterID:
 		l.s.stats.wrongCluster.Add(1)
 		return envelope{}, fmt.Errorf("%w: %s answers for %.64q", ErrWrongCluster, l.s.wire.address(l.node), a.Cluster)
@@ -251,7 +295,6 @@ func (l *link) read(up *session, r *bufio.Reader, w *watch) error {
 // end lets go of everybody who still waits for an answer.
 func (u *session) end() {
 	u.c.Close()
-	close(u.quit)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.ended = true
@@ -259,6 +302,7 @@ func (u *session) end() {
 		delete(u.waiting, id)
 		close(ch)
 	}
+	close(u.quit) // err can be read
 }
 
 func (u *session) expect(id uint64) (chan envelope, bool) {

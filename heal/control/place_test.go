@@ -22,6 +22,7 @@ type place struct {
 	log slog.Handler
 
 	handshake time.Duration // 0: the default
+	look      time.Duration // likewise
 }
 
 // onHost is a place for unix sockets.
@@ -67,7 +68,7 @@ func (p *place) config(n proto.NodeID, nodes proto.NodeSet) Config {
 		c.Logger = slog.New(p.log)
 	}
 	if p.tcp {
-		c.TCP = &TCP{Listen: p.at[n], Peers: p.at, Files: p.files(n)}
+		c.TCP = &TCP{Listen: p.at[n], Peers: p.at, Files: p.files(n), Look: p.look}
 	} else {
 		c.RunDir = p.dir
 	}

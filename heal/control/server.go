@@ -40,9 +40,10 @@ type Handler func(ctx context.Context, from proto.Member, body json.RawMessage) 
 type EventKind uint8
 
 const (
-	PeerHello  EventKind = iota + 1 // a new life of the node spoke to us
-	PeerClosed                      // a connection ended; proves nothing
-	PeerExited                      // the process that spoke for the member has exited (pidfd)
+	PeerHello   EventKind = iota + 1 // a new life of the node spoke to us
+	PeerClosed                       // a connection ended; proves nothing
+	PeerExited                       // the process that spoke for the member has exited (pidfd)
+	PeerRefused                      // where the member was connected, connections are refused, and none is left; proves nothing
 )
 
 func (k EventKind) String() string {
@@ -53,6 +54,8 @@ func (k EventKind) String() string {
 		return "closed"
 	case PeerExited:
 		return "exited"
+	case PeerRefused:
+		return "refused"
 	}
 	return fmt.Sprintf("event(%d)", uint8(k))
 }
@@ -75,7 +78,9 @@ type Server struct {
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
 	unproven chan struct{} // a token for each connection in admit
-	refused  limiter       // of log messages
+	look     chan struct{} // a token: look at the certificate files
+	now      func() time.Time
+	refused  limiter // of log messages
 
 	incarnation atomic.Uint32
 	callID      atomic.Uint64
@@ -87,7 +92,8 @@ type Server struct {
 	handlers map[string]Handler
 	events   []func(Event)
 	inbound  map[net.Conn]struct{}
-	from     [proto.NodesMax][]net.Conn // those of a node, oldest first; where connections name it
+	from     [proto.NodesMax][]*conn // those of a node, oldest first; where connections name it
+	shaking  map[string]int          // in admit, by source address; over a network
 	watched  map[watchKey]*watch
 	newest   [proto.NodesMax]proto.Incarnation
 }
@@ -110,6 +116,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, log: cfg.Logger,
 		unproven: make(chan struct{}, unprovenMax),
+		look:     make(chan struct{}, 1), now: time.Now, shaking: map[string]int{},
 		refused:  limiter{seen: map[string]*quiet{}},
 		handlers: map[string]Handler{},
 		inbound:  map[net.Conn]struct{}{},
@@ -175,6 +182,9 @@ func (s *Server) Start() error {
 		return err
 	}
 	s.wg.Go(s.accept)
+	if k := s.keeper(); k != nil {
+		s.wg.Go(func() { s.certificates(k) })
+	}
 	for _, l := range s.links {
 		if l != nil {
 			s.wg.Go(l.run)
@@ -226,7 +236,7 @@ func (s *Server) Member() proto.Member {
 
 func (s *Server) envelope(to proto.NodeID, kind string) envelope {
 	return envelope{
-		Cluster: s.cfg.ClusterID, From: s.cfg.Node, To: to, Kind: kind,
+		Version: version, Cluster: s.cfg.ClusterID, From: s.cfg.Node, To: to, Kind: kind,
 		Incarnation: proto.Incarnation(s.incarnation.Load()),
 	}
 }

@@ -9,6 +9,7 @@ type counters struct {
 	unknownKind, busy, exits, unwatched         atomic.Uint64
 	untrusted, expired, wrongVersion            atomic.Uint64
 	handshakes, crowded, ownFiles               atomic.Uint64
+	renewed, refusals                           atomic.Uint64
 }
 
 // Stats counts since New.
@@ -36,6 +37,8 @@ type Stats struct {
 	Handshakes   uint64 `json:"handshakes_failed"` // for other reasons
 	Crowded      uint64 `json:"crowded"`           // connections beyond the bound of those that have not proved themselves
 	OwnFiles     uint64 `json:"own_files"`         // handshakes for which our own files would not do
+	Renewed      uint64 `json:"renewed"`           // links dialled anew for new certificates
+	Refusals     uint64 `json:"refusals"`          // lives where connections are refused now
 }
 
 // Refused sums up what peers and strangers were refused for.
@@ -53,5 +56,6 @@ func (s *Server) Stats() Stats {
 		UnknownKind: c.unknownKind.Load(), Busy: c.busy.Load(), Exits: c.exits.Load(), Unwatched: c.unwatched.Load(),
 		Untrusted: c.untrusted.Load(), Expired: c.expired.Load(), WrongVersion: c.wrongVersion.Load(),
 		Handshakes: c.handshakes.Load(), Crowded: c.crowded.Load(), OwnFiles: c.ownFiles.Load(),
+		Renewed: c.renewed.Load(), Refusals: c.refusals.Load(),
 	}
 }

@@ -138,7 +138,7 @@ func TestAnswerOfAnotherNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer := envelope{Cluster: testCluster, From: 2, To: 0, Kind: hello.Kind, ID: hello.ID, Reply: true}
+	answer := envelope{Version: version, Cluster: testCluster, From: 2, To: 0, Kind: hello.Kind, ID: hello.ID, Reply: true}
 	f, err := answer.encode()
 	if err != nil {
 		t.Fatal(err)

@@ -22,11 +22,22 @@ type TCP struct {
 	Listen string   // host:port of this node
 	Peers  []string // host:port by node; this node's own is not used
 	Files  identity.Files
+	// Look is how often to look whether Files have changed; 0: every 2 s. Besides,
+	// every handshake does.
+	Look time.Duration
+	// Renewed, if set, is called after new files were taken into use and links
+	// dialled anew: connections that are not the server's can follow. It may wait.
+	Renewed func()
 }
 
-// protocolName is agreed on at each handshake (ALPN, RFC 7301). The number
-// grows when frames change so that older nodes would misunderstand them.
-const protocolName = "healkv-control/1"
+// version of the protocol grows when frames change so that older nodes would
+// misunderstand them, or when what is agreed on by them means something else:
+// since 2 a lease is what acceptors guard, and its holder counts on less; a
+// holder of version 1 counts on all of it. Every frame says it, and
+// protocolName, which is agreed on at each handshake (ALPN, RFC 7301).
+const version = 2
+
+var protocolName = fmt.Sprintf("healkv-control/%d", version)
 
 // ErrVersion is a peer that speaks another version of this protocol.
 var ErrVersion = errors.New("control: peer speaks another version")
@@ -42,7 +53,7 @@ const (
 	keepIdle     = 2 * time.Second
 	keepInterval = time.Second
 	keepCount    = 3
-	unackedMax   = 3 * time.Second // TCP_USER_TIMEOUT, tcp(7)
+	unackedMax   = 1500 * time.Millisecond // TCP_USER_TIMEOUT, tcp(7): half the default lease, so that there is time to try again
 )
 
 // tcpTransport is TLS between hosts.
@@ -50,6 +61,7 @@ type tcpTransport struct {
 	cfg   TCP
 	limit time.Duration // of a handshake
 	self  identity.Name
+	keep  *identity.Keeper
 	stats *counters
 	ln    net.Listener
 }
@@ -67,8 +79,8 @@ func newTCPTransport(cfg *Config, stats *counters) (*tcpTransport, error) {
 			return nil, fmt.Errorf("control: address %q of node %d: want host:port", t.cfg.Peers[n], n)
 		}
 	}
-	_, err := t.cfg.Files.Load(t.self) // what is wrong with them is said at the start
-	if err != nil {
+	t.keep = t.cfg.Files.Keep(t.self, cfg.Logger)
+	if _, err := t.keep.Look(); err != nil { // what is wrong with them is said at the start
 		return nil, fmt.Errorf("control: %w", err)
 	}
 	return t, nil
@@ -122,7 +134,7 @@ func (t *tcpTransport) admit(ctx context.Context, raw net.Conn) (*conn, error) {
 	if err := limitUnacked(raw); err != nil {
 		return nil, err
 	}
-	own, err := t.cfg.Files.Load(t.self)
+	own, err := t.keep.Present()
 	if err != nil {
 		t.stats.ownFiles.Add(1)
 		return nil, err
@@ -155,7 +167,7 @@ func (t *tcpTransport) admit(ctx context.Context, raw net.Conn) (*conn, error) {
 
 // dial is the dialling side.
 func (t *tcpTransport) dial(ctx context.Context, n proto.NodeID) (*conn, error) {
-	own, err := t.cfg.Files.Load(t.self)
+	own, err := t.keep.Present()
 	if err != nil {
 		t.stats.ownFiles.Add(1)
 		return nil, err
@@ -201,7 +213,7 @@ func (t *tcpTransport) proven(s *tls.Conn, raw net.Conn, state *tls.ConnectionSt
 	if err != nil {
 		return nil, t.counted(err)
 	}
-	return &conn{Conn: s, raw: raw, node: name.Node, named: true}, nil
+	return &conn{Conn: s, raw: raw, node: name.Node, named: true, chain: state.PeerCertificates}, nil
 }
 
 // spokeAnother tells whether a client named protocols, and not ours.

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"crypto/x509"
 	"net"
 	"sync"
 	"time"
@@ -36,6 +37,7 @@ type conn struct {
 	named bool          // node is known
 	pid   int           // of the peer's process on this host; 0: unknown
 	unix  *net.UnixConn // nil over a network
+	chain []*x509.Certificate
 }
 
 // Close cuts the connection at once. Frames say where they end, so nothing is
@@ -53,6 +55,10 @@ const (
 	// one, and those of lives and links whose end was not noticed yet. One more
 	// cuts the oldest.
 	perPeerMax = 4
+	// perAddressMin bounds those of unprovenMax that come from one address, so
+	// that one host cannot hold all places. Where a cluster has more nodes than
+	// that, all of them may be on one host.
+	perAddressMin = 8
 )
 
 // limiter lets one message of a kind through in a while and counts the rest:

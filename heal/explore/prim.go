@@ -17,12 +17,14 @@ import (
 type viewID uint16
 
 func (e *tables) viewID(v *proto.View) viewID {
-	if id, ok := e.viewIDs[*v]; ok {
+	w := *v
+	w.Failed = [proto.NodesMax]uint8{} // says only how long lives wait
+	if id, ok := e.viewIDs[w]; ok {
 		return id
 	}
 	id := viewID(len(e.views))
-	e.views = append(e.views, *v)
-	e.viewIDs[*v] = id
+	e.views = append(e.views, w)
+	e.viewIDs[w] = id
 	return id
 }
 

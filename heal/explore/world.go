@@ -239,7 +239,7 @@ func (w *world) try(k actionKind, n proto.NodeID, arg uint8) bool {
 			return false
 		}
 		w.h.fences++
-		return w.update(v.Epoch, func(v proto.View) proto.View { return v.Next(v.Live, v.Shadow.Without(n)) })
+		return w.update(v.Epoch, func(v proto.View) proto.View { return v.Without(proto.NodeSet(0).With(n)) })
 	}
 	return false
 }
@@ -339,7 +339,7 @@ func (w *world) remove(n proto.NodeID) bool {
 	for _, x := range v.Live.Without(n).Nodes(nil) {
 		someone = someone || w.running(v.Member(x))
 	}
-	return someone && w.update(v.Epoch, func(v proto.View) proto.View { return v.Next(v.Live.Without(n), v.Shadow.Without(n)) })
+	return someone && w.update(v.Epoch, func(v proto.View) proto.View { return v.Without(proto.NodeSet(0).With(n)) })
 }
 
 // counted is drive, with a mark for what was done.
@@ -387,7 +387,7 @@ func (w *world) drive(n proto.NodeID) bool {
 		return w.step(n, step{op: stServe})
 	case rejoin.StartOver:
 		if v := w.latest(); v.Has(s.self) {
-			w.update(v.Epoch, func(v proto.View) proto.View { return v.Next(v.Live.Without(n), v.Shadow.Without(n)) })
+			w.update(v.Epoch, func(v proto.View) proto.View { return v.Without(proto.NodeSet(0).With(n)) })
 		}
 		return w.step(n, step{op: stFenced, a: 1})
 	case rejoin.Again:
@@ -396,20 +396,13 @@ func (w *world) drive(n proto.NodeID) bool {
 		return w.connect(n, &a, mv)
 	case rejoin.Admit:
 		if a.Full && mv.Live.Has(n) {
-			return cas(mv.Epoch, func(v proto.View) proto.View { return v.Next(v.Live.Without(n), v.Shadow) })
+			return cas(mv.Epoch, func(v proto.View) proto.View { return v.Without(proto.NodeSet(0).With(n)) })
 		}
 		full := uint8(0)
 		if a.Full {
 			full = 1
 		}
-		return w.step(n, step{op: stEnter, a: full}) && cas(mv.Epoch, func(v proto.View) proto.View {
-			x := v.Next(v.Live.Without(n), v.Shadow.With(n))
-			x.Incarnation[n] = s.self.Incarnation
-			if a.Full {
-				x.LiveUntil[n] = 0
-			}
-			return x
-		})
+		return w.step(n, step{op: stEnter, a: full}) && cas(mv.Epoch, func(v proto.View) proto.View { return v.Admitted(s.self, a.Full) })
 	case rejoin.AwaitInstalled:
 		for _, x := range mv.Members().Nodes(nil) {
 			if !w.running(mv.Member(x)) || w.epoch(w.sum(x).installed) < a.Epoch {
@@ -424,7 +417,7 @@ func (w *world) drive(n proto.NodeID) bool {
 	case rejoin.Flush:
 		return w.step(n, step{op: stFlushed})
 	case rejoin.Promote:
-		return cas(a.Epoch, func(v proto.View) proto.View { return v.Next(v.Live.With(n), v.Shadow.Without(n)) })
+		return cas(a.Epoch, func(v proto.View) proto.View { return v.Promoted(n) })
 	case rejoin.ColdStart:
 		return w.coldStart(n, &a, cas)
 	case rejoin.ReportCold:
@@ -435,7 +428,7 @@ func (w *world) drive(n proto.NodeID) bool {
 		}
 		return w.step(n, step{op: stReported})
 	case rejoin.PromoteCold:
-		return cas(a.Epoch, func(v proto.View) proto.View { return v.Next(v.Shadow, 0) })
+		return cas(a.Epoch, func(v proto.View) proto.View { return v.ColdDone() })
 	}
 	w.violate("node %d: no way to carry out %v", n, a.Do)
 	return false

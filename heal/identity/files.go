@@ -28,6 +28,7 @@ type Files struct {
 type Credentials struct {
 	Roots *x509.CertPool
 	Own   tls.Certificate // with its Leaf
+	chain []*x509.Certificate
 }
 
 // Load reads and checks the files of node self, ErrFiles if they do not do: the
@@ -58,7 +59,7 @@ func (f Files) Load(self Name) (*Credentials, error) {
 		}
 	}
 	chain, err := parse(c.Own.Certificate)
-	if err != nil {
+	if c.chain = chain; err != nil {
 		return nil, fmt.Errorf("%w: certificate %s: %w", ErrFiles, f.Cert, err)
 	}
 	for _, use := range []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth} {

@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"healkv/dataplane/proto"
@@ -66,9 +67,6 @@ func Make(o MakeOptions) (cluster string, made bool, err error) {
 	case o.Valid <= 0:
 		return "", false, fmt.Errorf("identity: certificates valid for %v, want more than 0", o.Valid)
 	}
-	if o.NodeDir == nil {
-		o.NodeDir = func(i int) string { return filepath.Join(o.Dir, fmt.Sprintf("node-%d", i)) }
-	}
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return "", false, fmt.Errorf("identity: %w", err)
 	}
@@ -112,13 +110,9 @@ func (o *MakeOptions) authority() (*authority, bool, error) {
 		return nil, false, err
 	}
 	a := &authority{pem: certPEM}
-	if b, _ := pem.Decode(certPEM); b == nil {
-		err = errors.New("no PEM")
-	} else {
-		a.cert, err = x509.ParseCertificate(b.Bytes)
-	}
-	if err != nil {
-		return nil, false, fmt.Errorf("%w: authority %s: %w", ErrFiles, certPath, err)
+	found := blocks(certPEM)
+	if len(found) == 0 {
+		return nil, false, fmt.Errorf("%w: authority %s holds no certificate in PEM", ErrFiles, certPath)
 	}
 	if b, _ := pem.Decode(keyPEM); b == nil {
 		err = errors.New("no PEM")
@@ -126,8 +120,10 @@ func (o *MakeOptions) authority() (*authority, bool, error) {
 		err = parseErr
 	} else if k, ok := key.(*ecdsa.PrivateKey); !ok {
 		err = fmt.Errorf("a key of type %T, want ECDSA", key)
-	} else if a.key = k; !k.PublicKey.Equal(a.cert.PublicKey) {
+	} else if i := slices.IndexFunc(found, func(c *x509.Certificate) bool { return k.PublicKey.Equal(c.PublicKey) }); i < 0 {
 		err = fmt.Errorf("not the key of %s", certPath)
+	} else {
+		a.key, a.cert = k, found[i] // of two, while the authority changes, the one that signs
 	}
 	if err != nil {
 		return nil, false, fmt.Errorf("%w: authority's key %s: %w", ErrFiles, keyPath, err)
@@ -150,29 +146,38 @@ func (o *MakeOptions) newAuthority(certPath, keyPath string) (*authority, error)
 	if o.Cluster == "" {
 		return nil, errors.New("identity: a new authority needs the cluster's id")
 	}
-	key, keyPEM, err := newKey()
+	a, keyPEM, err := o.makeAuthority(o.Cluster)
 	if err != nil {
 		return nil, err
 	}
-	t := &x509.Certificate{
-		SerialNumber: serial(), Subject: pkix.Name{CommonName: "HealKV cluster " + short(o.Cluster)},
-		NotBefore: o.Now.Add(-backdate), NotAfter: o.Now.Add(caValid),
-		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-		URIs: []*url.URL{{Scheme: scheme, Host: o.Cluster}},
-	}
-	a := &authority{cluster: o.Cluster, key: key}
-	der, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
-	if err != nil {
-		return nil, fmt.Errorf("identity: authority: %w", err)
-	}
-	if a.cert, err = x509.ParseCertificate(der); err != nil {
-		return nil, fmt.Errorf("identity: authority: %w", err)
-	}
-	a.pem = certPEM(der)
 	if err := write(keyPath, keyPEM); err != nil {
 		return nil, err
 	}
 	return a, write(certPath, a.pem)
+}
+
+// makeAuthority makes one, and its key in PEM.
+func (o *MakeOptions) makeAuthority(cluster string) (*authority, []byte, error) {
+	key, keyPEM, err := newKey()
+	if err != nil {
+		return nil, nil, err
+	}
+	t := &x509.Certificate{
+		SerialNumber: serial(), Subject: pkix.Name{CommonName: "HealKV cluster " + short(cluster)},
+		NotBefore: o.Now.Add(-backdate), NotAfter: o.Now.Add(caValid),
+		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		URIs: []*url.URL{{Scheme: scheme, Host: cluster}},
+	}
+	a := &authority{cluster: cluster, key: key}
+	der, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("identity: authority: %w", err)
+	}
+	if a.cert, err = x509.ParseCertificate(der); err != nil {
+		return nil, nil, fmt.Errorf("identity: authority: %w", err)
+	}
+	a.pem = certPEM(der)
+	return a, keyPEM, nil
 }
 
 // node makes the files of one node.
@@ -203,7 +208,7 @@ func (a *authority) node(o *MakeOptions, i int) error {
 	if err != nil {
 		return fmt.Errorf("identity: certificate of node %d: %w", i, err)
 	}
-	dir := o.NodeDir(i)
+	dir := o.nodeDir(i)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("identity: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"time"
 
 	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
@@ -41,32 +42,6 @@ func (c *Credentials) common(protocol string) *tls.Config {
 	return t
 }
 
-// Both is a configuration for either end of connections between any two nodes
-// of the cluster. It reads the files again at every handshake.
-func (f Files) Both(self Name) *tls.Config {
-	own := func() (*tls.Certificate, error) {
-		c, err := f.Load(self)
-		if err != nil {
-			return nil, err
-		}
-		return &c.Own, nil
-	}
-	return &tls.Config{
-		MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true,
-		GetCertificate:       func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return own() },
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own() },
-		ClientAuth:           tls.RequireAnyClientCert, // and verified below, as in Dial
-		InsecureSkipVerify:   true,
-		VerifyConnection: func(s tls.ConnectionState) error {
-			c, err := f.Load(self)
-			if err != nil {
-				return err
-			}
-			return c.Dial(self, -1, "").VerifyConnection(s)
-		},
-	}
-}
-
 // checkPeer is ErrNode unless the other end is node peer, any but ourselves if
 // peer is negative; or what peer says of its certificate.
 func (c *Credentials) checkPeer(s *tls.ConnectionState, self Name, peer int) error {
@@ -98,6 +73,16 @@ func (c *Credentials) peer(s *tls.ConnectionState, cluster string) (Name, error)
 	return n, err
 }
 
+// Peer is the node whose certificate the other end of a connection has shown,
+// after a handshake in which it was checked.
+func Peer(s *tls.ConnectionState) (int, error) {
+	if len(s.PeerCertificates) == 0 {
+		return -1, ErrMissing
+	}
+	n, err := Of(s.PeerCertificates[0])
+	return int(n.Node), err
+}
+
 // is checks whose certificate it is.
 func is(c *x509.Certificate, want Name) error {
 	n, err := Of(c)
@@ -114,7 +99,12 @@ func is(c *x509.Certificate, want Name) error {
 
 // verify checks a chain against the authorities and the clock.
 func verify(chain []*x509.Certificate, roots *x509.CertPool, uses ...x509.ExtKeyUsage) error {
-	o := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool(), KeyUsages: uses}
+	return verifyAt(chain, roots, time.Time{}, uses...)
+}
+
+// verifyAt is verify at a time; the zero one is now.
+func verifyAt(chain []*x509.Certificate, roots *x509.CertPool, at time.Time, uses ...x509.ExtKeyUsage) error {
+	o := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool(), KeyUsages: uses, CurrentTime: at}
 	for _, c := range chain[1:] {
 		o.Intermediates.AddCert(c)
 	}

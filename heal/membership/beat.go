@@ -18,10 +18,13 @@ type beat struct {
 	Life       proto.Member  `json:"life"`
 	Want       bool          `json:"want"` // a lease
 	Fresh      bool          `json:"fresh,omitempty"`
-	Seq        uint64        `json:"seq"` // newest value known
+	Seq        uint64        `json:"seq"`  // newest value known
+	Turn       uint64        `json:"turn"` // of the acceptor's file
 	Configured proto.NodeSet `json:"configured"`
 	Model      proto.Model   `json:"model"`
 	Shards     uint8         `json:"shards"`
+	Lease      int64         `json:"lease"` // ns, as configured
+	says
 }
 
 type beatAnswer struct {
@@ -29,6 +32,9 @@ type beatAnswer struct {
 	Granted bool         `json:"granted"`
 	Why     string       `json:"why,omitempty"`
 	Seq     uint64       `json:"seq"`
+	Turn    uint64       `json:"turn"`
+	Seen    uint64       `json:"seen"` // highest turn heard of who sent the beat
+	says
 }
 
 // beats runs the beat's loop. Nothing in it waits for a disk.
@@ -64,8 +70,8 @@ func (s *Service) beatAll(want bool) {
 	sent := s.env.Now() // before anything is sent: the lease is counted from here
 	s.mu.Lock()
 	b := beat{
-		Life: s.self, Want: want && s.liveLocked(), Fresh: s.fresh, Seq: s.known.Seq,
-		Configured: s.cfg.Configured, Model: s.cfg.Initial.Model, Shards: s.cfg.Initial.Shards,
+		Life: s.self, Want: want && s.liveLocked(), Fresh: s.fresh, Seq: s.known.Seq, Turn: s.turn,
+		Configured: s.cfg.Configured, Model: s.cfg.Initial.Model, Shards: s.cfg.Initial.Shards, Lease: s.lease, says: s.saysLocked(sent),
 	}
 	if b.Want && s.grantLocked(b.Life, sent) == grant.Granted {
 		s.grantedLocked(s.cfg.Node, b.Life, sent)
@@ -86,7 +92,7 @@ func (s *Service) grantedLocked(n proto.NodeID, life proto.Member, sent int64) {
 	s.renewal.Granted(n, sent)
 	s.counts.BeatsGranted++
 	had := s.holder.Until() != 0
-	if s.holder.Extend(s.renewal.Until(s.lease), s.env.Now()) && had {
+	if s.holder.Extend(s.renewal.Until(s.hold), s.env.Now()) && had {
 		s.counts.LeasesLost++
 		s.log.Warn("membership: the lease had run out and was won again")
 	}
@@ -106,6 +112,9 @@ func (s *Service) beatOne(n proto.NodeID, b beat, sent int64) {
 	}
 	if a.Life.Node == n {
 		s.peers[n].heard(a.Life, s.env.Now())
+		s.saidLocked(n, &a.says, s.env.Now())
+		s.heardTurnLocked(n, a.Turn)
+		s.heardSeenLocked(n, a.Seen)
 	}
 	if b.Want && a.Granted {
 		if plant.Is(plant.LeaseReply) {
@@ -128,8 +137,7 @@ func (s *Service) beatOne(n proto.NodeID, b beat, sent int64) {
 
 // fetch asks n for the newest value it knows.
 func (s *Service) fetch(ctx context.Context, n proto.NodeID) {
-	var a stateAnswer
-	if err := s.ctl.Call(ctx, n, kindState, nil, &a); err == nil {
+	if a := s.state(ctx, n); a != nil {
 		s.learn(a.Chosen.Ballot, register.Value(a.Chosen.Value))
 	}
 }
@@ -148,7 +156,12 @@ func (s *Service) onBeat(_ context.Context, from proto.Member, body json.RawMess
 	defer s.mu.Unlock()
 	now := s.env.Now() // with the lock: what is granted is counted in the order in which it is
 	p := &s.peers[from.Node]
-	if err := sameConfig(&s.cfg.Initial, &theirs); err != nil {
+	err := sameConfig(&s.cfg.Initial, &theirs)
+	if err == nil && b.Lease != s.lease { // its holder would count on more than we guard, or on less
+		err = fmt.Errorf("%w: this node has a lease of %v, node %d one of %v: all nodes need the same",
+			ErrConfig, time.Duration(s.lease), from.Node, time.Duration(b.Lease))
+	}
+	if err != nil {
 		if p.config == "" {
 			s.log.Error("membership: a node has another configuration", "node", from.Node, "err", err)
 		}
@@ -157,7 +170,10 @@ func (s *Service) onBeat(_ context.Context, from proto.Member, body json.RawMess
 	}
 	p.config, p.fresh = "", b.Fresh
 	p.heard(b.Life, now)
-	a := beatAnswer{Life: s.self, Seq: s.known.Seq}
+	p.rhythm.beat(now, s.lease)
+	s.saidLocked(from.Node, &b.says, now)
+	s.heardTurnLocked(from.Node, b.Turn)
+	a := beatAnswer{Life: s.self, Seq: s.known.Seq, Turn: s.turn, Seen: s.turns[from.Node], says: s.saysLocked(now)}
 	if b.Want {
 		p.wantAt = now
 		answer := s.grantLocked(b.Life, now)

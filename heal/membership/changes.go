@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"healkv/dataplane/flow"
 	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 )
@@ -64,7 +63,7 @@ func (s *Service) Admit(ctx context.Context, m proto.Member, full bool) (proto.V
 			}
 			return nil
 		})
-		if !errors.Is(err, ErrCold) || v.Live == 0 || s.env.Now()-begin > s.guard+s.lease/2 {
+		if !errors.Is(err, ErrCold) || v.Live == 0 || s.env.Now()-begin > s.lease+s.lease/2 {
 			return v, err
 		}
 		if s.pause(ctx, time.Duration(s.lease)/50) != nil {
@@ -87,12 +86,7 @@ func admit(v *proto.View, m proto.Member, full bool) error {
 	case v.Live.Without(n) == 0:
 		return fmt.Errorf("%w: %v can only come back by a cold start", ErrLastLive, v.Member(n))
 	}
-	w := v.Next(v.Live.Without(n), v.Shadow.With(n))
-	w.Incarnation[n] = m.Incarnation
-	if full {
-		w.LiveUntil[n] = 0
-	}
-	*v = w
+	*v = v.Admitted(m, full)
 	return nil
 }
 
@@ -110,7 +104,7 @@ func (s *Service) Promote(ctx context.Context, m proto.Member, expect proto.Epoc
 		case v.Live == 0:
 			return fmt.Errorf("%w: its members are promoted together", ErrCold)
 		}
-		*v = v.Next(v.Live.With(m.Node), v.Shadow.Without(m.Node))
+		*v = v.Promoted(m.Node)
 		return nil
 	})
 }
@@ -129,15 +123,29 @@ func (s *Service) Leave(ctx context.Context, m proto.Member) (proto.View, error)
 	s.holder.Revoke()
 	s.granter.End(m)
 	s.mu.Unlock()
-	// Told before the proposal; who does not hear it lets the lease run out.
-	rctx, cancel := s.env.Timeout(ctx, time.Duration(s.lease))
-	defer cancel()
-	told := flow.NewGroup(s.env)
-	for _, n := range s.others() {
-		told.Go(func() { s.ctl.Call(rctx, n, kindRelease, nil, nil) })
-	}
-	told.Wait()
+	s.release(ctx)
 	return s.Remove(ctx, m)
+}
+
+// release tells the others that this life is over, and waits until a majority
+// knows, but not long for those that do not answer: they let the lease run out.
+func (s *Service) release(ctx context.Context) {
+	rctx, cancel := s.env.Timeout(ctx, time.Duration(s.lease)/4)
+	defer cancel()
+	others := s.others()
+	told := newAnswers[bool](s.env)
+	for _, n := range others {
+		s.env.Go(func() { told.put(s.ctl.Call(rctx, n, kindRelease, nil, nil) == nil) })
+	}
+	know := 1 // we do
+	for range others {
+		if know >= s.majority && !plant.Is(plant.LeaveAll) {
+			return
+		}
+		if ok, _ := told.take(nil); ok {
+			know++
+		}
+	}
 }
 
 // Remove takes m out of the view. While its lease may run it takes until ctx
@@ -152,7 +160,7 @@ func (s *Service) Remove(ctx context.Context, m proto.Member) (proto.View, error
 		case v.Live == 0:
 			return ErrCold
 		}
-		*v = v.Next(v.Live.Without(m.Node), v.Shadow.Without(m.Node))
+		*v = v.Without(proto.NodeSet(0).With(m.Node))
 		return nil
 	})
 }
@@ -169,86 +177,4 @@ func (s *Service) SameMembers(ctx context.Context, expect proto.Epoch) (proto.Vi
 		v.Cold = cold
 		return nil
 	})
-}
-
-// Bootstrap makes the first view of a new cluster, with every configured node
-// live, and returns it; at once if there is one already. All nodes call it,
-// each with a fresh pool and after SetMember; the lowest of them proposes
-// when all are there. The error names who is missing.
-func (s *Service) Bootstrap(ctx context.Context) (proto.View, error) {
-	s.mu.Lock()
-	s.fresh = true
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		s.fresh = false
-		s.mu.Unlock()
-	}()
-	flow.Signal(s.beatNow)
-	rank := (s.cfg.Configured & (1<<s.cfg.Node - 1)).Count()
-	var ready int64 // when everybody was there; 0: not yet
-	for {
-		if v := s.Current(); v.Epoch > 0 {
-			return v, nil
-		}
-		inc, missing := s.assembled()
-		switch {
-		case missing != "":
-			ready = 0
-		case ready == 0:
-			ready = s.env.Now()
-		}
-		// Others follow when the lowest one does not.
-		if missing == "" && s.env.Now()-ready >= int64(rank)*int64(s.patience(50*time.Millisecond, 80)) {
-			v, err := s.Update(ctx, func(v *proto.View) error {
-				if v.Epoch > 0 {
-					return ErrNoChange
-				}
-				*v = v.Next(v.Configured, 0)
-				for n := range v.Incarnation {
-					if v.Configured.Has(proto.NodeID(n)) {
-						v.Incarnation[n] = inc[n]
-					}
-				}
-				return nil
-			})
-			if err != nil {
-				return v, fmt.Errorf("membership: no first view: %w", err)
-			}
-			return v, nil
-		}
-		if err := s.pause(ctx, 5*time.Millisecond); err != nil {
-			if missing == "" {
-				missing = "nobody"
-			}
-			return s.Current(), fmt.Errorf("membership: no first view: still waiting for %s: %w", missing, err)
-		}
-	}
-}
-
-// assembled gives everybody's lives once all configured nodes are there with
-// fresh pools; else it says who is missing.
-func (s *Service) assembled() (inc [proto.NodesMax]proto.Incarnation, missing string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.self.Incarnation == 0 {
-		return inc, fmt.Sprintf("node %d, which is us and has no incarnation yet", s.cfg.Node)
-	}
-	if !s.voting {
-		return inc, "enough other nodes to vote"
-	}
-	inc[s.cfg.Node] = s.self.Incarnation
-	for _, n := range s.others() {
-		p := &s.peers[n]
-		switch {
-		case p.config != "":
-			missing += fmt.Sprintf("node %d (%s) ", n, p.config)
-		case !s.ctl.Connected(n) || p.life.Incarnation == 0:
-			missing += fmt.Sprintf("node %d ", n)
-		case !p.fresh:
-			missing += fmt.Sprintf("node %d (its pool is not new) ", n)
-		}
-		inc[n] = p.life.Incarnation
-	}
-	return inc, missing
 }

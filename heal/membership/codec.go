@@ -94,20 +94,25 @@ type voteJSON struct {
 	To       proto.NodeID    `json:"to"`
 	Ballot   register.Ballot `json:"ballot"`
 	Value    value           `json:"value"`
+	Next     register.Ballot `json:"next,omitzero"`
 	At       register.Ballot `json:"at"`
 	Promised register.Ballot `json:"promised"`
 	Why      register.Why    `json:"why,omitempty"`
 	Detail   string          `json:"detail,omitempty"`
+	Turn     uint64          `json:"turn,omitempty"` // of the acceptor's file, in answers
 }
 
 func voteOf(m register.Message) voteJSON {
-	return voteJSON{m.Kind, m.From, m.To, m.Ballot, value(m.Value), m.At, m.Promised, m.Why, m.Detail}
+	return voteJSON{
+		Kind: m.Kind, From: m.From, To: m.To, Ballot: m.Ballot, Value: value(m.Value),
+		Next: m.Next, At: m.At, Promised: m.Promised, Why: m.Why, Detail: m.Detail,
+	}
 }
 
 func (j *voteJSON) message() register.Message {
 	return register.Message{
 		Kind: j.Kind, From: j.From, To: j.To, Ballot: j.Ballot, Value: register.Value(j.Value),
-		At: j.At, Promised: j.Promised, Why: j.Why, Detail: j.Detail,
+		Next: j.Next, At: j.At, Promised: j.Promised, Why: j.Why, Detail: j.Detail,
 	}
 }
 

@@ -261,7 +261,7 @@ func TestStoppedProcessLosesItsPlace(t *testing.T) {
 	p.cmds[2].Process.Signal(unix.SIGSTOP)
 	until(t, "view without it", func() bool { return x.s.Current().Live == 0b011 })
 	took := time.Since(begin)
-	if took < 300*time.Millisecond {
+	if took < 280*time.Millisecond { // it stopped up to a quarter of a lease after it had asked
 		t.Errorf("removed after %v, within its lease", took)
 	}
 	t.Logf("stopped process out after %v with a lease of 400 ms", took)

@@ -44,6 +44,10 @@ type fileJSON struct {
 	Cluster string       `json:"cluster"`
 	Node    proto.NodeID `json:"node"`
 	stateJSON
+	// Turns is the highest turn heard of each other acceptor.
+	Turns [proto.NodesMax]uint64 `json:"turns,omitzero"`
+	// Older: it was found to be an older copy, and must not vote for now.
+	Older bool `json:"older,omitempty"`
 }
 
 // Storage holds the bytes of an acceptor's file: 2 * 4096 of them, and they
@@ -67,6 +71,8 @@ type acceptorFile struct {
 	cluster string
 	node    proto.NodeID
 	turn    uint64
+	turns   [proto.NodesMax]uint64
+	older   bool
 	failed  error // a write failed once: never trusted again
 }
 
@@ -203,7 +209,7 @@ func (a *acceptorFile) load(path string) (st register.State, err error) {
 			last = err
 			continue
 		}
-		a.turn, st = turn, s
+		a.turn, a.turns, a.older, st = turn, j.Turns, j.Older, s
 	}
 	if a.turn == 0 {
 		return st, fmt.Errorf("%w: %s: no slot is whole: %v", ErrDamaged, path, last)
@@ -254,7 +260,7 @@ func (a *acceptorFile) write(st register.State) error {
 	if a.failed != nil {
 		return a.failed
 	}
-	payload, err := json.Marshal(fileJSON{a.cluster, a.node, toJSON(st)})
+	payload, err := json.Marshal(fileJSON{a.cluster, a.node, toJSON(st), a.turns, a.older})
 	if err == nil && len(payload) > slotBytes-slotHead {
 		err = fmt.Errorf("state of %d bytes, limit %d", len(payload), slotBytes-slotHead)
 	}
@@ -276,6 +282,14 @@ func (a *acceptorFile) write(st register.State) error {
 		a.failed = fmt.Errorf("membership: acceptor state not durable, this node stops voting: %w", err)
 	}
 	return a.failed
+}
+
+// past makes the next turn a higher one than n. It goes to the same slot as it
+// would have: the other one has the present state.
+func (a *acceptorFile) past(n uint64) {
+	if a.turn < n {
+		a.turn += (n - a.turn + 1) &^ 1
+	}
 }
 
 func (a *acceptorFile) close() error { return a.f.Close() }

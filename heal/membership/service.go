@@ -12,6 +12,7 @@ import (
 	"healkv/dataplane/flow"
 	"healkv/dataplane/proto"
 	"healkv/heal/control"
+	"healkv/heal/membership/blame"
 	"healkv/heal/membership/grant"
 	"healkv/heal/membership/lease"
 	"healkv/heal/membership/register"
@@ -22,6 +23,7 @@ import (
 const (
 	LeaseDefault   = time.Second
 	DriftShare     = 10 // of the lease, in percent, if Config.Drift is 0
+	DriftMost      = 4  // the drift is at most the lease divided by this
 	renewalsALease = 4
 )
 
@@ -60,38 +62,65 @@ type Config struct {
 	// Initial gives Configured, Model and Shards; a register with others is
 	// refused with ErrConfig.
 	Initial proto.View
-	Lease   time.Duration // 0: LeaseDefault
-	Drift   time.Duration // by which two clocks may differ after one lease; 0: a tenth of it
+	// Lease is for how long an acceptor that granted one refuses every view
+	// without its holder: a silent member is out that long after its last
+	// request. The holder itself serves for Drift less. 0: LeaseDefault.
+	Lease time.Duration
+	// Drift is by how much two clocks may differ after one lease, at most
+	// Lease/DriftMost; 0: a tenth of it.
+	Drift time.Duration
 	// Progress reports whether every shard moved since it was asked last. The
 	// lease is renewed only then. nil: always.
 	Progress func() bool
+	// Watch tells how far each member has come with this node's streams, over
+	// all shards; nothing between two lives. It may wait. nil: no complaints are
+	// made about members that stand still.
+	Watch func() []proto.Pair
+	// Probe gives idle streams something to wait for, so that Watch can tell who
+	// stands still. It may wait. nil: idle streams are not watched.
+	Probe func()
+	// Patience is how long a member's stream stands still before it is
+	// complained about; 0: the lease, but at least PatienceLeast.
+	Patience time.Duration
 	// ProvenDead reports whether the kernel of this host released the liveness
 	// lock of that life of a node. nil: nothing is ever proven.
 	ProvenDead func(proto.Member) (bool, error)
+	// TrustRefused takes connections that are refused where a member was
+	// connected for its death (onRefused).
+	TrustRefused bool
+	// BootstrapWait is for how long a majority of the nodes of a new cluster
+	// waits for the others before it makes the first view without them. 0: as
+	// long as it takes.
+	BootstrapWait time.Duration
 	// OnView is told every new view, in the order of epochs, one call at a
 	// time; views may be skipped. It may block: newer views wait.
 	OnView func(proto.View)
 	// OnSuspect is told once per life why a member is about to be removed.
 	OnSuspect func(proto.NodeID, string)
-	Logger    *slog.Logger // nil: none
-	Control   Control
-	Env       flow.Env // nil: flow.Real
+	// OnOlder is told when this node's acceptor file turns out to be an older copy.
+	OnOlder func(string)
+	Logger  *slog.Logger // nil: none
+	Control Control
+	Env     flow.Env // nil: flow.Real
 }
 
 // peer is what we know of another configured node.
 type peer struct {
-	life    proto.Member // that spoke last
-	heardAt int64        // when, Env.Now; 0: never
-	wantAt  int64        // last time that life asked for its lease
-	fresh   bool         // it says its pool is new (Bootstrap)
-	config  string       // how its configuration differs from ours; "": not
-	probe   int64        // until then its death is looked for at every turn
+	life    proto.Member      // that spoke last
+	heardAt int64             // when, Env.Now; 0: never
+	wantAt  int64             // last time that life asked for its lease
+	placeAt int64             // when we learned the view in which it became live, or a shadow
+	rhythm  rhythm            // of its beats
+	fresh   bool              // it says its pool is new (Bootstrap)
+	config  string            // how its configuration differs from ours; "": not
+	probe   int64             // until then its death is looked for at every turn
+	refused proto.Incarnation // the life that counts as over because its connections were refused
 }
 
 // heard notes that a life of the peer spoke.
 func (p *peer) heard(m proto.Member, now int64) {
 	if p.life != m {
-		p.life, p.wantAt = m, 0
+		p.life, p.wantAt, p.rhythm = m, 0, rhythm{}
 	}
 	p.heardAt = now
 }
@@ -105,8 +134,9 @@ type Service struct {
 	env      flow.Env
 	majority int
 	life     uint64 // of our ballots
+	stall    int64  // ns that something stands still before it is complained about
 	lease    int64  // ns
-	guard    int64  // lease + drift, ns
+	hold     int64  // how much of its own lease a holder counts on, ns
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -117,6 +147,7 @@ type Service struct {
 	viewNew chan struct{}
 	learnt  chan struct{}
 	propose chan struct{} // a token: one proposal at a time
+	forgot  chan struct{} // for catchUp: our file is an older copy
 
 	holder lease.Holder
 
@@ -130,13 +161,19 @@ type Service struct {
 	acceptor register.Acceptor
 	durable  register.State // what of it is on disk
 	voting   bool
-	stopped  error // why this acceptor votes no more
+	turn     uint64                 // of durable, in the file
+	turns    [proto.NodesMax]uint64 // highest heard of the others' files
+	pastTurn uint64                 // highest heard of our file, if that is an older copy
+	older    bool                   // it is one, see older.go
+	asked    proto.NodeSet          // who has told its state since the start
+	stopped  error                  // why this acceptor votes no more
 	closed   bool
 	granter  grant.Granter
 	known    register.Value // newest chosen value we have heard of
 	knownAt  register.Ballot
 	viewAt   int64         // when its epoch was learned
 	round    uint64        // of the highest ballot seen
+	lead     register.Lead // of our last proposal, for the next; Ballot zero: none
 	pacing   time.Duration // see pace
 	self     proto.Member
 	fresh    bool
@@ -144,8 +181,16 @@ type Service struct {
 	renewal  grant.Renewal
 	peers    [proto.NodesMax]peer
 	suspects [proto.NodesMax]suspect
-	config   error // our configuration differs from the register's
+	watcher  blame.Watcher // of the own streams
+	table    blame.Table   // everybody's complaints
+	edges    []blame.Edge  // for verdictLocked
+	uneasy   bool          // some member stands still, as seen here
+	config   error         // our configuration differs from the register's
 	counts   counts
+
+	uneasyUntil int64        // somebody else said so
+	accused     suspect      // whom the complaints name; gone: people were told
+	accuses     proto.Member // whom this node proposes to remove over complaints
 }
 
 type counts struct {
@@ -153,6 +198,9 @@ type counts struct {
 	BeatsSent, BeatsGranted, BeatsRefused       uint64
 	NoProgress, LeasesLost                      uint64
 	Settled                                     uint64 // values left half-way by others
+	Probes                                      uint64 // times idle streams were probed
+	Accused, Blamed                             uint64 // attempts to remove a member over complaints, and those that did
+	Led                                         uint64 // proposals chosen in one trip
 	Damaged                                     uint64
 }
 
@@ -164,14 +212,23 @@ func New(cfg Config) (*Service, error) {
 		return nil, errors.New("membership: no control plane")
 	case !cfg.Configured.Has(cfg.Node):
 		return nil, fmt.Errorf("membership: node %d is not among the configured nodes %v", cfg.Node, cfg.Configured.Nodes(nil))
-	case cfg.Lease < 0 || cfg.Drift < 0:
-		return nil, fmt.Errorf("membership: lease %v, drift %v: want them above 0", cfg.Lease, cfg.Drift)
+	case cfg.Lease < 0 || cfg.Drift < 0 || cfg.Patience < 0:
+		return nil, fmt.Errorf("membership: lease %v, drift %v, patience %v: want them above 0", cfg.Lease, cfg.Drift, cfg.Patience)
+	case cfg.BootstrapWait < 0:
+		return nil, fmt.Errorf("membership: the first view waits for %v: want 0 (for all nodes) or more", cfg.BootstrapWait)
 	}
 	if cfg.Lease == 0 {
 		cfg.Lease = LeaseDefault
 	}
 	if cfg.Drift == 0 {
 		cfg.Drift = cfg.Lease * DriftShare / 100
+	}
+	if cfg.Drift > cfg.Lease/DriftMost {
+		return nil, fmt.Errorf("membership: drift %v with a lease of %v, limit %v: a holder counts on the lease less the drift, and must renew it in that time",
+			cfg.Drift, cfg.Lease, cfg.Lease/DriftMost)
+	}
+	if cfg.Patience == 0 {
+		cfg.Patience = max(cfg.Lease, PatienceLeast)
 	}
 	cfg.Initial.Configured = cfg.Configured
 	if err := cfg.Initial.Validate(); err != nil {
@@ -201,10 +258,10 @@ func New(cfg Config) (*Service, error) {
 		cfg: cfg, log: cfg.Logger, ctl: cfg.Control, env: cfg.Env, file: file,
 		majority: register.Majority(cfg.Configured), life: cfg.Env.Random(),
 		tasks: flow.NewGroup(cfg.Env), ended: make(chan struct{}),
-		lease: int64(cfg.Lease), guard: int64(cfg.Lease + cfg.Drift),
+		lease: int64(cfg.Lease), hold: grant.Hold(int64(cfg.Lease), int64(cfg.Drift)),
 		beatNow: make(chan struct{}, 1), look: make(chan struct{}, 1), viewNew: make(chan struct{}, 1),
-		learnt: make(chan struct{}, 1), propose: make(chan struct{}, 1), disk: make(chan struct{}, 1),
-		acceptor: register.Acceptor{State: st}, durable: st, round: st.Promised.Round,
+		learnt: make(chan struct{}, 1), propose: make(chan struct{}, 1), forgot: make(chan struct{}, 1), disk: make(chan struct{}, 1),
+		acceptor: register.Acceptor{State: st}, durable: st, turn: file.turn, turns: file.turns, older: file.older, round: st.Promised.Round,
 		self: proto.Member{Node: cfg.Node},
 	}
 	if s.log == nil {
@@ -212,11 +269,13 @@ func New(cfg Config) (*Service, error) {
 	}
 	flow.Signal(s.propose)
 	flow.Signal(s.disk)
-	s.granter = grant.NewGranter(int64(cfg.Lease), int64(cfg.Drift), s.env.Now())
+	s.stall, s.watcher = int64(cfg.Patience), blame.NewWatcher(s.self, int64(cfg.Patience))
+	s.granter = grant.NewGranter(s.lease, s.env.Now())
 	s.renewal = grant.NewRenewal(s.majority)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.register()
 	s.ctl.OnEvent(s.onEvent)
+	s.ctl.OnEvent(s.onRefused)
 	return s, nil
 }
 
@@ -235,6 +294,9 @@ func (s *Service) Start() {
 	for _, task := range []func(){s.catchUp, s.beats, s.detect, s.views, s.learner} {
 		s.tasks.Go(task)
 	}
+	if s.cfg.Watch != nil {
+		s.tasks.Go(s.watch)
+	}
 }
 
 // Close gives the lease up, without telling anybody, and stops voting.
@@ -242,7 +304,7 @@ func (s *Service) Close() error {
 	s.cancel()
 	s.mu.Lock()
 	again := s.closed
-	s.closed, s.stopped = true, ErrClosed
+	s.closed, s.stopped, s.lead = true, ErrClosed, register.Lead{}
 	s.holder.Revoke()
 	s.mu.Unlock()
 	if again {
@@ -278,6 +340,7 @@ func (s *Service) SetMember(m proto.Member) {
 		s.holder.Revoke()
 		s.renewal.Reset()
 		s.self, s.leaving = m, false
+		s.watcher, s.uneasy = blame.NewWatcher(m, s.stall), false
 	}
 	s.mu.Unlock()
 	s.ctl.SetMember(m)
@@ -321,6 +384,11 @@ func (s *Service) learn(b register.Ballot, v register.Value) {
 		return
 	}
 	s.mu.Lock()
+	if b.Round > roundMost {
+		s.counts.Damaged++
+		s.mu.Unlock()
+		return
+	}
 	s.round = max(s.round, b.Round)
 	if v.Seq <= s.known.Seq {
 		// The same value may have been chosen again higher up.
@@ -341,9 +409,18 @@ func (s *Service) learn(b register.Ballot, v register.Value) {
 	}
 	old := s.known.View
 	s.known, s.knownAt = v, b
+	if s.lead.Value.Seq < v.Seq {
+		s.lead = register.Lead{}
+	}
 	isNew := v.View.Epoch > old.Epoch
 	if isNew {
 		s.viewAt = s.env.Now()
+		s.watcher.Reset(s.viewAt)
+		for _, n := range v.View.Members().Nodes(nil) {
+			if v.View.Member(n) != old.Member(n) || v.View.Live.Has(n) != old.Live.Has(n) {
+				s.peers[n].placeAt = s.viewAt
+			}
+		}
 		if !s.liveLocked() && s.holder.Until() != 0 {
 			s.holder.Revoke()
 		}
@@ -370,7 +447,7 @@ func (s *Service) runsLocked(m proto.Member, now int64) bool {
 		return m == s.self && !s.leaving
 	}
 	p := &s.peers[m.Node]
-	return p.life == m && p.heardAt != 0 && now-p.heardAt < s.guard+s.lease/2 && !s.granter.Ended(m)
+	return p.life == m && p.heardAt != 0 && now-p.heardAt < s.lease+s.lease/2 && !s.granter.Ended(m)
 }
 
 // Running is which live members of the newest view run in the life the view

@@ -357,6 +357,8 @@ func TestHostileMessages(t *testing.T) {
 		{kindBeat, 7},
 		{kindBeat, beat{Life: proto.Member{Node: 1, Incarnation: 1}, Want: true}},
 		{kindMayDrop, mayDrop{proto.Member{Node: 200}}},
+		{kindMayDrop, mayDrop{proto.Member{Node: 1, Incarnation: 1 << 31}}},
+		{kindVote, map[string]any{"kind": 1, "from": 2, "to": 0, "ballot": map[string]any{"round": uint64(roundMost + 1), "node": 2}}},
 	} {
 		if err := evil.Call(patience(t), 0, m.kind, m.body, nil); !errors.Is(err, control.ErrRemote) {
 			t.Errorf("%s %v: %v", m.kind, m.body, err)

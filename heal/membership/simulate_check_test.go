@@ -16,6 +16,10 @@ import (
 //	V4  An incarnation is handed out once.
 //	V5  A node is told epochs in ascending order, and its acceptor's promise
 //	    never goes back, over power losses as well.
+//	V8  The first view has all nodes, or a majority of them if they were told not
+//	    to wait for ever; who is not in it joins with nothing that counts.
+//	V9  An acceptor whose file came back older does not vote before the others
+//	    have chosen a value without it, at a ballot that began after.
 
 type check struct {
 	accepted map[register.Ballot]*accepted
@@ -94,6 +98,9 @@ func (w *world) observe() {
 			w.say("node %d: lease %v", m.id, valid)
 		}
 	}
+	if w.calm {
+		w.standing()
+	}
 }
 
 // durable looks at an acceptor's state that has just become durable.
@@ -139,14 +146,45 @@ func (c *check) choose(w *world, v register.Value) {
 	if v.View.Epoch == old.Epoch {
 		return
 	}
+	w.began(&old, &v.View)
 	w.say("chosen: value %d, epoch %d, live %v shadow %v cold %v", v.Seq, v.View.Epoch, v.View.Live, v.View.Shadow, v.View.Cold)
 	for _, m := range w.nodes {
+		if old.Members().Has(m.id) && !v.View.Has(old.Member(m.id)) {
+			w.removed(m, old.Member(m.id))
+		}
 		if old.Live.Has(m.id) && !v.View.Has(old.Member(m.id)) && m.s != nil && !m.p.Dead() && m.s.self == old.Member(m.id) && !m.s.leaving {
 			w.mark("a running member dropped")
 			if m.s.holder.Until() != 0 {
 				w.mark("a running member dropped after its lease ran out")
 				w.say("dropped %v, %.1f %% of a lease after its own ran out", old.Member(m.id), 100*float64(m.p.Now()-m.s.holder.Until())/float64(w.lease))
 			}
+		}
+	}
+}
+
+// began looks at the first view, and at how those join who are not in it.
+func (w *world) began(old, v *proto.View) {
+	if old.Epoch == 0 {
+		w.absent = w.set() &^ v.Live
+		if w.absent != 0 {
+			w.mark("first view without a node")
+		}
+		if w.absent != 0 && w.wait == 0 || v.Live.Count() < register.Majority(w.set()) {
+			w.fail("V8: the first view has %v live, and the nodes wait for %v", v.Live.Nodes(nil), w.wait)
+		}
+		for _, n := range v.Live.Nodes(nil) {
+			if v.Incarnation[n] == 0 {
+				w.fail("V8: the first view has node %d, which has no life", n)
+			}
+		}
+	}
+	for _, n := range w.absent.Nodes(nil) {
+		if v.Shadow.Has(n) && v.LiveUntil[n] != 0 {
+			w.fail("V8: node %d was not in the first view and joins as if it had been live until %d", n, v.LiveUntil[n])
+		}
+		if v.Live.Has(n) && old.Epoch != 0 {
+			w.mark("joined what began without it")
+			w.absent = w.absent.Without(n)
 		}
 	}
 }

@@ -69,8 +69,9 @@ var faults = []fault{
 			return nil
 		}
 		m.p.Pause()
+		w.touch(m)
 		p := m.p
-		return p.Resume
+		return func() { p.Resume(); w.touch(m) }
 	}},
 	{"cut", func(w *world) func() {
 		a, b := w.some(), w.some()
@@ -150,7 +151,7 @@ var faults = []fault{
 	{"stuck shards", func(w *world) func() {
 		m := w.some()
 		m.stuck = true
-		return func() { m.stuck = false }
+		return func() { m.stuck = false; w.touch(m) }
 	}},
 	{"asked to leave", func(w *world) func() {
 		m := w.some()
@@ -180,6 +181,12 @@ var faults = []fault{
 	}},
 }
 
+// every is all faults.
+var every = slices.Concat(faults, dataFaults)
+
+// controlFaults keep views from members, whose streams then stand still.
+var controlFaults = []string{"cut", "isolated", "bare majority restarts", "lossy", "late", "answers late"}
+
 // run lets the world go on for d of true time.
 func (w *world) run(d time.Duration) {
 	for end := w.sim.Now() + int64(d); w.sim.Now() < end && len(w.failures) == 0; {
@@ -196,8 +203,13 @@ func simulate(seed uint64) *world {
 	w := newWorld(seed)
 	w.sim.At(0, func() { w.tick() })
 	for _, m := range w.nodes {
-		w.sim.At(w.upTo(w.lease/4), m.start)
+		d := w.upTo(w.lease / 4)
+		if m == w.begins {
+			d += 6 * w.lease
+		}
+		w.sim.At(d, m.start)
 	}
+	w.olderFiles()
 	if w.rnd(4) != 0 { // else the faults come while the cluster begins
 		w.run(4 * w.lease)
 	}
@@ -224,8 +236,12 @@ func (w *world) storm() time.Duration {
 			if w.calm {
 				return
 			}
-			f := faults[w.rnd(len(faults))]
+			f := every[w.rnd(len(every))]
 			undo := f.do(w)
+			control := slices.Contains(controlFaults, f.name)
+			if control {
+				w.control++
+			}
 			w.mark("fault: " + f.name)
 			w.say("fault: %s", f.name)
 			if undo != nil {
@@ -234,6 +250,10 @@ func (w *world) storm() time.Duration {
 					long = 4 * w.lease
 				}
 				w.sim.At(w.upTo(long), func() {
+					if control {
+						w.control--
+						w.touch(w.nodes...)
+					}
 					if !w.calm { // else it is over already
 						w.say("over: %s", f.name)
 						undo()
@@ -252,11 +272,18 @@ func (w *world) calmDown() {
 	w.calm, w.loss, w.slowest = true, 0, time.Millisecond
 	w.cut = [proto.NodesMax][proto.NodesMax]bool{}
 	w.late = [proto.NodesMax]time.Duration{}
+	w.data = [proto.NodesMax][proto.NodesMax]bool{}
+	w.control = 0
+	w.touch(w.nodes...)
+	if w.rnd(4) == 0 {
+		w.keepCuts()
+	}
 	if w.wild {
 		w.ppm = 28_000
 	}
 	for _, m := range w.nodes {
 		m.disk.slow, m.disk.fails, m.stuck, m.leave = 0, 0, false, false
+		m.still, m.lies = 0, false
 		switch {
 		case m.up() && m.s != nil && m.s.stopped == nil:
 			m.p.SetClock(0, w.rate())
@@ -278,7 +305,7 @@ func (w *world) calmDown() {
 		return
 	}
 	if !w.settled() {
-		w.fail("after %v of calm not everybody is back: %s", patience, w.status())
+		w.fail("after %v of calm not everybody is back who can: %s", patience, w.status())
 		return
 	}
 	w.say("settled after %v", time.Duration(w.sim.Now()-begin))
@@ -302,6 +329,17 @@ func (w *world) calmDown() {
 	if e := w.check.newest.View.Epoch; done != len(w.nodes) || !w.settled() || e != epoch || w.lost() != lost {
 		w.fail("in calm: %d of %d updates done, epoch %d before and %d now, %d leases lost: %s", done, len(w.nodes), epoch, e, w.lost()-lost, w.status())
 	}
+	if out := w.set() &^ w.check.newest.View.Live; out != 0 && len(w.failures) == 0 {
+		w.say("data links are repaired")
+		w.data = [proto.NodesMax][proto.NodesMax]bool{}
+		for begin := w.sim.Now(); w.sim.Now()-begin < int64(patience) && !w.settled() && len(w.failures) == 0; {
+			w.run(w.lease / 4)
+		}
+		if !w.settled() {
+			w.fail("after the repair of all links not everybody is back: %s", w.status())
+		}
+		w.marks["came back after the repair"] += out.Count()
+	}
 }
 
 func (w *world) lost() (n uint64) {
@@ -311,15 +349,21 @@ func (w *world) lost() (n uint64) {
 	return n
 }
 
-// settled: all live in one view that everybody knows, with leases.
+// settled: all who can be are live in one view that everybody knows, with
+// leases. Only who has a cut link to a member cannot.
 func (w *world) settled() bool {
+	v := &w.check.newest.View
 	for _, m := range w.nodes {
 		s := m.s
-		if s == nil || s.known.View != w.check.newest.View || s.known.View.Live != w.set() || !s.liveLocked() || !s.holder.ValidAt(m.p.Now()) || !s.voting || s.stopped != nil {
+		if s == nil || s.known.View != *v || !s.voting || s.stopped != nil {
+			return false
+		}
+		if v.Live.Has(m.id) && (!s.liveLocked() || !s.holder.ValidAt(m.p.Now())) {
 			return false
 		}
 	}
-	return true
+	together, missing := w.parting(v)
+	return together|missing == 0 && v.Shadow == 0
 }
 
 func (w *world) status() string {
@@ -342,7 +386,8 @@ var rare = []string{
 	"competing proposal lost", "connection ended", "death proven", "lease ran out", "members removed", "message lost",
 	"proposal held by leases", "a running member dropped after its lease ran out", "vote refused: held by a lease",
 	"vote refused: may not vote yet", "vote refused: outbid", "vote refused: silent after a restart (H22)",
-	fewSeeds: "a running member dropped", "clock jumped", "cold start", "failed sync", "half-way value settled",
+	fewSeeds: "a running member dropped", "chosen in one trip", "clock jumped", "cold start", "failed sync", "first view without a node", "joined what began without it", "older acceptor file", "older acceptor file caught up", "half-way value settled",
+	"admission waited for a link", "came back after the repair", "data link cut through calm", "idle stream probed", "member removed over complaints",
 	"lease won again", "left", "no progress, no lease", "power of all lost", "slow sync", "start failed", "write torn or lost",
 }
 
@@ -420,7 +465,7 @@ func TestSimulation(t *testing.T) {
 		}
 		tally.Mark("membership simulation", name, marks[name])
 	}
-	for _, f := range faults {
+	for _, f := range every {
 		if seeds >= fullRun && marks["fault: "+f.name] == 0 {
 			t.Errorf("no fault %q in %d seeds", f.name, seeds)
 		}
@@ -482,9 +527,9 @@ func TestHalfWayRemovalIsSettled(t *testing.T) {
 				v.View = v.View.Next(v.View.Live.Without(1), 0)
 				b := register.Ballot{Round: 1000, Node: 0, Life: 1}
 				// The lease in the way is not granted here, so that it passes.
-				m.s.granter = grant.NewGranter(0, 0, 0)
+				m.s.granter = grant.NewGranter(0, 0)
 				a := m.s.vote(&register.Message{Kind: register.Accept, From: 0, To: m.id, Ballot: b, Value: v})
-				m.s.granter = grant.NewGranter(int64(w.lease), int64(w.drift), m.p.Now())
+				m.s.granter = grant.NewGranter(int64(w.lease), m.p.Now())
 				if a.Kind != register.Accepted {
 					w.fail("%+v", a)
 				}

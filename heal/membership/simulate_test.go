@@ -34,10 +34,20 @@ type world struct {
 	jump     time.Duration
 	cut      [proto.NodesMax][proto.NodesMax]bool // from, to
 	loss     float64
-	slowest  time.Duration                 // of ordinary messages
-	late     [proto.NodesMax]time.Duration // added at most to those for a node
+	slowest  time.Duration                        // of ordinary messages
+	late     [proto.NodesMax]time.Duration        // added at most to those for a node
+	data     [proto.NodesMax][proto.NodesMax]bool // from, to: that part of the data path is cut
+	quiet    bool                                 // nobody writes
+	control  int                                  // faults of the control plane at present
+	together int64                                // since when members are in one view over a cut link, 0: they are not
+	inEpoch  proto.Epoch                          // in which
+	gone     proto.NodeSet                        // who was dropped from a view in calm
 	calm     bool
-	over     map[proto.Member]int64 // since when a life is over
+	wait     time.Duration             // Config.BootstrapWait
+	begins   *machine                  // nil, or who is not there when the cluster begins
+	asked    map[register.Ballot]int64 // when a ballot's first request was sent
+	absent   proto.NodeSet             // from the first view, and not live since
+	over     map[proto.Member]int64    // since when a life is over
 	marks    map[string]int
 	events   int
 	trace    []byte
@@ -57,14 +67,25 @@ type machine struct {
 	told   chan struct{}
 	stuck  bool // its shards do not move
 	leave  bool // it shall leave, and come back
-	jumped int64
-	seen   seen
+	asleep bool // it runs, and makes no life
+	used   bool // its pool is not new
+	// returned is when an older copy of its file came back; 0: it did not, or has
+	// caught up.
+	returned int64
+	jumped   int64
+	seen     seen
+
+	streams streams
+	busy    bool  // its clients write
+	still   int   // its streams stand still for all: 1 nothing is applied, 2 nothing is flushed
+	lies    bool  // says that everybody's stand still
+	touched int64 // last time something happened to it or its links that may make streams stand still
 }
 
 func newWorld(seed uint64) *world {
 	w := &world{
 		sim: flowsim.New(seed), seed: seed, marks: map[string]int{},
-		over: map[proto.Member]int64{}, check: newCheck(),
+		over: map[proto.Member]int64{}, asked: map[register.Ballot]int64{}, check: newCheck(),
 	}
 	n := 3 + w.rnd(3)
 	w.lease = []time.Duration{200 * time.Millisecond, 500 * time.Millisecond, time.Second}[w.rnd(3)]
@@ -86,6 +107,9 @@ func newWorld(seed uint64) *world {
 			panic(err)
 		}
 		w.nodes = append(w.nodes, m)
+	}
+	if seed%5 == 4 && n > 2 { // without a draw: other seeds stay what they were
+		w.wait, w.begins = 3*w.lease, w.nodes[seed/5%uint64(n)]
 	}
 	w.say("nodes %d lease %v one host %v wild %v ppm %d jump %v", n, w.lease, w.oneHost, w.wild, w.ppm, w.jump)
 	return w
@@ -118,6 +142,8 @@ func (m *machine) start() {
 	}
 	p := w.sim.NewProcess(w.upTo(time.Hour), w.rate())
 	m.p, m.s, m.told, m.jumped, m.seen = p, nil, make(chan struct{}, 1), 0, seen{}
+	m.streams, m.busy = streams{}, w.rnd(2) == 0 || w.calm
+	w.touch(m)
 	m.plane = &plane{m: m, p: p, handlers: map[string]handler{}}
 	w.say("start %d: %v", m.id, p)
 	p.Go(m.run)
@@ -139,6 +165,7 @@ func (m *machine) end(power bool) {
 		return
 	}
 	w.say("end %d, power %v", m.id, power)
+	w.touch(m)
 	m.kill()
 	if !power {
 		m.disk.lose()
@@ -165,6 +192,8 @@ func (m *machine) kill() {
 	m.w.marks["no progress, no lease"] += int(c.NoProgress)
 	m.w.marks["half-way value settled"] += int(c.Settled)
 	m.w.marks["lease won again"] += int(c.LeasesLost)
+	m.w.marks["removals over complaints decided"] += int(c.Blamed)
+	m.w.marks["chosen in one trip"] += int(c.Led)
 	m.s = nil
 }
 
@@ -193,6 +222,8 @@ func (m *machine) run() {
 		Node: m.id, Configured: w.set(), ClusterID: testCluster, Storage: opened{m.disk, m}, Env: m.p, Control: m.plane,
 		Initial: proto.View{Shards: 2}, Lease: w.lease, Drift: w.drift,
 		Progress: func() bool { return !m.stuck }, ProvenDead: w.provenDead,
+		Watch: m.watch, Probe: m.probe, Patience: w.lease, BootstrapWait: w.wait,
+		OnOlder:   func(why string) { w.mark("told of an older file"); w.say("node %d: %s", m.id, why) },
 		OnView:    func(v proto.View) { m.saw(v); flow.Signal(m.told) },
 		OnSuspect: func(n proto.NodeID, why string) { w.say("node %d suspects %d: %s", m.id, n, why) },
 	}
@@ -213,7 +244,7 @@ func (m *machine) run() {
 	w.check.durable(w, m, &s.durable)
 	m.plane.begin()
 	s.Start()
-	for {
+	for !m.asleep {
 		m.live()
 	}
 }
@@ -237,6 +268,8 @@ func (m *machine) live() {
 	for {
 		v := s.Current()
 		switch {
+		case v.Epoch == 0 && m.used:
+			p.Wait(w.lease/4, m.told)
 		case v.Epoch == 0:
 			m.do("bootstrap", func(ctx context.Context) error { _, err := s.Bootstrap(ctx); return err })
 			continue
@@ -248,6 +281,9 @@ func (m *machine) live() {
 			return
 		}
 		switch {
+		case !member && s.Running() != 0 && !m.reaches(&v): // connect before you decide
+			w.mark("admission waited for a link")
+			p.Wait(w.upTo(w.lease/4), m.told)
 		case !member:
 			if err := m.do("admit", func(ctx context.Context) error { _, err := s.Admit(ctx, self, w.rnd(4) == 0); return err }); errors.Is(err, ErrCold) || errors.Is(err, ErrLastLive) {
 				m.cold(self)
@@ -280,7 +316,7 @@ func (m *machine) live() {
 
 // do carries one change out with a little patience.
 func (m *machine) do(what string, f func(context.Context) error) error {
-	ctx, cancel := m.p.Timeout(context.Background(), 3*m.w.lease)
+	ctx, cancel := m.p.Timeout(context.Background(), 3*m.w.lease+m.w.wait)
 	defer cancel()
 	err := f(ctx)
 	if err != nil {
@@ -515,6 +551,9 @@ func (l *plane) request(to *plane, kind string, req any, answered func([]byte, e
 	if req == nil {
 		body = nil
 	}
+	if j, ok := req.(voteJSON); ok && l.m.w.asked[j.Ballot] == 0 {
+		l.m.w.asked[j.Ballot] = l.m.w.sim.Now()
+	}
 	from := l.member()
 	l.post(to, func() {
 		to.heard(from)
@@ -653,7 +692,11 @@ func (d *disk) tear() {
 // answering looks at what an acceptor is about to answer.
 func (m *machine) answering(kind string, body []byte, a any) {
 	j, ok := a.(voteJSON)
-	if kind != kindVote || !ok || j.Why == 0 {
+	if kind != kindVote || !ok {
+		return
+	}
+	m.voted(&j)
+	if j.Why == 0 {
 		return
 	}
 	w := m.w

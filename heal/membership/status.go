@@ -1,9 +1,11 @@
 package membership
 
 import (
+	"slices"
 	"time"
 
 	"healkv/dataplane/proto"
+	"healkv/heal/membership/blame"
 )
 
 // Status is what an operator sees of the membership.
@@ -15,14 +17,17 @@ type Status struct {
 	LeaseLeft   time.Duration   `json:"lease_left_ns"`
 	Generation  uint64          `json:"lease_generation"`
 	Voting      bool            `json:"voting"`
-	Stopped     string          `json:"stopped,omitempty"` // why this acceptor votes no more
-	Config      string          `json:"config,omitempty"`  // how we differ from the register
+	Stopped     string          `json:"stopped,omitempty"`  // why this acceptor votes no more
+	Acceptor    string          `json:"acceptor,omitempty"` // what is wrong with its file
+	Config      string          `json:"config,omitempty"`   // how we differ from the register
 	Promised    string          `json:"promised"`
 	Accepted    string          `json:"accepted"`
 	AcceptedSeq uint64          `json:"accepted_seq"`
 	Guards      []proto.Member  `json:"guards"` // leases this acceptor guards
 	Quiet       time.Duration   `json:"quiet_ns"`
 	Suspects    []SuspectStatus `json:"suspects"`
+	Edges       []blame.Edge    `json:"edges,omitempty"`  // complaints that count at present, of all nodes
+	Blamed      string          `json:"blamed,omitempty"` // why complaints name this very node
 	Peers       []PeerStatus    `json:"peers"`
 	Counts      counts          `json:"counts"`
 }
@@ -59,6 +64,9 @@ func (s *Service) Status() Status {
 	if s.stopped != nil {
 		st.Stopped = s.stopped.Error()
 	}
+	if s.older {
+		st.Acceptor = olderText
+	}
 	if s.config != nil {
 		st.Config = s.config.Error()
 	}
@@ -66,6 +74,14 @@ func (s *Service) Status() Status {
 		if x.since != 0 && s.known.View.Has(x.life) {
 			st.Suspects = append(st.Suspects, SuspectStatus{x.life, x.gone, x.why})
 		}
+	}
+	x := s.verdictLocked(now).Victim
+	st.Edges = slices.Clone(s.edges)
+	if a := &s.accused; a.gone && a.life == x {
+		if x == s.self {
+			st.Blamed = a.why
+		}
+		st.Suspects = append(st.Suspects, SuspectStatus{x, false, a.why})
 	}
 	for _, n := range s.others() {
 		p := &s.peers[n]

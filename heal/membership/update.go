@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"healkv/dataplane/flow"
+	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/heal/membership/register"
 )
@@ -34,11 +35,14 @@ func (s *Service) patience(usual time.Duration, share int64) time.Duration {
 // ctx ended first: then the change may still take effect; ErrConfig; ErrClosed.
 func (s *Service) Update(ctx context.Context, fn func(*proto.View) error) (proto.View, error) {
 	for try := 0; ; try++ {
-		p, err := s.attempt(ctx, fn)
+		p, led, err := s.attempt(ctx, fn)
 		if err != nil {
 			return s.Current(), err
 		}
 		outcome, v := p.Outcome()
+		if led && outcome == register.Lost {
+			continue // somebody proposed since: from the beginning, at once
+		}
 		// Long enough for one of the competitors to get through, measured by
 		// how long a proposal takes at present.
 		wait := time.Millisecond + s.random(s.pace()*time.Duration(min(try+1, 8))/2)
@@ -71,23 +75,19 @@ func (s *Service) Update(ctx context.Context, fn func(*proto.View) error) (proto
 	}
 }
 
-// attempt carries one proposal through.
-func (s *Service) attempt(ctx context.Context, fn func(*proto.View) error) (*register.Proposer, error) {
+// attempt carries one proposal through, in one trip if our last one has left a
+// lead.
+func (s *Service) attempt(ctx context.Context, fn func(*proto.View) error) (done *register.Proposer, led bool, err error) {
 	// Rounds of one node do not compete with each other.
 	switch s.env.Wait(-1, s.propose, ctx.Done(), s.ctx.Done()) {
 	case 0:
 		defer flow.Signal(s.propose)
 	case 1:
-		return nil, fmt.Errorf("%w: %w", ErrNoMajority, ctx.Err())
+		return nil, false, fmt.Errorf("%w: %w", ErrNoMajority, ctx.Err())
 	case 2:
-		return nil, ErrClosed
+		return nil, false, ErrClosed
 	}
-	s.mu.Lock()
-	s.round++
-	b := register.Ballot{Round: s.round, Node: s.cfg.Node, Life: s.life}
-	s.counts.Proposals++
-	s.mu.Unlock()
-	p := register.NewProposer(s.cfg.Configured, b, s.cfg.Initial, s.checked(fn))
+	p, led := s.begin(s.checked(fn))
 	ctx, cancel := s.env.Timeout(ctx, s.patience(attemptWait, 2))
 	defer cancel()
 	begin := s.env.Now()
@@ -96,12 +96,12 @@ func (s *Service) attempt(ctx context.Context, fn func(*proto.View) error) (*reg
 	for {
 		outcome, v := p.Outcome()
 		if outcome != register.Pending {
-			s.finish(&p, outcome, v)
-			return &p, nil
+			s.finish(&p, outcome, v, led)
+			return &p, led, nil
 		}
 		a, ok := answers.take(s.ctx.Done())
 		if !ok {
-			return nil, ErrClosed
+			return nil, false, ErrClosed
 		}
 		if a.err != nil {
 			p.Unreachable(a.node)
@@ -109,6 +109,32 @@ func (s *Service) attempt(ctx context.Context, fn func(*proto.View) error) (*reg
 			answers = s.ask(ctx, p.Request()) // answers of the phase before are not read any more
 		}
 	}
+}
+
+// begin makes the proposal. A lead is used up by it, whatever comes of it: there
+// is one value to a ballot. Its rounds are its own and the one that it asks to
+// be promised.
+func (s *Service) begin(change register.Change) (p register.Proposer, led bool) {
+	s.mu.Lock()
+	lead := s.lead
+	if !plant.Is(plant.LeadKept) {
+		s.lead = register.Lead{}
+	}
+	s.counts.Proposals++
+	s.mu.Unlock()
+	// The change is called without the lock: it may take it.
+	if lead.Ballot != (register.Ballot{}) {
+		p, led = register.NewLed(s.cfg.Configured, lead, change)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if led {
+		s.round = max(s.round, lead.Ballot.Round+1)
+		return p, true
+	}
+	b := register.Ballot{Round: s.round + 1, Node: s.cfg.Node, Life: s.life}
+	s.round += 2
+	return register.NewProposer(s.cfg.Configured, b, s.cfg.Initial, change), false
 }
 
 // spread is about how far apart proposals of several nodes are to begin on
@@ -193,6 +219,9 @@ func (s *Service) ask(ctx context.Context, m register.Message) *answers[answer] 
 				out.put(answer{node: n, err: err})
 				return
 			}
+			s.mu.Lock()
+			s.heardTurnLocked(n, j.Turn)
+			s.mu.Unlock()
 			a := j.message()
 			a.From = n // whoever it says it is
 			out.put(answer{node: n, m: a})
@@ -202,13 +231,20 @@ func (s *Service) ask(ctx context.Context, m register.Message) *answers[answer] 
 }
 
 // finish notes a proposal's end and passes a chosen value on.
-func (s *Service) finish(p *register.Proposer, outcome register.Outcome, v register.Value) {
+func (s *Service) finish(p *register.Proposer, outcome register.Outcome, v register.Value, led bool) {
 	s.mu.Lock()
 	s.round = max(s.round, p.Highest.Round)
+	if l, ok := p.Lead(); ok && l.Value.Seq >= s.known.Seq && !s.closed {
+		s.lead = l
+	}
 	switch outcome {
 	case register.Chosen:
 		s.counts.Chosen++
+		if led {
+			s.counts.Led++
+		}
 	case register.Lost:
+		s.lead = register.Lead{}
 		s.counts.Conflicts++
 	case register.Held:
 		s.counts.Held++
@@ -262,6 +298,8 @@ func checkChange(old, v *proto.View) error {
 		return fmt.Errorf("%w: it changes epoch %d, which is decided", errView, v.Epoch)
 	case v.Epoch != old.Epoch && v.Epoch != old.Epoch+1:
 		return fmt.Errorf("%w: epoch %d after %d", errView, v.Epoch, old.Epoch)
+	case v.Epoch != old.Epoch && v.ColdSet() == 0 && !plant.Is(plant.ViewOfNobody):
+		return fmt.Errorf("%w: epoch %d has no live member and is no cold start's: nobody could ever start cold from it", errView, v.Epoch)
 	}
 	return sameConfig(old, v)
 }

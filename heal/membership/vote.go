@@ -20,12 +20,15 @@ const (
 	kindChosen  = "member.chosen"  // chosenJSON, nobody waits
 	kindBeat    = "member.beat"    // beat → beatAnswer
 	kindMayDrop = "member.maydrop" // mayDrop → mayDropAnswer
+	kindBlamed  = "member.blamed"  // blamed → mayDropAnswer
 	kindRelease = "member.release" // nothing: the sender's life is over
 )
 
 type stateAnswer struct {
 	State  stateJSON  `json:"state"`
 	Chosen chosenJSON `json:"chosen"`
+	Turn   uint64     `json:"turn"` // of the file
+	Seen   uint64     `json:"seen"` // highest turn heard of the asker
 }
 
 func (s *Service) register() {
@@ -38,12 +41,16 @@ func (s *Service) register() {
 		if err := s.checkVote(&m, from.Node); err != nil {
 			return nil, err
 		}
-		return voteOf(s.vote(&m)), nil
+		a := voteOf(s.vote(&m))
+		s.mu.Lock()
+		a.Turn = s.turn
+		s.mu.Unlock()
+		return a, nil
 	})
-	s.ctl.Handle(kindState, func(context.Context, proto.Member, json.RawMessage) (any, error) {
+	s.ctl.Handle(kindState, func(_ context.Context, from proto.Member, _ json.RawMessage) (any, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return stateAnswer{toJSON(s.durable), chosenJSON{s.knownAt, value(s.known)}}, nil
+		return stateAnswer{toJSON(s.durable), chosenJSON{s.knownAt, value(s.known)}, s.turn, s.turns[from.Node]}, nil
 	})
 	s.ctl.Handle(kindChosen, func(_ context.Context, _ proto.Member, body json.RawMessage) (any, error) {
 		var c chosenJSON
@@ -55,6 +62,7 @@ func (s *Service) register() {
 	})
 	s.ctl.Handle(kindBeat, s.onBeat)
 	s.ctl.Handle(kindMayDrop, s.onMayDrop)
+	s.ctl.Handle(kindBlamed, s.onBlamed)
 	s.ctl.Handle(kindRelease, func(_ context.Context, from proto.Member, _ json.RawMessage) (any, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -75,6 +83,9 @@ func (s *Service) decode(body json.RawMessage, to any) error {
 	return nil
 }
 
+// roundMost is far above what rounds reach, and leaves room above it.
+const roundMost = 1 << 60
+
 // checkVote refuses what no proposer sends, so that the acceptor's
 // preconditions hold whatever a peer does.
 func (s *Service) checkVote(m *register.Message, from proto.NodeID) (err error) {
@@ -83,8 +94,10 @@ func (s *Service) checkVote(m *register.Message, from proto.NodeID) (err error) 
 		err = fmt.Errorf("membership: message refused: a request to vote of kind %v", m.Kind)
 	case m.From != from || m.Ballot.Node != from || m.To != s.cfg.Node:
 		err = fmt.Errorf("membership: message refused: ballot %v from node %d to %d, sent by %d to %d", m.Ballot, m.From, m.To, from, s.cfg.Node)
-	case m.Ballot.Round == 0 || m.Ballot.Round > 1<<62:
+	case m.Ballot.Round == 0 || m.Ballot.Round > roundMost:
 		err = fmt.Errorf("membership: message refused: round %d", m.Ballot.Round)
+	case m.Next != register.Ballot{} && (m.Kind != register.Accept || m.Next != m.Ballot.Next()):
+		err = fmt.Errorf("membership: message refused: ballot %v is to be promised with %v", m.Next, m.Ballot)
 	case m.Kind == register.Accept && m.Value.Seq == 0:
 		err = fmt.Errorf("membership: message refused: no value")
 	case m.Kind == register.Accept:
@@ -124,6 +137,20 @@ func (s *Service) vote(m *register.Message) register.Message {
 // save makes the acceptor's state durable; disk is held. After a failure this
 // acceptor never answers again.
 func (s *Service) save(st register.State) error {
+	s.mu.Lock()
+	older := s.older
+	s.mu.Unlock()
+	return s.saveAs(st, older)
+}
+
+func (s *Service) saveAs(st register.State, older bool) error {
+	s.mu.Lock()
+	s.file.turns, s.file.older = s.turns, older && !plant.Is(plant.OlderUnflagged)
+	if plant.Is(plant.TurnsForgotten) {
+		s.file.turns = [proto.NodesMax]uint64{}
+	}
+	s.file.past(s.pastTurn)
+	s.mu.Unlock()
 	err := s.file.write(st)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,7 +161,7 @@ func (s *Service) save(st register.State) error {
 		}
 		return err
 	}
-	s.durable = st
+	s.durable, s.turn = st, s.file.turn
 	return nil
 }
 
@@ -147,7 +174,7 @@ func (s *Service) guardLocked(next *proto.View) string {
 	if !blocked {
 		return ""
 	}
-	s.granter.Complain(m, now+s.guard)
+	s.granter.Complain(m, now+s.lease)
 	return fmt.Sprintf("node %d guards the lease of %v for another %v", s.cfg.Node, m, time.Duration(wait).Round(time.Millisecond))
 }
 
@@ -194,16 +221,20 @@ func (s *Service) member() proto.Member {
 
 // catchUp reads the states of enough other acceptors before the first vote:
 // with our own they make a majority, and without one nothing can be decided
-// anyway. So an old copy of our file does no harm as long as one of them knows
-// better.
+// anyway. One of them says if our file is an older copy; that may also turn out
+// later.
 func (s *Service) catchUp() {
 	for {
-		if s.catchUpOnce() {
+		switch {
+		case s.catchUpOnce():
 			s.log.Info("membership: voting")
 			flow.Signal(s.look)
-			return
-		}
-		if s.pause(s.ctx, 20*time.Millisecond) != nil {
+			for !s.isOlder() {
+				if !s.until(-1, s.forgot) {
+					return
+				}
+			}
+		case s.pause(s.ctx, s.catchUpAgain()) != nil:
 			return
 		}
 	}
@@ -217,10 +248,7 @@ func (s *Service) catchUpOnce() bool {
 	calls := flow.NewGroup(s.env)
 	for i, n := range others {
 		calls.Go(func() {
-			var a stateAnswer
-			if s.ctl.Call(ctx, n, kindState, nil, &a) == nil {
-				answers[i] = &a
-			}
+			answers[i] = s.state(ctx, n)
 		})
 	}
 	calls.Wait()
@@ -230,7 +258,7 @@ func (s *Service) catchUpOnce() bool {
 			continue
 		}
 		st, err := a.State.state()
-		if err != nil {
+		if err != nil || st.Promised.Round > roundMost+1 || st.At.Round > roundMost {
 			continue
 		}
 		s.learn(a.Chosen.Ballot, register.Value(a.Chosen.Value))
@@ -238,6 +266,9 @@ func (s *Service) catchUpOnce() bool {
 	}
 	if len(states) < s.majority-1 && !plant.Is(plant.VoteAtOnce) {
 		return false
+	}
+	if s.isOlder() && !plant.Is(plant.OlderByAsking) {
+		return s.oldFile(len(states))
 	}
 	s.takeDisk()
 	defer s.leaveDisk()
@@ -256,7 +287,7 @@ func (s *Service) catchUpOnce() bool {
 		return true // it will never vote; why is in the status
 	}
 	s.mu.Lock()
-	s.voting = done
+	s.voting = done && (!s.older || plant.Is(plant.OlderByAsking))
 	s.mu.Unlock()
 	return done
 }
@@ -267,7 +298,9 @@ func (s *Service) learner() {
 	for s.until(-1, s.learnt) {
 		s.takeDisk()
 		s.mu.Lock()
-		changed := s.stopped == nil && s.known.Seq != 0 && s.acceptor.Learn(s.knownAt, s.known)
+		// Nothing is written before others were asked what they have heard of our
+		// file: its turn would catch up with that. catchUp takes the value in then.
+		changed := s.stopped == nil && s.asked.Count() >= s.majority-1 && s.known.Seq != 0 && s.acceptor.Learn(s.knownAt, s.known)
 		st := s.acceptor.State
 		s.mu.Unlock()
 		if changed && s.save(st) == nil {
@@ -279,7 +312,7 @@ func (s *Service) learner() {
 
 // grantLocked answers a request for a lease.
 func (s *Service) grantLocked(m proto.Member, now int64) grant.Answer {
-	if d := &s.durable.Value.View; !plant.Is(plant.GrantUndurable) && (s.stopped != nil || !d.Live.Has(m.Node) || d.Incarnation[m.Node] != m.Incarnation) {
+	if d := &s.durable.Value.View; !plant.Is(plant.GrantUndurable) && (s.stopped != nil || !s.ownFileLocked() || !d.Live.Has(m.Node) || d.Incarnation[m.Node] != m.Incarnation) {
 		return grant.NotLive
 	}
 	return s.granter.Grant(m, &s.acceptor.Value.View, now)

@@ -26,7 +26,7 @@ var always = []string{
 	"everybody died", "leases lost", "leases regained", "pauses", "links cut", "deliveries damaged", "deliveries cut short",
 	"streams refused", "lives fenced", "running shadows dropped", "buddy crashed in a transfer", "shadow crashed in its transfer",
 	"transfers failed", "transfers: by range", "transfers: full copy", "admissions: by range", "admissions: full copy",
-	"cold starts", "cold starts after power losses of all", "promotions", "views skipped", "compare-and-swaps lost", "leftovers rolled forward",
+	"cold starts", "cold starts after power losses of all", "live members lost", "live members' pools lost", "orders taken", "cold starts forced", "lost members that come back", "promotions", "views skipped", "compare-and-swaps lost", "leftovers rolled forward",
 	"incomplete pools", "segments cleaned", "records relocated", "reads stopped by the lease check", "reads taken back",
 	"operations unknown", "operations rejected", "direct reads", "scopes persisted", "acknowledged keys compared",
 }

@@ -34,6 +34,9 @@ func (w *world) fault(n *node) {
 	}
 	other := w.nodes[w.rng.IntN(len(w.nodes))]
 	kind := w.rng.IntN(20)
+	if w.o.losing && w.rng.IntN(3) == 0 {
+		kind = 9
+	}
 	w.event(evFault, n.id, uint64(kind), uint64(other.id))
 	switch {
 	case kind < 3 && other != n && other.up && len(w.nodes) > 3:
@@ -58,6 +61,7 @@ func (w *world) fault(n *node) {
 				x.crash(w.o.power && w.rng.IntN(3) != 0)
 			}
 		}
+		w.lose()
 	case kind < 13:
 		if w.reg.Has(n.self) && w.liveRunning(proto.NodeSet(0).With(n.id)) > 0 {
 			w.tell(n)
@@ -178,8 +182,9 @@ func (w *world) calmRound(round int) {
 	w.drop = 0
 	for _, n := range w.nodes {
 		switch {
-		case !n.up:
+		case !n.up && !w.lost.Has(n.id):
 			n.begin()
+		case !n.up:
 		case n.faulty != 0 && round > 40 && w.reg.Live == 0:
 			w.count("restarts by hand in a cold start")
 			n.crash(false)
@@ -201,7 +206,13 @@ func (w *world) calmRound(round int) {
 	if w.rng.IntN(4) == 0 {
 		w.remove()
 	}
+	if round > 20 {
+		w.order(w.nodes[w.rng.IntN(len(w.nodes))])
+	}
 	for _, n := range w.nodes {
+		if !n.up {
+			continue
+		}
 		n.look(true)
 		if n.up && !n.served {
 			n.drive()

@@ -43,6 +43,7 @@ type node struct {
 	serving   bool
 	leaseGen  int
 	lossy     bool // died by power loss as a live member, not live since
+	gone      bool // the pool was lost since the last life
 
 	// As in dataplane.Worker.
 	ops         [handlesMax]*op
@@ -80,7 +81,7 @@ func (n *node) begin() {
 		w.fail("node %d: open after a crash: %v", n.id, err)
 	}
 	w.reg.Issued[n.id]++
-	*n = node{w: w, id: n.id, d: n.d, up: true, lossy: n.lossy, full: n.full, tail: tail, left: left,
+	*n = node{w: w, id: n.id, d: n.d, up: true, lossy: n.lossy, full: n.full, gone: n.gone, tail: tail, left: left,
 		self: proto.Member{Node: n.id, Incarnation: w.reg.Issued[n.id]}, prev: proto.Incarnation(n.d.super.inc),
 		lostThrough: n.d.super.lostThrough, newest: w.reg, leased: true}
 	// Promoted, and ended before the pool could say so, is whole too.
@@ -98,7 +99,7 @@ func (n *node) begin() {
 	if err != nil {
 		panic(err)
 	}
-	n.blank = !whole
+	n.blank, n.gone = !whole || n.gone, false
 	n.m = rejoin.New(rejoin.Config{Self: n.self, Full: n.full, Blank: n.blank, Leftovers: len(n.left) > 0})
 	n.full = ""
 	n.reader = n.d.st.NewReader()

@@ -19,6 +19,8 @@
 package rejoin
 
 import (
+	"fmt"
+
 	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 )
@@ -40,11 +42,12 @@ const (
 	PromoteCold              // all cold members are done: promote them together
 	StartOver                // a new life with a full copy: Why says why
 	Again                    // a new life, the view and what the pool holds stay: Why says why
+	Later                    // nothing yet, before the next try: Why says why
 	Serve                    // live: done
 )
 
 var names = [...]string{"wait", "connect", "admit", "await-installed", "transfer", "roll-leftovers", "flush",
-	"promote", "cold-start", "report-cold", "promote-cold", "start-over", "again", "serve"}
+	"promote", "cold-start", "report-cold", "promote-cold", "start-over", "again", "later", "serve"}
 
 func (d Do) String() string { return names[d] }
 
@@ -55,7 +58,7 @@ type Action struct {
 	Epoch proto.Epoch   // AwaitInstalled, Promote, ColdStart, PromoteCold
 	Buddy proto.Member  // Transfer
 	Full  bool          // Admit, Transfer
-	Why   string        // Admit with Full, StartOver, Wait, Again
+	Why   string        // Admit with Full, StartOver, Wait, Connect, Again, Later
 }
 
 // Config is what a life knows of itself from the start.
@@ -64,12 +67,17 @@ type Config struct {
 	// Full says why this life heals by full copy: selected, incomplete pool,
 	// stale pool, pool never live. Empty: by range.
 	Full string
-	// Blank: the pool was made anew since the cluster last ran, or a full copy
-	// into it was cut off: it can give nothing to a cold start (J4).
+	// Blank: the pool was made anew since the cluster last ran, a full copy into
+	// it was cut off, or it is an older copy: it can give nothing to a cold
+	// start (J4).
 	Blank bool
 	// Leftovers: the pool holds records of which nobody said that they are
 	// durable everywhere.
 	Leftovers bool
+	// Lease in nanoseconds and Random are for Backoff; Lease 0: the life never
+	// backs off, and Now need not be called.
+	Lease  int64
+	Random uint64
 }
 
 // Machine is the knowledge of one life on its way back. One goroutine.
@@ -92,11 +100,25 @@ type Machine struct {
 	startOver    string
 	died         proto.NodeSet // lives of the view known to have ended
 	blanks       proto.NodeSet // nodes whose pool holds nothing for a cold start
+	forced       Forced        // an operator's order; Without 0: none
+
+	lease      int64
+	random     uint64
+	begun, now int64 // the caller's clock; 0: never told
 }
 
 // New starts a machine.
 func New(c Config) *Machine {
-	return &Machine{self: c.Self, full: c.Full, blank: c.Blank, left: c.Leftovers}
+	return &Machine{self: c.Self, full: c.Full, blank: c.Blank, left: c.Leftovers, lease: c.Lease, random: c.Random}
+}
+
+// Now tells the time, in nanoseconds above 0 on a clock that does not step
+// back. The first call is the begin of the life.
+func (m *Machine) Now(t int64) {
+	m.now = t
+	if m.begun == 0 {
+		m.begun = t
+	}
 }
 
 // View is the newest view known.
@@ -172,11 +194,19 @@ func (m *Machine) Blank(n proto.NodeID, blank bool) {
 	}
 }
 
+// OlderPool is why a life starts over when it hears that its pool is an older
+// copy. The next life heals by full copy, and has nothing for a cold start.
+const OlderPool = "the pool is older than what the members saw it flush"
+
 // Stale tells that a member knows a higher flushed position of this node's
 // pool than it came back with (H19).
 func (m *Machine) Stale() {
-	if m.full == "" && !plant.Is(plant.H19Stale) {
-		m.startOver = "the pool is older than what the members saw it flush"
+	switch {
+	case plant.Is(plant.H19Stale):
+	case m.full == "":
+		m.startOver = OlderPool
+	default:
+		m.blank = true
 	}
 }
 
@@ -223,7 +253,10 @@ func (m *Machine) outside() Action {
 	}
 	full := m.full
 	if full == "" && !plant.Is(plant.NeverLive) && v.LiveUntil[m.self.Node] == 0 && !v.Live.Has(m.self.Node) {
-		full = "never live with its present pool"
+		full = "never live with its present pool, or left out of a cold start"
+	}
+	if failed := v.Failed[m.self.Node]; m.begun+Backoff(failed, m.random, m.lease) > m.now && !plant.Is(plant.BackoffAtOnce) {
+		return Action{Do: Later, Why: fmt.Sprintf("backs off: the last %d lives of this node ended on their way back", failed)}
 	}
 	return Action{Do: Admit, Full: full != "", Why: full}
 }
@@ -253,22 +286,27 @@ func (m *Machine) nobodyRuns() bool {
 // ended: the view's life of node n is over, since its kernel or its own next
 // life said so.
 func (m *Machine) ended(n proto.NodeID) bool {
-	return n == m.self.Node || m.died.Has(n) || m.connected[n] > m.view.Incarnation[n]
+	return n == m.self.Node || m.died.Has(n) || m.connected[n] > m.view.Incarnation[n] || m.forcedOut().Has(n)
 }
 
 // coldCandidate: nobody of the last live members runs any more. They are what
 // counts; all of them are waited for, and the lowest proposes (J4).
 func (m *Machine) coldCandidate(others proto.NodeSet) Action {
 	v := &m.view
-	cold := v.Live
-	if cold == 0 && v.Cold || plant.Is(plant.H15Shadow) {
-		cold |= v.Shadow // a cold start that was cut off: the same again
+	cold, without := v.ColdSet(), m.forcedOut()
+	if plant.Is(plant.H15Shadow) {
+		cold |= v.Shadow
 	}
+	cold &^= without
 	if !cold.Has(m.self.Node) {
 		return Action{Do: Connect, Nodes: others}
 	}
 	if m.blank {
-		return Action{Do: Wait, Why: "every live member of the last view is down, and this one's pool is blank: its data is gone and it cannot make a cold start"}
+		why := "every live member of the last view is down, and this one's pool is blank, incomplete or an older copy: its data is gone and it cannot make a cold start" + m.wayOut(cold)
+		if m.inColdView(cold) != 0 && !plant.Is(plant.ColdMute) {
+			return Action{Do: Connect, Nodes: others, Why: why} // they wait for the life before this one
+		}
+		return Action{Do: Wait, Why: why}
 	}
 	for r := cold.Without(m.self.Node); r != 0; r &= r - 1 {
 		n := lowest(r)
@@ -278,35 +316,48 @@ func (m *Machine) coldCandidate(others proto.NodeSet) Action {
 	}
 	if m.blanks&cold != 0 && !plant.Is(plant.ColdBlank) {
 		return Action{Do: Wait, Why: "every live member of the last view is down, and the pools of nodes " + (m.blanks & cold).String() +
-			" are blank or incomplete: a cold start without their data could lose acknowledged writes"}
+			" are blank, incomplete or older copies: a cold start without their data could lose acknowledged writes" + m.wayOut(cold)}
 	}
-	if lowest(cold) != m.self.Node {
+	if lowest(cold) != m.self.Node && without == 0 {
 		return Action{Do: Wait}
 	}
 	return Action{Do: ColdStart, Epoch: v.Epoch}
 }
 
+// wayOut says what an operator can do where pools are missing for a cold start.
+func (m *Machine) wayOut(cold proto.NodeSet) string {
+	without := m.blanks & cold
+	if m.blank {
+		without = without.With(m.self.Node)
+	}
+	if without == cold {
+		return fmt.Sprintf(". That goes for every one of the nodes %v, so there is nobody to go on without them: put back the pool that one of them had last, or make a new cluster from a backup", cold)
+	}
+	return fmt.Sprintf(". Put back the pools that nodes %v had last, or go on without them: `node cold-start --without` them, at a node whose pool is whole", without)
+}
+
+// inColdView is who of a cold start that was cut off is not known to have begun
+// another life: it may still wait for this node in it.
+func (m *Machine) inColdView(cold proto.NodeSet) (still proto.NodeSet) {
+	v := &m.view
+	if v.Live != 0 {
+		return 0
+	}
+	for r := cold.Without(m.self.Node); r != 0; r &= r - 1 {
+		if n := lowest(r); m.connected[n] <= v.Incarnation[n] {
+			still = still.With(n)
+		}
+	}
+	return still
+}
+
 // ColdView is the cold view over the present one: the live members become
 // shadows of each other in their new lives.
 func (m *Machine) ColdView() proto.View {
-	v := &m.view
-	cold := v.Live
-	if cold == 0 {
-		cold = v.Shadow
-	}
-	w := v.Next(0, cold)
-	w.Cold = true
-	if v.Live != 0 {
-		w.ColdAfter = v.Epoch // a cold start that is repeated is the same one
-	}
-	for r := cold; r != 0; r &= r - 1 {
-		n := lowest(r)
-		w.Incarnation[n] = m.connected[n]
-		if n == m.self.Node {
-			w.Incarnation[n] = m.self.Incarnation
-		}
-	}
-	return w
+	left := m.forcedOut()
+	lives := m.connected
+	lives[m.self.Node] = m.self.Incarnation
+	return m.view.ColdOf(m.view.ColdSet()&^left, &lives, left)
 }
 
 // cold: one of the shadows of a cold view. Each rolls its own leftovers

@@ -138,8 +138,8 @@ func (n *node) drive() {
 		w.count("ways back finished")
 	case rejoin.StartOver:
 		w.count("started over: " + a.Why)
-		if w.reg.Has(n.self) {
-			w.update(w.reg.Epoch, func(v proto.View) proto.View { return v.Next(v.Live.Without(n.id), v.Shadow.Without(n.id)) })
+		if w.reg.Has(n.self) && w.reg.Live.Without(n.id) != 0 {
+			w.update(w.reg.Epoch, func(v proto.View) proto.View { return v.Without(proto.NodeSet(0).With(n.id)) })
 		}
 		n.fenced()
 		n.full = "started over"
@@ -167,7 +167,7 @@ func (n *node) drive() {
 		n.d.flush(w.rng.IntN(2) == 0)
 		n.m.Flushed()
 	case rejoin.Promote:
-		if w.update(a.Epoch, func(v proto.View) proto.View { return v.Next(v.Live.With(n.id), v.Shadow.Without(n.id)) }) {
+		if w.update(a.Epoch, func(v proto.View) proto.View { return v.Promoted(n.id) }) {
 			w.count("promotions")
 			w.checkLive(n, true)
 		}
@@ -179,11 +179,16 @@ func (n *node) drive() {
 		if last == 0 {
 			last = w.reg.Shadow
 		}
+		if last&w.lost != 0 && last&^w.lost == cold.Shadow {
+			last = cold.Shadow // those who stay have all that was answered, unless they lost power
+		}
+		was := w.reg
 		for _, x := range last.Nodes(nil) {
 			lossy = lossy && w.nodes[x].lossy
 		}
 		if w.update(a.Epoch, func(proto.View) proto.View { return cold }) {
 			w.count("cold starts")
+			w.losesOnly(&was, &cold)
 			if lossy {
 				w.lossyCold(cold.Epoch)
 			}
@@ -203,7 +208,7 @@ func (n *node) drive() {
 		}
 		n.m.Reported()
 	case rejoin.PromoteCold:
-		if w.update(a.Epoch, func(v proto.View) proto.View { return v.Next(v.Shadow, 0) }) {
+		if w.update(a.Epoch, func(v proto.View) proto.View { return v.ColdDone() }) {
 			for _, x := range w.nodes {
 				w.checkLive(x, true)
 			}
@@ -221,7 +226,7 @@ func (n *node) connect(nodes proto.NodeSet) {
 		p := w.nodes[x]
 		if !w.reach(n.id, x) || !p.prepare(n.self) || !n.prepare(p.self) {
 			n.m.Disconnected(x)
-			if was := n.m.View().Member(x); w.running(was) == nil && was.Incarnation != 0 {
+			if was := n.m.View().Member(x); w.running(was) == nil && was.Incarnation != 0 && !(w.unproven && w.lost.Has(x)) {
 				n.m.Died(was)
 			}
 			continue
@@ -241,14 +246,7 @@ func (n *node) connect(nodes proto.NodeSet) {
 func (n *node) admit(a rejoin.Action) {
 	w := n.w
 	n.enter(a.Full)
-	ok := w.update(n.m.View().Epoch, func(v proto.View) proto.View {
-		x := v.Next(v.Live.Without(n.id), v.Shadow.With(n.id))
-		x.Incarnation[n.id] = n.self.Incarnation
-		if a.Full {
-			x.LiveUntil[n.id] = 0
-		}
-		return x
-	})
+	ok := w.update(n.m.View().Epoch, func(v proto.View) proto.View { return v.Admitted(n.self, a.Full) })
 	if ok {
 		w.count(map[bool]string{true: "admissions: full copy", false: "admissions: by range"}[a.Full])
 	}

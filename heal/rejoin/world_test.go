@@ -32,6 +32,7 @@ type options struct {
 	valueMin int
 	mix      [5]int // weights: turns, ticks, operations, views, ways back
 	damage   bool   // stream deliveries may be damaged
+	losing   bool   // live members are lost when everybody dies, which happens often
 
 	// Planted bugs of what the simulation itself stands for.
 	noReports bool // the buddy does not wait for the members' reports
@@ -76,6 +77,9 @@ type world struct {
 	cut   [proto.NodesMax][proto.NodesMax]bool
 	told  proto.NodeSet // live nodes whose lease is gone: they may be removed
 	drop  proto.NodeSet // shadows that may be removed
+	lost  proto.NodeSet // live members of the view that do not come back before a cold start without them
+
+	unproven bool // nobody says that the lost ones are dead
 
 	step       int
 	calm       bool
@@ -328,7 +332,10 @@ func (w *world) act() {
 	case r < ways+80:
 		w.remove()
 	case r < ways+95:
-		if !n.up && (w.o.cold || w.rng.IntN(2) == 0) && (!w.o.away || w.step > w.o.steps*4/5) {
+		if w.lost != 0 && w.rng.IntN(8) == 0 {
+			w.order(n)
+		}
+		if !n.up && !w.lost.Has(n.id) && (w.o.cold || w.rng.IntN(2) == 0) && (!w.o.away || w.step > w.o.steps*4/5) {
 			n.begin()
 		}
 	default:

@@ -331,6 +331,7 @@ func (c *client) ended(o *op) {
 		h.Outcome = check.Rejected // delete of a key that was never written
 	case o.Err == nil && write:
 		h.Outcome, h.Return = check.Done, w.clock
+		w.wroteAt(c.p.m.id)
 		a := &w.answered[o.key]
 		a.written = max(a.written, uint64(o.TS))
 		if o.Scope != 0 {

@@ -30,6 +30,7 @@ type plane struct {
 	member   proto.Member
 	newest   [proto.NodesMax]proto.Incarnation
 	conns    [proto.NodesMax]*conn
+	refused  [proto.NodesMax]refusals
 	calls    map[uint64]*call
 	lastCall uint64
 	ctx      context.Context
@@ -101,10 +102,14 @@ func (pl *plane) redial() {
 	for _, m := range w.nodes {
 		o := m.p
 		if o == nil || o == pl.p || o.Dead() || o.Paused() || pl.p.Paused() || pl.conns[m.id] != nil || w.plane.cut[pl.id][m.id] || w.plane.cut[m.id][pl.id] {
+			if o != nil && o != pl.p && pl.conns[m.id] == nil && !pl.p.Paused() {
+				pl.dialled(m)
+			}
 			continue
 		}
 		c := &conn{end: [2]*plane{pl, o.plane}, open: true}
 		pl.conns[m.id], o.plane.conns[pl.id] = c, c
+		pl.refused[m.id], o.plane.refused[pl.id] = refusals{}, refusals{}
 		pl.Notify(proto.NodeID(m.id), "hello", nil)
 		o.plane.Notify(pl.id, "hello", nil)
 		pl.p.poke()
@@ -127,6 +132,7 @@ func (c *conn) close(how control.EventKind) {
 		if pl.p.Dead() {
 			continue
 		}
+		pl.refused[o.id] = refusals{life: proto.Member{Node: o.id, Incarnation: pl.newest[o.id]}}
 		for id := uint64(1); id <= pl.lastCall; id++ {
 			if x := pl.calls[id]; x != nil && x.to == o.id {
 				x.end(nil, fmt.Errorf("%w: node %d: connection ended", control.ErrUnreachable, o.id))

@@ -7,7 +7,10 @@
 // A run is drawn from its seed before it begins: options and a script, a list
 // of client operations and faults with their times. Then it is a function of
 // both, in one goroutine, in virtual time: equal scripts give equal traces. A
-// failing script is shortened by leaving entries out (Shrink).
+// failing script is shortened by leaving entries out (Shrink). What takes a
+// whole cluster down for a while, or needs an operator, comes in some seeds only
+// (rare): an eighth each loses live members for good, brings older pools back when
+// all others have restarted, drains nodes, trusts refused connections.
 //
 // After the script comes calm: faults end, everything must heal. All along and
 // at the end the judge compares what nodes hold and clients were told with what
@@ -18,6 +21,11 @@
 // seeds for so long, -sim.parallel 2 two at a time; -sim.seed N repeats one,
 // -sim.log with what its nodes log, -sim.shrink 2m shortens its script.
 // TestScripts runs what once failed (testdata), TestSameSeed everything twice.
+//
+// TestMatrix carries the fault matrix out (bench/matrix): a cell is a small
+// cluster under load, one row's faults, calm, the judge, and a bound on the
+// longest stall of writes. A tenth of the cells, with -short fewer; -sim.matrix 1
+// all, -sim.matrix-out DIR writes the table, -sim.cell 'ROW|COLUMN' repeats one.
 //
 // RunTraced also writes down what shard 0 of each node shows after every part of
 // a turn; scripts/tlc-traces.sh has the specification look at that (TestTraces,

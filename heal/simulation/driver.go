@@ -173,7 +173,8 @@ func (e *endpoint) PublishMarks(peer int, b *rdma.Marks) {
 // (H12).
 type leaseOf struct {
 	lease.Timed
-	p *process
+	p      *process
+	closed bool // no client is let in any more (healkv.gate)
 }
 
 func (l *leaseOf) Valid() bool {
@@ -181,7 +182,7 @@ func (l *leaseOf) Valid() bool {
 		l.p.w.standStill(l.p)
 		l.p.w.looked = true
 	}
-	return l.Timed.Valid()
+	return !l.closed && l.Timed.Valid()
 }
 
 func (l *leaseOf) Generation() uint64 {

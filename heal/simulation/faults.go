@@ -40,7 +40,7 @@ func (w *world) spare(gone proto.NodeSet) bool {
 	if w.newest.Epoch == 0 {
 		return false
 	}
-	if w.guardOld >= 0 {
+	if w.guardOld >= 0 && !w.remembered() {
 		return false
 	}
 	if w.guarded == 0 && !w.o.Keep {
@@ -85,12 +85,13 @@ func (w *world) tookN(do string, n int) {
 
 // late are the faults that tryFault only gets ready; who carries them out
 // counts them.
-var late = []string{doOldPool, doInFlush, doHang, doSlow, doSlowDisk, doFailDisk, doAcceptor, doCorrupt, doTruncate, doGarbage, doAtStep}
+var late = []string{doOldPool, doOldAll, doInFlush, doHang, doSlow, doSlowDisk, doFailDisk, doAcceptor, doCorrupt, doTruncate, doGarbage, doAtStep}
 
 // fault does something bad, to another node if that one cannot have it now.
 func (w *world) fault(e Entry) {
 	for range w.nodes {
 		if w.tryFault(e) {
+			w.touch(time.Duration(e.A)*time.Microsecond, e.Node, e.Other)
 			if slices.Contains(late, e.Do) {
 				w.count("faults made ready")
 			} else {
@@ -128,7 +129,7 @@ func (w *world) tryFault(e Entry) bool {
 		m.restart(e.A * 1000)
 	case doPowerAll, doCrashAll:
 		up := slices.ContainsFunc(w.nodes, func(m *machine) bool { return m.up })
-		if !up || w.newest.Epoch == 0 || w.guarded != 0 || w.guardOld >= 0 || e.Do == doPowerAll && !w.o.Power {
+		if !up || w.newest.Epoch == 0 || w.guarded != 0 || w.guardOld >= 0 && !w.remembered() || e.Do == doPowerAll && !w.o.Power {
 			return false
 		}
 		done()
@@ -144,26 +145,28 @@ func (w *world) tryFault(e Entry) bool {
 				x.powerLost(how)
 			}
 		}
+	case doLostAll:
+		return w.loseAll(&e)
+	case doOldAll:
+		return w.oldAll(&e)
+	case doRebootAll:
+		return w.rebootAll(&e)
+	case doForce:
+		done()
+		w.orders(e.Node, e.A*1000)
 	case doDiskGone:
 		if !m.up || !w.spare(set(e.Node)) || !w.spareBlank(e.Node) {
 			return false
 		}
 		done()
 		m.crash(tornNothing)
-		for _, d := range m.pools {
-			d.format()
-			d.want = nil
-		}
-		w.blanks(e.Node)
-		w.count("pools blank")
+		m.wipe()
 		m.restart(e.A * 1000)
 	case doOldPool:
 		if !w.o.Power || w.newest.Epoch == 0 {
 			return false
 		}
-		for _, d := range m.pools {
-			d.copyOf = append(d.copyOf[:0], d.image...)
-		}
+		m.copyPools()
 		w.sim.At(us(e.A), func() { w.oldPool(m) })
 		done()
 	case doInFlush:
@@ -301,6 +304,12 @@ func (w *world) tryFault(e Entry) bool {
 		}
 		done()
 		m.leave(us(e.A))
+	case doDrain:
+		if !m.mayDrain() {
+			return false
+		}
+		done()
+		m.drain(us(e.A))
 	case doAtStep:
 		done()
 		w.armed = append(w.armed, e)
@@ -330,8 +339,7 @@ func (w *world) spareBlank(n int) bool {
 
 // oldPool brings an older copy of the pools back (H19).
 func (w *world) oldPool(m *machine) {
-	id := proto.NodeID(m.id)
-	if w.calm || !w.running(m.id) || !w.spare(set(m.id)) || !w.spareBlank(m.id) || len(m.pools[0].copyOf) == 0 || w.guarded != 0 {
+	if !w.mayGoOld(m) {
 		w.count("faults refused")
 		return
 	}
@@ -342,17 +350,8 @@ func (w *world) oldPool(m *machine) {
 		}
 	}
 	m.crash(tornNothing)
-	for _, d := range m.pools {
-		copy(d.image, d.copyOf)
-		d.copyOf = d.copyOf[:0]
-		d.want = nil
-		d.reboot()
-	}
-	w.count("older pools brought back")
+	m.bringBack()
 	w.took(doOldPool)
-	w.note("older pool", m.id, 0, 0)
-	w.blanks(m.id)
-	w.guardOld = int(id)
 	m.restart(1)
 }
 
@@ -369,6 +368,7 @@ func (w *world) cut(a, b int, what, us int64) {
 	if a == b {
 		return
 	}
+	w.touch(time.Duration(us)*time.Microsecond, a, b)
 	if what&1 != 0 {
 		w.net.Cut(a, b)
 		w.cutData[a][b] = true
@@ -378,7 +378,7 @@ func (w *world) cut(a, b int, what, us int64) {
 	}
 	w.sim.At(time.Duration(us)*time.Microsecond, func() {
 		if what&1 != 0 {
-			w.net.Mend(a, b)
+			w.net.Uncut(a, b)
 			w.cutData[a][b] = false
 		}
 		if what&2 != 0 {
@@ -406,28 +406,11 @@ func (m *machine) leave(back time.Duration) {
 	p.closing = true
 	p.Go(func() {
 		l := p.life
-		if l != nil && l.entered {
-			l.core.SetServing(false)
-			for _, x := range l.core.Workers() {
-				for left, tries := 1, 0; left > 0 && tries < 50; tries++ {
-					if !x.Do(func() { left = x.Replica().Outstanding() }) {
-						break
-					}
-					if left > 0 {
-						p.Wait(200 * time.Microsecond)
-					}
-				}
-			}
-		}
 		if l != nil {
-			if v := p.members.Current(); v.Has(l.self) && v.Live != set(m.id) {
-				ctx, cancel := p.Timeout(p.ctx, w.o.Lease)
-				if _, err := p.members.Leave(ctx, l.self); err == nil {
-					w.count("left in order")
-				}
-				cancel()
-			}
+			l.gate.closed = true
+			p.quiesce(l)
 		}
+		p.leave(l)
 		p.cancel()
 	})
 	w.sim.At(back, m.start)
@@ -522,6 +505,7 @@ func (w *world) calmDown() {
 	w.note("calm", 0, 0, 0)
 	w.armed = nil
 	for _, m := range w.nodes {
+		w.touch(0, m.id)
 		m.dieInFlush, m.failFlush, m.acceptor.failNext, m.acceptor.slow = false, false, false, 0
 		m.slowTurns, m.slowFlush, m.hangUntil = 0, 0, 0
 		m.hangs, m.slows, m.slowsFlush, m.acceptor.slows = false, false, false, false
@@ -548,6 +532,7 @@ func (w *world) calmDown() {
 	w.netSoon()
 	w.settle()
 	w.serveOn()
+	w.partTwo()
 }
 
 // settle lets time pass until all is done.
@@ -560,11 +545,14 @@ func (w *world) settle() {
 		}
 		since := time.Duration(w.sim.Now() - begun)
 		if round%64 == 63 {
+			if w.lost != 0 || w.allBlank() {
+				w.order(round / 64)
+			}
 			w.operator()
 		}
 		if since > 100*w.o.Lease && w.refuses() {
 			w.count("cold starts refused for a blank pool")
-			w.givenUp = true
+			w.givenUp, w.Result.Waiting = true, true
 			break
 		}
 		if since > calmMax {
@@ -603,7 +591,7 @@ func (w *world) serveOn() {
 // the nodes say so and wait for people. It comes to that in spite of spare when
 // a promotion is decided and nobody knows it yet.
 func (w *world) refuses() bool {
-	if !slices.ContainsFunc(w.nodes, func(m *machine) bool { return m.blank && w.newest.Live.Has(proto.NodeID(m.id)) }) {
+	if w.lost != 0 || !slices.ContainsFunc(w.nodes, func(m *machine) bool { return m.blank && w.newest.Live.Has(proto.NodeID(m.id)) }) {
 		return false
 	}
 	for _, m := range w.nodes {
@@ -614,6 +602,17 @@ func (w *world) refuses() bool {
 	return true
 }
 
+// majorityVotes reports whether enough acceptors vote for anything to change.
+func (w *world) majorityVotes() bool {
+	k := 0
+	for _, m := range w.nodes {
+		if m.up && m.p.members.Status().Stopped == "" {
+			k++
+		}
+	}
+	return 2*k > len(w.nodes)
+}
+
 // operator does what the documents leave to people: a node that is down or
 // whose acceptor has stopped is started again.
 func (w *world) operator() {
@@ -621,7 +620,7 @@ func (w *world) operator() {
 		switch {
 		case !m.up:
 			m.start()
-		case m.p.members.Status().Stopped != "" && (w.spare(set(m.id)) || w.spareBlank(m.id) || w.guarded == 0 && w.guardOld < 0):
+		case m.p.members.Status().Stopped != "" && (w.spare(set(m.id)) || w.spareBlank(m.id) || w.guarded == 0 && w.guardOld < 0 || !w.majorityVotes()):
 			// Also the last live one of a script that keeps somebody running (Keep):
 			// without a majority of acceptors all would stand still for ever, and
 			// the death of a process loses nothing.
@@ -637,10 +636,13 @@ func (w *world) operator() {
 func (w *world) quiet() bool { return w.unquiet() == "" }
 
 func (w *world) unquiet() string {
-	if w.newest.Live != w.newest.Configured {
+	if !w.wanted() {
 		return fmt.Sprintf("live are %v", w.newest.Live)
 	}
 	for _, m := range w.nodes {
+		if w.excused(m) {
+			continue
+		}
 		if !m.up || m.p.life == nil || !m.p.life.entered {
 			return fmt.Sprintf("node %d is not there", m.id)
 		}

@@ -58,6 +58,7 @@ func (w *world) sawView(p *process, v *proto.View) {
 	if v.Cold {
 		w.cold(v)
 	}
+	w.found()
 	for _, m := range w.nodes {
 		if !m.up || m.p.life == nil {
 			continue
@@ -73,6 +74,9 @@ func (w *world) sawView(p *process, v *proto.View) {
 // what the model does not promise may be gone.
 func (w *world) cold(v *proto.View) {
 	w.count("cold starts")
+	if !w.forced(v) {
+		return
+	}
 	for _, n := range v.Shadow.Nodes(nil) {
 		if !w.nodes[n].lossy {
 			return
@@ -239,6 +243,8 @@ func (w *world) judge() {
 	if !w.givenUp {
 		w.same()
 		w.persisted()
+	} else {
+		w.idle()
 	}
 	for _, m := range w.nodes {
 		if l := m.p.life; l != nil {

@@ -29,6 +29,7 @@ type machine struct {
 	dieInFlush bool
 	dieByPower int // how its media is torn then; below 0: the process dies only
 	dieAfter   int64
+	dark       bool  // without power: nothing refuses a connection either
 	back       int64 // when a restart is due, true time
 	failFlush  bool
 	slowTurns  int   // times
@@ -37,6 +38,7 @@ type machine struct {
 	hangs      bool  // and slows, slowsFlush: that has not shown yet
 	slows      bool
 	slowsFlush bool
+	old        older
 	blank      bool // lost its pool and was not promoted since
 	lossy      bool // lost what was not flushed since it was last live
 }
@@ -58,11 +60,12 @@ func newMachine(w *world, id int) *machine {
 // start begins a process.
 func (m *machine) start() {
 	w := m.w
-	if m.up || w.ended {
+	if m.up || w.ended || w.away.Has(proto.NodeID(m.id)) {
 		return
 	}
-	m.up = true
+	m.up, m.dark = true, false
 	m.starts++
+	w.touch(0, m.id)
 	p := &process{Process: w.sim.NewProcess(time.Duration(w.rng.Int64N(int64(time.Hour))), m.ppm), m: m, w: w}
 	m.p = p
 	p.log = w.logger.With("node", m.id)
@@ -74,9 +77,9 @@ func (m *machine) start() {
 	p.members, err = membership.New(membership.Config{
 		Node: proto.NodeID(m.id), ClusterID: clusterName, Storage: &m.acceptor, Configured: configured,
 		Initial: proto.View{Configured: configured, Model: w.o.Model, Shards: uint8(w.o.Shards)},
-		Lease:   w.o.Lease, Drift: w.o.Drift, Control: p.plane, Env: p.Process, Logger: p.log,
-		Progress: p.progress, ProvenDead: p.provenDead, OnView: p.sawView,
-		OnSuspect: func(n proto.NodeID, why string) { w.note("suspects", m.id, uint64(n), 0) },
+		Lease:   w.o.Lease, Drift: w.o.Drift, TrustRefused: w.o.trusts(), Control: p.plane, Env: p.Process, Logger: p.log,
+		Progress: p.progress, ProvenDead: p.provenDead, OnView: p.sawView, Watch: p.watch, Probe: p.probe, Patience: w.o.Lease,
+		OnSuspect: func(n proto.NodeID, why string) { w.note("suspects", m.id, uint64(n), 0); w.named(int(n), why) },
 	})
 	if err != nil {
 		w.note("start fails", m.id, 0, 0)
@@ -120,6 +123,7 @@ func (m *machine) crash(power int) {
 	w.crashing(m, power)
 	w.tracer.crashed(m)
 	w.note("crash", m.id, uint64(power+1), 0)
+	w.touch(0, m.id)
 	for _, c := range p.clients {
 		c.lost()
 	}
@@ -163,6 +167,7 @@ func (m *machine) powerLost(how int) {
 	if w.newest.Live.Has(proto.NodeID(m.id)) {
 		m.lossy = true
 	}
+	m.dark = true
 	m.acceptor.powerLoss()
 	for _, d := range m.pools {
 		d.powerLoss(how)
@@ -193,6 +198,7 @@ func (m *machine) resume(p *process) {
 	}
 	m.w.net.Resume(m.id)
 	p.Resume()
+	m.w.touch(0, m.id)
 	m.w.release()
 	m.wake()
 	m.w.netSoon()

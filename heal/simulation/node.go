@@ -27,21 +27,25 @@ const (
 // process is one process of a node, the wiring of healkv.Node.
 type process struct {
 	*flowsim.Process
-	m       *machine
-	w       *world
-	plane   *plane
-	members *membership.Service
-	host    *dataplane.Host
-	log     *slog.Logger
-	ctx     context.Context
-	cancel  context.CancelFunc
-	life    *life
-	last    *life // life, and still that while it ends
-	began   bool  // New of the membership is over: its storage may wait
-	closing bool
-	failed  error
-	clients []*client
-	poked   bool
+	m          *machine
+	w          *world
+	plane      *plane
+	members    *membership.Service
+	host       *dataplane.Host
+	eye        dataplane.Watch
+	log        *slog.Logger
+	ctx        context.Context
+	cancel     context.CancelFunc
+	life       *life
+	last       *life // life, and still that while it ends
+	began      bool  // New of the membership is over: its storage may wait
+	closing    bool
+	drained    chan struct{} // closed when it is resumed; nil: it is not drained
+	drainedFor time.Duration
+	endsLife   func() // ends the present life
+	failed     error
+	clients    []*client
+	poked      bool
 }
 
 // life is what one incarnation of the node holds.
@@ -52,6 +56,7 @@ type life struct {
 	drivers []*driver
 	core    *dataplane.Core
 	heal    *heal.Life
+	gate    *leaseOf
 	turns   []uint64
 	entered bool
 	served  bool
@@ -134,21 +139,43 @@ func (p *process) progress() bool {
 	return true
 }
 
+// watch is Node.watch. What waits for a worker ends with its life.
+func (p *process) watch() []proto.Pair { return p.eye.Pairs(p.host.Core(), p.members.Current().Epoch) }
+
+// probe is Node.probe.
+func (p *process) probe() {
+	if c := p.host.Core(); c != nil && !p.w.o.NoProbes {
+		for _, w := range c.Workers() {
+			w.Do(w.Probe)
+		}
+	}
+}
+
 // run is Node.run: one life after the other.
 func (p *process) run() {
 	var err error
 	for full := ""; ; {
-		err = p.live(full)
+		ctx, end := context.WithCancel(p.ctx)
+		p.endsLife = end
+		err = p.live(ctx, full)
+		end()
 		full = ""
 		var f *heal.Fenced
-		if p.ctx.Err() != nil || p.closing || !errors.As(err, &f) {
+		again := errors.As(err, &f)
+		if p.ctx.Err() != nil || p.closing {
+			break
+		}
+		if again && f.Full {
+			full = f.Why
+		}
+		if p.rests(err) {
+			continue
+		}
+		if !again {
 			break
 		}
 		p.w.note("life ends", p.m.id, 0, 0)
 		p.w.count("lives fenced")
-		if f.Full {
-			full = f.Why
-		}
 		p.Wait(50*p.w.o.Lease/1000, p.ctx.Done()) // 50 ms to a lease of a second
 	}
 	p.log.Info("process ends", "err", err)
@@ -168,7 +195,7 @@ func (p *process) run() {
 	})
 }
 
-func (p *process) live(force string) (err error) {
+func (p *process) live(ctx context.Context, force string) (err error) {
 	w := p.w
 	l := &life{p: p, turns: make([]uint64, w.o.Shards), buddy: -1}
 	defer func() { p.endLife(l) }()
@@ -184,7 +211,7 @@ func (p *process) live(force string) (err error) {
 	}
 	w.opened(p.m, l)
 	p.Wait(time.Duration(w.rng.Int64N(2_000_000)))
-	inc, err := p.members.NextIncarnation(p.ctx)
+	inc, err := p.members.NextIncarnation(ctx)
 	if err != nil {
 		return err
 	}
@@ -194,7 +221,8 @@ func (p *process) live(force string) (err error) {
 	}
 	w.lives[l.self] = &lifeState{}
 	w.note("life begins", p.m.id, uint64(inc), l.pools[0].Recovered().Tail)
-	timed := &leaseOf{lease.Timed{Holder: p.members.Lease(), Clock: p.Process}, p}
+	timed := &leaseOf{Timed: lease.Timed{Holder: p.members.Lease(), Clock: p.Process}, p: p}
+	l.gate = timed
 	workers := make([]*dataplane.Worker, w.o.Shards)
 	for i, pool := range l.pools {
 		e, err := w.net.Endpoint(sim.Config{Node: p.m.id, Nodes: w.o.Nodes, Shard: i, Incarnation: uint32(inc), RingBytes: w.o.Ring})
@@ -219,7 +247,8 @@ func (p *process) live(force string) (err error) {
 		Event:      func(name string, e proto.Epoch, detail string) { w.event(l, name, e, detail) },
 		Enter:      func(full bool) error { return p.enter(l, full) },
 		Promoted:   func() error { return l.core.Complete(l.heal.Installed().Epoch) },
-		Logger:     p.log, Env: p.Process,
+		Lease:      w.o.Lease, Running: p.members.Running,
+		Logger: p.log, Env: p.Process,
 		Limits: heal.Limits{Batches: 2, BatchBytes: 4 << 10, FirstPageBytes: 64, PageBytes: 512, LastStepBytes: 2 << 10, WalkBytes: 8 << 10, WalkPause: 100 * time.Microsecond, Leftovers: 8},
 	}
 	v := p.members.Current()
@@ -237,7 +266,7 @@ func (p *process) live(force string) (err error) {
 	if p.members.Current().Epoch == 0 {
 		p.Go(p.bootstrap)
 	}
-	return l.heal.Run(p.ctx)
+	return l.heal.Run(ctx)
 }
 
 // reason is a text without its numbers.
@@ -341,6 +370,8 @@ func (p *process) count() {
 	k.Add("changes of the view held up by a lease", int(c.Held))
 	k.Add("members removed", int(c.Removed))
 	k.Add("leases refused", int(c.BeatsRefused))
+	k.Add("members removed over complaints", int(c.Blamed))
+	k.Add("idle streams probed", int(c.Probes))
 }
 
 // shardOf is where a key lies (dataplane.Core).

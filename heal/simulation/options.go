@@ -11,30 +11,32 @@ import (
 
 // Options say what cluster a run has. Draw makes them from a seed.
 type Options struct {
-	Seed     uint64 // of everything random in the run that the script does not name
-	Nodes    int
-	Shards   int
-	Model    proto.Model
-	Power    bool // pools in a domain that keeps what was flushed; else memory: a power loss takes all
-	OneHost  bool // the kernel proves the death of a process to the others
-	Lease    time.Duration
-	Drift    time.Duration
-	LogBytes int // of a shard
-	Segment  int
-	Ring     int
-	Keys     int
-	ValueMax int
-	Clients  int // sessions per node
-	Millis   int // length of the script
-	Spin     int // turns without work before a worker sleeps
-	TurnMax  int // µs from one turn to the next
-	DelayMax int // µs on the transport
-	CallMax  int // µs on the control plane
-	FullCopy bool
-	Keep     bool // somebody who is live always runs, but for the faults that say all
-	Small    bool // small bursts in the workers
-	Ops      int
-	Faults   int
+	Seed         uint64 // of everything random in the run that the script does not name
+	Nodes        int
+	Shards       int
+	Model        proto.Model
+	Power        bool // pools in a domain that keeps what was flushed; else memory: a power loss takes all
+	OneHost      bool // the kernel proves the death of a process to the others
+	Lease        time.Duration
+	Drift        time.Duration
+	LogBytes     int // of a shard
+	Segment      int
+	Ring         int
+	Keys         int
+	ValueMax     int
+	Clients      int // sessions per node
+	Millis       int // length of the script
+	Spin         int // turns without work before a worker sleeps
+	TurnMax      int // µs from one turn to the next
+	DelayMax     int // µs on the transport
+	CallMax      int // µs on the control plane
+	FullCopy     bool
+	Keep         bool // somebody who is live always runs, but for the faults that say all
+	Small        bool // small bursts in the workers
+	TrustRefused bool // a refused connection proves a death; also where trusts says so
+	NoProbes     bool // idle streams are not probed: the specification knows no such entries
+	Ops          int
+	Faults       int
 }
 
 func (o *Options) String() string {
@@ -62,6 +64,7 @@ func Draw(seed uint64) (Options, *Script) {
 	// segment; the cleaner begins at one half. What is beyond is small.
 	kept := 2 * o.Nodes * (64 << 10) * o.Segment / (o.Segment - o.ValueMax - 200)
 	o.LogBytes = (2*kept + (192+64*r.IntN(8))<<10) &^ (o.Segment - 1)
+	o.Power = o.Power || o.oldAll()
 	if seed%16 == 7 {
 		return longAway(o, r)
 	}

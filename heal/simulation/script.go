@@ -39,30 +39,35 @@ const (
 
 // Faults. A is a duration in µs where it is one.
 const (
-	doCrash    = "crash"         // the process dies; comes back after A
-	doPower    = "power"         // the machine loses power; back after A; B: how the media is torn
-	doPowerAll = "power-all"     // all lose power; A: after how long each comes back, at most; B as above
-	doCrashAll = "crash-all"     // all processes die
-	doDiskGone = "pool-gone"     // power loss, and the pool is blank afterwards
-	doOldPool  = "pool-old"      // power loss, and an older copy of the pool comes back
-	doInFlush  = "crash-flush"   // dies in the middle of its next flush; B: power loss
-	doPause    = "pause"         // SIGSTOP for A
-	doHang     = "hang"          // the workers alone stand still for A
-	doSlow     = "slow"          // turns take B times as long, for A
-	doSlowDisk = "slow-flush"    // flushes take up to B µs, for A
-	doFailDisk = "flush-fails"   // the next flush fails
-	doAcceptor = "acceptor-disk" // B 0: the next sync of the acceptor's file fails; else syncs take up to B µs, for A
-	doCut      = "cut"           // Node to Other is cut for A; B: 1 data, 2 control, 3 both
-	doCutBoth  = "cut-both"      // both ways
-	doIsolate  = "isolate"       // the set C of nodes is cut from the others for A; B as above
-	doDelay    = "delay"         // Node to Other takes up to B µs more, for A
-	doCorrupt  = "corrupt"       // a bit flips in the next stream bytes from Node to Other
-	doTruncate = "truncate"      // they are cut short
-	doGarbage  = "garbage"       // the next control message from Node to Other is damaged: the connection ends
-	doDrift    = "drift"         // the clock gains B ppm, for A
-	doJump     = "jump"          // the clock jumps forward by A
-	doLeave    = "leave"         // closed in order; back after A
-	doAtStep   = "at-step"       // at the next step B of a recovery (of anybody): C 0 the recovering node dies, 1 its buddy, 2 Node; power loss if Other is 1; back after A
+	doCrash     = "crash"         // the process dies; comes back after A
+	doPower     = "power"         // the machine loses power; back after A; B: how the media is torn
+	doPowerAll  = "power-all"     // all lose power; A: after how long each comes back, at most; B as above
+	doCrashAll  = "crash-all"     // all processes die
+	doLostAll   = "lost-all"      // all go down, and the live member Node for good (loseAll)
+	doRebootAll = "reboot-all"    // all lose power, and with it their pools; each is back after at most A
+	doForce     = "force"         // the operator orders for A, first at Node, to start cold without who is lost; if nobody is he asks only
+	doDiskGone  = "pool-gone"     // power loss, and the pool is blank afterwards
+	doOldPool   = "pool-old"      // power loss, and an older copy of the pool comes back
+	doOldAll    = "old-all"       // after A an older copy of the pool comes back, and the others have all restarted (oldAll)
+	doInFlush   = "crash-flush"   // dies in the middle of its next flush; B: power loss
+	doPause     = "pause"         // SIGSTOP for A
+	doHang      = "hang"          // the workers alone stand still for A
+	doSlow      = "slow"          // turns take B times as long, for A
+	doSlowDisk  = "slow-flush"    // flushes take up to B µs, for A
+	doFailDisk  = "flush-fails"   // the next flush fails
+	doAcceptor  = "acceptor-disk" // B 0: the next sync of the acceptor's file fails; else syncs take up to B µs, for A
+	doCut       = "cut"           // Node to Other is cut for A; B: 1 data, 2 control, 3 both
+	doCutBoth   = "cut-both"      // both ways
+	doIsolate   = "isolate"       // the set C of nodes is cut from the others for A; B as above
+	doDelay     = "delay"         // Node to Other takes up to B µs more, for A
+	doCorrupt   = "corrupt"       // a bit flips in the next stream bytes from Node to Other
+	doTruncate  = "truncate"      // they are cut short
+	doGarbage   = "garbage"       // the next control message from Node to Other is damaged: the connection ends
+	doDrift     = "drift"         // the clock gains B ppm, for A
+	doJump      = "jump"          // the clock jumps forward by A
+	doLeave     = "leave"         // closed in order; back after A
+	doDrain     = "drain"         // taken out by an order; its process stays; resumed after A
+	doAtStep    = "at-step"       // at the next step B of a recovery (of anybody): C 0 the recovering node dies, 1 its buddy, 2 Node; power loss if Other is 1; back after A
 )
 
 // steps are the events of a recovery at which somebody may die. Scripts name
@@ -148,8 +153,51 @@ func draw(o *Options, r *rand.Rand) *Script {
 			}
 		}
 	}
+	s.Entries = append(s.Entries, rare(o, begin, end, lease)...)
 	s.sort()
 	return s
+}
+
+// losesOne says in which seeds live members are lost for good, oldAll in which
+// older pools come back when all others have been restarted, drains in which
+// nodes are taken out and brought back by orders.
+func (o *Options) losesOne() bool { return o.Seed%8 == 2 }
+func (o *Options) oldAll() bool   { return o.Seed%8 == 1 }
+func (o *Options) drains() bool   { return o.Seed%8 == 6 }
+
+// rare are faults of some seeds only. They are drawn apart, so that a seed's
+// others stay what they are.
+func rare(o *Options, begin, end, lease int64) (list []Entry) {
+	r := rand.New(rand.NewPCG(o.Seed, 0x72617265))
+	somebody := func(do string, at int64) Entry { return Entry{At: begin + at, Do: do, Node: r.IntN(o.Nodes)} }
+	switch {
+	case o.losesOne():
+		for range 2 {
+			e := somebody(doLostAll, end/8+r.Int64N(end*3/4))
+			e.A, e.B, e.C = 2*lease, int64(r.IntN(3)), int64(r.IntN(2))
+			order := somebody(doForce, e.At-begin+3*lease)
+			order.A = 10 * lease
+			list = append(list, e, order)
+		}
+		for range 6 { // not wanted
+			e := somebody(doForce, r.Int64N(end))
+			e.A = lease
+			list = append(list, e)
+		}
+	case o.drains():
+		for range 10 {
+			e := somebody(doDrain, r.Int64N(end))
+			e.A = pick(r, lease/4, lease, 4*lease) + r.Int64N(lease)
+			list = append(list, e)
+		}
+	case o.oldAll():
+		for range 8 {
+			e := somebody(doOldAll, end/8+r.Int64N(end*3/4))
+			e.A, e.B = pick(r, lease/2, lease, 4*lease), int64(r.IntN(2))
+			list = append(list, e)
+		}
+	}
+	return list
 }
 
 func (s *Script) sort() {

@@ -64,6 +64,8 @@ var always = []string{
 	"stream bytes corrupted", "stream bytes cut short",
 	"power losses of all judged by what clients saw", "values promised at a power loss of all", "values read after a power loss of all",
 	"newer ones that were not promised and are gone", "keys judged by an exhaustive search",
+	"orders taken", "orders refused", "cold starts forced", "forced cold starts that may lose nothing", "lost members that come back",
+	"older pools after all others restarted", "connections refused", "members dead by refused connections", "drained",
 	"pools compared: a process crash", "pools compared: a power loss, flushed", "pools compared: the end of a life",
 }
 
@@ -74,7 +76,7 @@ func required() []string {
 	for _, w := range weights {
 		names = append(names, "fault: "+w.do)
 	}
-	names = append(names, "fault: "+doPowerAll, "fault: "+doCrashAll)
+	names = append(names, "fault: "+doPowerAll, "fault: "+doCrashAll, "fault: "+doLostAll, "fault: "+doForce, "fault: "+doOldAll, "fault: "+doDrain)
 	for _, s := range steps {
 		names = append(names, "deaths at "+s+": itself", "deaths at "+s+": another")
 	}

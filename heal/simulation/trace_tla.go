@@ -19,7 +19,7 @@ func DrawTrace(seed uint64, model proto.Model) (Options, *Script) {
 	r := rand.New(rand.NewPCG(seed, 0x7472_6163_6573))
 	o := Options{Seed: seed, Nodes: 3, Shards: 1, Model: model, Power: true, OneHost: r.IntN(2) == 0, Lease: 20 * time.Millisecond, Drift: 2 * time.Millisecond,
 		Segment: 8 << 10, Ring: 64 << 10, LogBytes: 2 << 20, Keys: 1 + r.IntN(2), ValueMax: 40, Clients: 1, Millis: 260, Spin: 1, TurnMax: 4, DelayMax: pick(r, 3, 10, 40),
-		CallMax: pick(r, 30, 100), Small: r.IntN(3) == 0}
+		CallMax: pick(r, 30, 100), Small: r.IntN(3) == 0, NoProbes: true}
 	s := &Script{}
 	lease := o.Lease.Microseconds()
 	begin := 7 * lease

@@ -35,8 +35,12 @@ type world struct {
 	lives    map[proto.Member]*lifeState
 	armed    []Entry // at-step faults that wait for their step
 	guarded  proto.NodeSet
-	guardOld int // node whose older pool came back, -1: none
-	nested   int // client reads that stand still between value and lease check
+	apart    proto.NodeSet         // two nodes whose data path stays cut
+	touched  [proto.NodesMax]int64 // until when something was done to a node
+	guardOld int                   // node whose older pool came back, -1: none
+	lost     proto.NodeSet         // live members that do not come back before the others have gone on without them
+	away     proto.NodeSet         // machines that do not start now
+	nested   int                   // client reads that stand still between value and lease check
 	inClient bool
 	kicking  bool
 	rounding *driver // whose turn it is
@@ -67,6 +71,7 @@ type world struct {
 	traceAt  int
 	logger   *slog.Logger
 	tracer   *tracer // nil: no trace is written
+	stalls   stalls
 }
 
 // Result is what a run has done.
@@ -75,8 +80,12 @@ type Result struct {
 	Hash                  uint64
 	Events                int
 	Virtual               time.Duration
-	Millis, Serving       int          // looks, one a millisecond of the script; those that found a node serving
-	Small                 [][]check.Op // histories of some keys, small enough for an exhaustive search
+	Millis, Serving       int           // looks, one a millisecond of the script; those that found a node serving
+	Small                 [][]check.Op  // histories of some keys, small enough for an exhaustive search
+	Stall, StallAt        time.Duration // the longest of writes while the script lasts, and when it ended
+	StallNode             int           // where it was; -1: everywhere
+	Waiting               bool          // in the end everybody waited for people: a cold start was refused for good
+	Down                  time.Duration // when a node was last seen not to be live, or not to serve
 	Marks                 Marks
 }
 
@@ -189,6 +198,7 @@ func run(o Options, s *Script, log slog.Handler, t *tracer) (Result, *Failure) {
 	}
 	f := w.run()
 	w.Result.Hash, w.Result.Events, w.Result.Virtual = w.hash, w.traceAt, time.Duration(w.sim.Now())
+	w.Result.Down = time.Duration(w.stalls.down)
 	return w.Result, f
 }
 
@@ -236,6 +246,7 @@ func (w *world) begin() {
 	for _, m := range w.nodes {
 		w.sim.At(time.Duration(w.rng.Int64N(int64(w.o.Lease))), m.start)
 	}
+	w.lookStalls()
 	w.nextEntry()
 }
 
@@ -255,6 +266,7 @@ func (w *world) entry() {
 	w.next++
 	w.nextEntry()
 	if e.op() {
+		w.asked()
 		w.submit(&w.s.Entries[w.next-1])
 		return
 	}
@@ -312,8 +324,8 @@ func (c *clocked) WithAttrs(a []slog.Attr) slog.Handler { return &clocked{c.Hand
 
 func (w *world) state() string {
 	v := &w.newest
-	s := fmt.Sprintf("at %.3f ms, calm %v, newest view %d: live %v shadow %v cold %v incarnations %v until %v; guarded %v old %d", float64(w.sim.Now())/1e6, w.calm, v.Epoch, v.Live, v.Shadow,
-		v.Cold, v.Incarnation[:w.o.Nodes], v.LiveUntil[:w.o.Nodes], w.guarded, w.guardOld)
+	s := fmt.Sprintf("at %.3f ms, calm %v, newest view %d: live %v shadow %v cold %v incarnations %v until %v; guarded %v old %d lost %v away %v", float64(w.sim.Now())/1e6, w.calm, v.Epoch, v.Live, v.Shadow,
+		v.Cold, v.Incarnation[:w.o.Nodes], v.LiveUntil[:w.o.Nodes], w.guarded, w.guardOld, w.lost, w.away)
 	for _, m := range w.nodes {
 		s += "\n" + m.String()
 	}
@@ -336,6 +348,9 @@ func (r *Result) Add(o *Result) {
 	r.Virtual += o.Virtual
 	r.Millis += o.Millis
 	r.Serving += o.Serving
+	if o.Stall > r.Stall {
+		r.Stall, r.StallAt, r.StallNode = o.Stall, o.StallAt, o.StallNode
+	}
 	for i, name := range o.Marks.Names {
 		r.Marks.Add(name, o.Marks.N[i])
 	}

@@ -44,7 +44,6 @@ type Endpoint struct {
 	left      [nodesMax]rewind
 	dirty     [nodesMax]bool
 	exposed   []byte
-	malformed uint64
 
 	state  sleepState
 	woken  bool   // since PrepareSleep
@@ -113,9 +112,16 @@ func (n *Net) Endpoint(c Config) (*Endpoint, error) {
 // false. A worker asleep for ever with work to do is a lost wake-up.
 func (e *Endpoint) Asleep() bool { return e.state == asleep }
 
-// Malformed is how many links were cut because the peer's positions made no
-// sense.
-func (e *Endpoint) Malformed() uint64 { return e.malformed }
+// Malformed is the set of attached nodes (bit i for node i) of which nothing is
+// read any more because their positions made no sense. Worker.
+func (e *Endpoint) Malformed() (set uint16) {
+	for i, l := range e.peers {
+		if l != nil && l.malformed {
+			set |= 1 << i
+		}
+	}
+	return set
+}
 
 // Expose lets peers read mem.
 func (e *Endpoint) Expose(mem []byte) { e.exposed = mem }
@@ -136,6 +142,9 @@ func (e *Endpoint) Prepare(peer int, incarnation uint32) (rdma.Link, error) {
 	x, err := e.net.checkPeer(e, peer, incarnation)
 	if err != nil {
 		return nil, err
+	}
+	if n := e.net; n.severed[e.cfg.Node][peer] || n.severed[peer][e.cfg.Node] {
+		return nil, fmt.Errorf("%w: node %d: the network between it and node %d is cut", rdma.ErrNoPeer, peer, e.cfg.Node)
 	}
 	return &link{owner: e, target: x, peer: peer, incarnation: incarnation}, nil
 }
@@ -229,7 +238,6 @@ func (e *Endpoint) Poll() {
 		}
 		if l.in.have > l.mirror.Limit() && !l.mirror.SetLimit(l.in.have) {
 			l.mirror, l.malformed = nil, true
-			e.malformed++
 		}
 	}
 }

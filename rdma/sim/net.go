@@ -36,17 +36,18 @@ type Options struct {
 
 // Net is the network and its clock.
 type Net struct {
-	o     Options
-	rng   *rand.Rand
-	now   uint64
-	ends  []*Endpoint // alive, in order of making
-	pipes []*pipe     // in order of making
-	delay [nodesMax][nodesMax]struct{ min, max uint64 }
-	cut   [nodesMax][nodesMax]bool
-	pause [nodesMax]bool
-	bad   [nodesMax][nodesMax]struct{ corrupt, truncate int } // deliveries still to be damaged
-	stats Stats
-	soon  uint64 // no tick before it brings anything
+	o       Options
+	rng     *rand.Rand
+	now     uint64
+	ends    []*Endpoint // alive, in order of making
+	pipes   []*pipe     // in order of making
+	delay   [nodesMax][nodesMax]struct{ min, max uint64 }
+	cut     [nodesMax][nodesMax]bool
+	severed [nodesMax][nodesMax]bool
+	pause   [nodesMax]bool
+	bad     [nodesMax][nodesMax]struct{ corrupt, truncate int } // deliveries still to be damaged
+	stats   Stats
+	soon    uint64 // no tick before it brings anything
 }
 
 // Stats counts what the network did.
@@ -95,7 +96,14 @@ func (n *Net) SetDelay(from, to int, minTicks, maxTicks uint64) {
 // Cut holds back everything from one node to another until Mend; nothing is
 // lost. One direction.
 func (n *Net) Cut(from, to int)  { n.cut[from][to] = true }
-func (n *Net) Mend(from, to int) { n.cut[from][to], n.soon = false, 0 }
+func (n *Net) Mend(from, to int) { n.cut[from][to], n.severed[from][to], n.soon = false, false, 0 }
+
+// Uncut ends a Cut, and leaves a link severed that is.
+func (n *Net) Uncut(from, to int) { n.cut[from][to], n.soon = n.severed[from][to], 0 }
+
+// Sever is a Cut that lasts: no connection between the two is made any more,
+// from either side, until Mend.
+func (n *Net) Sever(from, to int) { n.cut[from][to], n.severed[from][to] = true, true }
 
 // Isolate cuts a node from all others in both directions; Rejoin mends that.
 func (n *Net) Isolate(node int) { n.setAround(node, true) }
@@ -103,7 +111,7 @@ func (n *Net) Rejoin(node int)  { n.setAround(node, false) }
 
 func (n *Net) setAround(node int, cut bool) {
 	for i := range nodesMax {
-		n.cut[i][node], n.cut[node][i] = cut, cut
+		n.cut[i][node], n.cut[node][i] = cut || n.severed[i][node], cut || n.severed[node][i]
 	}
 	n.soon = 0
 }
@@ -136,7 +144,7 @@ func (n *Net) Calm() {
 	for i := range nodesMax {
 		n.pause[i] = false
 		for j := range nodesMax {
-			n.cut[i][j] = false
+			n.cut[i][j], n.severed[i][j] = false, false
 			n.bad[i][j].corrupt, n.bad[i][j].truncate = 0, 0
 		}
 	}

@@ -31,6 +31,16 @@ type Config struct {
 	// for those of the peers it dials and ClientCAs for those that dial it.
 	// ServerName, if empty, is the peer's address.
 	TLS *tls.Config
+	// Plain says that connections beyond loopback go without TLS: records can be
+	// read and changed on their way.
+	Plain bool
+	// Peer says whose certificate the other end of a TLS connection has shown. A
+	// connection to or from another node than was meant is refused. nil: not
+	// compared; who has a certificate and a token comes in.
+	Peer func(*tls.ConnectionState) (node int, err error)
+	// Patience is the least there is for a call over the Exchange, an attempt to
+	// connect, and each side of a handshake; 0: the defaults below.
+	Patience time.Duration
 }
 
 const (
@@ -41,7 +51,7 @@ const (
 	ringBytesDefault = 4 << 20
 )
 
-// Times. A connection is given up when the peer has acknowledged nothing for
+// Times, the first three at least: Config.Patience. A connection is given up when the peer has acknowledged nothing for
 // userTimeout, or answered no probe for idleProbe + probes*probeEvery; the
 // control plane's leases end sooner, so this decides only when it is made
 // again.
@@ -52,7 +62,7 @@ const (
 	tokenTime     = 10 * time.Second
 	redialMin     = 2 * time.Millisecond // back-off between attempts
 	redialMax     = 500 * time.Millisecond
-	userTimeout   = 3 * time.Second
+	userTimeout   = 1500 * time.Millisecond
 	idleProbe     = 3 * time.Second
 	probeEvery    = time.Second
 	probes        = 3
@@ -60,6 +70,13 @@ const (
 
 // A token must outlive the attempt it is for.
 const _ = uint(tokenTime - dialTime - 2*handshakeTime)
+
+func (c *Config) handshakeTime() time.Duration { return max(handshakeTime, c.Patience) }
+func (c *Config) dialTime() time.Duration      { return max(dialTime, c.Patience) }
+func (c *Config) callTime() time.Duration      { return max(callTime, c.Patience) }
+func (c *Config) tokenTime() time.Duration {
+	return max(tokenTime, c.callTime()+c.dialTime()+2*c.handshakeTime())
+}
 
 // ErrConfig is a configuration outside its limits.
 var ErrConfig = errors.New("tcp: config")
@@ -79,6 +96,9 @@ func (c *Config) validate() error {
 	}
 	if err := checkRingBytes(int64(c.RingBytes)); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if c.Patience < 0 {
+		return fmt.Errorf("%w: patience of %v, want 0 or more", ErrConfig, c.Patience)
 	}
 	if err := c.listenAddress(); err != nil {
 		return err
@@ -106,7 +126,17 @@ func (c *Config) listenAddress() error {
 		return fmt.Errorf("%w: data connections to %q: name the address at which peers reach this node, not a wildcard", ErrConfig, c.Listen)
 	}
 	c.Listen = net.JoinHostPort(host, port)
+	if c.TLS == nil && !c.Plain && !Loopback(host) && !plant.Is(plant.TCPInClear) {
+		return fmt.Errorf("%w: data connections to %q would go over the network in the clear: set TLS, or Plain if that is meant", ErrConfig, c.Listen)
+	}
 	return nil
+}
+
+// Loopback tells whether nothing that goes to a host, a name or an address,
+// leaves this one. A name of which that is not known may be anywhere.
+func Loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // checkTLS wants both ends verified, whatever the defaults of crypto/tls are.

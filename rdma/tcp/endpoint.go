@@ -38,7 +38,8 @@ type Endpoint struct {
 
 	poller  poller
 	gate    gate
-	arrived atomic.Bool // the worker is to look for new connections
+	arrived atomic.Bool   // the worker is to look for new connections
+	anew    atomic.Uint32 // bit i: it is to make the connection to node i anew
 	exposed atomic.Pointer[rdma.Exposed]
 
 	ctx    context.Context // until Close
@@ -55,6 +56,7 @@ type Endpoint struct {
 var (
 	_ rdma.Endpoint = (*Endpoint)(nil)
 	_ rdma.Exposer  = (*Endpoint)(nil)
+	_ rdma.Redialer = (*Endpoint)(nil)
 )
 
 // sockets counts descriptors in use, for tests.
@@ -101,6 +103,8 @@ type link struct {
 	// by Prepare or by redial.
 	fresh atomic.Pointer[conn]
 	stop  context.CancelFunc // ends redial; nil when none was begun
+	// renewing: redial is at work though there is a connection. The worker's.
+	renewing bool
 
 	// The worker's, from Attach to Detach.
 	send outbound
@@ -180,7 +184,7 @@ func (e *Endpoint) Attach(x rdma.Link) {
 	e.trouble[l.peer].Store(nil)
 	l.send = outbound{tag: e.attaches, announce: true}
 	l.in = inbound{buf: l.in.buf}
-	l.from, l.faults = nil, 0
+	l.from, l.faults, l.renewing = nil, 0, false
 	if r := e.left[l.peer]; r.incarnation == l.incarnation {
 		l.in.resume = r
 	}

@@ -19,6 +19,7 @@ import (
 const (
 	permitsMax    = 8  // tokens of a node that are good at a time; a newer one pushes out the oldest
 	handshakesMax = 64 // connections at a time that have not shown a token
+	perAddressMin = 16 // of these from one address; more where all nodes are on one host
 	livesMax      = 2  // lives of a node whose connection waits for the worker
 
 	// A connection begins with these and the token; the answer is admitted.
@@ -57,13 +58,14 @@ type gate struct {
 	waiting [nodesMax][livesMax]arrival
 	open    map[net.Conn]struct{} // under way, and serving remote reads: closed by close
 	shaking int
+	from    map[string]int // of shaking, by source address
 
 	refused atomic.Uint64 // connections that were not admitted
 	done    sync.WaitGroup
 }
 
 func (g *gate) start(e *Endpoint) error {
-	g.e, g.open = e, map[net.Conn]struct{}{}
+	g.e, g.open, g.from = e, map[net.Conn]struct{}{}, map[string]int{}
 	l, err := net.Listen("tcp", e.cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("tcp: data port of node %d, shard %d: %w", e.self, e.cfg.Shard, err)
@@ -142,9 +144,11 @@ func (g *gate) accept() {
 			continue
 		}
 		g.mu.Lock()
-		ok := !g.closed && g.shaking < handshakesMax
+		from := source(x)
+		ok := !g.closed && g.shaking < handshakesMax && (g.from[from] < g.perAddress() || plant.Is(plant.TCPCrowdOne))
 		if ok {
 			g.shaking++
+			g.from[from]++
 			g.open[x] = struct{}{}
 			g.done.Add(1)
 		}
@@ -158,6 +162,18 @@ func (g *gate) accept() {
 	}
 }
 
+// source is the address a connection comes from, without the port.
+func source(x *net.TCPConn) string {
+	if a, ok := x.RemoteAddr().(*net.TCPAddr); ok {
+		return a.IP.String()
+	}
+	return ""
+}
+
+// perAddress bounds those of one address that have not shown a token: a node has
+// a stream and a few remote reads.
+func (g *gate) perAddress() int { return max(perAddressMin, 3*g.e.cfg.Nodes) }
+
 // welcome takes one connection from accept to the worker, or to the recovery
 // goroutine, which this one then is.
 func (g *gate) welcome(x *net.TCPConn) {
@@ -165,6 +181,11 @@ func (g *gate) welcome(x *net.TCPConn) {
 	remote, err := g.handshake(x)
 	g.mu.Lock()
 	g.shaking--
+	if from := source(x); g.from[from] > 1 {
+		g.from[from]--
+	} else {
+		delete(g.from, from)
+	}
 	if remote == nil {
 		delete(g.open, x)
 	}
@@ -187,12 +208,16 @@ func (g *gate) welcome(x *net.TCPConn) {
 var (
 	errHello = errors.New("tcp: no token, or one that is not good (any more)")
 	errGone  = errors.New("tcp: a newer life of the peer is connected")
+
+	// ErrPeer is a data connection whose other end has the certificate of another
+	// node than the one that is meant.
+	ErrPeer = errors.New("tcp: the other end is not the node that is meant")
 )
 
 // handshake admits a connection. One for a stream is the worker's from then
 // on; x is closed then.
 func (g *gate) handshake(x *net.TCPConn) (*server, error) {
-	if err := errors.Join(x.SetDeadline(time.Now().Add(handshakeTime)), tune(x)); err != nil {
+	if err := errors.Join(x.SetDeadline(time.Now().Add(g.e.cfg.handshakeTime())), tune(x)); err != nil {
 		return nil, err
 	}
 	var stream net.Conn = x
@@ -209,6 +234,9 @@ func (g *gate) handshake(x *net.TCPConn) (*server, error) {
 	p, ok := g.redeem((*token)(hello[len(helloMagic):]))
 	if string(hello[:len(helloMagic)]) != helloMagic || !ok {
 		return nil, errHello
+	}
+	if err := g.e.meant(c, p.node); err != nil {
+		return nil, err
 	}
 	if p.purpose == forRemote {
 		s, err := g.e.newServer(stream)
@@ -306,7 +334,7 @@ func (e *Endpoint) connect(ctx context.Context, peer int, incarnation uint32, p 
 	if a, err = e.ask(ctx, peer, incarnation, p); err != nil {
 		return nil, nil, a, err
 	}
-	d := net.Dialer{Timeout: dialTime}
+	d := net.Dialer{Timeout: e.cfg.dialTime()}
 	dialed, err := d.DialContext(ctx, "tcp", a.address)
 	if err != nil {
 		return nil, nil, a, fmt.Errorf("tcp: node %d, incarnation %d: %w", peer, incarnation, err)
@@ -314,16 +342,33 @@ func (e *Endpoint) connect(ctx context.Context, peer int, incarnation uint32, p 
 	x = dialed.(*net.TCPConn)
 	stop := context.AfterFunc(ctx, func() { x.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if c, err = e.introduce(x, &a); err != nil {
+	if c, err = e.introduce(x, peer, &a); err != nil {
 		x.Close()
 		return nil, nil, a, fmt.Errorf("tcp: node %d, incarnation %d at %s: %w", peer, incarnation, a.address, err)
 	}
 	return x, c, a, nil
 }
 
+// meant compares whose certificate the other end has shown with the node that a
+// connection is to or from. Before: the handshake.
+func (e *Endpoint) meant(c *cipher, node int) error {
+	if c == nil || e.cfg.Peer == nil {
+		return nil
+	}
+	s := c.conn.ConnectionState()
+	shown, err := e.cfg.Peer(&s)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrPeer, err)
+	}
+	if shown != node && !plant.Is(plant.TCPPeer) {
+		return fmt.Errorf("%w: its certificate is node %d's, node %d is meant", ErrPeer, shown, node)
+	}
+	return nil
+}
+
 // introduce shows the token and awaits admission.
-func (e *Endpoint) introduce(x *net.TCPConn, a *answer) (*cipher, error) {
-	if err := errors.Join(x.SetDeadline(time.Now().Add(handshakeTime)), tune(x)); err != nil {
+func (e *Endpoint) introduce(x *net.TCPConn, peer int, a *answer) (*cipher, error) {
+	if err := errors.Join(x.SetDeadline(time.Now().Add(e.cfg.handshakeTime())), tune(x)); err != nil {
 		return nil, err
 	}
 	var stream net.Conn = x
@@ -336,6 +381,12 @@ func (e *Endpoint) introduce(x *net.TCPConn, a *answer) (*cipher, error) {
 		c = &cipher{wire: &wire{Conn: x, fd: -1}}
 		c.conn = tls.Client(c.wire, t)
 		stream = c.conn
+		if err := c.conn.Handshake(); err != nil {
+			return nil, err
+		}
+		if err := e.meant(c, peer); err != nil { // the token is for nobody else
+			return nil, err
+		}
 	}
 	hello := append([]byte(helloMagic), a.token[:]...)
 	if _, err := stream.Write(hello); err != nil {

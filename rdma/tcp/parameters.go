@@ -141,7 +141,7 @@ func (a *answer) decode(b []byte) error {
 
 // ask gets the parameters of a connection to one life of a peer.
 func (e *Endpoint) ask(ctx context.Context, peer int, incarnation uint32, p purpose) (a answer, err error) {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.callTime())
 	defer cancel()
 	q := question{purpose: p, self: e.cfg.Incarnation, peer: incarnation, ring: uint64(e.cfg.RingBytes), tls: e.cfg.TLS != nil}
 	reply, err := e.cfg.Exchange.Call(ctx, peer, q.encode())
@@ -191,7 +191,7 @@ func (e *Endpoint) reply(_ context.Context, from int, request []byte) ([]byte, e
 		if _, err := rand.Read(a.token[:]); err != nil {
 			return nil, err
 		}
-		e.gate.expect(permit{token: a.token, purpose: q.purpose, node: from, incarnation: q.self, until: time.Now().Add(tokenTime)})
+		e.gate.expect(permit{token: a.token, purpose: q.purpose, node: from, incarnation: q.self, until: time.Now().Add(e.cfg.tokenTime())})
 	}
 	return a.encode(), nil
 }

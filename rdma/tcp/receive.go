@@ -87,6 +87,9 @@ func (e *Endpoint) arrive() (moved bool) {
 // adopt takes connections that were made or admitted meanwhile.
 func (e *Endpoint) adopt() (moved bool) {
 	e.arrived.Store(false)
+	if e.anew.Load() != 0 {
+		e.renew()
+	}
 	for set := e.attached; set != 0; set &= set - 1 {
 		l := e.peers[bits.TrailingZeros32(set)]
 		if c := l.fresh.Swap(nil); c != nil {

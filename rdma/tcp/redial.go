@@ -2,6 +2,7 @@ package tcp
 
 import (
 	"context"
+	"math/bits"
 	"time"
 )
 
@@ -77,4 +78,30 @@ func (e *Endpoint) reconnect(ctx context.Context, l *link) (*conn, error) {
 		return nil, err
 	}
 	return handOver(x, c, a.token)
+}
+
+// Redial makes the connection on which this node sends to a peer anew, with
+// what proves the two ends at present. The one there is serves until then, and
+// the stream goes on where it was. The peer does the same for its own. Nothing
+// happens where there is no connection: it is being made already. Any
+// goroutine.
+func (e *Endpoint) Redial(peer int) {
+	if peer < 0 || peer >= nodesMax || e.closed.Load() {
+		return
+	}
+	e.anew.Or(1 << peer)
+	e.arrived.Store(true)
+	e.poller.wake()
+}
+
+// renew is the worker's part of Redial.
+func (e *Endpoint) renew() {
+	for set := e.anew.Swap(0) & e.attached; set != 0; set &= set - 1 {
+		l := e.peers[bits.TrailingZeros32(set)]
+		if l.send.conn == nil || l.send.lost || l.renewing {
+			continue
+		}
+		l.renewing = true
+		e.redial(l)
+	}
 }

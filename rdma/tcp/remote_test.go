@@ -337,6 +337,9 @@ func TestConfig(t *testing.T) {
 		{"wildcard", func(c *Config) { c.Listen = "0.0.0.0" }},
 		{"wildcard", func(c *Config) { c.Listen = "[::]:7000" }},
 		{"wildcard", func(c *Config) { c.Listen = ":7000" }},
+		{"in the clear", func(c *Config) { c.Listen = "192.0.2.1:7000" }},
+		{"in the clear", func(c *Config) { c.Listen = "host" }},
+		{"patience", func(c *Config) { c.Patience = -1 }},
 		{"ClientCAs", func(c *Config) { c.TLS = half }},
 		{"InsecureSkipVerify", func(c *Config) { c.TLS = open }},
 		{"certificate", func(c *Config) { c.TLS = bare }},
@@ -349,7 +352,7 @@ func TestConfig(t *testing.T) {
 	}
 	// An address that is not this host's, and one that is taken.
 	x := good()
-	x.Listen = "192.0.2.1"
+	x.Listen, x.Plain = "192.0.2.1", true
 	if _, err := New(x); err == nil || !strings.Contains(err.Error(), "data port") {
 		t.Errorf("another host's address: %v", err)
 	}

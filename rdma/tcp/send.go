@@ -217,7 +217,7 @@ func (e *Endpoint) connected(l *link, c *conn) {
 	if s.conn != nil {
 		s.conn.close()
 	}
-	s.conn, s.got = c, 0
+	s.conn, s.got, l.renewing = c, 0, false
 	s.size, s.gone, s.n = 0, 0, 0
 	s.wait, s.announce = s.used && !plant.Is(plant.TCPWait), true
 	e.dirty |= 1 << l.peer
@@ -315,6 +315,9 @@ func (e *Endpoint) broken(l *link, why error) {
 	s.conn.close()
 	s.conn = nil
 	s.size, s.gone, s.n = 0, 0, 0
+	if l.renewing { // the peer has taken the new one already
+		return
+	}
 	e.stats.Broken++
 	if s.quick++; s.got == frameBytes {
 		s.quick = 0

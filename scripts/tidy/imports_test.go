@@ -16,6 +16,7 @@ var pure = []string{
 	"dataplane/plant",
 	"dataplane/proto",
 	"dataplane/replica",
+	"heal/membership/blame",
 	"heal/membership/grant",
 	"heal/membership/register",
 	"heal/rejoin",

@@ -125,10 +125,10 @@ func TestEveryKeyIsChecked(t *testing.T) {
 		"cluster_id": {"", "00", strings.Repeat("g", 32)}, "node": {"-1", "6"}, "nodes": {"0", "17"},
 		"model": {"synchronos", ""}, "shards": {"0", "65"}, "provider": {"rdma", ""},
 		"run_dir": {"", "/" + strings.Repeat("x", 70)}, "ring_size": {"1MiB", "5MiB", "2GiB"}, "spin": {"11ms"},
-		"lease": {"99ms", "auto", "2m"}, "drift": {"0s", "1600ms"}, "domain": {"disk"},
+		"lease": {"99ms", "auto", "2m"}, "drift": {"0s", "800ms"}, "domain": {"disk"},
 		"pool_dir": {""}, "index_dir": {""}, "state_dir": {""},
 		"pool_size": {"0B", "63MiB", "17TiB"}, "segment_size": {"1MiB", "3MiB", "128MiB", "2GiB"}, "max_keys": {"-1"},
-		"huge_pages": {"yes"}, "recovery": {"none"}, "recovery_budget": {"1KiB"}, "stop_timeout": {"0s", "1h"},
+		"huge_pages": {"yes"}, "recovery": {"none"}, "recovery_budget": {"1KiB"}, "bootstrap_wait": {"1ms", "2h"}, "stop_timeout": {"0s", "1h"}, "drain_grace": {"2m"},
 		"resp.listen": {"", "7000", "127.0.0.1:0", "127.0.0.1:70000"}, "resp.password": {strings.Repeat("x", 513)},
 		"control.listen": {"127.0.0.1:7200"}, "control.peers": {"127.0.0.1:7200"}, "tls.ca": {"ca.pem"}, "tls.cert": {"cert.pem"}, "tls.key": {"key.pem"},
 		"data.listen": {"127.0.0.1"}, "data.tls": {"yes"}, "verbs.port": {"-1", "256"}, "verbs.gid_index": {"-2", "256"}, "verbs.mtu": {"1500"}, "verbs.traffic_class": {"256"},
@@ -297,4 +297,24 @@ func FuzzFile(f *testing.F) {
 			t.Fatalf("%v\n%+v\n%+v", err, c, again)
 		}
 	})
+}
+
+// TestDriftFollowsTheLease: who chooses a lease and no drift gets one that fits.
+func TestDriftFollowsTheLease(t *testing.T) {
+	for lease, want := range map[string]Duration{"100ms": Duration(10 * time.Millisecond), "1s": Duration(100 * time.Millisecond), "20s": Duration(2 * time.Second)} {
+		s := New()
+		if err := s.Env([]string{"HEALKV_LEASE=" + lease}); err != nil {
+			t.Fatal(err)
+		}
+		if s.Config.Drift != want {
+			t.Errorf("lease %s: drift %v, want %v", lease, s.Config.Drift, want)
+		}
+	}
+	s := New()
+	if err := s.Env([]string{"HEALKV_LEASE=1s", "HEALKV_DRIFT=250ms"}); err != nil {
+		t.Fatal(err)
+	}
+	if s.Config.Drift != Duration(250*time.Millisecond) {
+		t.Errorf("a drift that was given became %v", s.Config.Drift)
+	}
 }

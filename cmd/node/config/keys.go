@@ -44,6 +44,10 @@ type Config struct {
 	RecoveryBudget Size   `toml:"recovery_budget"`
 
 	StopTimeout Duration `toml:"stop_timeout"`
+	DrainGrace  Duration `toml:"drain_grace"`
+
+	TrustRefused  bool     `toml:"trust_refused"`
+	BootstrapWait Duration `toml:"bootstrap_wait"`
 
 	Control Control `toml:"control"`
 	TLS     TLS     `toml:"tls"`
@@ -244,12 +248,12 @@ func keys() []Key {
 			check: func(c *Config) bool {
 				return c.Spin == Auto || 0 <= c.Spin && c.Spin <= Duration(10*time.Millisecond)
 			}},
-		{Name: "lease", Help: "how long a node serves without hearing from a majority; a hung node is removed after it", Allowed: "100ms to 60s", Fixed: true,
+		{Name: "lease", Help: "a node that nobody hears, or that hangs, is removed after it; the node itself serves for the drift less", Allowed: "100ms to 60s", Fixed: true,
 			field: func(c *Config) value { return &c.Lease },
 			check: between(func(c *Config) Duration { return c.Lease }, Duration(100*time.Millisecond), Duration(time.Minute))},
-		{Name: "drift", Help: "bound on how far two clocks drift apart within one lease", Allowed: "1ms to half the lease", Fixed: true,
+		{Name: "drift", Help: "bound on how far two clocks drift apart within one lease", Allowed: "1ms to a quarter of the lease", Fixed: true,
 			field: func(c *Config) value { return &c.Drift },
-			check: func(c *Config) bool { return Duration(time.Millisecond) <= c.Drift && c.Drift <= c.Lease/2 }},
+			check: func(c *Config) bool { return Duration(time.Millisecond) <= c.Drift && c.Drift <= c.Lease/4 }},
 
 		{Name: "domain", Help: "what a flush makes durable: dax and file survive power loss, memory survives a process crash; auto takes what pool_dir is", Allowed: domains, Fixed: true,
 			field: text(func(c *Config) *string { return &c.Domain }), check: domainOK},
@@ -285,9 +289,19 @@ func keys() []Key {
 			check: func(c *Config) bool {
 				return c.RecoveryBudget == 0 || 4*KiB <= c.RecoveryBudget && c.RecoveryBudget <= 64*MiB
 			}},
+		{Name: "trust_refused", Help: "tcp, verbs: a node whose address refuses connections after it took them is dead: out at once, not after its lease; only where no firewall answers in its place", Allowed: "true, false",
+			field: func(c *Config) value { return boolValue{&c.TrustRefused} }},
+		{Name: "bootstrap_wait", Help: "a new cluster begins without the nodes that are not there when a majority has waited for them so long; they join it when they come", Allowed: "0s to wait for all of them, or 1s to 1h",
+			field: func(c *Config) value { return &c.BootstrapWait },
+			check: func(c *Config) bool {
+				return c.BootstrapWait == 0 || Duration(time.Second) <= c.BootstrapWait && c.BootstrapWait <= Duration(time.Hour)
+			}},
 		{Name: "stop_timeout", Help: "after SIGTERM: how long flushing and leaving the view may take", Allowed: "100ms to 10m",
 			field: func(c *Config) value { return &c.StopTimeout },
 			check: between(func(c *Config) Duration { return c.StopTimeout }, Duration(100*time.Millisecond), Duration(10*time.Minute))},
+		{Name: "drain_grace", Help: "after a drain or SIGTERM: how long clients are told to go elsewhere before their connections are closed; within stop_timeout", Allowed: "0s to 1m",
+			field: func(c *Config) value { return &c.DrainGrace },
+			check: between(func(c *Config) Duration { return c.DrainGrace }, 0, Duration(time.Minute))},
 
 		{Name: "control.listen", Help: "tcp, verbs: where requests of the other nodes come to; always TLS with certificates on both sides", Allowed: "address:port; empty with shm", PerNode: true,
 			field: text(func(c *Config) *string { return &c.Control.Listen }),
@@ -372,12 +386,14 @@ func Default() Config {
 		Domain: "auto", PoolDir: "pool", StateDir: "state",
 		PoolSize: 512 * MiB, SegmentSize: 4 * MiB, HugePages: "auto",
 		Recovery: "heal", RecoveryBudget: MiB,
-		StopTimeout: Duration(10 * time.Second),
-		Data:        Data{TLS: "auto"},
-		Verbs:       Verbs{GIDIndex: -1},
-		Resp:        Resp{Listen: "127.0.0.1:7000"},
-		Admin:       Admin{Listen: "127.0.0.1:7100"},
-		Log:         Log{Level: "info"},
+		BootstrapWait: Duration(30 * time.Second),
+		StopTimeout:   Duration(10 * time.Second),
+		DrainGrace:    Duration(2 * time.Second),
+		Data:          Data{TLS: "auto"},
+		Verbs:         Verbs{GIDIndex: -1},
+		Resp:          Resp{Listen: "127.0.0.1:7000"},
+		Admin:         Admin{Listen: "127.0.0.1:7100"},
+		Log:           Log{Level: "info"},
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pelletier/go-toml/v2"
 )
@@ -99,7 +100,7 @@ func (s *Source) File(path string) error {
 		if _, quoted := value.(string); !quoted && !k.bare() {
 			return fmt.Errorf("config: %s: %s = %v is not allowed: write it in quotes, with its unit; want %s", path, k.Name, value, k.Allowed)
 		}
-		s.origin[k.Name] = path
+		s.from(k.Name, path)
 	}
 	dir := filepath.Dir(path)
 	for _, p := range []*string{&s.Config.PoolDir, &s.Config.IndexDir, &s.Config.StateDir, &s.Config.RunDir,
@@ -180,8 +181,17 @@ func (s *Source) set(k *Key, origin, text string) error {
 	if err := k.Set(&s.Config, text); err != nil {
 		return fmt.Errorf("config: %s: %s = %s: %w; allowed: %s", origin, k.Name, k.shown(text), err, k.Allowed)
 	}
-	s.origin[k.Name] = origin
+	s.from(k.Name, origin)
 	return nil
+}
+
+// from notes where a value came from. A lease that was chosen brings a drift
+// that fits it.
+func (s *Source) from(name, origin string) {
+	s.origin[name] = origin
+	if s.origin["drift"] == "" && s.origin["lease"] != "" {
+		s.Config.Drift = max(s.Config.Lease/10, Duration(time.Millisecond))
+	}
 }
 
 // Validate checks every value. The first bad one is reported with its place.

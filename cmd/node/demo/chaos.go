@@ -61,6 +61,7 @@ type ChaosCluster struct {
 	RunDir        string // "": the usual place
 	Nodes         int
 	Model, Domain string
+	Provider      string // "": the run's
 }
 
 func (o *ChaosOptions) validate() error {

@@ -16,28 +16,30 @@ import (
 
 // Kinds of faults that Chaos injects.
 const (
-	FaultKill          = "kill"            // SIGKILL of one
-	FaultKillAgain     = "kill-again"      // of the same node, as soon as it is back
-	FaultKillStarting  = "kill-starting"   // several times while it starts
-	FaultKillTwo       = "kill-two"        // two at once; of three nodes no majority is left
-	FaultViewChange    = "view-change"     // a second node while the first one's removal is under way
-	FaultKillAll       = "kill-all"        // every node at once: cold start
-	FaultKillCold      = "kill-cold"       // one of them again, during the cold start
-	FaultKillAdmitted  = "kill-admitted"   // the returning node when it has been admitted
-	FaultKillTransfer  = "kill-transfer"   // in the middle of its transfer
-	FaultKillPromotion = "kill-promotion"  // between transfer and promotion
-	FaultKillBuddy     = "kill-buddy"      // its buddy in the middle of the transfer
-	FaultPauseBuddy    = "pause-buddy"     // SIGSTOP of the buddy until it is removed
-	FaultPauseShort    = "pause-short"     // SIGSTOP for less than the lease
-	FaultPauseLong     = "pause-long"      // until it is removed, and some time more
-	FaultPauseAll      = "pause-all"       // every node, until all leases are over
-	FaultPauseKill     = "pause-and-kill"  // one paused until it is removed, then another killed, then it goes on
-	FaultTerm          = "planned-restart" // SIGTERM: it leaves the view
-	FaultBlank         = "blank-pool"      // the pool is lost
-	FaultOldPool       = "old-pool"        // an older copy of the pool is brought back
-	FaultPoolFull      = "pool-full"       // every node refuses writes for want of space
-	FaultDiskFull      = "disk-full"       // no byte is free where rings and indexes lie (in the domain memory: anything); one restarts in it
-	FaultStorm         = "storm"           // three to seven of the simple ones that overlap at random
+	FaultKill          = "kill"               // SIGKILL of one
+	FaultKillAgain     = "kill-again"         // of the same node, as soon as it is back
+	FaultKillStarting  = "kill-starting"      // several times while it starts
+	FaultKillTwo       = "kill-two"           // two at once; of three nodes no majority is left
+	FaultViewChange    = "view-change"        // a second node while the first one's removal is under way
+	FaultKillAll       = "kill-all"           // every node at once: cold start
+	FaultKillCold      = "kill-cold"          // one of them again, during the cold start
+	FaultKillAdmitted  = "kill-admitted"      // the returning node when it has been admitted
+	FaultKillTransfer  = "kill-transfer"      // in the middle of its transfer
+	FaultKillPromotion = "kill-promotion"     // between transfer and promotion
+	FaultKillBuddy     = "kill-buddy"         // its buddy in the middle of the transfer
+	FaultPauseBuddy    = "pause-buddy"        // SIGSTOP of the buddy until it is removed
+	FaultPauseShort    = "pause-short"        // SIGSTOP for less than the lease
+	FaultPauseLong     = "pause-long"         // until it is removed, and some time more
+	FaultPauseAll      = "pause-all"          // every node, until all leases are over
+	FaultPauseKill     = "pause-and-kill"     // one paused until it is removed, then another killed, then it goes on
+	FaultSlow          = "slow"               // SIGSTOP for nine milliseconds of ten
+	FaultShadowDies    = "shadow-keeps-dying" // killed whenever it has been admitted, several times
+	FaultTerm          = "planned-restart"    // SIGTERM: it leaves the view
+	FaultBlank         = "blank-pool"         // the pool is lost
+	FaultOldPool       = "old-pool"           // an older copy of the pool is brought back
+	FaultPoolFull      = "pool-full"          // every node refuses writes for want of space
+	FaultDiskFull      = "disk-full"          // no byte is free where rings and indexes lie (in the domain memory: anything); one restarts in it
+	FaultStorm         = "storm"              // three to seven of the simple ones that overlap at random
 )
 
 // fault is one kind: inject says whether it met the phase it was meant for.
@@ -69,6 +71,8 @@ func init() {
 		{kind: FaultPauseLong, inject: (*chaos).pauseLong},
 		{kind: FaultPauseAll, inject: (*chaos).pauseAll},
 		{kind: FaultPauseKill, inject: (*chaos).pauseAndKill, nodes: 4},
+		{kind: FaultSlow, inject: (*chaos).slowOne},
+		{kind: FaultShadowDies, inject: (*chaos).killShadow},
 		{kind: FaultTerm, inject: (*chaos).terminate},
 		{kind: FaultBlank, inject: (*chaos).blankPool, after: (*chaos).wantFull},
 		{kind: FaultOldPool, inject: (*chaos).oldPool},
@@ -285,22 +289,30 @@ func (x *chaos) pauseAndKill(ctx context.Context, f *ChaosFault) (bool, error) {
 func (x *chaos) terminate(ctx context.Context, f *ChaosFault) (bool, error) {
 	a := x.some(1)[0]
 	f.says("node %d", a)
+	if err := x.leave(ctx, a); err != nil {
+		return false, err
+	}
+	return true, x.pause(ctx, 500*time.Millisecond)
+}
+
+// leave asks a node to stop and waits until its process has ended.
+func (x *chaos) leave(ctx context.Context, a int) error {
 	p := x.k.procs[a]
 	x.felled[p] = true
 	if err := x.signal(syscall.SIGTERM, a); err != nil {
-		return false, err
+		return err
 	}
 	select {
 	case <-p.ended:
 	case <-time.After(healPatience):
-		return false, fmt.Errorf("node %d does not stop within %v of SIGTERM", a, healPatience)
+		return fmt.Errorf("node %d does not stop within %v of SIGTERM", a, healPatience)
 	case <-ctx.Done():
-		return false, ctx.Err()
+		return ctx.Err()
 	}
 	if !p.cmd.ProcessState.Success() {
-		return false, fmt.Errorf("node %d after SIGTERM: %v", a, p.cmd.ProcessState)
+		return fmt.Errorf("node %d after SIGTERM: %v", a, p.cmd.ProcessState)
 	}
-	return true, x.pause(ctx, 500*time.Millisecond)
+	return nil
 }
 
 // awaitRemoved waits until somebody who is up has a view without node a: its

@@ -25,6 +25,7 @@ type ChaosRound struct {
 	Seed       uint64         `json:"seed"`
 	Model      string         `json:"model"`
 	Domain     string         `json:"domain"`
+	Provider   string         `json:"provider,omitempty"` // "": the run's
 	Nodes      int            `json:"nodes"`
 	Bounded    bool           `json:"bounded"` // on a file system that can be filled
 	TookS      float64        `json:"took_s"`
@@ -130,7 +131,7 @@ func newChaos(o *ChaosOptions, p *planner, r *ChaosRound, dir string) (*chaos, e
 	if err := os.RemoveAll(filepath.Join(dir, "data")); err != nil { // of a run before
 		return nil, err
 	}
-	want := ChaosCluster{Dir: filepath.Join(dir, "cluster"), Nodes: r.Nodes, Model: r.Model, Domain: r.Domain}
+	want := ChaosCluster{Dir: filepath.Join(dir, "cluster"), Nodes: r.Nodes, Model: r.Model, Domain: r.Domain, Provider: r.Provider}
 	var d *disk
 	if r.Bounded {
 		if d, err = mountDisk(r.Number, r.Nodes); err != nil {
@@ -167,6 +168,12 @@ func newChaos(o *ChaosOptions, p *planner, r *ChaosRound, dir string) (*chaos, e
 
 // run is a round until its verdict. An error ends it early.
 func (x *chaos) run(ctx context.Context, o *ChaosOptions) error {
+	return x.underLoad(ctx, func() error { return x.hurt(ctx, o) })
+}
+
+// underLoad starts the cluster and its load, lets it be hurt, and judges what
+// came of it.
+func (x *chaos) underLoad(ctx context.Context, hurt func() error) error {
 	for i := range x.o.Nodes {
 		if err := x.start(i); err != nil {
 			return err
@@ -184,7 +191,7 @@ func (x *chaos) run(ctx context.Context, o *ChaosOptions) error {
 	if x.outside, err = x.openOutside(); err != nil {
 		return err
 	}
-	err = x.hurt(ctx, o)
+	err = hurt()
 	if err == nil {
 		err = x.stopLoad(ctx, x.k.all())
 	}

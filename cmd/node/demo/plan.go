@@ -29,6 +29,7 @@ type Options struct {
 	Lease         time.Duration // of the cluster: on machines that need a long one everything takes longer
 	Commit        string
 	Verify        Minima
+	Measured      Measured // before, for the report
 	Say           func(format string, args ...any)
 }
 

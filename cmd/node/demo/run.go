@@ -160,7 +160,8 @@ func (r *runner) all(ctx context.Context) (*report.Input, error) {
 	r.checkMissed(heal)
 	v.Problems = append(v.Problems, r.problems...)
 	v.OK = v.OK && len(v.Problems) == 0
-	in := &report.Input{Env: r.env, Verification: v, Notes: r.notes}
+	in := &report.Input{Env: r.env, Verification: v, Notes: r.notes,
+		Failover: r.o.Measured.Failover, Rolling: r.o.Measured.Rolling, Cold: r.o.Measured.Cold}
 	in.Env.DurationS = time.Since(r.started).Seconds()
 	for _, x := range runs {
 		if err := r.traces(x); err != nil {

@@ -1,7 +1,6 @@
 package local
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"text/tabwriter"
 	"time"
 
 	"healkv/cmd/node/config"
@@ -32,10 +30,47 @@ type State struct {
 	Keys        uint64          `json:"keys"`
 	PoolBytes   uint64          `json:"pool_bytes"`
 	PoolUsed    uint64          `json:"pool_used_bytes"`
+	Live        []int           `json:"live"`
+	Shadow      []int           `json:"shadow"`
+	LeaseLeft   time.Duration   `json:"lease_left_ns"`
+	Blocked     string          `json:"blocked"` // why it does not serve
+	Hung        []int           `json:"hung_shards"`
+	Way         *Way            `json:"recovery"` // nil unless it is on its way back
+	Membership  Membership      `json:"membership"`
 	Last        *Recovery       `json:"last_recovery"`
 	Error       string          `json:"error"`
 	Ready       bool            `json:"-"`
 	Raw         json.RawMessage `json:"-"`
+}
+
+// Membership is what a node knows of the group.
+type Membership struct {
+	View     View      `json:"view"`
+	Suspects []Suspect `json:"suspects"`
+	Stopped  string    `json:"stopped"` // why this acceptor votes no more
+}
+
+// View is what of a view this package reads.
+type View struct {
+	Configured uint16 // a bit for each node
+	Cold       bool
+}
+
+// Suspect is a member that a node takes for gone, and why.
+type Suspect struct {
+	Member struct{ Node int } `json:"member"`
+	Class  string             `json:"class"`
+	Why    string             `json:"why"`
+}
+
+// Way is where a node is on its way back.
+type Way struct {
+	Phase    string        `json:"phase"`
+	For      time.Duration `json:"for_ns"`
+	Done     uint64        `json:"done"`
+	Expected uint64        `json:"expected"`
+	Rate     float64       `json:"rate"`
+	Left     time.Duration `json:"left_ns"`
 }
 
 // Recovery is the last recovery of a node.
@@ -60,6 +95,11 @@ func (c *Cluster) Ask(ctx context.Context, patience time.Duration) []State {
 	}
 	wg.Wait()
 	return states
+}
+
+// AskNode reads those of one node.
+func AskNode(ctx context.Context, n *config.Config, patience time.Duration) State {
+	return ask(ctx, n.Node, n.Admin.Listen, patience)
 }
 
 var client = http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
@@ -108,36 +148,6 @@ func shortened(err error) string {
 		return text[at+2:]
 	}
 	return text
-}
-
-// Table writes the states for people.
-func Table(w io.Writer, states []State) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "NODE\tPID\tROLE\tEPOCH\tINC\tMODEL\tPROVIDER\tDEVICE\tDOMAIN\tPAGES\tKEYS\tPOOL\tLAST RECOVERY")
-	for i := range states {
-		s := &states[i]
-		if s.Role == "down" {
-			fmt.Fprintf(t, "%d\t-\tdown\t-\t-\t-\t-\t-\t-\t-\t-\t-\t%s\n", s.Node, s.Error)
-			continue
-		}
-		role := s.Role
-		if role == "live" && !s.Ready {
-			role = "live, not serving"
-		}
-		fmt.Fprintf(t, "%d\t%d\t%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", s.Node, s.PID, role, s.Epoch, s.Incarnation,
-			s.Model, s.Provider, cmp.Or(s.Device, "-"), s.Domain, s.PageSize, s.Keys, use(s.PoolUsed, s.PoolBytes), s.Last)
-	}
-	if err := t.Flush(); err != nil {
-		return fmt.Errorf("status: %w", err)
-	}
-	return nil
-}
-
-func use(used, all uint64) string {
-	if all == 0 {
-		return "-"
-	}
-	return fmt.Sprintf("%.1f%% of %v", 100*float64(used)/float64(all), round(all))
 }
 
 func (r *Recovery) String() string {

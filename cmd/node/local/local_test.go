@@ -36,6 +36,7 @@ const (
 	crashes = "crash at the start"
 	stays   = "ignore every signal"
 	fails   = "exit 3 when told to stop"
+	again   = "exit 75 when told to stop"
 )
 
 func fakeNode(path string, flags []string) int {
@@ -77,6 +78,9 @@ func fakeNode(path string, flags []string) int {
 		select {}
 	case fails:
 		return 3
+	case again:
+		_ = os.Remove(filepath.Join(filepath.Dir(path), "manners")) // once
+		return RestartStatus
 	}
 	_ = server.Close(context.Background())
 	return 0
@@ -237,7 +241,7 @@ func TestClusterLife(t *testing.T) {
 	if err := errors.Join(Table(&table, states), JSON(&text, c.Dir, states)); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(table.String(), "down") || !strings.Contains(table.String(), "heal 2.5 ms") || strings.Count(table.String(), "\n") != 4 {
+	if !strings.Contains(table.String(), "down") || !strings.Contains(table.String(), "heal 2.5 ms") || strings.Count(table.String(), "\n") != 5 {
 		t.Errorf("table:\n%s", table.String())
 	}
 	var parsed struct {
@@ -335,6 +339,48 @@ func TestStartFailsWithTheNodesLastWords(t *testing.T) {
 	}
 	if held := c.Running(); len(held) != 0 {
 		t.Errorf("left running: %v", held)
+	}
+}
+
+// A node that was drained for a restart is started again, one that left in
+// order is not called dead, and neither counts as unclean at the end.
+func TestDrainedNodes(t *testing.T) {
+	c, err := Create(newFixture(t, 3).o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manners(t, c, 1, again)
+	r := start(t, c)
+	r.await(t, "ready\n")
+	before := c.Ask(t.Context(), time.Second)
+	if got := parentOf(before[1].PID); got != fmt.Sprint(os.Getpid()) || c.Supervisor() != got {
+		t.Errorf("parent of node 1 %q, supervisor %q, want %d", got, c.Supervisor(), os.Getpid())
+	}
+	for i := 1; i <= 2; i++ {
+		if err := syscall.Kill(before[i].PID, syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.await(t, fmt.Sprintf("node 1 (pid %d) was drained and is started again (pid", before[1].PID))
+	r.await(t, fmt.Sprintf("node 2 (pid %d) has left and stopped in order", before[2].PID))
+	for began := time.Now(); ; {
+		s := c.Ask(t.Context(), time.Second)
+		if s[1].Role == "live" && s[1].PID != before[1].PID && s[2].Role == "down" {
+			break
+		}
+		if time.Since(began) > 20*time.Second {
+			t.Fatalf("states %+v; said %q", s, r.out.String())
+		}
+	}
+	r.cancel()
+	if err := <-r.err; err != nil {
+		t.Errorf("stop: %v", err)
+	}
+	if strings.Contains(r.out.String(), "bring it back") {
+		t.Errorf("said %q", r.out.String())
+	}
+	if got := parentOf(1 << 30); got != "" || c.Supervisor() != "" {
+		t.Errorf("nobody's parent %q, supervisor %q", got, c.Supervisor())
 	}
 }
 

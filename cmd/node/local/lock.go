@@ -83,14 +83,35 @@ func LockNode(stateDir string, node int, patience time.Duration) (*Lock, error) 
 func (c *Cluster) Running() map[int]string {
 	held := map[int]string{}
 	for i := range c.Nodes {
-		f, err := os.Open(filepath.Join(c.NodeDir(i), "state", nodeLockName))
-		if err != nil {
-			continue // never started
+		if pid, ok := RunsIn(filepath.Join(c.NodeDir(i), "state")); ok {
+			held[i] = pid
 		}
-		if err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
-			held[i] = holderOf(f)
-		}
-		_ = f.Close()
 	}
 	return held
+}
+
+// RunsIn tells whether a process runs the node with that state directory, and
+// which.
+func RunsIn(stateDir string) (pid string, runs bool) {
+	return heldBy(filepath.Join(stateDir, nodeLockName))
+}
+
+// Supervisor is the pid of the `node cluster` that runs this cluster; "" if
+// none does.
+func (c *Cluster) Supervisor() string {
+	pid, _ := heldBy(filepath.Join(c.Dir, lockName))
+	return pid
+}
+
+// heldBy tells who holds a lock.
+func heldBy(path string) (pid string, held bool) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", false // never taken
+	}
+	defer f.Close()
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		return holderOf(f), true
+	}
+	return "", false
 }

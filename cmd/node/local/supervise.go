@@ -36,12 +36,22 @@ var (
 // insist on leaving the view, for which there will be no majority.
 const stopSignal = syscall.SIGHUP
 
+// RestartStatus is how a node's process ends that asks to be started again
+// (EX_TEMPFAIL of sysexits.h): one that was drained for a restart.
+const RestartStatus = 75
+
 // child is one node process that this supervisor started.
 type child struct {
 	node  int
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when the process was reaped; cmd.ProcessState is set then
 	seen  bool          // its end was reported
+	given bool          // up: it is not started again
+}
+
+// wantsRestart tells whether it has ended with the wish to be started again.
+func (c *child) wantsRestart() bool {
+	return !c.running() && !c.given && c.cmd.ProcessState.ExitCode() == RestartStatus
 }
 
 func (c *child) running() bool {
@@ -62,7 +72,8 @@ func (c *child) exit() error {
 }
 
 // Run starts every node and stays until ctx is done, then stops them. A node
-// that dies meanwhile is reported and not restarted: what a killed node means,
+// that was drained for a restart (RestartStatus) is started again. One that
+// dies meanwhile is reported and not restarted: what a killed node means,
 // and when it comes back, is the user's to say. The calling goroutine's thread
 // must live as long as Run, since the children are bound to it: they get
 // the stop signal when it, and so this process, dies.
@@ -119,7 +130,25 @@ func (c *Cluster) Run(ctx context.Context, o RunOptions) error {
 			return c.stop(children, o)
 		case <-watch.C:
 			c.report(children, o)
+			c.startAgain(children, o)
 		}
+	}
+}
+
+// startAgain starts what has ended by order to be started again.
+func (c *Cluster) startAgain(children []*child, o RunOptions) {
+	for k, ch := range children {
+		if !ch.wantsRestart() {
+			continue
+		}
+		fresh, err := c.start(ch.node, o)
+		if err != nil {
+			ch.seen, ch.given = true, true
+			fmt.Fprintf(o.Out, "node %d was drained and cannot be started again: %v\n", ch.node, err)
+			continue
+		}
+		children[k] = fresh
+		fmt.Fprintf(o.Out, "node %d (pid %d) was drained and is started again (pid %d)\n", ch.node, ch.cmd.Process.Pid, fresh.cmd.Process.Pid)
 	}
 }
 
@@ -207,10 +236,15 @@ func (c *Cluster) lastWords(i int) string {
 // report tells of every node that has ended since the last call.
 func (c *Cluster) report(children []*child, o RunOptions) {
 	for _, ch := range children {
-		if ch.seen || ch.running() {
+		if ch.seen || ch.running() || ch.wantsRestart() {
 			continue
 		}
 		ch.seen = true
+		if ch.exit() == nil {
+			fmt.Fprintf(o.Out, "node %d (pid %d) has left and stopped in order; start it again with: %s serve --config %s\n",
+				ch.node, ch.cmd.Process.Pid, o.Program, c.ConfigPath(ch.node))
+			continue
+		}
 		fmt.Fprintf(o.Out, "node %d (pid %d) ended: %s; bring it back with: %s serve --config %s\n",
 			ch.node, ch.cmd.Process.Pid, ch.cmd.ProcessState, o.Program, c.ConfigPath(ch.node))
 	}
@@ -242,7 +276,7 @@ func (c *Cluster) stop(children []*child, o RunOptions) error {
 			unclean = append(unclean, c.kill(ch, "was not waited for"))
 			continue
 		}
-		if err := ch.exit(); err != nil {
+		if err := ch.exit(); err != nil && ch.cmd.ProcessState.ExitCode() != RestartStatus {
 			unclean = append(unclean, fmt.Sprintf("node %d: %v: %s", ch.node, err, c.lastWords(ch.node)))
 		}
 	}

@@ -21,18 +21,18 @@ func view(live proto.NodeSet, inc proto.Incarnation) *proto.View {
 func TestGranter(t *testing.T) {
 	all, without1 := view(0b111, 1), view(0b101, 1)
 	m := proto.Member{Node: 1, Incarnation: 1}
-	g := NewGranter(lease, drift, 0)
+	g := NewGranter(lease, 0)
 	if _, _, b := g.Blocks(all, all, 10); b {
 		t.Fatal("a view that drops nobody is refused")
 	}
-	if who, wait, b := g.Blocks(without1, all, 10); !b || who != m || wait != 1090 || g.MayDrop(m, 10) {
+	if who, wait, b := g.Blocks(without1, all, 10); !b || who != m || wait != 990 || g.MayDrop(m, 10) {
 		t.Fatalf("H22: a restarted acceptor lets %v go (%v, %d)", who, b, wait)
 	}
 	if _, _, b := g.Blocks(without1, without1, 10); b {
 		t.Fatal("refused for somebody who was not live")
 	}
-	if _, _, b := g.Blocks(without1, all, 1100); b {
-		t.Fatal("quiet for longer than lease + drift")
+	if _, _, b := g.Blocks(without1, all, 1000); b {
+		t.Fatal("quiet for longer than a lease")
 	}
 	if a := g.Grant(m, without1, 2000); a != NotLive {
 		t.Fatalf("L2: %v", a)
@@ -43,14 +43,17 @@ func TestGranter(t *testing.T) {
 	if a := g.Grant(m, all, 2000); a != Granted || !slices.Equal(g.Holds(2001), []proto.Member{m}) {
 		t.Fatalf("grant: %v", a)
 	}
-	if who, wait, b := g.Blocks(without1, without1, 3099); !b || who != m || wait != 1 || g.MayDrop(m, 3099) {
+	if who, wait, b := g.Blocks(without1, without1, 2999); !b || who != m || wait != 1 || g.MayDrop(m, 2999) {
 		t.Fatalf("L1: %v %d %v", who, wait, b)
 	}
-	if _, _, b := g.Blocks(view(0b111, 2), all, 3099); !b {
+	if _, _, b := g.Blocks(view(0b111, 2), all, 2999); !b {
 		t.Fatal("L1: another life in its place")
 	}
-	if _, _, b := g.Blocks(without1, all, 3100); b || !g.MayDrop(m, 3100) {
-		t.Fatal("guarded after lease + drift")
+	if _, _, b := g.Blocks(without1, all, 3000); b || !g.MayDrop(m, 3000) {
+		t.Fatal("guarded after the lease")
+	}
+	if u, v := g.Until(m), g.Until(proto.Member{Node: 2, Incarnation: 1}); u != 3000 || v != 1000 {
+		t.Fatalf("guarded until %d, and one that never asked until %d", u, v)
 	}
 	g.Grant(m, all, 4000)
 	g.Complain(m, 4600)
@@ -74,7 +77,7 @@ func TestGranter(t *testing.T) {
 	}
 	g.Grant(m, all, 4601)
 	g.End(m)
-	if _, _, b := g.Blocks(without1, all, 4601); b || !g.MayDrop(m, 4601) || g.Grant(m, all, 4602) != Over {
+	if _, _, b := g.Blocks(without1, all, 4601); b || !g.MayDrop(m, 4601) || g.Until(m) != 0 || g.Grant(m, all, 4602) != Over {
 		t.Fatal("L3: the dead hold a lease")
 	}
 	if a := g.Grant(proto.Member{Node: 1, Incarnation: 2}, view(0b111, 2), 4603); a != Granted {
@@ -116,6 +119,16 @@ func TestHolderAndViewsNeverOverlap(t *testing.T) {
 			rate[i] = 1 + (r.Float64()-0.5)*0.09
 			offset[i] = r.Int64N(100000)
 		}
+		// In some runs messages arrive at once and the holder's clock is as slow,
+		// the acceptors' as fast as allowed: only the drift is between them.
+		delay := int64(1500)
+		if seed%3 == 0 {
+			delay = 5
+			for i := range rate {
+				rate[i] = 1.049
+			}
+			rate[1] = 0.951
+		}
 		clock := func(i int, now int64) int64 { return offset[i] + int64(float64(now)*rate[i]) + 1 }
 		with, without := view(0b11111, 1), view(0b11101, 1)
 		with.Configured, without.Configured = 0b11111, 0b11111
@@ -123,7 +136,7 @@ func TestHolderAndViewsNeverOverlap(t *testing.T) {
 		var acc [n]Granter
 		var accepted [n]bool // the view without m, durable
 		for i := range acc {
-			acc[i] = NewGranter(lease, drift, clock(i, 0))
+			acc[i] = NewGranter(lease, clock(i, 0))
 		}
 		type request struct {
 			arrive, sent int64
@@ -135,7 +148,7 @@ func TestHolderAndViewsNeverOverlap(t *testing.T) {
 			if r.IntN(25) == 0 && now < 6000 {
 				for i := range acc {
 					if r.IntN(4) != 0 {
-						wire = append(wire, request{now + r.Int64N(1500), clock(1, now), i})
+						wire = append(wire, request{now + r.Int64N(delay), clock(1, now), i})
 					}
 				}
 			}
@@ -148,7 +161,7 @@ func TestHolderAndViewsNeverOverlap(t *testing.T) {
 					v = without
 				}
 				if acc[q.to].Grant(m, v, clock(q.to, now)) == Granted && r.IntN(5) != 0 {
-					answers = append(answers, request{now + r.Int64N(1500), q.sent, q.to})
+					answers = append(answers, request{now + r.Int64N(delay), q.sent, q.to})
 				}
 				return true
 			})
@@ -160,7 +173,7 @@ func TestHolderAndViewsNeverOverlap(t *testing.T) {
 				return true
 			})
 			if i := r.IntN(n); r.IntN(300) == 0 {
-				acc[i] = NewGranter(lease, drift, clock(i, now))
+				acc[i] = NewGranter(lease, clock(i, now))
 				restarts++
 			}
 			if i := r.IntN(n); r.IntN(10) == 0 && !accepted[i] {
@@ -176,7 +189,7 @@ func TestHolderAndViewsNeverOverlap(t *testing.T) {
 					count++
 				}
 			}
-			serving := ren.Until(lease) > clock(1, now)
+			serving := ren.Until(Hold(lease, drift)) > clock(1, now)
 			if serving {
 				served++
 			}
@@ -200,7 +213,7 @@ func TestLateRequestShortensNothing(t *testing.T) {
 	v := proto.View{Epoch: 1, Configured: 0b111, Live: 0b111}
 	m := proto.Member{Node: 1, Incarnation: 4}
 	v.Incarnation[1] = m.Incarnation
-	g := NewGranter(1000, 100, 0)
+	g := NewGranter(1000, 0)
 	const later = 10_000
 	for _, now := range []int64{later, later - 250} {
 		if a := g.Grant(m, &v, now); a != Granted {
@@ -209,7 +222,7 @@ func TestLateRequestShortensNothing(t *testing.T) {
 	}
 	without := v
 	without.Live = 0b101
-	if _, wait, blocked := g.Blocks(&without, &v, later+1099); !blocked || wait != 1 {
+	if _, wait, blocked := g.Blocks(&without, &v, later+999); !blocked || wait != 1 {
 		t.Errorf("a view without the holder: blocked %v for another %d, want true, 1", blocked, wait)
 	}
 }

@@ -11,9 +11,10 @@
 //	L2  An acceptor that accepted a view without a member grants it nothing.
 //	L3  What is over for a member (proven dead, released) stays over.
 //
-// The relation behind L1: a holder counts lease from before it sent, an
-// acceptor lease + drift from after it received; drift must exceed what two
-// clocks can drift apart within a lease.
+// The relation behind L1: an acceptor guards a lease from after it received
+// the request, the holder counts on Hold of it from before it sent, which is
+// the drift less; the drift must exceed what two clocks can drift apart within
+// a lease.
 package grant
 
 import (
@@ -26,7 +27,7 @@ import (
 // Granter is the lease half of one acceptor. It keeps nothing over a restart;
 // a restarted one is quiet instead (hazard H22).
 type Granter struct {
-	guard      int64 // lease + drift
+	guard      int64 // the lease
 	quietUntil int64
 	holder     [proto.NodesMax]proto.Incarnation
 	until      [proto.NodesMax]int64             // end of the guard of holder's lease
@@ -36,15 +37,12 @@ type Granter struct {
 }
 
 // NewGranter starts an acceptor's lease half at now. Leases it may have
-// granted in an earlier life are guarded for one lease + drift.
-func NewGranter(lease, drift, now int64) Granter {
-	if plant.Is(plant.GrantDrift) {
-		drift = 0
-	}
+// granted in an earlier life are guarded for one lease.
+func NewGranter(lease, now int64) Granter {
 	if plant.Is(plant.H22Quiet) {
-		return Granter{guard: lease + drift, quietUntil: now}
+		return Granter{guard: lease, quietUntil: now}
 	}
-	return Granter{guard: lease + drift, quietUntil: now + lease + drift}
+	return Granter{guard: lease, quietUntil: now + lease}
 }
 
 // Answer to a request for a lease.
@@ -110,8 +108,20 @@ func (g *Granter) guarded(m proto.Member, now int64) bool {
 
 // MayDrop reports whether a view without m would be accepted as far as m's
 // lease goes.
-func (g *Granter) MayDrop(m proto.Member, now int64) bool {
-	return m.Incarnation <= g.over[m.Node] || now >= g.quietUntil && !g.guarded(m, now)
+func (g *Granter) MayDrop(m proto.Member, now int64) bool { return now >= g.Until(m) }
+
+// Until is when a view without m would be accepted as far as m's lease goes, if
+// nothing is granted to it meanwhile: the end of the guard, and of the time
+// after a restart in which leases are guarded that are not known. 0 for a life
+// that is over.
+func (g *Granter) Until(m proto.Member) int64 {
+	switch n := m.Node; {
+	case m.Incarnation <= g.over[n]:
+		return 0
+	case m.Incarnation == g.holder[n]:
+		return max(g.quietUntil, g.until[n])
+	}
+	return g.quietUntil
 }
 
 // End records that m's life is over: its death is proven, or it gave its

@@ -5,6 +5,15 @@ import (
 	"healkv/dataplane/proto"
 )
 
+// Hold is how long a holder counts on a lease that acceptors guard, when two
+// clocks drift apart by less than drift in that time.
+func Hold(lease, drift int64) int64 {
+	if plant.Is(plant.GrantDrift) {
+		return lease
+	}
+	return lease - drift
+}
+
 // Renewal is the holder's half: when it sent the newest request that each
 // acceptor granted.
 type Renewal struct {
@@ -26,9 +35,10 @@ func (r *Renewal) Reset() {
 	}
 }
 
-// Until is the end of the lease: a majority granted requests that were sent
-// no earlier than one lease before it. 0 if no majority granted anything.
-func (r *Renewal) Until(lease int64) int64 {
+// Until is the end of what the holder may count on: a majority granted requests
+// that were sent no earlier than hold before it (see Hold). 0 if no majority
+// granted anything.
+func (r *Renewal) Until(hold int64) int64 {
 	// The majority-th largest. 16 entries: a selection in place is enough.
 	s := r.sent
 	for i := range r.majority {
@@ -41,10 +51,10 @@ func (r *Renewal) Until(lease int64) int64 {
 		s[i], s[top] = s[top], s[i]
 	}
 	if plant.Is(plant.RenewMinority) && s[0] > 0 {
-		return s[0] + lease
+		return s[0] + hold
 	}
 	if t := s[r.majority-1]; t > 0 {
-		return t + lease
+		return t + hold
 	}
 	return 0
 }

@@ -19,11 +19,16 @@ type Acceptor struct{ State }
 // answer leaves. guard is asked before a value is accepted for the first time
 // and gives a reason to refuse it for now, or "".
 //
+// An Accept is answered with Accepted while its value is the newest accepted
+// here, even if more was promised since: that is so. It then stands for the
+// promise of its Next too, which nothing below can have passed.
+//
 // Preconditions: m.Kind is Prepare or Accept (the caller checked what came
 // from a peer); another kind is answered with a refusal.
 func (a *Acceptor) Step(m *Message, guard func(next *proto.View) string) (reply Message, changed bool) {
 	reply = Message{From: m.To, To: m.From, Ballot: m.Ballot}
-	if m.Ballot.Compare(a.Promised) < 0 && !(plant.Is(plant.AcceptOutbid) && m.Kind == Accept) {
+	again := m.Kind == Accept && m.Ballot == a.At
+	if m.Ballot.Compare(a.Promised) < 0 && !again && !(plant.Is(plant.AcceptOutbid) && m.Kind == Accept) {
 		reply.Kind, reply.Why, reply.Promised = Refuse, Outbid, a.Promised
 		return reply, false
 	}
@@ -35,13 +40,16 @@ func (a *Acceptor) Step(m *Message, guard func(next *proto.View) string) (reply 
 		}
 		reply.Kind, reply.At, reply.Value = Promise, a.At, a.Value
 	case Accept:
-		if a.At != m.Ballot { // else a repetition
+		if !again {
 			if why := guard(&m.Value.View); why != "" && !plant.Is(plant.AcceptUnguarded) {
 				reply.Kind, reply.Why, reply.Detail, reply.Promised = Refuse, Guarded, why, a.Promised
 				return reply, false
 			}
 			a.Promised, a.At, a.Value = m.Ballot, m.Ballot, m.Value
 			changed = true
+		}
+		if m.Next.Compare(a.Promised) > 0 && !plant.Is(plant.NextUnpromised) {
+			a.Promised, changed = m.Next, true
 		}
 		reply.Kind = Accepted
 	default:

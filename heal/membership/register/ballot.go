@@ -28,6 +28,10 @@ func (b Ballot) Compare(c Ballot) int {
 	return cmp.Or(cmp.Compare(b.Round, c.Round), cmp.Compare(b.Node, c.Node), cmp.Compare(b.Life, c.Life))
 }
 
+// Next is the ballot of the same process one round up, which an Accept at b
+// has promised.
+func (b Ballot) Next() Ballot { return Ballot{b.Round + 1, b.Node, b.Life} }
+
 func (b Ballot) String() string { return fmt.Sprintf("%d/%d/%04x", b.Round, b.Node, b.Life&0xffff) }
 
 // Value is what the register holds. Seq counts its changes, those that keep
@@ -84,6 +88,7 @@ type Message struct {
 	From, To proto.NodeID
 	Ballot   Ballot // of the proposal it belongs to
 	Value    Value  // Accept: proposed. Promise: accepted, if any
+	Next     Ballot // Accept: promised with it; zero for none
 	At       Ballot // Promise: the ballot Value was accepted at; zero for none
 	Promised Ballot // Refuse: the highest promise
 	Why      Why    // Refuse

@@ -28,6 +28,19 @@ func (o Outcome) String() string {
 // error declines. It has no effect but its result and may run several times.
 type Change func(v *proto.View) error
 
+// Lead is a majority's promise of Ballot, with Value as the newest that it has
+// accepted: what phase 1 finds out. A proposal leaves one behind, so that the
+// next one of the same process, if nobody proposes in between, is one trip.
+//
+// It lives in the process, is used once at most, whatever came of it, and is of
+// no use any more when a newer value is known. Only a change may rest on it: its
+// acceptance shows that Value was the newest. That there is nothing to change is
+// no answer unless the newest value is read first.
+type Lead struct {
+	Ballot Ballot
+	Value  Value // Seq 0: the register is absent, View is the initial one
+}
+
 // Proposer carries one proposal through. After Lost, Held or NoMajority the
 // value may have been accepted by some and may still be chosen through
 // somebody else's proposal.
@@ -70,6 +83,34 @@ func NewProposer(nodes proto.NodeSet, b Ballot, initial proto.View, change Chang
 	return Proposer{nodes: nodes, majority: Majority(nodes), ballot: b, initial: initial, change: change, Highest: b}
 }
 
+// NewLed begins a proposal with its second phase. False: the change declined,
+// and has to be proposed in two.
+func NewLed(nodes proto.NodeSet, l Lead, change Change) (Proposer, bool) {
+	p := NewProposer(nodes, l.Ballot, proto.View{}, change)
+	v := l.Value.View
+	if err := change(&v); err != nil {
+		if plant.Is(plant.LeadDeclines) {
+			p.outcome, p.Declined, p.result = Unchanged, err, l.Value
+			return p, true
+		}
+		return Proposer{}, false
+	}
+	p.accepting, p.result = true, Value{l.Value.Seq + 1, v}
+	return p, true
+}
+
+// Lead is what the proposal leaves behind if it came to its end. The ballot of
+// the next round is used by it: another proposal of this process begins above.
+func (p *Proposer) Lead() (Lead, bool) {
+	switch {
+	case p.outcome != Chosen && p.outcome != Unchanged:
+		return Lead{}, false
+	case p.accepting:
+		return Lead{p.ballot.Next(), p.result}, true
+	}
+	return Lead{p.ballot, p.result}, true // promised, and nothing was sent under it
+}
+
 // Ballot of the proposal.
 func (p *Proposer) Ballot() Ballot { return p.ballot }
 
@@ -80,7 +121,7 @@ func (p *Proposer) Outcome() (Outcome, Value) { return p.outcome, p.result }
 func (p *Proposer) Request() Message {
 	m := Message{Kind: Prepare, From: p.ballot.Node, Ballot: p.ballot}
 	if p.accepting {
-		m.Kind, m.Value = Accept, p.result
+		m.Kind, m.Value, m.Next = Accept, p.result, p.ballot.Next()
 	}
 	return m
 }

@@ -1,0 +1,120 @@
+package report
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+
+	"healkv/bench/record"
+)
+
+// trace makes one node's windows from the moments of its writes, ms.
+func trace(node int, writes []int64) NodeTrace {
+	at := map[int64]*record.Window{}
+	n := NodeTrace{Node: node}
+	window := func(ms int64) *record.Window {
+		i := ms * msec / record.WindowNanos
+		if at[i] == nil {
+			at[i] = &record.Window{Index: i, FirstWrite: -1, LastWrite: -1}
+		}
+		return at[i]
+	}
+	for _, x := range writes {
+		w := window(x)
+		off := int32(x*msec - w.Start())
+		if w.FirstWrite < 0 {
+			w.FirstWrite = off
+		}
+		w.LastWrite = off
+		w.Writes++
+	}
+	for i := int64(0); i < 1000; i++ {
+		if at[i] != nil {
+			n.Windows = append(n.Windows, *at[i])
+		}
+	}
+	return n
+}
+
+func TestGaps(t *testing.T) {
+	a := trace(0, []int64{100, 101, 105, 180, 190})
+	b := trace(1, []int64{102, 150, 188})
+	for _, c := range []struct {
+		nodes    []NodeTrace
+		from, to int64
+		gap, at  int64
+	}{
+		{[]NodeTrace{a}, 103, 200, 75, 105},
+		{[]NodeTrace{b}, 103, 200, 48, 102},
+		{[]NodeTrace{a, b}, 103, 200, 45, 105},
+		{[]NodeTrace{a, b}, 120, 200, 45, 105}, // it began before
+		{[]NodeTrace{a}, 103, 150, 45, 105},    // it is cut off
+		{[]NodeTrace{trace(0, nil)}, 100, 200, 100, 100},
+	} {
+		gap, at := WriteGap(c.nodes, c.from*msec, c.to*msec)
+		if gap != c.gap*msec || at != c.at*msec {
+			t.Errorf("%d to %d ms: a gap of %d ns at %d, want %d ms at %d", c.from, c.to, gap, at, c.gap, c.at)
+		}
+	}
+}
+
+func TestFailoverSection(t *testing.T) {
+	in := syntheticInput(t)
+	in.Failover = []Failover{
+		{Kind: "SIGKILL", Provider: "shm", What: "the kernel proves the death", Times: []FailoverTime{{Stall: 9 * msec}, {Stall: 31 * msec, View: 22 * msec, Read: 4 * msec, Reads: 900}, {Stall: 15 * msec, View: 12 * msec}}},
+		{Kind: "SIGSTOP", Provider: "shm", What: "its lease must lapse", Times: []FailoverTime{{Stall: 4000 * msec, View: 3900 * msec}, {Stall: 4200 * msec, View: 3990 * msec}}},
+	}
+	r, err := Compute(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := r.Failover[0]
+	if f.Count != 3 || f.StallMedianMs != 15 || f.StallMaxMs != 31 || f.ViewMedianMs != 12 || f.ReadMaxMs != 4 || f.Reads != 900 || r.Failover[1].StallMedianMs != 4100 {
+		t.Errorf("%+v", r.Failover)
+	}
+	var text, html bytes.Buffer
+	if err := errors.Join(r.WriteTerminal(&text), r.WriteHTML(&html)); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"SIGKILL, shm", "SIGSTOP, shm", "15.0 ms", "31.0 ms", "4.10 s", "4.00 ms", "4.20 s"} {
+		if !strings.Contains(text.String(), want) || !strings.Contains(html.String(), want) {
+			t.Errorf("%q is not in the text or not in the page:\n%s", want, text.String())
+		}
+	}
+	if !strings.Contains(html.String(), "Failover, kind by kind") || !strings.Contains(html.String(), "its lease must lapse") {
+		t.Error("the page has no such section")
+	}
+	in.Failover[1].Times = nil
+	if _, err := Compute(in); !errors.Is(err, ErrInput) {
+		t.Errorf("a kind that was done no times: %v", err)
+	}
+}
+
+func TestPlannedSections(t *testing.T) {
+	in := syntheticInput(t)
+	in.Rolling = &Rolling{Clients: 4, Operations: 5120, Retried: 31, Unknown: 2, Nodes: []RollingNode{
+		{Node: 0, Left: 40 * msec, Away: 900 * msec, Stall: 12 * msec, Kind: "heal", Bytes: 4096, Unknown: 2}, {Node: 1, Left: 50 * msec, Away: 800 * msec, Kind: "heal"}}}
+	in.Cold = []ColdStart{{Domain: "memory", Nodes: 6, Times: []int64{900 * msec, 700 * msec, 710 * msec}}}
+	r, err := Compute(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text, html bytes.Buffer
+	if err := errors.Join(r.WriteTerminal(&text), r.WriteHTML(&html)); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"Rolling restart", "Cold start", "31 tries", "2 of unknown outcome", "710 ms", "900 ms", "12.0 ms", "4.10 kB"} {
+		if !strings.Contains(text.String(), want) || !strings.Contains(html.String(), want) {
+			t.Errorf("%q is not in the text or not in the page:\n%s", want, text.String())
+		}
+	}
+	in.Rolling.Operations = 0
+	if _, err := Compute(in); !errors.Is(err, ErrInput) {
+		t.Errorf("a rolling restart without an operation: %v", err)
+	}
+	in.Rolling, in.Cold[0].Times = nil, nil
+	if _, err := Compute(in); !errors.Is(err, ErrInput) {
+		t.Errorf("no cold start: %v", err)
+	}
+}

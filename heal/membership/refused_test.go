@@ -1,0 +1,212 @@
+package membership
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"healkv/dataplane/proto"
+	"healkv/heal/control"
+	"healkv/heal/identity"
+)
+
+// A group over TCP: nodes 0 and 1 in this process, node 2 in one of its own,
+// that can be killed.
+
+const refusedNodes = 3
+
+func init() {
+	if spec := os.Getenv("MEMBERSHIP_REFUSED_CHILD"); spec != "" {
+		if err := refusedChild(spec); err != nil {
+			fmt.Fprintln(os.Stderr, "child", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+}
+
+// overTCP makes the service of node i of a group in dir.
+func overTCP(dir string, addresses []string, i int, lease time.Duration, trust bool) (*control.Server, *Service, error) {
+	ctl, err := control.New(control.Config{ClusterID: testCluster, Node: proto.NodeID(i), Configured: 1<<refusedNodes - 1, Logger: testLog(i),
+		TCP: &control.TCP{Listen: addresses[i], Peers: addresses, Files: identity.MadeFiles(filepath.Join(dir, fmt.Sprint("node-", i)))}})
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := New(Config{
+		Node: proto.NodeID(i), Configured: 1<<refusedNodes - 1, ClusterID: testCluster, StateDir: filepath.Join(dir, fmt.Sprint("s", i)), Ephemeral: true,
+		Initial: proto.View{Shards: 2}, Lease: lease, Control: ctl, TrustRefused: trust, Logger: testLog(i),
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := ctl.Start(); err != nil {
+		return nil, nil, err
+	}
+	s.Start()
+	return ctl, s, nil
+}
+
+// joinGroup makes a life of node i and waits for the first view.
+func joinGroup(s *Service, i int) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	inc, err := s.NextIncarnation(ctx)
+	if err != nil {
+		return err
+	}
+	s.SetMember(proto.Member{Node: proto.NodeID(i), Incarnation: inc})
+	_, err = s.Bootstrap(ctx)
+	return err
+}
+
+func refusedChild(spec string) error {
+	fields := strings.Split(spec, ",")
+	lease, err := time.ParseDuration(fields[1])
+	if err != nil {
+		return err
+	}
+	_, s, err := overTCP(fields[0], fields[2:], refusedNodes-1, lease, false)
+	if err != nil {
+		return err
+	}
+	if err := joinGroup(s, refusedNodes-1); err != nil {
+		return err
+	}
+	io.Copy(io.Discard, os.Stdin) // until killed, or the parent is gone
+	return nil
+}
+
+// killed kills node 2 of a group and says after how long a view without it was
+// known to both others.
+func killed(t *testing.T, lease time.Duration, trust bool) time.Duration {
+	dir := t.TempDir()
+	if _, _, err := identity.Make(identity.MakeOptions{Dir: dir, Cluster: testCluster, Nodes: refusedNodes, Valid: time.Hour, Now: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	var addresses []string
+	var held []net.Listener
+	for i := range refusedNodes {
+		if err := FormatState(filepath.Join(dir, fmt.Sprint("s", i)), testCluster, proto.NodeID(i), true); err != nil {
+			t.Fatal(err)
+		}
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		held, addresses = append(held, l), append(addresses, l.Addr().String())
+	}
+	for _, l := range held {
+		l.Close()
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "MEMBERSHIP_REFUSED_CHILD="+strings.Join(append([]string{dir, lease.String()}, addresses...), ","))
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() { cmd.Wait(); close(done) }()
+	defer func() { cmd.Process.Kill(); <-done }()
+	var services []*Service
+	for i := range 2 {
+		ctl, s, err := overTCP(dir, addresses, i, lease, trust)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ctl.Close()
+		defer s.Close()
+		services = append(services, s)
+	}
+	joined := make(chan error, 2)
+	for i, s := range services {
+		go func() { joined <- joinGroup(s, i) }()
+	}
+	for range services {
+		if err := <-joined; err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range services {
+		until(t, "a lease in the first view", func() bool { v := s.Current(); return v.Live == 1<<refusedNodes-1 && s.Lease().Valid() })
+	}
+	began := time.Now()
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range services {
+		until(t, "a view without it", func() bool { return !s.Current().Live.Has(refusedNodes - 1) })
+	}
+	return time.Since(began)
+}
+
+// A process that is killed elsewhere is out as soon as its address refuses
+// connections, where that is trusted: long before its lease is over.
+func TestRefusedIsDead(t *testing.T) {
+	const lease, runs = 2 * time.Second, 5
+	limit := lease / 2 // a loaded machine; what an idle one does is below, and in the log
+	if refusedStrict() {
+		limit = 50 * time.Millisecond
+	}
+	var took []time.Duration
+	for range runs {
+		took = append(took, killed(t, lease, true))
+	}
+	slices.Sort(took)
+	t.Logf("%d kills: out after %v in the median, %v at most, with a lease of %v", runs, took[runs/2], took[runs-1], lease)
+	if took[runs/2] > limit {
+		t.Errorf("out after %v in the median, limit %v", took[runs/2], limit)
+	}
+}
+
+// Where it is not trusted, which is so unless that was asked for, the lease is
+// waited for.
+func TestRefusedIsNotTrustedByItself(t *testing.T) {
+	const lease = time.Second
+	took := killed(t, lease, false)
+	t.Logf("out after %v, with a lease of %v", took, lease)
+	if took < lease/2 {
+		t.Errorf("out after %v, and the lease of %v was not over", took, lease)
+	}
+}
+
+// refusedStrict holds the machine to what an idle one does.
+func refusedStrict() bool {
+	strict, _ := strconv.ParseBool(os.Getenv("HEALKV_FAILOVER_STRICT"))
+	return strict
+}
+
+// TestOneRefusalRemovesNobody: where only one node is refused, a broken way to a
+// member that serves, the others keep it, and its lease.
+func TestOneRefusalRemovesNobody(t *testing.T) {
+	for seed := range uint64(3) {
+		w := calmWorld(t, seed, 3)
+		a, x := w.nodes[0], w.nodes[2]
+		a.s.cfg.TrustRefused = true
+		epoch := w.check.newest.View.Epoch
+		w.sim.At(0, func() {
+			a.p.Go(func() { a.s.onRefused(control.Event{Kind: control.PeerRefused, Member: x.life}) })
+		})
+		w.run(10 * w.lease)
+		if v := &w.check.newest.View; v.Epoch != epoch || !v.Live.Has(x.id) {
+			t.Errorf("seed %d: epoch %d, live %v after node 0 alone was refused by node 2; want epoch %d\n%s", seed, v.Epoch, v.Live.Nodes(nil), epoch, w.tail(15))
+		}
+		if !x.s.holder.ValidAt(x.p.Now()) {
+			t.Errorf("seed %d: node 2 has lost its lease", seed)
+		}
+		w.killAll()
+	}
+}
