@@ -240,6 +240,7 @@ func firstLine(s string) string { a, _, _ := strings.Cut(s, "\n"); return a }
 
 func (w *world) begin() {
 	w.net = sim.New(sim.Options{Seed: w.o.Seed, DelayMax: uint64(w.o.DelayMax), TearMarks: true})
+	w.net.Damaged = func(from, to int) { w.touch(0, from, to) }
 	for i := range w.o.Nodes {
 		w.nodes = append(w.nodes, newMachine(w, i))
 	}

@@ -48,6 +48,8 @@ type Net struct {
 	bad     [nodesMax][nodesMax]struct{ corrupt, truncate int } // deliveries still to be damaged
 	stats   Stats
 	soon    uint64 // no tick before it brings anything
+	// Damaged, if set, hears of every delivery that Corrupt or Truncate spoilt.
+	Damaged func(from, to int)
 }
 
 // Stats counts what the network did.

@@ -205,6 +205,12 @@ func (p *pipe) overwritten(pos uint64) bool {
 	return l != nil && l.target == p.to && l.outTag == p.tag && p.from.ring.Reclaimed() > pos
 }
 
+func (n *Net) damaged(p *pipe) {
+	if n.Damaged != nil {
+		n.Damaged(p.from.cfg.Node, p.to.cfg.Node)
+	}
+}
+
 // take copies what the reader does not have yet through tail, from the
 // producer's ring as it is now.
 func (p *pipe) take(n *Net, tail uint64) {
@@ -224,6 +230,7 @@ func (p *pipe) take(n *Net, tail uint64) {
 	bad := &n.bad[p.from.cfg.Node][p.to.cfg.Node]
 	if bad.truncate > 0 {
 		bad.truncate--
+		n.damaged(p)
 		n.stats.Truncated++
 		end -= 1 + n.rng.Uint64N(min(tail-from, 64))
 	}
@@ -234,6 +241,7 @@ func (p *pipe) take(n *Net, tail uint64) {
 	n.stats.Bytes += end - from
 	if bad.corrupt > 0 && end > from {
 		bad.corrupt--
+		n.damaged(p)
 		n.stats.Corrupted++
 		bit := n.rng.Uint64N((end - from) * 8)
 		p.buf[(from+bit/8)&(size-1)] ^= 1 << (bit % 8)
