@@ -18,6 +18,7 @@ type Report struct {
 	Environment  Environment   `json:"environment"`
 	Headline     Headline      `json:"headline"`
 	Runs         []RunReport   `json:"runs"`
+	Bounds       []Bound       `json:"bounds,omitempty"`
 	Failover     []FailoverRow `json:"failover,omitempty"`
 	Rolling      *Rolling      `json:"rolling_restart,omitempty"`
 	Cold         []ColdStart   `json:"cold_starts,omitempty"`
@@ -99,6 +100,7 @@ func Compute(in Input) (*Report, error) {
 		return nil, err
 	}
 	r.Rolling, r.Cold = in.Rolling, in.Cold
+	r.bounds()
 	if e := in.Env.Emulated; e != "" {
 		r.NotMeasured = append(r.NotMeasured, "Hardware: "+e)
 	}
