@@ -16,6 +16,7 @@ const (
 // Bound is one promise that a figure of the report is held to.
 type Bound struct {
 	What    string `json:"what"`    // what was done
+	Says    string `json:"says"`    // in a few words, "" if that says it all
 	Must    string `json:"must"`    // what must hold then
 	Found   string `json:"found"`   // what was measured
 	Verdict string `json:"verdict"` // one of the three
@@ -48,8 +49,8 @@ func (r *Report) bounds() {
 	for i := range r.Failover {
 		f := &r.Failover[i]
 		if f.BoundMs > 0 {
-			b := Bound{What: f.name(), Must: "writes stall at most " + duration(f.BoundMs) + bracket(f.BoundSays), Verdict: Pass, Why: f.Unjudged,
-				Found: fmt.Sprintf("%s to %s, median %s, of %d", stallText(f.StallMinMs), stallText(f.StallMaxMs), stallText(f.StallMedianMs), f.Count)}
+			b := Bound{What: f.name(), Says: f.What, Must: "writes stall at most " + duration(f.BoundMs) + bracket(f.BoundSays), Verdict: Pass, Why: f.Unjudged,
+				Found: fmt.Sprintf("longest %s, median %s, shortest %s; done %s", stallText(f.StallMaxMs), stallText(f.StallMedianMs), stallText(f.StallMinMs), timesText(f.Count))}
 			over := 0
 			for _, t := range f.Times {
 				if ms(t.Stall) > f.BoundMs {
@@ -60,12 +61,12 @@ func (r *Report) bounds() {
 			case f.Unjudged != "":
 				b.Verdict = NotJudged
 			case over > 0:
-				b.Verdict, b.Why = Over, fmt.Sprintf("%d of %d times", over, f.Count)
+				b.Verdict, b.Why = Over, fmt.Sprintf("%d of %s", over, timesText(f.Count))
 			}
 			r.Bounds = append(r.Bounds, b)
 		}
 		if f.ReadBoundMs > 0 {
-			b := Bound{What: f.name(), Must: "reads at the other nodes go on: none takes more than " + duration(f.ReadBoundMs), Verdict: Pass,
+			b := Bound{What: f.name(), Says: f.What, Must: "reads at the other nodes go on: none takes more than " + duration(f.ReadBoundMs), Verdict: Pass,
 				Found: fmt.Sprintf("longest of %s reads %s", count(uint64(f.Reads)), duration(f.ReadMaxMs))}
 			if f.Reads == 0 || f.ReadMaxMs > f.ReadBoundMs {
 				b.Verdict = Over
@@ -111,6 +112,13 @@ func (c *ColdStart) bound() Bound {
 		b.Verdict = Over
 	}
 	return b
+}
+
+func timesText(n int) string {
+	if n == 1 {
+		return "1 time"
+	}
+	return fmt.Sprintf("%d times", n)
 }
 
 func bracket(s string) string {

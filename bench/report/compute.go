@@ -7,6 +7,7 @@ import (
 
 const (
 	titleDefault = "HealKV recovery report"
+	titleFaults  = "HealKV failover and recovery report"
 	// missingInterference is said until the report has that part.
 	missingInterference = "Scheduling interference (who preempted the hot-path threads, on which core, for how long; eBPF sched_switch): not in this report yet."
 	sharedMachine       = "Absolute times and rates are of one machine that all nodes and load generators share. What may be quoted is a ratio between two runs of one report."
@@ -85,6 +86,9 @@ func Compute(in Input) (*Report, error) {
 	r := &Report{Title: in.Title, Environment: in.Env, Verification: in.Verification}
 	if r.Title == "" {
 		r.Title = titleDefault
+		if len(in.Failover) > 0 {
+			r.Title = titleFaults
+		}
 	}
 	r.Notes = append(r.Notes, in.Notes...)
 	r.Notes = append(r.Notes, sharedMachine)
