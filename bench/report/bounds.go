@@ -62,6 +62,9 @@ func (r *Report) bounds() {
 				b.Verdict = NotJudged
 			case over > 0:
 				b.Verdict, b.Why = Over, fmt.Sprintf("%d of %s", over, timesText(f.Count))
+				if f.BeforeMs > f.BoundMs { // true all the same, but nothing of the fault's
+					b.Why += "; in the second before the fault writes paused for " + duration(f.BeforeMs) + " too: a busy machine"
+				}
 			}
 			r.Bounds = append(r.Bounds, b)
 		}

@@ -129,6 +129,8 @@ func TestBounds(t *testing.T) {
 		}
 		return f
 	}
+	busy := kill(20, "", 25)
+	busy.Times[0].Before = 23 * msec
 	slow := kill(0, "", 5)
 	slow.ReadBound = 2 * msec
 	unread := kill(0, "", 5)
@@ -146,6 +148,7 @@ func TestBounds(t *testing.T) {
 	}{
 		"kept":                    {Input{Failover: []Failover{kill(20, "", 5, 20)}}, []string{Pass}, ""},
 		"over once":               {Input{Failover: []Failover{kill(20, "", 5, 21, 6)}}, []string{Over}, "1 of 3 times"},
+		"over, as before it":      {Input{Failover: []Failover{busy}}, []string{Over}, "paused for 23.0 ms too"},
 		"its condition is absent": {Input{Failover: []Failover{kill(20, "pages of 4KiB", 90)}}, []string{NotJudged}, "pages of 4KiB"},
 		"no bound":                {Input{Failover: []Failover{kill(0, "", 90)}}, nil, ""},
 		"slow reads":              {Input{Failover: []Failover{slow}}, []string{Over}, "longest of 10 reads 3.00 ms"},

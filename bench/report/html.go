@@ -294,7 +294,7 @@ func (r *Report) tiles() (t []tile) {
 	}
 	t = append(t, v)
 	if b, any := r.boundsTile(); any {
-		t = append(t, b)
+		t = slices.Insert(t, 0, b) // it is what such a report is made for
 	}
 	return t
 }

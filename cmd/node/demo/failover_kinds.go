@@ -46,7 +46,7 @@ func proven(r *runner) (time.Duration, string, string) {
 	return provenBound, "with huge pages", r.smallPages()
 }
 
-func refused(r *runner) (time.Duration, string, string) { return refusedBound, "", r.smallPages() }
+func refused(*runner) (time.Duration, string, string) { return refusedBound, "", "" }
 
 func silent(r *runner) (time.Duration, string, string) {
 	return r.o.Lease + silentBeyond, fmt.Sprintf("lease %v + round trip + %v", r.o.Lease, silentBeyond), ""
@@ -57,7 +57,7 @@ func (r *runner) smallPages() string {
 	if r.env.PageSize != "4KiB" {
 		return ""
 	}
-	return "no huge pages here: run as root, who may mount a tmpfs with them"
+	return "pages of 4KiB: huge ones need root, who may mount a tmpfs with them"
 }
 
 // row begins the report's row of a kind.
