@@ -11,6 +11,7 @@ CHAOSTIME ?= 30m
 CHAOSFAULTS ?= 300
 LABRESETS ?= 3
 MATRIXSHARE ?= 1
+FAILOVERTIMES ?= 3
 
 # A clone made by another user (CI) must build too: the version comes from git
 # describe above, so Go need not ask git again.
@@ -90,6 +91,10 @@ chaos: build ## half an hour of faults on clusters of real processes, each judge
 matrix: build ## the whole fault matrix: every cell in the simulator, then on real processes (MATRIXSHARE=0.1 for a tenth of those); out/matrix
 	$(GO) test -count=1 -timeout 20m -run TestMatrix ./heal/simulation -sim.matrix 1 -sim.parallel 2 -sim.matrix-out $(CURDIR)/out/matrix
 	bin/node chaos --matrix --share $(MATRIXSHARE) --out out/matrix --keep-going
+
+.PHONY: failover
+failover: build ## stall per kind of fault, rolling restart, all killed: judged, in out/failover, about 3 minutes (FAILOVERTIMES=10, FAILOVER="--rate 60000")
+	@sh scripts/failover.sh bin/node $(FAILOVERTIMES) $(FAILOVER)
 
 .PHONY: soak
 soak: build ## six saturated nodes for SOAKTIME: no view change, no lost lease

@@ -7,6 +7,7 @@ import (
 
 const (
 	titleDefault = "HealKV recovery report"
+	titleFaults  = "HealKV failover and recovery report"
 	// missingInterference is said until the report has that part.
 	missingInterference = "Scheduling interference (who preempted the hot-path threads, on which core, for how long; eBPF sched_switch): not in this report yet."
 	sharedMachine       = "Absolute times and rates are of one machine that all nodes and load generators share. What may be quoted is a ratio between two runs of one report."
@@ -18,6 +19,7 @@ type Report struct {
 	Environment  Environment   `json:"environment"`
 	Headline     Headline      `json:"headline"`
 	Runs         []RunReport   `json:"runs"`
+	Bounds       []Bound       `json:"bounds,omitempty"`
 	Failover     []FailoverRow `json:"failover,omitempty"`
 	Rolling      *Rolling      `json:"rolling_restart,omitempty"`
 	Cold         []ColdStart   `json:"cold_starts,omitempty"`
@@ -84,6 +86,9 @@ func Compute(in Input) (*Report, error) {
 	r := &Report{Title: in.Title, Environment: in.Env, Verification: in.Verification}
 	if r.Title == "" {
 		r.Title = titleDefault
+		if len(in.Failover) > 0 {
+			r.Title = titleFaults
+		}
 	}
 	r.Notes = append(r.Notes, in.Notes...)
 	r.Notes = append(r.Notes, sharedMachine)
@@ -99,6 +104,7 @@ func Compute(in Input) (*Report, error) {
 		return nil, err
 	}
 	r.Rolling, r.Cold = in.Rolling, in.Cold
+	r.bounds()
 	if e := in.Env.Emulated; e != "" {
 		r.NotMeasured = append(r.NotMeasured, "Hardware: "+e)
 	}

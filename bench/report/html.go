@@ -47,12 +47,18 @@ type byteBar struct {
 }
 
 // failoverBar is a kind of fault: its median in the bar, and the rest of the way
-// to the longest behind it.
+// to the longest behind it. Faults that wait for a lease take seconds and others
+// milliseconds, so that each bar has its own bound as its scale, at BoundAt.
 type failoverBar struct {
 	FailoverRow
-	Stall, Most, View, Read string
-	Median, Rest            float64
+	Before, Least, Stall, Most, Bound, View, Read string
+	Median, Rest                                  float64
 }
+
+// BoundAt is where the bound stands in a bar, percent of its width.
+func (failoverBar) BoundAt() float64 { return boundAt }
+
+const boundAt = 75
 
 type partRow struct {
 	Name   string
@@ -72,6 +78,13 @@ type pageRun struct {
 	PerNode   string
 }
 
+// boundRow is a verdict on the page; First of those on the same fault.
+type boundRow struct {
+	Bound
+	Class, Verdict string
+	First          bool
+}
+
 type pageData struct {
 	Title                string
 	Env                  Environment
@@ -83,6 +96,8 @@ type pageData struct {
 	Rolling              [][]string // heads first
 	RollingText          string
 	Cold                 [][]string
+	Bounds               []boundRow
+	BoundsText           string
 	Verification         *Verification
 	EnvRows              []keyValue
 	Notes, NotMeasured   []string
@@ -149,13 +164,24 @@ func (r *Report) WriteHTML(w io.Writer) error {
 		}
 		p.Cold = append(p.Cold, r.Cold[i].row())
 	}
-	worst := 0.0
-	for _, f := range r.Failover {
-		worst = max(worst, f.StallMaxMs)
-	}
 	for _, f := range r.Failover {
 		t := f.texts()
-		p.Failover = append(p.Failover, failoverBar{f, t[2], t[3], t[4], t[5] + ", at most " + t[6], share(f.StallMedianMs, worst), share(f.StallMaxMs-f.StallMedianMs, worst)})
+		scale := f.BoundMs
+		if scale == 0 {
+			scale = f.StallMaxMs
+		}
+		scale *= 100. / boundAt
+		median, most := min(share(f.StallMedianMs, scale), 100), min(share(f.StallMaxMs, scale), 100)
+		p.Failover = append(p.Failover, failoverBar{f, t[2], t[3], t[4], t[5], t[6], t[7], t[8] + ", at most " + t[9], median, most - median})
+	}
+	p.BoundsText = r.boundsText()
+	last := ""
+	for _, b := range r.Bounds {
+		row := boundRow{Bound: b, Class: b.class(), Verdict: b.verdictText()}
+		if b.What != last {
+			row.First, last = true, b.What
+		}
+		p.Bounds = append(p.Bounds, row)
 	}
 	if err := page.Execute(w, p); err != nil {
 		return fmt.Errorf("report: %w", err)
@@ -266,7 +292,11 @@ func (r *Report) tiles() (t []tile) {
 		}
 		v.Note = fmt.Sprintf("%s acknowledged writes, %d nodes, %s history operations", count(s.AckedWrites), s.DigestNodes, count(uint64(max(s.HistoryOps, 0))))
 	}
-	return append(t, v)
+	t = append(t, v)
+	if b, any := r.boundsTile(); any {
+		t = slices.Insert(t, 0, b) // it is what such a report is made for
+	}
+	return t
 }
 
 func (e Environment) rows() (kv []keyValue) {

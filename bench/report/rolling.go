@@ -32,11 +32,20 @@ type RollingNode struct {
 
 // ColdStart is what it takes to begin again when every process was killed.
 type ColdStart struct {
-	Domain string `json:"domain"`
-	Nodes  int    `json:"nodes"`
+	Provider string `json:"provider"`
+	Domain   string `json:"domain"`
+	Nodes    int    `json:"nodes"`
 	// Times from the start of the processes until every node has answered a read, ns.
 	Times []int64 `json:"times_ns"`
+	// Cold is how many ways back were a cold start, over all times and nodes.
+	Cold int `json:"cold"`
+	// Acked is how many acknowledged writes were looked for afterwards, and Lost
+	// how many of these were missing or older.
+	Acked uint64 `json:"acked_writes"`
+	Lost  uint64 `json:"lost_writes"`
 }
+
+func (c *ColdStart) where() string { return c.Provider + ", domain " + c.Domain }
 
 func (c *ColdStart) medianMax() (median, most float64) {
 	v := slices.Sorted(slices.Values(c.Times))
@@ -59,10 +68,10 @@ func (r *Rolling) text() string {
 
 func (c *ColdStart) row() []string {
 	median, most := c.medianMax()
-	return []string{c.Domain, fmt.Sprint(c.Nodes), fmt.Sprint(len(c.Times)), duration(median), duration(most)}
+	return []string{c.where(), fmt.Sprint(c.Nodes), fmt.Sprint(len(c.Times)), duration(ms(slices.Min(c.Times))), duration(median), duration(most), count(c.Acked), count(c.Lost)}
 }
 
-var coldHeads = []string{"domain", "nodes", "times", "read everywhere: median", "max"}
+var coldHeads = []string{"cluster", "nodes", "times", "read everywhere: min", "median", "max", "writes checked", "lost"}
 
 // writePlanned writes both tables for the terminal.
 func writePlanned(b *strings.Builder, r *Rolling, cold []ColdStart) {
@@ -71,7 +80,7 @@ func writePlanned(b *strings.Builder, r *Rolling, cold []ColdStart) {
 		table(b, append([][]string{rollingHeads}, r.rows()...))
 	}
 	if len(cold) > 0 {
-		b.WriteString("\nCold start, from the start of all processes\n")
+		b.WriteString("\nAll killed at once, then a cold start, timed from the start of all processes\n")
 		rows := [][]string{coldHeads}
 		for i := range cold {
 			rows = append(rows, cold[i].row())

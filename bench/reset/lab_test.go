@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	nodes     = 3
+	nodes     = 6
 	firstPort = 7000
 )
 
@@ -38,12 +38,17 @@ func TestLabReset(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop, ended := startCluster(t)
+	begun := time.Now()
+	stop, ended, first := startCluster(t)
+	live := time.Since(begun)
 	clients := make([]*redis.Client, nodes)
 	for i := range clients {
 		clients[i] = redis.NewClient(&redis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", firstPort+i), PoolSize: Writers,
 			MaxRetries: -1, DialTimeout: 20 * time.Second, ReadTimeout: 20 * time.Second, WriteTimeout: 20 * time.Second})
 	}
+	readAtEach(t, clients)
+	fmt.Printf("lab: %s: all %d nodes live %v and each serving a read %v after their processes were started, %s s after the machine was switched on; %s\n",
+		choose(first, "first start", "cold start"), nodes, live.Round(time.Millisecond), time.Since(begun).Round(time.Millisecond), uptime(t), waysBack(t, first))
 	d := judgeAll(t, j, clients)
 	fmt.Printf("lab: judged %d acknowledged writes at each of %d nodes: %d keys acknowledged, all present; %d hold the newest acknowledged write, %d one that was under way, %d nothing\n",
 		j.Acked, nodes, d.Acknowledged, d.Present, d.Newer, d.Unwritten)
@@ -64,15 +69,16 @@ func setting(t *testing.T, name string) string {
 }
 
 // startCluster makes the cluster, or starts the one that is there, and returns
-// how to end it in order, and what it says of nodes that end by themselves.
-func startCluster(t *testing.T) (stop func(), ended <-chan string) {
+// how to end it in order, what it says of nodes that end by themselves, and
+// whether it was made.
+func startCluster(t *testing.T) (stop func(), ended <-chan string, first bool) {
 	program, dir := setting(t, "LAB_RESET_NODE"), setting(t, "LAB_RESET_DIR")
 	args := []string{"cluster", "--dir", dir}
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		first = true
 		args = append(args, "--nodes", fmt.Sprint(nodes), "--resp-port", fmt.Sprint(firstPort), "--domain", "dax", "--model", "synchronous",
 			"--pool-size", "64MiB", "--segment-size", "2MiB", "--max-keys", "8192", "--ring-size", "4MiB", "--lease", "10s", "--drift", "1s")
 	}
-	begun := time.Now()
 	cmd := exec.Command(program, args...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -101,43 +107,101 @@ func startCluster(t *testing.T) (stop func(), ended <-chan string) {
 			}
 		}
 	}()
-	fmt.Printf("lab: cluster ready after %v\n", time.Since(begun).Round(time.Millisecond))
-	checkDomain(t, program, dir)
 	return func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		if err := cmd.Wait(); err != nil {
 			t.Fatalf("ending the cluster in order: %v", err)
 		}
-	}, said
+	}, said, first
 }
 
-// checkDomain: what was asked for was got, at every node. A node that is too busy
-// to answer in time is asked again.
-func checkDomain(t *testing.T, program, dir string) {
+// readAtEach waits until every node has answered a read: not before does it
+// serve. They are asked side by side.
+func readAtEach(t *testing.T, clients []*redis.Client) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	errs := make(chan error, len(clients))
+	for i, c := range clients {
+		go func() {
+			err := c.Get(ctx, Key(0, 0)).Err()
+			for err != nil && !errors.Is(err, redis.Nil) && ctx.Err() == nil {
+				time.Sleep(10 * time.Millisecond)
+				err = c.Get(ctx, Key(0, 0)).Err()
+			}
+			if errors.Is(err, redis.Nil) {
+				err = nil
+			}
+			if err != nil {
+				err = fmt.Errorf("node %d answers no read: %w", i, err)
+			}
+			errs <- err
+		}()
+	}
+	for range clients {
+		if err := <-errs; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func choose(is bool, yes, no string) string {
+	if is {
+		return yes
+	}
+	return no
+}
+
+// uptime of the machine, s, as the kernel counts it.
+func uptime(t *testing.T) string {
+	text, err := os.ReadFile("/proc/uptime")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(text))[0]
+}
+
+// waysBack asks every node for its domain, which must be the one that was asked
+// for, and how it came back: when all lost power together nobody is left to heal
+// from, so that every one must have taken part in a cold start. A node that is
+// too busy to answer in time is asked again.
+func waysBack(t *testing.T, first bool) string {
+	program, dir := setting(t, "LAB_RESET_NODE"), setting(t, "LAB_RESET_DIR")
 	for deadline := time.Now().Add(time.Minute); ; {
 		text, err := exec.Command(program, "status", "--dir", dir, "--json").Output()
 		var status struct {
-			Nodes []struct{ Domain, Error string }
+			Nodes []struct {
+				Domain, Error string
+				Last          *struct{ Kind string } `json:"last_recovery"`
+			}
 		}
 		if err := json.Unmarshal(text, &status); err != nil {
 			t.Fatalf("status: %v: %s", err, text)
 		}
-		dax, silent := 0, ""
+		dax, silent, kinds := 0, "", map[string]int{}
 		for i, n := range status.Nodes {
-			switch n.Domain {
-			case "dax":
-				dax++
-			case "":
+			switch {
+			case n.Domain == "" || !first && n.Last == nil:
 				silent += fmt.Sprintf(" node %d (%s)", i, n.Error)
-			default:
+			case n.Domain != "dax":
 				t.Fatalf("node %d is in domain %q", i, n.Domain)
+			case !first:
+				kinds[n.Last.Kind]++
+				dax++
+			default:
+				dax++
 			}
 		}
+		if dax == nodes && first {
+			return "new pools"
+		}
 		if dax == nodes {
-			return
+			if kinds["cold"] != nodes {
+				t.Fatalf("%d nodes lost power at once; they came back by %v, want all by a cold start", nodes, kinds)
+			}
+			return fmt.Sprintf("%d of %d nodes by a cold start, none by heal or full copy", kinds["cold"], nodes)
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%d of %d nodes in domain dax, no answer of%s, %v", dax, nodes, silent, err)
+			t.Fatalf("%d of %d nodes in domain dax with a way back, no answer of%s, %v", dax, nodes, silent, err)
 		}
 	}
 }

@@ -126,6 +126,7 @@ func demoFlags(a *demoArgs) *flag.FlagSet {
 	fs.IntVar(&a.o.History, "history", a.o.History, "go on until so many operations on those keys are done, and judge no fewer; 0: what the time allows")
 	fs.DurationVar(&a.o.HistoryWithin, "history-within", a.o.HistoryWithin, "`time` for that after the experiments")
 	fs.IntVar(&a.failover, "failover", 0, "before all that, measure what a kill, a stop and a planned leave cost the others, a rolling restart and cold starts, each so many `times`")
+	fs.BoolVar(&a.o.Check, "check", false, "with --failover: exit status 1 if one of these takes longer than it may, or an operation fails")
 	fs.IntVar(&a.o.Overwrite, "overwrite", a.o.Overwrite, "how many `times` 1 % of the keys are overwritten in the third experiment; 0 leaves it out")
 	return fs
 }
@@ -143,6 +144,9 @@ func runDemo(ctx context.Context, args []string) error {
 	o.Out, o.Nodes, o.Keys, o.Workload, o.Program, o.Commit = a.out, a.nodes, a.keys, a.workload, program, version
 	o.Verify = demo.MinimaFor(&o)
 	o.Say = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
+	if a.o.Check && a.failover == 0 {
+		return badConfig(errors.New("--check judges what --failover N measures: give both"))
+	}
 	if a.failover != 0 {
 		if o.Measured, err = a.measure(ctx, o); err != nil {
 			return err
@@ -155,10 +159,10 @@ func runDemo(ctx context.Context, args []string) error {
 	defer done()
 	o.Lease = time.Duration(a.source.Config.Lease)
 	err = demo.Run(ctx, o, c, os.Stdout)
-	if err == nil || errors.Is(err, demo.ErrVerify) {
+	if err == nil || errors.Is(err, demo.ErrVerify) || errors.Is(err, demo.ErrBounds) {
 		fmt.Printf("report: %s\n", filepath.Join(a.out, "report.html"))
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, demo.ErrBounds) {
 		a.keep = true // the logs say why
 	}
 	return err

@@ -39,13 +39,19 @@ func TestProcessFailover(t *testing.T) {
 		}
 		kinds[f.Kind+" "+f.Provider] = f.Times[0]
 	}
-	for _, name := range []string{"SIGKILL shm", "SIGSTOP shm", "SIGTERM shm", "SIGKILL tcp"} {
+	for _, name := range []string{"SIGKILL shm", "SIGSTOP shm", "SIGTERM shm", "SIGKILL tcp", "SIGSTOP tcp", "SIGKILL, trust_refused tcp"} {
 		if _, ok := kinds[name]; !ok {
 			t.Errorf("%s was not measured", name)
 		}
 	}
-	// A stop is not proven: shorter than the lease it cannot be.
-	if lease := int64(time.Second); kinds["SIGSTOP shm"].Stall < lease*3/4 || kinds["SIGKILL tcp"].Stall < lease*3/4 || kinds["SIGKILL shm"].Stall > 10*lease {
+	// A stop is not proven: much shorter than the lease it cannot be.
+	lease := int64(time.Second)
+	for _, silent := range []string{"SIGSTOP shm", "SIGSTOP tcp", "SIGKILL tcp"} {
+		if kinds[silent].Stall < lease*3/4 {
+			t.Errorf("%s stalls for %v with a lease of a second", silent, time.Duration(kinds[silent].Stall))
+		}
+	}
+	if kinds["SIGKILL shm"].Stall > 10*lease || kinds["SIGKILL, trust_refused tcp"].Stall > 10*lease {
 		t.Errorf("stalls with a lease of a second: %+v", kinds)
 	}
 	if m.Rolling == nil || len(m.Rolling.Nodes) != a.nodes || m.Rolling.Operations == 0 {
@@ -56,15 +62,24 @@ func TestProcessFailover(t *testing.T) {
 			t.Errorf("rolling restart: %+v", n)
 		}
 	}
-	if len(m.Cold) != 2 || m.Cold[0].Domain != "memory" || m.Cold[1].Domain != "file" || len(m.Cold[0].Times) != 1 || m.Cold[0].Times[0] <= 0 {
-		t.Errorf("cold starts: %+v", m.Cold)
+	where := ""
+	for _, c := range m.Cold {
+		where += c.Provider + " " + c.Domain + ","
+		if len(c.Times) != 1 || c.Times[0] <= 0 || c.Cold != a.nodes || c.Acked == 0 || c.Lost != 0 {
+			t.Errorf("cold starts: %+v", c)
+		}
+	}
+	if where != "shm memory,tcp memory,shm file," {
+		t.Errorf("cold starts: %s", where)
 	}
 	t.Logf("%+v; rolling %+v; cold %+v", kinds, *m.Rolling, m.Cold)
 	tally.Add("failover", "measured", len(kinds))
 	if !*failoverStrict {
 		return
 	}
-	for name, limit := range map[string]time.Duration{"SIGKILL shm": 20 * time.Millisecond, "SIGTERM shm": 20 * time.Millisecond, "SIGKILL tcp": time.Second + 30*time.Millisecond} {
+	for name, limit := range map[string]time.Duration{"SIGKILL shm": 20 * time.Millisecond, "SIGTERM shm": 20 * time.Millisecond,
+		"SIGKILL tcp": time.Second + 10*time.Millisecond, "SIGSTOP tcp": time.Second + 10*time.Millisecond, "SIGSTOP shm": time.Second + 10*time.Millisecond,
+		"SIGKILL, trust_refused tcp": 50 * time.Millisecond} {
 		if got := time.Duration(kinds[name].Stall); got > limit {
 			t.Errorf("%s: writes stood still for %v, at most %v on a quiet machine", name, got, limit)
 		}

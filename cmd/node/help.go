@@ -133,7 +133,9 @@ terminal table, JSON, CSV, HDR histograms and one HTML page. Exit status 0:
 everything verified.
 
 With --failover N it first measures, on clusters of their own, what a kill, a
-stop and a planned leave cost the nodes that are left alone, N times each.
+stop and a planned leave cost the nodes that are left alone, over shared memory
+and over TCP, N times each; then a rolling restart, and all killed at once. The
+report holds each to its bound; with --check exit status 1 if one was not kept.
 
 `,
 	"chaos": `usage: node chaos [--time T] [--faults N] [--seed S] [FLAGS]

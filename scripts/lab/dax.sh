@@ -2,9 +2,11 @@
 # DAX in the lab machine (make lab-test):
 #
 #   scripts/lab/dax.sh pools           pools on a real DAX mount: MAP_SYNC, CLWB, killed processes; and its absence
-#   scripts/lab/dax.sh resets [N]      a cluster on an NVDIMM that is reset N times under load (default 3);
-#                                      every acknowledged write must be there after each; a write that
-#                                      fails, or a node that ends, before the reset is a failure
+#   scripts/lab/dax.sh resets [N]      power loss of all: a cluster of six nodes on an NVDIMM that is reset N
+#                                      times under load (default 3). After each all six must come back by
+#                                      a cold start, whose time is shown, with every acknowledged write;
+#                                      a write that fails, or a node that ends, before the reset is a
+#                                      failure
 #   scripts/lab/dax.sh noticed         that it is: a node is killed under load, one life
 set -eu
 
@@ -74,15 +76,22 @@ acknowledged() { grep -a -c '^[0-9]* [0-9]*$' "$work/said" || true; }
 # and fails if it found nothing out, or something else than was acknowledged.
 judged() {
 	line=$(grep -a '^lab: judged' "$work/console") || return 1
+	back=$(grep -a '^lab: cold start: ' "$work/console") || { echo "lab: no cold start after reset $done" >&2; return 1; }
+	took=$(echo "$back" | sed -n 's/.* serving a read \([^ ]*\) after .*/\1/p')
+	[ -n "$took" ] || return 1
+	times="$times${times:+, }$took"
 	set -- $line
 	[ "$3" = "$acked" ] || { echo "lab: $3 acknowledged writes were judged, $acked were said" >&2; return 1; }
+	echo "lab: after reset $done: ${back#lab: }"
 	echo "lab: after reset $done: ${line#lab: judged }"
 	keys=$(echo "$line" | sed -n 's/.*nodes: \([0-9]*\) keys acknowledged.*/\1/p')
-	looked=$((looked + 3 * keys))
+	looked=$((looked + nodes * keys))
 }
 
 resets() {
 	build
+	nodes=6 # of bench/reset
+	times=
 	done=0
 	acked=0
 	looked=0
@@ -102,13 +111,15 @@ resets() {
 		fi
 		[ "$done" -eq 0 ] || judged || { tail -n 60 "$work/console" >&2; exit 1; }
 		done=$((done + 1))
-		echo "lab: reset $done of $1, $after s after the load began: $((now - acked)) more writes acknowledged, $now in all ($(grep -a '^lab: cluster' "$work/console" | sed 's/^lab: //'))"
+		echo "lab: reset $done of $1, $after s after the load began: $((now - acked)) more writes acknowledged, $now in all"
+		[ "$done" -ne 1 ] || grep -a '^lab: first start' "$work/console"
 		acked=$now
 	done
 	cp "$work/said" "$work/files/journal"
 	life "export LAB_RESET_LAST=1; $boot" || { tail -n 60 "$work/console" >&2; exit 1; }
 	judged || { tail -n 60 "$work/console" >&2; exit 1; }
 	echo "lab: $done hard resets under load in $(($(date +%s) - begun)) s: $acked acknowledged writes, all present after each; $looked keys looked at, 0 lost, 0 failed writes, 0 nodes ended"
+	echo "lab: cold starts of $nodes nodes, from the start of their processes until each has served a read: $times"
 	[ "$done" -gt 0 ] && [ "$acked" -gt 0 ] && [ "$looked" -gt 0 ]
 }
 

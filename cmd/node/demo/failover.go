@@ -17,20 +17,6 @@ import (
 	"healkv/cmd/node/local"
 )
 
-// failoverKind is a fault whose cost is measured on its own.
-type failoverKind struct {
-	name, what string
-	signal     syscall.Signal
-	oneHost    bool // over shared memory; else over the others
-}
-
-var failoverKinds = []failoverKind{
-	{"SIGKILL", "the process is gone, and the kernel of the host proves it", syscall.SIGKILL, true},
-	{"SIGKILL", "the process is gone, and nothing proves it between hosts: its lease must lapse", syscall.SIGKILL, false},
-	{"SIGSTOP", "the process stands still: its lease must lapse", syscall.SIGSTOP, true},
-	{"SIGTERM", "a planned leave: it hands its place back first", syscall.SIGTERM, true},
-}
-
 // failoverSpan is one time of one kind.
 type failoverSpan struct {
 	kind     int
@@ -58,8 +44,9 @@ func (m *Measured) Add(o *Measured) {
 
 // Failover measures what each kind of fault costs the nodes that are left
 // alone, so many times each and another victim every time; then a rolling
-// restart and as many cold starts; and verifies everything at the end. Only the
-// cold starts, if the cluster is there for them. The error is ErrVerify if
+// restart; as many times all processes are killed under load; and it verifies
+// everything at the end. Only that and the cold starts, if the cluster is there
+// for them. The error is ErrVerify if
 // something was not right.
 func Failover(ctx context.Context, o Options, c *local.Cluster, provider string, times int, onlyCold bool) (*Measured, error) {
 	if err := o.validate(); err != nil {
@@ -99,13 +86,16 @@ func Failover(ctx context.Context, o Options, c *local.Cluster, provider string,
 
 func (r *runner) failover(ctx context.Context, provider, domain string, times int, onlyCold bool) (*Measured, error) {
 	for i := range r.o.Nodes {
-		if err := r.k.start(i, benchFlag); err != nil {
+		if err := r.k.start(i, r.flags()...); err != nil {
 			return nil, err
 		}
 	}
 	wait, cancel := context.WithTimeout(ctx, r.o.patience(startPatience, 10))
 	defer cancel()
 	if err := r.k.awaitServing(wait, r.k.all()); err != nil {
+		return nil, err
+	}
+	if err := r.environment(ctx); err != nil {
 		return nil, err
 	}
 	if err := r.load(ctx); err != nil {
@@ -117,13 +107,21 @@ func (r *runner) failover(ctx context.Context, provider, domain string, times in
 	if err := sleep(ctx, 2*time.Second); err != nil {
 		return nil, err
 	}
+	cold := report.ColdStart{Provider: provider, Domain: domain, Nodes: r.o.Nodes}
 	var spans []failoverSpan
 	var rows []report.Failover
-	for _, k := range failoverKinds {
+	for i := range failoverKinds {
+		k := &failoverKinds[i]
 		if onlyCold || k.oneHost != (provider == "shm") {
 			continue
 		}
-		rows = append(rows, report.Failover{Kind: k.name, Provider: provider, What: k.what})
+		if k.trusted != r.trusted { // all begin again with the other setting
+			r.trusted = k.trusted
+			if err := r.coldStart(ctx, &cold); err != nil {
+				return nil, err
+			}
+		}
+		rows = append(rows, k.row(r, provider))
 		for n := range times {
 			s, err := r.failoverOnce(ctx, k, (n+1)%r.o.Nodes)
 			if err != nil {
@@ -143,6 +141,12 @@ func (r *runner) failover(ctx context.Context, provider, domain string, times in
 		}
 		r.say("rolling restart: %d operations answered outside, %d tries repeated, %d unknown", m.Rolling.Operations, m.Rolling.Retried, m.Rolling.Unknown)
 	}
+	for len(cold.Times) < times {
+		if err := r.coldStart(ctx, &cold); err != nil {
+			return nil, err
+		}
+	}
+	r.say("all killed and started again over %s in domain %s, %d times", provider, domain, len(cold.Times))
 	if err := r.stopLoad(ctx, r.k.all()); err != nil {
 		return nil, err
 	}
@@ -153,7 +157,8 @@ func (r *runner) failover(ctx context.Context, provider, domain string, times in
 	for _, s := range spans {
 		left := slices.DeleteFunc(slices.Clone(nodes), func(n report.NodeTrace) bool { return n.Node == s.victim })
 		gap, _ := report.WriteGap(left, s.from, s.to)
-		t := report.FailoverTime{Victim: s.victim, Stall: gap, View: s.view, Read: s.read, Reads: s.reads}
+		before, _ := report.WriteGap(left, s.from-int64(time.Second), s.from)
+		t := report.FailoverTime{Victim: s.victim, Stall: gap, Before: before, View: s.view, Read: s.read, Reads: s.reads}
 		rows[s.kind].Times = append(rows[s.kind].Times, t)
 	}
 	m.Failover = rows
@@ -161,31 +166,29 @@ func (r *runner) failover(ctx context.Context, provider, domain string, times in
 		left := slices.DeleteFunc(slices.Clone(nodes), func(n report.NodeTrace) bool { return n.Node == s.victim })
 		m.Rolling.Nodes[i].Stall, _ = report.WriteGap(left, s.from, s.to)
 	}
-	if provider == "shm" {
-		cold := report.ColdStart{Domain: domain, Nodes: r.o.Nodes}
-		for range times {
-			took, err := r.coldStart(ctx)
-			if err != nil {
-				return nil, err
-			}
-			cold.Times = append(cold.Times, took)
-		}
-		m.Cold = append(m.Cold, cold)
-		r.say("cold start in domain %s, %d times", domain, times)
-	}
 	v, err := r.verify(ctx)
 	if err != nil {
 		return nil, err
 	}
+	cold.Acked, cold.Lost = v.AckedWrites, v.Missing+v.Older
+	m.Cold = append(m.Cold, cold)
 	if !v.OK {
 		return nil, fmt.Errorf("%w: after the failovers over %s: %v", ErrVerify, provider, v.Problems)
 	}
 	return m, nil
 }
 
+// flags of a node of this run.
+func (r *runner) flags() []string {
+	if r.trusted {
+		return []string{benchFlag, "--trust-refused"}
+	}
+	return []string{benchFlag}
+}
+
 // failoverOnce does it to one node, waits until the others go on without it, and
 // brings it back.
-func (r *runner) failoverOnce(ctx context.Context, k failoverKind, victim int) (s failoverSpan, err error) {
+func (r *runner) failoverOnce(ctx context.Context, k *failoverKind, victim int) (s failoverSpan, err error) {
 	p := r.k.procs[victim]
 	before, err := r.k.status(ctx, victim)
 	if err != nil {
@@ -236,7 +239,7 @@ func (r *runner) failoverOnce(ctx context.Context, k failoverKind, victim int) (
 		case <-wait.Done():
 			return s, fmt.Errorf("it does not end after %v", k.signal)
 		}
-		if err = r.k.start(victim, benchFlag); err == nil {
+		if err = r.k.start(victim, r.flags()...); err == nil {
 			if err = r.k.awaitServing(wait, []int{victim}); err == nil {
 				err = r.startLoad(ctx, []int{victim})
 			}

@@ -30,6 +30,7 @@ type Options struct {
 	Commit        string
 	Verify        Minima
 	Measured      Measured // before, for the report
+	Check         bool     // whether what was measured keeps its bounds
 	Say           func(format string, args ...any)
 }
 

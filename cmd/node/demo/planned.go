@@ -110,7 +110,7 @@ func (r *runner) rolling(ctx context.Context) (*report.Rolling, []failoverSpan, 
 			if !p.cmd.ProcessState.Success() {
 				return fmt.Errorf("node %d after SIGTERM: %v", i, p.cmd.ProcessState)
 			}
-			if err := r.k.start(i, benchFlag); err != nil {
+			if err := r.k.start(i, r.flags()...); err != nil {
 				return err
 			}
 			status, err := r.k.recovered(wait, i)
@@ -134,38 +134,56 @@ func (r *runner) rolling(ctx context.Context) (*report.Rolling, []failoverSpan, 
 	return out, spans, err
 }
 
-// coldStart kills every process, starts all again, and waits until every node
-// has answered a read.
-func (r *runner) coldStart(ctx context.Context) (took int64, err error) {
+// coldStart kills every process under load, starts all again, waits until every
+// node has answered a read, and puts them under load again.
+func (r *runner) coldStart(ctx context.Context, c *report.ColdStart) error {
 	for _, i := range r.k.all() {
 		r.k.kill(i)
 	}
 	for _, i := range r.k.all() {
 		<-r.k.procs[i].ended
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.o.patience(startPatience, 10))
+	wait, cancel := context.WithTimeout(ctx, r.o.patience(startPatience, 10))
 	defer cancel()
 	began := now()
 	for _, i := range r.k.all() {
-		if err := r.k.start(i, benchFlag); err != nil {
-			return 0, err
+		if err := r.k.start(i, r.flags()...); err != nil {
+			return err
 		}
 	}
-	err = r.k.each(r.k.all(), func(i int) error {
-		c := &resp{address: r.k.local.Configs[i].Resp.Listen}
-		defer c.close()
-		for {
-			_, err := c.do("GET", probeKey)
-			if err == nil || errors.Is(err, errNil) {
-				return nil
-			}
-			if r.k.procs[i].over() {
-				return fmt.Errorf("node %d ended in a cold start: %v", i, r.k.procs[i].cmd.ProcessState)
-			}
-			if sleep(ctx, time.Millisecond) != nil {
-				return fmt.Errorf("node %d answers no read after a cold start: %w", i, err)
-			}
+	if err := r.k.each(r.k.all(), func(i int) error { return r.firstRead(wait, i) }); err != nil {
+		return err
+	}
+	c.Times = append(c.Times, now()-began)
+	for _, i := range r.k.all() {
+		s, err := r.k.recovered(wait, i)
+		if err != nil {
+			return err
 		}
-	})
-	return now() - began, err
+		if s.LastRecovery.Kind == "cold" {
+			c.Cold++
+		}
+	}
+	if err := r.startLoad(ctx, r.k.all()); err != nil {
+		return err
+	}
+	return sleep(ctx, time.Second)
+}
+
+// firstRead waits until node i answers one.
+func (r *runner) firstRead(ctx context.Context, i int) error {
+	c := &resp{address: r.k.local.Configs[i].Resp.Listen}
+	defer c.close()
+	for {
+		_, err := c.do("GET", probeKey)
+		if err == nil || errors.Is(err, errNil) {
+			return nil
+		}
+		if r.k.procs[i].over() {
+			return fmt.Errorf("node %d ended in a cold start: %v", i, r.k.procs[i].cmd.ProcessState)
+		}
+		if sleep(ctx, time.Millisecond) != nil {
+			return fmt.Errorf("node %d answers no read after a cold start: %w", i, err)
+		}
+	}
 }

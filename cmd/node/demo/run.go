@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -25,6 +26,9 @@ import (
 // ErrVerify: the run finished, and what it compared was not right.
 var ErrVerify = errors.New("demo: verification failed")
 
+// ErrBounds: a promise that the report judges was not kept, or none was judged.
+var ErrBounds = errors.New("demo: a bound was not kept")
+
 // lives is how many generators one node may have, one after the other, so that
 // each client of the watched keys has a number of its own.
 const lives = 1 << 16
@@ -40,6 +44,7 @@ type runner struct {
 	env     report.Environment
 	files   string
 	started time.Time
+	trusted bool // its nodes run with --trust-refused
 
 	mu       sync.Mutex
 	acks     []string
@@ -57,8 +62,8 @@ type runner struct {
 }
 
 // Run makes the cluster, does the experiments, verifies and reports. The
-// error is ErrVerify if something compared was not right; the report is
-// written all the same.
+// error is ErrVerify if something compared was not right, and with Options.Check
+// ErrBounds if a promise was not kept; the report is written all the same.
 func Run(ctx context.Context, o Options, c *local.Cluster, out io.Writer) error {
 	if err := o.validate(); err != nil {
 		return err
@@ -100,6 +105,15 @@ func Run(ctx context.Context, o Options, c *local.Cluster, out io.Writer) error 
 			fmt.Fprintln(out, "FAILED:", p)
 		}
 		return ErrVerify
+	}
+	if !o.Check {
+		return nil
+	}
+	if len(rep.Bounds) == 0 {
+		return fmt.Errorf("%w: nothing was judged", ErrBounds)
+	}
+	if broken := rep.Broken(); len(broken) > 0 {
+		return fmt.Errorf("%w: %d of %d: %s", ErrBounds, len(broken), len(rep.Bounds), strings.Join(broken, "; "))
 	}
 	return nil
 }
