@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"healkv/cmd/node/config"
@@ -100,15 +101,28 @@ func runDrain(ctx context.Context, args []string) error {
 		return fmt.Errorf("drain: node %d: %w", c.Node, err)
 	}
 	fmt.Println(done.Text)
-	if a.stay {
-		fmt.Printf("its process stays; bring it back with: node drain --back --config %s\n", path)
-		return nil
+	state, next := "its process stays", "bring it back with: node drain --back --config "+path
+	if !a.stay {
+		state, next = "its process has ended", "start it again with: node serve --config "+path
+		if err := awaitEnd(ctx, c, time.Duration(c.StopTimeout)+time.Duration(c.DrainGrace)); err != nil {
+			if done.Failed == "" {
+				return err
+			}
+			state, next = "its process has not ended yet ("+err.Error()+")", "when it has ended, "+next
+		}
 	}
-	if err := awaitEnd(ctx, c, time.Duration(c.StopTimeout)+time.Duration(c.DrainGrace)); err != nil {
-		return err
+	if done.Failed != "" {
+		return notInOrder(c.Node, done.Failed, state, next)
 	}
-	fmt.Printf("its process has ended; start it again with: node serve --config %s\n", path)
+	fmt.Printf("%s; %s\n", state, next)
 	return nil
+}
+
+// notInOrder is what a drain that was carried out and went wrong says: what,
+// what the node is now, and what to do.
+func notInOrder(node int, failed, state, next string) error {
+	return fmt.Errorf("drain: node %d is out of service, but not in order: %s. It serves nobody now, and %s. Look at `node status` whether the others have it away; then %s",
+		node, strings.ReplaceAll(failed, "\n", "; "), state, next)
 }
 
 // awaitEnd waits until no process runs the node.

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -69,6 +70,9 @@ func runRolling(ctx context.Context, args []string) error {
 		note := ""
 		if r.Own {
 			note = "; no `node cluster` watches it"
+		}
+		if r.Note != "" {
+			note += "; it had not left in order: " + strings.ReplaceAll(r.Note, "\n", "; ")
 		}
 		fmt.Fprintf(table, "%d\t%v\t%v%s\n", i, r.Away.Round(time.Millisecond), r.Last, note)
 		if err := table.Flush(); err != nil {

@@ -282,3 +282,32 @@ func TestProcessDrain(t *testing.T) {
 		t.Errorf("no order in the logs:\n%s", text)
 	}
 }
+
+// A node that cannot tell anybody that it leaves says so with exit status 1,
+// and the end of its process waits for no order.
+func TestProcessDrainAlone(t *testing.T) {
+	g := newGroup(t, 3, "--domain", "memory", "--drain-grace", "0s", "--stop-timeout", "4s", "--lease", "20s")
+	pid := g.status()[1].PID
+	for _, i := range []int{0, 2} {
+		if err := syscall.Kill(g.status()[i].PID, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, complaint, code := node(t, nil, "drain", "--config", g.config(1), "--stay", "--force", "--within", "1s")
+	if code != 1 || !strings.Contains(complaint, "not in order") || !strings.Contains(complaint, "no majority") || !strings.Contains(complaint, "node drain --back") || strings.Count(complaint, "\n") > 1 {
+		t.Errorf("drained alone: %d %s", code, complaint)
+	}
+	if s := g.status()[1]; s.Role != "drained" {
+		t.Errorf("it is %s", s.Role)
+	}
+	// Brought back it cannot get anywhere, so an order has something to wait for.
+	if _, complaint, code := node(t, nil, "drain", "--config", g.config(1), "--back", "--within", "1s"); code != 1 || !strings.Contains(complaint, "goes on coming back") {
+		t.Errorf("brought back alone: %d %s", code, complaint)
+	}
+	began := time.Now()
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	g.await(fmt.Sprintf("node 1 (pid %d) has left and stopped in order", pid))
+	t.Logf("ended %v after SIGTERM", time.Since(began))
+}
