@@ -124,7 +124,7 @@ func (n *Node) open(context.Context) (err error) {
 	if c.Provider == shm.Name {
 		plane.RunDir = c.RunDir
 	} else {
-		plane.TCP = &control.TCP{Listen: c.ControlListen, Peers: c.ControlPeers, Files: c.TLS, Renewed: n.redialData}
+		plane.TCP = &control.TCP{Listen: c.ControlListen, Peers: c.ControlPeers, Files: c.TLS, Renewed: n.redialData, Expires: n.expires}
 	}
 	if n.control, err = control.New(plane); err != nil {
 		return err
