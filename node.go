@@ -129,11 +129,15 @@ func (n *Node) open(context.Context) (err error) {
 	if n.control, err = control.New(plane); err != nil {
 		return err
 	}
+	var proof func(proto.Member) (bool, error) // nil: none can be had, between hosts
+	if n.dir != nil {
+		proof = n.provenDead
+	}
 	n.members, err = membership.New(membership.Config{
 		Node: proto.NodeID(c.Node), ClusterID: c.ClusterID, StateDir: c.StateDir, Ephemeral: c.Ephemeral,
 		Configured: n.configured(), Initial: proto.View{Configured: n.configured(), Model: c.Model, Shards: uint8(c.Shards)},
 		Lease: c.Lease, Drift: c.Drift, TrustRefused: c.TrustRefused, BootstrapWait: c.BootstrapWait, Control: n.control, Logger: n.log,
-		Progress: n.progress, ProvenDead: n.provenDead, OnView: n.sawView, Watch: n.watch(), Probe: n.probe,
+		Progress: n.progress, ProvenDead: proof, OnView: n.sawView, Watch: n.watch(), Probe: n.probe,
 		OnOlder:   func(why string) { n.event("older_acceptor", 0, why) },
 		OnSuspect: func(x proto.NodeID, why string) { n.event("suspected", 0, fmt.Sprintf("node %d: %s", x, why)) },
 	})

@@ -154,6 +154,8 @@ func (n *Node) Status() (s Status) {
 		LeaseValid: n.members.Lease().Valid(), Control: n.control.Address(), Certificate: n.certificate()}
 	m := n.members.Status()
 	s.Membership, s.Counters["leases_lost"], s.LeaseLeft = m, m.Counts.LeasesLost, m.LeaseLeft
+	s.Counters["complaints_attempted"], s.Counters["complaints_carried"] = m.Counts.Accused, m.Counts.Blamed
+	s.Counters["detector_turns"] = m.Counts.Looks
 	n.mu.Lock()
 	l, drained := n.life, n.drained
 	whole := l != nil && l.whole

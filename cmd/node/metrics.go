@@ -44,6 +44,12 @@ func nodeMetrics(s *healkv.Status, ready bool) []admin.Metric {
 	}
 	slices.Sort(names)
 	for _, name := range names {
+		if outcome, ok := strings.CutPrefix(name, "complaints_"); ok {
+			out = append(out, admin.Metric{Name: "healkv_complaints_total", Kind: "counter", Value: float64(s.Counters[name]),
+				Help:   "Removals over complaints that this node has proposed: attempted, and carried.",
+				Labels: []admin.Label{{Name: "outcome", Value: outcome}}})
+			continue
+		}
 		out = append(out, admin.Metric{Name: admin.MetricName("healkv", strings.TrimSuffix(name, "_total"), "total"),
 			Help: "Counter of the node.", Kind: "counter", Value: float64(s.Counters[name])})
 	}

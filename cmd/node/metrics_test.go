@@ -26,3 +26,16 @@ func TestCertificateMetrics(t *testing.T) {
 		}
 	}
 }
+
+// Complaints are one metric, by outcome.
+func TestComplaintMetrics(t *testing.T) {
+	got := map[string]float64{}
+	for _, m := range nodeMetrics(&healkv.Status{Counters: map[string]uint64{"complaints_attempted": 3, "complaints_carried": 1, "leases_lost": 2}}, true) {
+		if len(m.Labels) == 1 && m.Labels[0].Name == "outcome" {
+			got[m.Name+" "+m.Labels[0].Value] = m.Value
+		}
+	}
+	if len(got) != 2 || got["healkv_complaints_total attempted"] != 3 || got["healkv_complaints_total carried"] != 1 {
+		t.Errorf("%v", got)
+	}
+}
