@@ -27,10 +27,12 @@ type coldStartArgs struct {
 func coldStartFlags(a *coldStartArgs) *flag.FlagSet {
 	fs := newFlagSet("cold-start")
 	a.targetArgs.flags(fs)
+	fs.Lookup("dir").Usage = "the local cluster's directory `D`; alone, or with --node"
+	fs.Lookup("node").Usage = "number `I` of the node that gets the order; default: the first that takes it"
 	fs.UintVar(&a.epoch, "epoch", 0, "`epoch` of the newest view, as the first line of `node status` shows it")
-	fs.StringVar(&a.without, "without", "", "the `nodes` that are lost, comma between")
-	fs.BoolVar(&a.dry, "dry", false, "only say whether it would be done, and what would be lost")
-	fs.DurationVar(&a.within, "within", time.Minute, "wait so much `time` for the cluster to serve; the order stands after it")
+	fs.StringVar(&a.without, "without", "", "numbers of the `nodes` that are lost, comma between: 1,4")
+	fs.BoolVar(&a.dry, "dry", false, "only say whether the order would be taken, and what would be lost")
+	fs.DurationVar(&a.within, "within", time.Minute, "`time` to wait until the node that took the order serves; the order stands after it")
 	return fs
 }
 

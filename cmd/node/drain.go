@@ -30,8 +30,8 @@ type targetArgs struct {
 
 func (a *targetArgs) flags(fs *flag.FlagSet) {
 	fs.StringVar(&a.dir, "dir", "", "the local cluster's directory `D`; with --node")
-	fs.IntVar(&a.node, "node", -1, "number `I` of the node")
-	fs.StringVar(&a.config, "config", "", "instead of both: the configuration `FILE` of a node of this host")
+	fs.IntVar(&a.node, "node", -1, "number `I` of the node, from 0")
+	fs.StringVar(&a.config, "config", "", "instead of --dir and --node: the configuration `FILE` of a node of this host")
 }
 
 // settings finds the node's configuration.
@@ -67,8 +67,8 @@ func drainFlags(a *drainArgs) *flag.FlagSet {
 	a.targetArgs.flags(fs)
 	fs.BoolVar(&a.stay, "stay", false, "the process stays: it votes and answers status, and comes back with --back")
 	fs.BoolVar(&a.back, "back", false, "bring a node back that was drained with --stay, and wait until it is live")
-	fs.BoolVar(&a.force, "force", false, "also where too few nodes are left running to decide anything: all writes stop then")
-	fs.DurationVar(&a.within, "within", 10*time.Second, "give up if writes under way are not through after this `time`; the node serves on then")
+	fs.BoolVar(&a.force, "force", false, "drain also where fewer than a majority of the nodes would be left running: all writes stop then")
+	fs.DurationVar(&a.within, "within", 10*time.Second, "`time` for the drain: two thirds of it for writes under way, else the node serves on; the rest for leaving the view.\nWith --back: how long to wait until the node is live")
 	return fs
 }
 
