@@ -74,7 +74,7 @@ func init() {
 		{kind: FaultSlow, inject: (*chaos).slowOne},
 		{kind: FaultShadowDies, inject: (*chaos).killShadow},
 		{kind: FaultTerm, inject: (*chaos).terminate},
-		{kind: FaultBlank, inject: (*chaos).blankPool, after: (*chaos).wantFull},
+		{kind: FaultBlank, inject: (*chaos).blankPool, after: (*chaos).cameBack},
 		{kind: FaultOldPool, inject: (*chaos).oldPool},
 		{kind: FaultPoolFull, inject: (*chaos).fillPools},
 		{kind: FaultDiskFull, inject: (*chaos).fillDisk, bounded: true},
