@@ -500,7 +500,8 @@ func TestMatrix(t *testing.T) {
 		}
 	}
 	if *matrixOut != "" {
-		if err := matrix.Write(*matrixOut, "simulator", cells); err != nil {
+		if err := matrix.Write(*matrixOut, "simulator", fmt.Sprintf("Whole nodes in the simulator, with leases of %v: `go test ./heal/simulation -run TestMatrix$ -sim.matrix %v -sim.matrix-seed %d`.",
+			cellLease, share, *matrixSeed), cells); err != nil {
 			t.Fatal(err)
 		}
 		t.Logf("the table is in %s/simulator.md", *matrixOut)

@@ -133,7 +133,7 @@ func Matrix(ctx context.Context, o MatrixOptions, out io.Writer) ([]matrix.Cell,
 	places := matrix.PickIn(o.Seed, o.Share, o.Columns, func(r matrix.Row) bool {
 		return can(r) && (o.Rows == nil || slices.Contains(o.Rows, r.Name))
 	})
-	fmt.Fprintf(out, "seed %d: %d cells\n", o.Seed, len(places))
+	fmt.Fprintf(out, "seed %d: %d cells, about %d min (more beside other work)\n", o.Seed, len(places), int(estimate(places).Minutes()+1))
 	began := time.Now()
 	var cells []matrix.Cell
 	for n := 0; len(places) > 0; n++ {
@@ -151,8 +151,11 @@ func Matrix(ctx context.Context, o MatrixOptions, out io.Writer) ([]matrix.Cell,
 		}
 	}
 	done := matrix.Count(cells)
-	cells = append(cells, absent(o.Rows)...)
-	if err := matrix.Write(o.Out, "processes", cells); err != nil {
+	rest := absent(o.Rows)
+	cells = append(cells, rest...)
+	about := fmt.Sprintf("Clusters of %d processes on one host, `node chaos --matrix --share %v --columns %d --seed %d`, commit %s, %d cells in %v.",
+		matrixNodes, o.Share, o.Columns, o.Seed, o.Commit, len(cells)-len(rest), time.Since(began).Round(time.Second))
+	if err := matrix.Write(o.Out, "processes", about, cells); err != nil {
 		return cells, err
 	}
 	all := matrix.Count(cells)
@@ -186,6 +189,19 @@ func absent(only []string) (cells []matrix.Cell) {
 		}
 	}
 	return cells
+}
+
+// estimate is how long cells take, by what they took on two busy cores.
+func estimate(places []matrix.Place) (d time.Duration) {
+	for i, p := range places {
+		if i == 0 || p.Column != places[i-1].Column { // a cluster, its load and its judge
+			d += 7 * time.Second
+		}
+		if d += 2800 * time.Millisecond; p.Provider == matrix.TCP { // leases run out there
+			d += 600 * time.Millisecond
+		}
+	}
+	return d
 }
 
 // order puts the row that is over when a cluster has begun first, and the one
@@ -295,7 +311,7 @@ func (m *matrixRun) row(ctx context.Context, p matrix.Place) error {
 		return nil
 	}
 	c := matrix.Cell{Row: p.Row.Name, Column: p.Column.String()}
-	span, hit := [2]int64{}, false
+	span, hit, began := [2]int64{}, false, time.Now()
 	for try := 0; !hit && try < attempts; try++ {
 		if err := x.pause(ctx, 300*time.Millisecond); err != nil {
 			return err
@@ -319,6 +335,7 @@ func (m *matrixRun) row(ctx context.Context, p matrix.Place) error {
 	if !hit {
 		c.Skip = fmt.Sprintf("the step was over every time of %d before the fault could come to it", attempts)
 	}
+	c.Took = time.Since(began)
 	m.take(p, c, span)
 	return nil
 }

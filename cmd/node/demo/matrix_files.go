@@ -201,11 +201,11 @@ func (x *chaos) olderAcceptor(ctx context.Context, f *ChaosFault) (bool, error) 
 	if err := x.calm(ctx, nil); err != nil {
 		return false, err
 	}
+	x.measureFromHere()
 	x.fell(a)
 	if err := x.awaitRemoved(ctx, a); err != nil {
 		return false, err
 	}
-	x.measureFromHere()
 	if err := copyFile(x.acceptor(a), copied); err != nil {
 		return false, err
 	}
