@@ -289,6 +289,7 @@ func (x *chaos) pauseAndKill(ctx context.Context, f *ChaosFault) (bool, error) {
 func (x *chaos) terminate(ctx context.Context, f *ChaosFault) (bool, error) {
 	a := x.some(1)[0]
 	f.says("node %d", a)
+	f.comesBack(a, "heal")
 	if err := x.leave(ctx, a); err != nil {
 		return false, err
 	}
