@@ -52,7 +52,7 @@ func plan(goTool string, scale float64, seed uint64) []step {
 		{"matrix", "every fault in every kind of cluster, in the simulator, and how long writes stood still; the table is in out/matrix",
 			test(15, "./heal/simulation", "-run=TestMatrix", option("sim.matrix", 1), option("sim.matrix-seed", seed), option("sim.parallel", 2),
 				option("sim.matrix-out", "../../out/matrix")), within(15),
-			[]minimum{{"matrix", "simulator cells", 1170}, {"matrix", "operations compared", 1_000_000}, {"matrix", "faults", 1900}}},
+			[]minimum{{"matrix", "simulator cells", 1170}, {"matrix", "operations compared", 1_300_000}, {"matrix", "faults", 2100}}},
 		{"protocol", "the replica and the machine of the way back, many small clusters",
 			test(10, "./heal/rejoin", "-run=TestCluster", option("seeds", n(1500)), option("first", seed)), within(10),
 			[]minimum{{"protocol simulation", "seeds", int64(n(1500))}}},
