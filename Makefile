@@ -89,6 +89,7 @@ chaos: build ## half an hour of faults on clusters of real processes, each judge
 
 .PHONY: matrix
 matrix: build ## the whole fault matrix: every cell in the simulator, then on real processes (MATRIXSHARE=0.1 for a tenth of those); out/matrix
+	@echo "two cores: about 3 minutes in the simulator, then about 50 on processes, or MATRIXSHARE ($(MATRIXSHARE)) of that"
 	$(GO) test -count=1 -timeout 20m -run TestMatrix ./heal/simulation -sim.matrix 1 -sim.parallel 2 -sim.matrix-out $(CURDIR)/out/matrix
 	bin/node chaos --matrix --share $(MATRIXSHARE) --out out/matrix --keep-going
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -22,6 +23,7 @@ type Cell struct {
 	Skip    string        `json:"skipped,omitempty"`        // what is missing to carry it out
 	Stall   time.Duration `json:"stall_ns"`                 // the longest of writes
 	Healed  time.Duration `json:"healed_ns"`                // from the last fault to all nodes live
+	Took    time.Duration `json:"took_ns,omitempty"`        // all of it
 	Problem string        `json:"problem,omitempty"`
 }
 
@@ -144,8 +146,9 @@ func (n Counts) String() string {
 }
 
 // Write makes name.json with every cell and name.md with the table, in dir,
-// which is made if absent.
-func Write(dir, name string, cells []Cell) error {
+// which is made if absent. about says where the cells come from, and how they are
+// repeated.
+func Write(dir, name, about string, cells []Cell) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -160,13 +163,20 @@ func Write(dir, name string, cells []Cell) error {
 	if err != nil {
 		return err
 	}
-	err = table(f, name, cells)
+	err = table(f, name, about, cells)
 	return cmp.Or(err, f.Close())
 }
 
+const legend = `A row is a fault. A column is a way to connect the nodes (shm: on one host; tcp: as between hosts) and a way to keep
+data (memory, file), with the five models in one cell: how many of them had the fault and passed, and the longest stall of writes
+among them. Passed: nothing is lost that the model promises, histories are linearizable, all nodes are live in the end, and the stall
+is within the row's bound. n/a: the fault means nothing there. skipped: it is not carried out here. The numbers are of the reasons
+at the end. An empty cell was not drawn.
+`
+
 // table is for people: rows by family, a column for every provider and domain
 // with the models together, and below it every reason.
-func table(w io.Writer, name string, cells []Cell) error {
+func table(w io.Writer, name, about string, cells []Cell) error {
 	type group struct{ provider, domain string }
 	groups := []group{{SHM, Memory}, {SHM, File}, {TCP, Memory}, {TCP, File}}
 	at := map[string]map[group][]*Cell{}
@@ -182,7 +192,7 @@ func table(w io.Writer, name string, cells []Cell) error {
 		g := group{col.Provider, col.Domain}
 		at[c.Row][g] = append(at[c.Row][g], c)
 	}
-	fmt.Fprintf(w, "# Fault matrix: %s\n\n%s. In a cell: how many of the models were carried out, and the longest stall of writes among them.\n", name, Count(cells))
+	fmt.Fprintf(w, "# Fault matrix: %s\n\n%s\n\n%s\n%s.\n", name, about, legend, Count(cells))
 	var notes []string
 	note := func(s string) int {
 		if i := slices.Index(notes, s); i >= 0 {
@@ -198,13 +208,13 @@ func table(w io.Writer, name string, cells []Cell) error {
 		}
 		if r.Family != family {
 			family = r.Family
-			fmt.Fprintf(w, "\n## %s\n\n| fault |", family)
+			fmt.Fprintf(w, "\n## %s\n\n| fault | what is done |", family)
 			for _, g := range groups {
 				fmt.Fprintf(w, " %s, %s |", g.provider, g.domain)
 			}
-			fmt.Fprintf(w, "\n|---|---|---|---|---|\n")
+			fmt.Fprintf(w, "\n|---|---|---|---|---|---|\n")
 		}
-		fmt.Fprintf(w, "| %s |", r.Name)
+		fmt.Fprintf(w, "| %s | %s |", r.Name, r.What)
 		for _, g := range groups {
 			ok, stall, text := 0, time.Duration(0), ""
 			for _, c := range at[r.Name][g] {
@@ -223,7 +233,7 @@ func table(w io.Writer, name string, cells []Cell) error {
 				}
 			}
 			if ok > 0 {
-				text = fmt.Sprintf("%d ok, %s %s", ok, milliseconds(stall), text)
+				text = strings.TrimSpace(fmt.Sprintf("%d ok, %s %s", ok, milliseconds(stall), text))
 			}
 			fmt.Fprintf(w, " %s |", text)
 		}

@@ -47,7 +47,7 @@ func TestEveryCellSaysWhat(t *testing.T) {
 			t.Errorf("%s applies nowhere", r.Name)
 		}
 	}
-	if len(names) < 52 || applicable < 900 {
+	if len(names) < 71 || applicable < 1180 {
 		t.Errorf("%d rows, %d applicable cells", len(names), applicable)
 	}
 	t.Logf("%d rows, %d cells, %d of them applicable, %d not", len(names), applicable+na, applicable, na)
@@ -119,14 +119,14 @@ func TestTable(t *testing.T) {
 		{Row: "isolated", Column: c[0].String(), NA: "no link"},
 		{Row: "isolated", Column: c[5].String(), Skip: "needs root"},
 	}
-	if err := Write(dir, "test", cells); err != nil {
+	if err := Write(dir, "test", "seed 7", cells); err != nil {
 		t.Fatal(err)
 	}
 	md, err := os.ReadFile(filepath.Join(dir, "test.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"2 ok, 1 failed, 1 not applicable, 1 skipped", "| killed | 2 ok, 9.0 ms ", "**FAILED** [1]", "a write was lost", "n/a [2]", "[2] no link", "skipped [3]", "## " + Networks} {
+	for _, want := range []string{"2 ok, 1 failed, 1 not applicable, 1 skipped", "seed 7", "| killed | one process is killed and started again | 2 ok, 9.0 ms |", "**FAILED** [1]", "a write was lost", "n/a [2]", "[2] no link", "skipped [3]", "## " + Networks} {
 		if !strings.Contains(string(md), want) {
 			t.Errorf("the table lacks %q:\n%s", want, md)
 		}

@@ -153,6 +153,9 @@ func (a *chaosArgs) cluster(want demo.ChaosCluster) (*local.Cluster, error) {
 	s.Config.Nodes, s.Config.Model, s.Config.Domain = want.Nodes, want.Model, want.Domain
 	s.Config.PoolSize = config.Size(demo.ChaosPoolBytes())
 	s.Config.HugePages = a.huge
+	if want.DataTLS {
+		s.Config.Data.TLS = "on"
+	}
 	if want.RunDir != "" {
 		// A tmpfs of its own inside would not fill up with the rest.
 		s.Config.RunDir, s.Config.HugePages = want.RunDir, "off"

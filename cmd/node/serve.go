@@ -221,8 +221,8 @@ func openNode(ctx context.Context, c *config.Config, settings healkv.Config, log
 		return nil, err
 	}
 	// The others may hold a missed range for the pool that is gone: what lies
-	// below it would never come.
-	settings.Recovery = healkv.RecoveryFull
+	// below it would never come. The node knows from its state directory that it
+	// had one, and copies all; its later lives in this process heal again.
 	return healkv.Open(ctx, settings)
 }
 

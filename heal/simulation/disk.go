@@ -22,6 +22,9 @@ type acceptorDisk struct {
 	failNext bool
 	slow     time.Duration // a sync takes up to that
 	slows    bool          // none has yet
+	copyOf   [8192]byte    // an older copy
+	older    bool          // that, or a file made anew, came back and was found to be older
+	foreign  bool          // the file is another node's
 }
 
 func (d *acceptorDisk) ReadAt(p []byte, off int64) (int, error) {

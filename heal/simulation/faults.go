@@ -85,7 +85,7 @@ func (w *world) tookN(do string, n int) {
 
 // late are the faults that tryFault only gets ready; who carries them out
 // counts them.
-var late = []string{doOldPool, doOldAll, doInFlush, doHang, doSlow, doSlowDisk, doFailDisk, doAcceptor, doCorrupt, doTruncate, doGarbage, doAtStep}
+var late = []string{doOldPool, doOldAll, doInFlush, doHang, doSlow, doSlowDisk, doFailDisk, doAcceptor, doOldVotes, doCorrupt, doTruncate, doGarbage, doAtStep}
 
 // fault does something bad, to another node if that one cannot have it now.
 func (w *world) fault(e Entry) {
@@ -231,6 +231,29 @@ func (w *world) tryFault(e Entry) bool {
 		}
 		m.acceptor.slow, m.acceptor.slows = us(e.B), true
 		w.sim.At(us(e.A), func() { m.acceptor.slow = 0 })
+	case doOldVotes:
+		if !m.up || w.newest.Epoch == 0 {
+			return false
+		}
+		done()
+		w.oldVotes(m, &e)
+	case doMissing:
+		if m.starts > 0 || w.newest.Epoch != 0 {
+			return false
+		}
+		done()
+		w.away = w.away.With(proto.NodeID(m.id))
+		w.sim.At(us(e.A), func() {
+			w.away = w.away.Without(proto.NodeID(m.id))
+			m.start()
+		})
+	case doForeign:
+		if !m.up || !w.spare(set(e.Node)) {
+			return false
+		}
+		done()
+		m.crash(-1)
+		w.misplace(m, w.nodes[e.Other], e.A*1000)
 	case doCut, doCutBoth:
 		if !w.joined(e.Node, e.Other, e.B) && !(e.Do == doCutBoth && w.joined(e.Other, e.Node, e.B)) {
 			return false
@@ -559,6 +582,12 @@ func (w *world) settle() {
 			w.fail("no end", "calm for %v, and it does not end (I10): %s", since, w.unquiet())
 		}
 	}
+	for _, m := range w.nodes {
+		if m.acceptor.older {
+			m.acceptor.older = false
+			w.count("acceptors that vote again after an older file")
+		}
+	}
 	w.note("quiet", 0, uint64(w.sim.Now()-begun), 0)
 }
 
@@ -663,6 +692,11 @@ func (w *world) unquiet() string {
 			if r.Outstanding() > 0 || r.ForwardPending() > 0 || r.StablePos() != st.Tail() {
 				return fmt.Sprintf("node %d, shard %d: outstanding %d, to roll forward %d, stable %d, tail %d", m.id, d.shard, r.Outstanding(), r.ForwardPending(), r.StablePos(), st.Tail())
 			}
+		}
+	}
+	for _, m := range w.nodes { // asked last, as it takes the longest
+		if m.acceptor.older && (m.p.members.Status().Acceptor != "" || !m.p.members.Status().Voting) {
+			return fmt.Sprintf("node %d, whose acceptor's file was an older copy, does not vote", m.id)
 		}
 	}
 	return ""

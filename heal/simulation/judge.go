@@ -52,6 +52,9 @@ func (w *world) sawView(p *process, v *proto.View) {
 	if v.Epoch > w.newest.Epoch+1 && w.newest.Epoch != 0 {
 		w.count("views that came before one that was never seen")
 	}
+	if v.Epoch == 1 && v.Live != v.Configured {
+		w.count("first views with nodes missing")
+	}
 	w.newest = *v
 	w.guarded &= v.Live
 	w.tracer.sawView()

@@ -39,8 +39,9 @@ type machine struct {
 	slows      bool
 	slowsFlush bool
 	old        older
-	blank      bool // lost its pool and was not promoted since
-	lossy      bool // lost what was not flushed since it was last live
+	foreign    *machine // whose pools lie where the own ones were, nil: nobody's
+	blank      bool     // lost its pool and was not promoted since
+	lossy      bool     // lost what was not flushed since it was last live
 }
 
 func newMachine(w *world, id int) *machine {
@@ -77,20 +78,22 @@ func (m *machine) start() {
 	p.members, err = membership.New(membership.Config{
 		Node: proto.NodeID(m.id), ClusterID: clusterName, Storage: &m.acceptor, Configured: configured,
 		Initial: proto.View{Configured: configured, Model: w.o.Model, Shards: uint8(w.o.Shards)},
-		Lease:   w.o.Lease, Drift: w.o.Drift, TrustRefused: w.o.trusts(), Control: p.plane, Env: p.Process, Logger: p.log,
+		Lease:   w.o.Lease, Drift: w.o.Drift, TrustRefused: w.o.trusts(), BootstrapWait: w.o.FirstWait, Control: p.plane, Env: p.Process, Logger: p.log,
 		Progress: p.progress, ProvenDead: p.provenDead, OnView: p.sawView, Watch: p.watch, Probe: p.probe, Patience: w.o.Lease,
 		OnSuspect: func(n proto.NodeID, why string) { w.note("suspects", m.id, uint64(n), 0); w.named(int(n), why) },
+		OnOlder:   func(string) { m.acceptor.older = true; w.count("older acceptor files found") },
 	})
 	if err != nil {
 		w.note("start fails", m.id, 0, 0)
-		if m.acceptor.failNext {
-			w.fail("acceptor", "node %d: %v", m.id, err)
-		}
+		m.notStarted(err)
 		// The sync of the first look at the file failed: again later.
 		m.up = false
 		p.Kill()
 		w.sim.At(w.o.Lease, m.start)
 		return
+	}
+	if m.acceptor.foreign {
+		w.fail("acceptor", "node %d starts with a file of another node", m.id)
 	}
 	p.began = true
 	w.note("process starts", m.id, 0, 0)

@@ -214,6 +214,11 @@ var inCells = map[string]func(c *cell){
 		}
 	},
 
+	"foreign pool": func(c *cell) {
+		c.add(0, Entry{Do: doForeign, Node: c.victim, Other: c.other, A: c.us(matrix.LongCut)})
+		c.want = append(c.want, "foreign pools refused", "promoted: heal")
+	},
+
 	"acceptor's disk fails": func(c *cell) {
 		c.add(0, Entry{Do: doAcceptor, Node: c.victim, A: c.us(6)})
 		c.crash(0.1, c.other, matrix.Away)
@@ -221,6 +226,22 @@ var inCells = map[string]func(c *cell){
 	"acceptor's disk is slow": func(c *cell) {
 		c.add(0, Entry{Do: doAcceptor, Node: c.victim, A: c.us(8), B: c.us(0.25)})
 		c.crash(0.1, c.other, matrix.Away)
+	},
+
+	"acceptor's file older": func(c *cell) {
+		c.add(0, Entry{Do: doOldVotes, Node: c.victim, A: c.us(6)})
+		c.crash(0.5, c.other, matrix.Away) // something is decided and written meanwhile
+		c.length += 8
+		c.want = append(c.want, "older acceptor files found", "acceptors that vote again after an older file")
+	},
+	"acceptor's file lost": func(c *cell) {
+		c.add(0, Entry{Do: doOldVotes, Node: c.victim, B: votesAnew})
+		c.length += 4
+		c.want = append(c.want, "older acceptor files found", "acceptors that vote again after an older file")
+	},
+	"acceptor's file foreign": func(c *cell) {
+		c.add(0, Entry{Do: doOldVotes, Node: c.victim, Other: c.other, A: c.us(matrix.LongCut), B: votesForeign})
+		c.want = append(c.want, "foreign acceptor files refused", "promoted: heal")
 	},
 
 	"shadow that keeps dying": func(c *cell) {
@@ -236,6 +257,12 @@ var inCells = map[string]func(c *cell){
 		c.want = append(c.want, "promoted: full")
 	},
 
+	"first view with one missing": func(c *cell) {
+		c.o.FirstWait = cellStart * cellLease / 2 // writes are asked for by then
+		c.add(-cellStart, Entry{Do: doMissing, Node: c.victim, A: c.us(cellStart + matrix.Away)})
+		c.want = append(c.want, "first views with nodes missing", "promoted: full")
+	},
+
 	"leave": func(c *cell) {
 		c.add(0, Entry{Do: doLeave, Node: c.victim, A: c.us(matrix.Away)})
 		c.want = append(c.want, "promoted: heal") // "left in order" need not be: the others may be quicker to remove it
@@ -249,15 +276,10 @@ var inCells = map[string]func(c *cell){
 	},
 }
 
-// notInCells is why a row is not in the simulator, or fails there. Every row is
+// notInCells is why a row is not in the simulator. Every row is
 // in one of the two; these are counted, so that none is absent in silence.
 var notInCells = map[string]string{
-	"foreign pool":                "not in the simulator: it is refused when it is opened, before a life begins (pmem.ErrForeign, TestProcessRefusals)",
-	"acceptor's file older":       "not yet in the simulator: an acceptor that recognises its older file",
-	"acceptor's file lost":        "not yet in the simulator: a file made anew for a node that has voted",
-	"acceptor's file foreign":     "not in the simulator: it is refused when the node starts (membership.ErrForeign)",
-	"first view with one missing": "not yet in the simulator: a first view of a majority",
-	"certificates rotated":        "not in the simulator: it has no certificates",
+	"certificates rotated": "the nodes of the simulator meet without certificates: TestProcessCertificatesAreReplaced, and the same row among processes",
 }
 
 func (c *cell) isolate(leases float64, nodes ...int) {
@@ -478,7 +500,8 @@ func TestMatrix(t *testing.T) {
 		}
 	}
 	if *matrixOut != "" {
-		if err := matrix.Write(*matrixOut, "simulator", cells); err != nil {
+		if err := matrix.Write(*matrixOut, "simulator", fmt.Sprintf("Whole nodes in the simulator, with leases of %v: `go test ./heal/simulation -run TestMatrix$ -sim.matrix %v -sim.matrix-seed %d`.",
+			cellLease, share, *matrixSeed), cells); err != nil {
 			t.Fatal(err)
 		}
 		t.Logf("the table is in %s/simulator.md", *matrixOut)

@@ -200,6 +200,10 @@ func (p *process) live(ctx context.Context, force string) (err error) {
 	l := &life{p: p, turns: make([]uint64, w.o.Shards), buddy: -1}
 	defer func() { p.endLife(l) }()
 	for _, d := range p.m.pools {
+		if p.m.foreign != nil {
+			p.failed = p.openForeign(d, p.m.foreign)
+			return p.failed
+		}
 		pool, err := d.heap.Open(d.identity())
 		if errors.Is(err, pmem.ErrFlush) {
 			return err

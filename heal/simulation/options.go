@@ -19,7 +19,8 @@ type Options struct {
 	OneHost      bool // the kernel proves the death of a process to the others
 	Lease        time.Duration
 	Drift        time.Duration
-	LogBytes     int // of a shard
+	FirstWait    time.Duration // after which a majority makes the first view; 0: all are waited for
+	LogBytes     int           // of a shard
 	Segment      int
 	Ring         int
 	Keys         int

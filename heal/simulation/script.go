@@ -56,6 +56,9 @@ const (
 	doSlowDisk  = "slow-flush"    // flushes take up to B µs, for A
 	doFailDisk  = "flush-fails"   // the next flush fails
 	doAcceptor  = "acceptor-disk" // B 0: the next sync of the acceptor's file fails; else syncs take up to B µs, for A
+	doOldVotes  = "acceptor-old"  // B 0: after A an older copy of the acceptor's file comes back; 1: it is made anew; 2: Other's file is there for A
+	doMissing   = "missing"       // at the beginning: the node comes after A only
+	doForeign   = "foreign-pool"  // the process ends, and the pool of Other lies where its own was, for A
 	doCut       = "cut"           // Node to Other is cut for A; B: 1 data, 2 control, 3 both
 	doCutBoth   = "cut-both"      // both ways
 	doIsolate   = "isolate"       // the set C of nodes is cut from the others for A; B as above

@@ -62,6 +62,7 @@ type ChaosCluster struct {
 	Nodes         int
 	Model, Domain string
 	Provider      string // "": the run's
+	DataTLS       bool   // data connections are encrypted, where there are any
 }
 
 func (o *ChaosOptions) validate() error {

@@ -74,7 +74,7 @@ func init() {
 		{kind: FaultSlow, inject: (*chaos).slowOne},
 		{kind: FaultShadowDies, inject: (*chaos).killShadow},
 		{kind: FaultTerm, inject: (*chaos).terminate},
-		{kind: FaultBlank, inject: (*chaos).blankPool, after: (*chaos).wantFull},
+		{kind: FaultBlank, inject: (*chaos).blankPool, after: (*chaos).cameBack},
 		{kind: FaultOldPool, inject: (*chaos).oldPool},
 		{kind: FaultPoolFull, inject: (*chaos).fillPools},
 		{kind: FaultDiskFull, inject: (*chaos).fillDisk, bounded: true},
@@ -289,6 +289,7 @@ func (x *chaos) pauseAndKill(ctx context.Context, f *ChaosFault) (bool, error) {
 func (x *chaos) terminate(ctx context.Context, f *ChaosFault) (bool, error) {
 	a := x.some(1)[0]
 	f.says("node %d", a)
+	f.comesBack(a, "heal")
 	if err := x.leave(ctx, a); err != nil {
 		return false, err
 	}

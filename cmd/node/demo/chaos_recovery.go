@@ -166,41 +166,17 @@ func buddyOf(s healkv.Status) int {
 	return -1
 }
 
-// blankPool loses a node's pool. As the operations page has it: the others
-// remove the node first, and outside of memory an empty pool is made by hand,
-// with a state directory that is thrown away.
+// blankPool loses a node's pool. As the operations page has it, the others
+// remove the node first.
 func (x *chaos) blankPool(ctx context.Context, f *ChaosFault) (bool, error) {
 	a := x.some(1)[0]
 	f.says("node %d", a)
+	f.comesBack(a, "full") // there is nothing to be healed from
 	x.fell(a)
 	if err := x.awaitRemoved(ctx, a); err != nil {
 		return false, err
 	}
-	if err := x.losePool(a, true); err != nil {
-		return false, err
-	}
-	if x.round.Domain == "memory" {
-		return true, nil
-	}
-	state := filepath.Join(x.files, fmt.Sprintf("thrown-away-%d", len(x.round.Sequence)))
-	return true, x.program(ctx, "format", "--config", x.c.ConfigPath(a), "--state-dir", state, "--ephemeral")
-}
-
-// wantFull: a node that lost its pool has nothing to be healed from.
-func (x *chaos) wantFull(ctx context.Context, f *ChaosFault) error {
-	for _, i := range x.k.all() {
-		if f.Detail != fmt.Sprintf("node %d", i) {
-			continue
-		}
-		s, err := x.k.status(ctx, i)
-		if err != nil {
-			return err
-		}
-		if s.LastRecovery == nil || s.LastRecovery.Kind != "full" {
-			return fmt.Errorf("node %d lost its pool and came back by %+v, not by a full copy", i, s.LastRecovery)
-		}
-	}
-	return nil
+	return true, x.makePoolAnew(ctx, a)
 }
 
 func (x *chaos) losePool(a int, index bool) error {
@@ -223,6 +199,7 @@ func (x *chaos) losePool(a int, index bool) error {
 func (x *chaos) oldPool(ctx context.Context, f *ChaosFault) (bool, error) {
 	a, index := x.some(1)[0], x.rng.IntN(2) == 0
 	f.says("node %d, index lost %v", a, index)
+	f.comesBack(a, "full")
 	x.fell(a)
 	pool := x.absolute(a, x.c.Configs[a].PoolDir)
 	copied := filepath.Join(x.files, "old-pool")

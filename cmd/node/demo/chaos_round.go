@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"healkv"
+	"healkv/bench/matrix"
 	"healkv/bench/record"
 	"healkv/cmd/node/local"
 )
@@ -27,6 +28,7 @@ type ChaosRound struct {
 	Domain     string         `json:"domain"`
 	Provider   string         `json:"provider,omitempty"` // "": the run's
 	Nodes      int            `json:"nodes"`
+	DataTLS    bool           `json:"data_tls,omitempty"`
 	Bounded    bool           `json:"bounded"` // on a file system that can be filled
 	TookS      float64        `json:"took_s"`
 	ByKind     map[string]int `json:"by_kind"`
@@ -52,6 +54,8 @@ type ChaosFault struct {
 	Kind     string  `json:"kind"`
 	Detail   string  `json:"detail"`
 	HealedMS int64   `json:"healed_ms"` // from the end of the fault to all nodes live
+
+	wants map[int]string // by node: how it must have come back, a RecoveryStatus.Kind
 }
 
 func (r *ChaosRound) pair() string { return r.Model + " " + r.Domain }
@@ -91,6 +95,7 @@ type chaos struct {
 	halted  []bool            // by SIGSTOP
 	outside *outside
 	counted map[int64]bool // recoveries, by their start
+	from    int64          // since when the stall of a fault counts; CLOCK_MONOTONIC ns
 	flags   []string
 }
 
@@ -131,7 +136,7 @@ func newChaos(o *ChaosOptions, p *planner, r *ChaosRound, dir string) (*chaos, e
 	if err := os.RemoveAll(filepath.Join(dir, "data")); err != nil { // of a run before
 		return nil, err
 	}
-	want := ChaosCluster{Dir: filepath.Join(dir, "cluster"), Nodes: r.Nodes, Model: r.Model, Domain: r.Domain, Provider: r.Provider}
+	want := ChaosCluster{Dir: filepath.Join(dir, "cluster"), Nodes: r.Nodes, Model: r.Model, Domain: r.Domain, Provider: r.Provider, DataTLS: r.DataTLS}
 	var d *disk
 	if r.Bounded {
 		if d, err = mountDisk(r.Number, r.Nodes); err != nil {
@@ -168,20 +173,15 @@ func newChaos(o *ChaosOptions, p *planner, r *ChaosRound, dir string) (*chaos, e
 
 // run is a round until its verdict. An error ends it early.
 func (x *chaos) run(ctx context.Context, o *ChaosOptions) error {
-	return x.underLoad(ctx, func() error { return x.hurt(ctx, o) })
+	return x.underLoad(ctx, nil, func() error { return x.hurt(ctx, o) })
 }
 
-// underLoad starts the cluster and its load, lets it be hurt, and judges what
-// came of it.
-func (x *chaos) underLoad(ctx context.Context, hurt func() error) error {
-	for i := range x.o.Nodes {
-		if err := x.start(i); err != nil {
-			return err
-		}
-	}
+// underLoad starts the cluster, with a cell as begin does, and its load, lets it
+// be hurt, and judges what came of it.
+func (x *chaos) underLoad(ctx context.Context, first *matrix.Cell, hurt func() error) error {
 	wait, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
-	if err := x.k.awaitServing(wait, x.k.all()); err != nil {
+	if err := x.begins(wait, first); err != nil {
 		return err
 	}
 	if err := x.load(ctx); err != nil {

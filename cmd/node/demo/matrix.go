@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -35,6 +36,9 @@ const matrixNodes = 5
 // all nodes, generators and the one who hurts them share.
 const processSlack = 5 * time.Second
 
+// can says whether a row is carried out on processes.
+func can(r matrix.Row) bool { _, ok := inProcesses[r.Name]; return ok }
+
 type injection = func(x *chaos, ctx context.Context, f *ChaosFault) (bool, error)
 
 // inProcesses is what is done to processes for a row.
@@ -53,12 +57,25 @@ var inProcesses = map[string]injection{
 	"all paused":      (*chaos).pauseAll,
 	"slow node":       (*chaos).slowOne,
 
-	"blank pool":                    (*chaos).blankPool,
-	"older pool of an earlier life": (*chaos).oldPool,
+	"blank pool":                     (*chaos).blankPool,
+	"older pool of an earlier life":  (*chaos).oldPool,
+	"older pool":                     olderPool(false),
+	"older pool after all restarted": olderPool(true),
+	"foreign pool":                   (*chaos).foreignPool,
+
+	"acceptor's file older":   (*chaos).olderAcceptor,
+	"acceptor's file lost":    (*chaos).lostAcceptor,
+	"acceptor's file foreign": (*chaos).foreignAcceptor,
+
+	"forced cold start":  (*chaos).forceColdStart,
+	"refused connection": (*chaos).refusedConnection,
 
 	"shadow that keeps dying": (*chaos).killShadow,
 	"full copy cut off":       (*chaos).killTransfer,
+	firstView:                 nil, // as the cluster begins: chaos.begins
 	"leave":                   (*chaos).terminate,
+	"drain":                   (*chaos).drained,
+	"certificates rotated":    (*chaos).certificatesRotated,
 	"rolling restart":         (*chaos).rolling,
 }
 
@@ -71,11 +88,10 @@ func init() {
 }
 
 const (
-	byRoot   = "needs root and hosts of their own: make netns carries it out"
-	byLab    = "no process can take its machine's power away: make lab-test does, in a virtual machine"
-	byDisk   = "no disk here fails or slows down at will: the simulator carries it out"
-	byWire   = "nobody can damage what goes between two processes: the simulator carries it out"
-	notThere = "not yet among processes: "
+	byRoot = "needs root and hosts of their own: make netns carries it out"
+	byLab  = "no process can take its machine's power away: make lab-test does, in a virtual machine"
+	byDisk = "no disk here fails or slows down at will: the simulator carries it out"
+	byWire = "nobody can damage what goes between two processes: the simulator carries it out"
 )
 
 // notInProcesses is why a row is not carried out on processes. Every row is in
@@ -86,19 +102,8 @@ var notInProcesses = map[string]string{
 	"all lose power": byLab, "reboot": byLab, "reboot of all": byLab, "dies in a flush": byLab,
 	"slow disk": byDisk, "failed flush": byDisk, "acceptor's disk fails": byDisk, "acceptor's disk is slow": byDisk,
 	"damaged stream": byWire, "damaged control message": byWire,
-	"hung shards":                    "the shards of a process cannot be stopped alone from outside: the simulator carries it out",
-	"clock too fast":                 "the clock of one process cannot be moved: the simulator carries it out",
-	"older pool":                     "a copy made while the process writes is torn, and no older state: the simulator carries it out",
-	"foreign pool":                   "the node refuses to start: TestProcessRefusals",
-	"acceptor's file foreign":        "the node refuses to start: TestProcessRefusals",
-	"forced cold start":              notThere + "the operator's order",
-	"refused connection":             notThere + "refusals that are trusted",
-	"older pool after all restarted": notThere + "what pools remember of the others' positions",
-	"acceptor's file older":          notThere + "an acceptor that recognises its older file",
-	"acceptor's file lost":           notThere + "a file made anew for a node that has voted",
-	"first view with one missing":    notThere + "a first view of a majority",
-	"drain":                          notThere + "the operator's command",
-	"certificates rotated":           notThere + "an authority that is exchanged under load",
+	"hung shards":    "the shards of a process cannot be stopped alone from outside: the simulator carries it out",
+	"clock too fast": "the clock of one process cannot be moved: the simulator carries it out",
 }
 
 // Matrix carries the fault matrix out: a cluster for each column, its rows one
@@ -126,9 +131,9 @@ func Matrix(ctx context.Context, o MatrixOptions, out io.Writer) ([]matrix.Cell,
 	}
 	sweepDisks(o.Say)
 	places := matrix.PickIn(o.Seed, o.Share, o.Columns, func(r matrix.Row) bool {
-		return inProcesses[r.Name] != nil && (o.Rows == nil || slices.Contains(o.Rows, r.Name))
+		return can(r) && (o.Rows == nil || slices.Contains(o.Rows, r.Name))
 	})
-	fmt.Fprintf(out, "seed %d: %d cells\n", o.Seed, len(places))
+	fmt.Fprintf(out, "seed %d: %d cells, about %d min (more beside other work)\n", o.Seed, len(places), int(estimate(places).Minutes()+1))
 	began := time.Now()
 	var cells []matrix.Cell
 	for n := 0; len(places) > 0; n++ {
@@ -146,8 +151,11 @@ func Matrix(ctx context.Context, o MatrixOptions, out io.Writer) ([]matrix.Cell,
 		}
 	}
 	done := matrix.Count(cells)
-	cells = append(cells, absent(o.Rows)...)
-	if err := matrix.Write(o.Out, "processes", cells); err != nil {
+	rest := absent(o.Rows)
+	cells = append(cells, rest...)
+	about := fmt.Sprintf("Clusters of %d processes on one host, `node chaos --matrix --share %v --columns %d --seed %d`, commit %s, %d cells in %v.",
+		matrixNodes, o.Share, o.Columns, o.Seed, o.Commit, len(cells)-len(rest), time.Since(began).Round(time.Second))
+	if err := matrix.Write(o.Out, "processes", about, cells); err != nil {
 		return cells, err
 	}
 	all := matrix.Count(cells)
@@ -183,12 +191,40 @@ func absent(only []string) (cells []matrix.Cell) {
 	return cells
 }
 
+// estimate is how long cells take, by what they took on two busy cores.
+func estimate(places []matrix.Place) (d time.Duration) {
+	for i, p := range places {
+		if i == 0 || p.Column != places[i-1].Column { // a cluster, its load and its judge
+			d += 7 * time.Second
+		}
+		if d += 2800 * time.Millisecond; p.Provider == matrix.TCP { // leases run out there
+			d += 600 * time.Millisecond
+		}
+	}
+	return d
+}
+
+// order puts the row that is over when a cluster has begun first, and the one
+// after which its nodes have another setting last.
+func order(p matrix.Place) int {
+	switch p.Row.Name {
+	case firstView:
+		return 0
+	case "refused connection":
+		return 2
+	}
+	return 1
+}
+
 // matrixColumn makes the cluster of a column and carries its rows out.
 func matrixColumn(ctx context.Context, o *MatrixOptions, number int, places []matrix.Place, out io.Writer) (cells []matrix.Cell) {
 	col := places[0].Column
+	places = slices.Clone(places)
+	slices.SortStableFunc(places, func(a, b matrix.Place) int { return cmp.Compare(order(a), order(b)) })
 	rng := rand.New(rand.NewPCG(o.Seed, uint64(number)))
 	r := &ChaosRound{Number: number, Model: col.Model, Domain: col.Domain, Provider: col.Provider, Nodes: matrixNodes, Seed: rng.Uint64(), OK: true,
-		ByKind: map[string]int{}, Missed: map[string]int{}, Recoveries: map[string]int{}}
+		DataTLS: col.Provider == matrix.TCP && col.Domain == matrix.File, // in one half of them
+		ByKind:  map[string]int{}, Missed: map[string]int{}, Recoveries: map[string]int{}}
 	began := time.Now()
 	dir := filepath.Join(o.Out, fmt.Sprintf("column-%d", number))
 	plan := &planner{o: &o.ChaosOptions, rng: rng, all: map[string]int{}, pair: map[string]map[string]int{}}
@@ -197,7 +233,7 @@ func matrixColumn(ctx context.Context, o *MatrixOptions, number int, places []ma
 		r.problem("making the cluster: %v", err)
 	} else {
 		m := &matrixRun{x: x}
-		if err := x.underLoad(ctx, func() error { return m.rows(ctx, places) }); err != nil {
+		if err := x.underLoad(ctx, m.first(places), func() error { return m.rows(ctx, places) }); err != nil {
 			r.problem("%v", err)
 			x.evidence()
 		}
@@ -213,7 +249,7 @@ func matrixColumn(ctx context.Context, o *MatrixOptions, number int, places []ma
 		}
 	}
 	for _, p := range places[len(cells):] {
-		cells = append(cells, matrix.Cell{Row: p.Row.Name, Column: col.String(), Problem: "the cluster did not come so far"})
+		cells = append(cells, matrix.Cell{Row: p.Row.Name, Column: col.String(), Problem: "the cluster did not come so far: " + strings.Join(r.Problems, "; ")})
 	}
 	for i := range cells {
 		c := &cells[i]
@@ -238,6 +274,17 @@ type matrixRun struct {
 	cells  []matrix.Cell
 	bounds []time.Duration
 	spans  [][2]int64 // from the fault until all nodes are live; CLOCK_MONOTONIC ns
+	begun  *matrix.Cell
+}
+
+// first is the cell that is over when the cluster has begun; nil: there is none.
+func (m *matrixRun) first(places []matrix.Place) *matrix.Cell {
+	for _, p := range places {
+		if p.Row.Name == firstView {
+			m.begun = &matrix.Cell{Row: firstView, Column: p.Column.String()}
+		}
+	}
+	return m.begun
 }
 
 func (m *matrixRun) rows(ctx context.Context, places []matrix.Place) error {
@@ -259,23 +306,27 @@ func (m *matrixRun) rows(ctx context.Context, places []matrix.Place) error {
 // row carries one out, again if it came too late.
 func (m *matrixRun) row(ctx context.Context, p matrix.Place) error {
 	x := m.x
+	if p.Row.Name == firstView {
+		m.take(p, *m.begun, [2]int64{})
+		return nil
+	}
 	c := matrix.Cell{Row: p.Row.Name, Column: p.Column.String()}
-	span, hit := [2]int64{}, false
+	span, hit, began := [2]int64{}, false, time.Now()
 	for try := 0; !hit && try < attempts; try++ {
 		if err := x.pause(ctx, 300*time.Millisecond); err != nil {
 			return err
 		}
 		x.round.Sequence = append(x.round.Sequence, ChaosFault{AtS: time.Since(x.started).Seconds(), Kind: p.Row.Name})
 		f := &x.round.Sequence[len(x.round.Sequence)-1]
-		span[0] = now()
+		x.measureFromHere()
 		var err error
 		if hit, err = inProcesses[p.Row.Name](x, ctx, f); err == nil {
 			err = x.calm(ctx, f)
 		}
-		if err == nil && hit && p.Row.Name == "blank pool" {
-			err = x.wantFull(ctx, f)
+		if err == nil && hit {
+			err = x.cameBack(ctx, f)
 		}
-		span[1] = now()
+		span = [2]int64{x.from, now()}
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.Detail, err)
 		}
@@ -283,12 +334,21 @@ func (m *matrixRun) row(ctx context.Context, p matrix.Place) error {
 	}
 	if !hit {
 		c.Skip = fmt.Sprintf("the step was over every time of %d before the fault could come to it", attempts)
-	} else {
-		x.round.ByKind[p.Row.Name]++
 	}
-	m.cells, m.spans, m.bounds = append(m.cells, c), append(m.spans, span), append(m.bounds, p.Bound(p.Column, x.lease())+processSlack)
+	c.Took = time.Since(began)
+	m.take(p, c, span)
 	return nil
 }
+
+func (m *matrixRun) take(p matrix.Place, c matrix.Cell, span [2]int64) {
+	if c.Skip == "" {
+		m.x.round.ByKind[p.Row.Name]++
+	}
+	m.cells, m.spans, m.bounds = append(m.cells, c), append(m.spans, span), append(m.bounds, p.Bound(p.Column, m.x.lease())+processSlack)
+}
+
+// measureFromHere leaves what a row had to do before its fault out of the stall.
+func (x *chaos) measureFromHere() { x.from = now() }
 
 // measure takes the stalls from the windows of all nodes.
 func (m *matrixRun) measure() error {
@@ -301,8 +361,11 @@ func (m *matrixRun) measure() error {
 		if c.Skip != "" {
 			continue
 		}
-		gap, _ := report.WriteGap(nodes, m.spans[i][0], m.spans[i][1])
-		if c.Stall = time.Duration(gap); c.Stall > m.bounds[i] {
+		if m.spans[i][1] != 0 { // else it was measured already
+			gap, _ := report.WriteGap(nodes, m.spans[i][0], m.spans[i][1])
+			c.Stall = time.Duration(gap)
+		}
+		if c.Stall > m.bounds[i] {
 			c.Problem = fmt.Sprintf("no write was acknowledged anywhere for %v, at most %v", c.Stall, m.bounds[i])
 		}
 	}

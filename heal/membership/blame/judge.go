@@ -22,19 +22,25 @@ type Verdict struct {
 // more, then who is heard by fewer, then the higher id.
 //
 // edges may be of other lives and in any order. hears is by node whom it hears;
-// running are the live members that run in the life the view names. A view
+// running are the live members that run in the life the view names; a bad link
+// between one of them and one that does not counts against the latter only, else
+// those who outlived a majority would be named when it comes back. A view
 // without live members is not touched: a cold start goes by it.
 func Judge(v *proto.View, edges []Edge, hears *[proto.NodesMax]proto.NodeSet, running proto.NodeSet) Verdict {
 	var links, incoming [proto.NodesMax]proto.NodeSet
-	found := false
+	found, gone := false, v.Live&^running
 	for i := range edges {
 		e := &edges[i]
 		if e.By.Node == e.Of.Node || e.By.Node >= proto.NodesMax || e.Of.Node >= proto.NodesMax || !v.Has(e.By) || !v.Has(e.Of) {
 			continue
 		}
 		found = true
-		links[e.By.Node] = links[e.By.Node].With(e.Of.Node)
-		links[e.Of.Node] = links[e.Of.Node].With(e.By.Node)
+		if gone.Has(e.By.Node) || !gone.Has(e.Of.Node) {
+			links[e.By.Node] = links[e.By.Node].With(e.Of.Node)
+		}
+		if gone.Has(e.Of.Node) || !gone.Has(e.By.Node) {
+			links[e.Of.Node] = links[e.Of.Node].With(e.By.Node)
+		}
 		incoming[e.Of.Node] = incoming[e.Of.Node].With(e.By.Node)
 	}
 	if !found || v.Live == 0 || v.Cold {

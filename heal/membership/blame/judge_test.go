@@ -127,6 +127,21 @@ func TestTies(t *testing.T) {
 	want("two bad links before a shadow", cut([2]int{0, 2}, [2]int{1, 2}), 2)
 }
 
+// TestOutlived: who outlived a majority has bad links with all of it, and is not
+// named for that when the acceptors are back and the lives that died are members
+// still.
+func TestOutlived(t *testing.T) {
+	v := group(5)
+	var hears [proto.NodesMax]proto.NodeSet
+	edges := cut([2]int{0, 1}, [2]int{0, 3}, [2]int{0, 4}, [2]int{2, 1}, [2]int{2, 3}, [2]int{2, 4})
+	if x := Judge(&v, edges, &hears, 0b00101); x.Victim != member(4) || x.Degree != 2 {
+		t.Errorf("nodes 1, 3 and 4 died: %+v", x)
+	}
+	if x := Judge(&v, edges, &hears, v.Live); x.Victim != member(2) || x.Degree != 3 {
+		t.Errorf("all run: %+v", x)
+	}
+}
+
 // TestSomebodyStays: nobody goes without whom no live member would run, and a
 // cold view is nobody's business (B5).
 func TestSomebodyStays(t *testing.T) {
@@ -138,6 +153,9 @@ func TestSomebodyStays(t *testing.T) {
 	}
 	if x := Judge(&v, edges, &hears, 0); x.Victim.Incarnation != 0 {
 		t.Errorf("nobody runs: %+v", x)
+	}
+	if x := Judge(&v, edges, &hears, 0b011); x.Victim != member(2) {
+		t.Errorf("only node 2 does not run: %+v", x)
 	}
 	v.Live, v.Shadow = 0b100, 0b011
 	if x := Judge(&v, edges, &hears, 0b100); x.Victim != member(1) {
