@@ -152,6 +152,7 @@ func (n *Node) Status() (s Status) {
 		LeaseValid: n.members.Lease().Valid(), Control: n.control.Address()}
 	m := n.members.Status()
 	s.Membership, s.Counters["leases_lost"], s.LeaseLeft = m, m.Counts.LeasesLost, m.LeaseLeft
+	s.Counters["slow_demoted"] = m.Counts.Demoted
 	n.mu.Lock()
 	l, drained := n.life, n.drained
 	whole := l != nil && l.whole

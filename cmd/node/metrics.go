@@ -2,12 +2,14 @@ package main
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"healkv"
 	"healkv/cmd/node/admin"
 	"healkv/dataplane/resp"
+	"healkv/heal/membership"
 )
 
 // nodeMetrics turns a node's status into samples.
@@ -31,6 +33,12 @@ func nodeMetrics(s *healkv.Status, ready bool) []admin.Metric {
 		gauge("keys", "Keys that have a value.", float64(s.Keys)),
 		gauge("pool_bytes", "Log space of the node.", float64(s.PoolBytes)),
 		gauge("pool_used_bytes", "Log space in use.", float64(s.PoolUsedBytes)),
+	}
+	if m, ok := s.Membership.(membership.Status); ok {
+		for _, p := range m.Peers {
+			out = append(out, gauge("peer_class", "1 for what this node finds wrong with another one: alive, paused, slow, stalled, unlinked, unreachable, dead.", 1,
+				admin.Label{Name: "node", Value: strconv.Itoa(int(p.Node))}, admin.Label{Name: "class", Value: p.Class}))
+		}
 	}
 	names := make([]string, 0, len(s.Counters))
 	for name := range s.Counters {
