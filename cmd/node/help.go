@@ -47,7 +47,8 @@ asked, every node that ran ended cleanly.
 
 Shows the view, and what every node of the local cluster in D says of itself:
 role, what is left of its lease, who suspects it, how it came back or how far it
-is on its way back. Below: why a node does not serve, and why one is suspected.
+is on its way back. Below: why a node does not serve, and what a node finds
+wrong with another one: dead, unreachable, unlinked, stalled, slow or paused.
 A node that does not answer is down. With --config it is one node, and the view
 as that node knows it.
 

@@ -19,7 +19,8 @@ type Options struct {
 	OneHost      bool // the kernel proves the death of a process to the others
 	Lease        time.Duration
 	Drift        time.Duration
-	LogBytes     int // of a shard
+	Slow         time.Duration // lag of a member that is demoted; 0: half a lease
+	LogBytes     int           // of a shard
 	Segment      int
 	Ring         int
 	Keys         int

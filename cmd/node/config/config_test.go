@@ -125,7 +125,7 @@ func TestEveryKeyIsChecked(t *testing.T) {
 		"cluster_id": {"", "00", strings.Repeat("g", 32)}, "node": {"-1", "6"}, "nodes": {"0", "17"},
 		"model": {"synchronos", ""}, "shards": {"0", "65"}, "provider": {"rdma", ""},
 		"run_dir": {"", "/" + strings.Repeat("x", 70)}, "ring_size": {"1MiB", "5MiB", "2GiB"}, "spin": {"11ms"},
-		"lease": {"99ms", "auto", "2m"}, "drift": {"0s", "800ms"}, "slow": {"49ms", "3100ms", "1m"}, "domain": {"disk"},
+		"lease": {"99ms", "auto", "2m"}, "drift": {"0s", "800ms"}, "slow": {"99ms", "3100ms", "1m"}, "domain": {"disk"},
 		"pool_dir": {""}, "index_dir": {""}, "state_dir": {""},
 		"pool_size": {"0B", "63MiB", "17TiB"}, "segment_size": {"1MiB", "3MiB", "128MiB", "2GiB"}, "max_keys": {"-1"},
 		"huge_pages": {"yes"}, "recovery": {"none"}, "recovery_budget": {"1KiB"}, "bootstrap_wait": {"1ms", "2h"}, "stop_timeout": {"0s", "1h"}, "drain_grace": {"2m"},

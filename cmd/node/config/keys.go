@@ -255,10 +255,10 @@ func keys() []Key {
 		{Name: "drift", Help: "bound on how far two clocks drift apart within one lease", Allowed: "1ms to a quarter of the lease", Fixed: true,
 			field: func(c *Config) value { return &c.Drift },
 			check: func(c *Config) bool { return Duration(time.Millisecond) <= c.Drift && c.Drift <= c.Lease/4 }},
-		{Name: "slow", Help: "a node at which writes become durable so late, for two leases and while most others are quick, is demoted to shadow until it keeps up again", Allowed: "0s for never, or 50ms to the lease (to 1s if that is less)",
+		{Name: "slow", Help: "a node at which writes become durable so late, for two leases and while most others are quick, is demoted to shadow until it keeps up again", Allowed: "0s for never, or 100ms to the lease (to 1s if that is less)",
 			field: func(c *Config) value { return &c.Slow },
 			check: func(c *Config) bool {
-				return c.Slow == 0 || Duration(50*time.Millisecond) <= c.Slow && c.Slow <= max(c.Lease, Duration(time.Second))
+				return c.Slow == 0 || Duration(100*time.Millisecond) <= c.Slow && c.Slow <= max(c.Lease, Duration(time.Second))
 			}},
 
 		{Name: "domain", Help: "what a flush makes durable: dax and file survive power loss, memory survives a process crash; auto takes what pool_dir is", Allowed: domains, Fixed: true,

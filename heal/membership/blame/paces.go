@@ -50,6 +50,7 @@ type pace struct {
 	peak    int64 // the highest since slow began
 	over    int64 // the last look at which it was slow; 0: none
 	quarter int64 // the last look at which it was not quick, and the first one of all
+	behind  int64 // the last look at which it was not quick and most others were, and the first one of all
 	since   int64 // it has been slow without interruption since then; 0: it is not
 	live    bool
 }
@@ -104,7 +105,7 @@ func (p *Paces) See(now int64, pairs []proto.Pair, live proto.NodeSet) {
 		lag := p.trails[at].see(now, x)
 		n := &p.nodes[x.Member.Node]
 		if n.of != x.Member {
-			*n = pace{of: x.Member, quarter: now}
+			*n = pace{of: x.Member, quarter: now, behind: now}
 		}
 		if n.seen != now {
 			n.seen, n.lag = now, 0
@@ -121,7 +122,13 @@ func (p *Paces) See(now int64, pairs []proto.Pair, live proto.NodeSet) {
 		n.look(now, p)
 	}
 	for i := range p.nodes {
-		if n := &p.nodes[i]; n.since != 0 && !p.others(proto.NodeID(i), now) && !plant.Is(plant.SlowAll) {
+		switch n := &p.nodes[i]; {
+		case n.seen != now:
+		case p.others(proto.NodeID(i), now) || plant.Is(plant.SlowAll):
+			if n.quarter == now {
+				n.behind = now
+			}
+		default: // it is no slower than they are
 			n.since, n.peak = 0, 0
 		}
 	}
@@ -202,12 +209,12 @@ func (p *Paces) Uneasy(now int64) bool {
 	return false
 }
 
-// KeepsUp reports whether a member has been quick for long enough that it may
-// be live again.
+// KeepsUp reports whether a member has been quick, or no slower than most, for
+// long enough that it may be live again.
 func (p *Paces) KeepsUp(m proto.Member, now int64) bool {
 	if p.slow == 0 {
 		return true
 	}
 	n := &p.nodes[m.Node%proto.NodesMax]
-	return n.of == m && now-p.last <= p.slow/2 && now-n.quarter >= calmFor*p.patience
+	return n.of == m && now-p.last <= p.slow/2 && now-n.behind >= calmFor*p.patience
 }

@@ -110,6 +110,11 @@ func TestKeepsUp(t *testing.T) {
 		}
 		asked++
 	}
+	same := NewPaces(member(0), pacePatience, paceSlow)
+	watchPaces(&same, 1, 9000, 0b1011, map[int]disk{1: always(300), 2: always(300), 3: always(300)})
+	if !same.KeepsUp(member(2), same.last) {
+		t.Error("a shadow that is as slow as all live members does not keep up")
+	}
 	if next := (proto.Member{Node: 2, Incarnation: 8}); p.KeepsUp(next, p.last) || asked == 0 {
 		t.Error("a life that nobody saw keeps up")
 	}
