@@ -123,7 +123,7 @@ func TestRestAfterADemotion(t *testing.T) {
 	if _, out := w.demotions(30); out != proto.NodeSet(0).With(3) {
 		t.Fatalf("out are %v\n%s", out.Nodes(nil), w.tail(20))
 	}
-	if rest := float64(w.sim.Now()-at) / float64(w.lease); rest < restAfter*0.9 {
+	if rest := float64(w.sim.Now()-at) / float64(w.lease); rest < restAfter {
 		t.Errorf("the second went after %.1f leases, want %d", rest, restAfter)
 	} else {
 		t.Logf("the second went %.1f leases after the first", rest)
