@@ -78,6 +78,11 @@ type Config struct {
 	SpinMicros int           // idle spinning before a worker sleeps; negative: by the number of cores
 	Lease      time.Duration // 0: 1 s
 	Drift      time.Duration // clock drift bound over a lease; 0: a tenth of it
+	// Slow is how late writes may become durable at a member, for two leases
+	// without interruption and while the others are quick, before it is demoted
+	// to shadow until it keeps up; at most the lease, or a second if that is
+	// more. 0: half of that; below 0: nobody is demoted.
+	Slow time.Duration
 
 	Recovery            string // RecoveryHeal (also "") or RecoveryFull
 	RecoveryBudgetBytes int    // bytes per millisecond a recovery may move; 0: no limit
@@ -142,6 +147,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("%w: recovery %q, want %q or %q", ErrConfig, c.Recovery, RecoveryHeal, RecoveryFull)
 	case c.RingBytes < ringBytesMin:
 		return fmt.Errorf("%w: ring of %d bytes, want at least %d: it must hold the largest record twice", ErrConfig, c.RingBytes, ringBytesMin)
+	case c.Slow > max(c.Lease, membership.PatienceLeast):
+		return fmt.Errorf("%w: a node is slow from %v on, limit %v: what is later than that stands still", ErrConfig, c.Slow, max(c.Lease, membership.PatienceLeast))
 	case c.BootstrapWait < 0:
 		return fmt.Errorf("%w: the first view waits for %v, want 0 (for all nodes) or more", ErrConfig, c.BootstrapWait)
 	case c.RecoveryBudgetBytes < 0:

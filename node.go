@@ -20,6 +20,7 @@ import (
 	"healkv/heal/control"
 	"healkv/heal/identity"
 	"healkv/heal/membership"
+	"healkv/heal/membership/suspect"
 	"healkv/pmem"
 	"healkv/rdma"
 	"healkv/rdma/shm"
@@ -140,6 +141,10 @@ func (n *Node) open(context.Context) (err error) {
 		Progress: n.progress, ProvenDead: proof, OnView: n.sawView, Watch: n.watch(), Probe: n.probe,
 		OnOlder:   func(why string) { n.event("older_acceptor", 0, why) },
 		OnSuspect: func(x proto.NodeID, why string) { n.event("suspected", 0, fmt.Sprintf("node %d: %s", x, why)) },
+		OnClass: func(x proto.NodeID, class suspect.Class, why string) {
+			n.event("node_"+class.String(), 0, fmt.Sprintf("node %d: %s", x, why))
+		},
+		Slow: c.Slow,
 	})
 	if err != nil {
 		return err
@@ -429,7 +434,7 @@ func (n *Node) bootstrap() {
 func (n *Node) healConfig(l *life, force string) heal.Config {
 	c := heal.Config{Self: l.self, Configured: n.configured(), Core: l.core,
 		Register: n.members, Control: n.control, Full: force, Budget: n.cfg.RecoveryBudgetBytes,
-		Lease: n.cfg.Lease, Running: n.members.Running, NoLink: n.members.NoLink,
+		Lease: n.cfg.Lease, Running: n.members.Running, NoLink: n.members.NoLink, HeldBack: n.members.HeldBack,
 		ProvenDead: func(m proto.Member) bool { dead, err := n.provenDead(m); return err == nil && dead },
 		Event: func(name string, e proto.Epoch, detail string) {
 			n.wayBack(l, name, detail)

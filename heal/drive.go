@@ -44,6 +44,9 @@ func (l *Life) drive(ctx context.Context) {
 	for ctx.Err() == nil {
 		l.learn(m)
 		m.Now(l.env.Now())
+		if l.cfg.HeldBack != nil {
+			m.HeldBack(l.cfg.HeldBack())
+		}
 		a := m.Next()
 		l.recovery.at(phases[a.Do])
 		if a.Do != last || a.Why != why {

@@ -73,6 +73,10 @@ type Config struct {
 	// the life that it names; nil: nobody listens.
 	Running func() proto.NodeSet
 
+	// HeldBack says why this node should stay a shadow although it could be live,
+	// "" if it should not; nil: it never should.
+	HeldBack func() string
+
 	// Env is what the life runs on; nil: flow.Real, with recoveries on threads
 	// of their own and times on CLOCK_MONOTONIC.
 	Env    flow.Env

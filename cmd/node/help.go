@@ -61,8 +61,9 @@ are the nodes that are not in it. Then a line for every node, as it says itself:
                 trusts: 2 while the authority is being replaced
   RECOVERY      how it came back last, or how far it is on its way back
 
-Below the table: why a node does not serve, why one is suspected, whose
-certificate ends within 30 days. With --config it is the node of that file
+Below the table: why a node does not serve; what a node finds wrong with another
+one (dead, unreachable, unlinked, stalled, slow or paused), and who complains;
+whose certificate ends within 30 days. With --config it is the node of that file
 alone, and the view as that node knows it. What each field of --json means is in
 docs/operations.md, "Fields of /status".
 

@@ -2,12 +2,14 @@ package main
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"healkv"
 	"healkv/cmd/node/admin"
 	"healkv/dataplane/resp"
+	"healkv/heal/membership"
 )
 
 // nodeMetrics turns a node's status into samples.
@@ -37,6 +39,12 @@ func nodeMetrics(s *healkv.Status, ready bool) []admin.Metric {
 			gauge("certificate_not_after_seconds", "When the node's certificate ends, in seconds since 1970.", float64(c.NotAfter.Unix())),
 			gauge("certificate_days_left", "Days until the node's certificate ends; below 0: it has.", c.DaysLeft),
 			gauge("certificate_authorities", "Authorities the node trusts: 1, or 2 while the authority is replaced.", float64(c.Authorities)))
+	}
+	if m, ok := s.Membership.(membership.Status); ok {
+		for _, p := range m.Peers {
+			out = append(out, gauge("peer_class", "1 for what this node finds wrong with another one: alive, paused, slow, stalled, unlinked, unreachable, dead.", 1,
+				admin.Label{Name: "node", Value: strconv.Itoa(int(p.Node))}, admin.Label{Name: "class", Value: p.Class}))
+		}
 	}
 	names := make([]string, 0, len(s.Counters))
 	for name := range s.Counters {

@@ -82,6 +82,9 @@ func nodeConfig(c *config.Config, log *slog.Logger) (healkv.Config, error) {
 		Recovery: c.Recovery, RecoveryBudgetBytes: int(c.RecoveryBudget),
 		Logger: log,
 	}
+	if n.Slow = time.Duration(c.Slow); n.Slow == 0 {
+		n.Slow = -1
+	}
 	return n, n.Validate()
 }
 

@@ -346,6 +346,7 @@ var All = []Bug{
 	ProbeUnprovable, DrainOpen, DrainSilent, EndWaits, ResumeEnding,
 	CtlFrameVersion, LapseUnawaited, LeaveAll, NextUnpromised, LeadDeclines, LeadKept,
 	H29Mute, H29OldView, H34Gap, JudgeIncoming, AgreeUnasked,
+	SuspectGap, SuspectFlaps, SlowOnce, SlowAll, SlowOwn, SlowMinority, SlowWitness, SlowOften, SlowPromoted,
 	TCPPeer, TCPInClear, TCPCrowdOne, IdentKept, IdentDropEarly, CtlCrowdOne, CtlAgain, CtlBreak, CtlRefused, CtlRefusedIn, RefusedTrusted,
 	ColdLeft, ViewOfNobody, ColdMute, ForcedInCold,
 	BootstrapAbsent, BootstrapUsed, BootstrapFew, OlderVotes, OlderByAsking, OlderUnflagged, OlderGrants, TurnsForgotten,

@@ -31,15 +31,20 @@ const looksAPatience = 8
 // a task of its own: a worker that hangs keeps it waiting.
 func (s *Service) watch() {
 	period := time.Duration(s.stall) / looksAPatience
+	if s.slow > 0 {
+		period = min(period, time.Duration(s.paces.Every()))
+	}
 	said := 0
 	for {
 		pairs := s.cfg.Watch()
 		now := s.env.Now()
 		s.mu.Lock()
 		s.watcher.See(now, pairs)
-		edges := s.watcher.Edges(nil, now)
-		s.uneasy = s.watcher.Uneasy(now)
-		probe := s.uneasy || now < s.uneasyUntil
+		s.paces.See(now, pairs, s.known.View.Live)
+		s.catchUpLocked(now)
+		edges := s.complaintsLocked(now)
+		s.uneasy = s.watcher.Uneasy(now) || s.paces.Uneasy(now)
+		probe := s.uneasy || now < s.uneasyUntil || s.heldBack&s.known.View.Shadow != 0
 		s.mu.Unlock()
 		if len(edges) != said {
 			// What begins, or is over, is told at once.
@@ -73,10 +78,11 @@ type says struct {
 	Edges  []blame.Edge  `json:"edges,omitempty"`
 	Hears  proto.NodeSet `json:"hears,omitempty"`  // who was heard lately
 	Uneasy bool          `json:"uneasy,omitempty"` // something stands still: probe
+	Held   proto.NodeSet `json:"held,omitempty"`   // demoted as slow, and not seen to keep up since
 }
 
 func (s *Service) saysLocked(now int64) says {
-	w := says{Epoch: s.known.View.Epoch, Uneasy: s.uneasy, Edges: s.watcher.Edges(nil, now)}
+	w := says{Epoch: s.known.View.Epoch, Uneasy: s.uneasy, Edges: s.complaintsLocked(now), Held: s.heldBack}
 	for _, n := range s.others() {
 		if at := s.peers[n].heardAt; at != 0 && now-at < 2*s.lease/renewalsALease {
 			w.Hears = w.Hears.With(n)
@@ -93,6 +99,7 @@ func (s *Service) saidLocked(n proto.NodeID, w *says, now int64) {
 		edges = nil
 	}
 	s.counts.Damaged += uint64(s.table.Put(n, edges, w.Hears, now))
+	s.peers[n].held = w.Held
 	if w.Uneasy {
 		s.uneasyUntil = now + s.stall/4
 	}
@@ -112,7 +119,11 @@ func (s *Service) verdictLocked(now int64) blame.Verdict {
 	if len(edges) == 0 || w.Hears.With(s.cfg.Node).Count() < s.majority {
 		return blame.Verdict{}
 	}
-	return blame.Judge(&s.known.View, edges, &hears, s.runningLocked(&s.known.View))
+	running := s.runningLocked(&s.known.View)
+	if x := blame.Judge(&s.known.View, edges, &hears, running); x.Victim.Incarnation != 0 {
+		return x
+	}
+	return s.slowLocked(edges, running, now)
 }
 
 // agrees reports whether the complaints known here name m too. If so, its lease
@@ -144,7 +155,7 @@ func (s *Service) complain(a *accusal, v *proto.View, now int64) time.Duration {
 	x, able := s.verdictLocked(now), s.voting && s.stopped == nil
 	acc := &s.accused
 	if acc.life != x.Victim {
-		*acc = suspect{life: x.Victim, since: now}
+		*acc = suspected{life: x.Victim, since: now}
 	}
 	acc.why = x.Why
 	since := time.Duration(now - acc.since)

@@ -25,8 +25,8 @@ const (
 	missedBeats  = 3                     // of a shadow
 )
 
-// suspect is a member about to be removed.
-type suspect struct {
+// suspected is a member about to be removed.
+type suspected struct {
 	life  proto.Member // whom the rest is about
 	since int64        // first noticed
 	gone  bool         // its death is proven
@@ -88,6 +88,7 @@ func (s *Service) detect() {
 		if v := s.Current(); v.Epoch != 0 {
 			wait = min(wait, s.complain(&accusal, &v, now))
 		}
+		s.classify(now)
 		if soon := next - now; soon < s.lease/4 && now-led > s.lease/2 && s.first() && leading.CompareAndSwap(false, true) {
 			led = now
 			s.tasks.Go(func() {
@@ -331,7 +332,7 @@ func (s *Service) suspect(m proto.Member, now int64, gone bool, why string) {
 	x := &s.suspects[m.Node]
 	isNew := x.life != m || x.since == 0
 	if isNew {
-		*x = suspect{life: m, since: now}
+		*x = suspected{life: m, since: now}
 	}
 	x.gone, x.why = gone, why
 	s.mu.Unlock()
@@ -346,7 +347,7 @@ func (s *Service) suspect(m proto.Member, now int64, gone bool, why string) {
 func (s *Service) clear(m proto.Member) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.suspects[m.Node] = suspect{}
+	s.suspects[m.Node] = suspected{}
 }
 
 // noticed is when the first of them was.

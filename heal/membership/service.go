@@ -16,6 +16,7 @@ import (
 	"healkv/heal/membership/grant"
 	"healkv/heal/membership/lease"
 	"healkv/heal/membership/register"
+	"healkv/heal/membership/suspect"
 )
 
 // Defaults of Config. The lease is long because six nodes may share two
@@ -82,6 +83,11 @@ type Config struct {
 	// Patience is how long a member's stream stands still before it is
 	// complained about; 0: the lease, but at least PatienceLeast.
 	Patience time.Duration
+	// Slow is how late what this node writes may become durable at a member,
+	// for two patiences without interruption, before that member is complained
+	// about as slow; at most the patience. 0: half the patience; below 0: nobody
+	// is slow. The members need not agree on it.
+	Slow time.Duration
 	// ProvenDead reports whether the kernel of this host released the liveness
 	// lock of that life of a node. nil: nothing is ever proven.
 	ProvenDead func(proto.Member) (bool, error)
@@ -97,6 +103,9 @@ type Config struct {
 	OnView func(proto.View)
 	// OnSuspect is told once per life why a member is about to be removed.
 	OnSuspect func(proto.NodeID, string)
+	// OnClass is told what is wrong with another node, as seen from here, when
+	// that changes: at most once a patience for each.
+	OnClass func(n proto.NodeID, class suspect.Class, why string)
 	// OnOlder is told when this node's acceptor file turns out to be an older copy.
 	OnOlder func(string)
 	Logger  *slog.Logger // nil: none
@@ -115,6 +124,7 @@ type peer struct {
 	config  string            // how its configuration differs from ours; "": not
 	probe   int64             // until then its death is looked for at every turn; 0 where none can be proven
 	refused proto.Incarnation // the life that counts as over because its connections were refused
+	held    proto.NodeSet     // whom it holds back as slow, as it said last
 }
 
 // heard notes that a life of the peer spoke.
@@ -135,6 +145,7 @@ type Service struct {
 	majority int
 	life     uint64 // of our ballots
 	stall    int64  // ns that something stands still before it is complained about
+	slow     int64  // lag of a member that is slow, ns; 0: none is
 	lease    int64  // ns
 	hold     int64  // how much of its own lease a holder counts on, ns
 
@@ -180,7 +191,7 @@ type Service struct {
 	leaving  bool
 	renewal  grant.Renewal
 	peers    [proto.NodesMax]peer
-	suspects [proto.NodesMax]suspect
+	suspects [proto.NodesMax]suspected
 	watcher  blame.Watcher // of the own streams
 	table    blame.Table   // everybody's complaints
 	edges    []blame.Edge  // for verdictLocked
@@ -189,8 +200,16 @@ type Service struct {
 	counts   counts
 
 	uneasyUntil int64        // somebody else said so
-	accused     suspect      // whom the complaints name; gone: people were told
+	accused     suspected    // whom the complaints name; gone: people were told
 	accuses     proto.Member // whom this node proposes to remove over complaints
+
+	paces     blame.Paces     // of the own streams
+	lostAt    int64           // when a live member went last, or this node began to listen
+	namedSlow proto.Member    // whom complaints named as slow last
+	namedAt   int64           // when
+	heldBack  proto.NodeSet   // demoted as slow, and not seen to keep up since
+	classes   suspect.Tracker // what is wrong with whom
+	sights    [proto.NodesMax]suspect.Sight
 }
 
 type counts struct {
@@ -202,6 +221,7 @@ type counts struct {
 	Looks                                       uint64 // turns of the detector
 	Accused, Blamed                             uint64 // attempts to remove a member over complaints, and those that did
 	Led                                         uint64 // proposals chosen in one trip
+	Demoted                                     uint64 // live members that went as slow, as seen here
 	Damaged                                     uint64
 }
 
@@ -215,6 +235,8 @@ func New(cfg Config) (*Service, error) {
 		return nil, fmt.Errorf("membership: node %d is not among the configured nodes %v", cfg.Node, cfg.Configured.Nodes(nil))
 	case cfg.Lease < 0 || cfg.Drift < 0 || cfg.Patience < 0:
 		return nil, fmt.Errorf("membership: lease %v, drift %v, patience %v: want them above 0", cfg.Lease, cfg.Drift, cfg.Patience)
+	case cfg.Slow > 0 && cfg.Slow > max(cfg.Patience, cfg.Lease, PatienceLeast):
+		return nil, fmt.Errorf("membership: a member is slow from %v on, limit %v: after that it stands still", cfg.Slow, max(cfg.Patience, cfg.Lease, PatienceLeast))
 	case cfg.BootstrapWait < 0:
 		return nil, fmt.Errorf("membership: the first view waits for %v: want 0 (for all nodes) or more", cfg.BootstrapWait)
 	}
@@ -271,6 +293,7 @@ func New(cfg Config) (*Service, error) {
 	flow.Signal(s.propose)
 	flow.Signal(s.disk)
 	s.stall, s.watcher = int64(cfg.Patience), blame.NewWatcher(s.self, int64(cfg.Patience))
+	s.beginSuspicion()
 	s.granter = grant.NewGranter(s.lease, s.env.Now())
 	s.renewal = grant.NewRenewal(s.majority)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -342,6 +365,7 @@ func (s *Service) SetMember(m proto.Member) {
 		s.renewal.Reset()
 		s.self, s.leaving = m, false
 		s.watcher, s.uneasy = blame.NewWatcher(m, s.stall), false
+		s.paces = blame.NewPaces(m, s.stall, s.slow)
 	}
 	s.mu.Unlock()
 	s.ctl.SetMember(m)
@@ -417,6 +441,8 @@ func (s *Service) learn(b register.Ballot, v register.Value) {
 	if isNew {
 		s.viewAt = s.env.Now()
 		s.watcher.Reset(s.viewAt)
+		s.paces.Reset()
+		s.wentLocked(&old, &v.View)
 		for _, n := range v.View.Members().Nodes(nil) {
 			if v.View.Member(n) != old.Member(n) || v.View.Live.Has(n) != old.Live.Has(n) {
 				s.peers[n].placeAt = s.viewAt

@@ -23,12 +23,30 @@ func (w *world) standMax() int64 { return int64(6 * w.lease) }
 // streams is what a node knows of its followers.
 type streams struct {
 	tail uint64
+	ends []int64 // when each of the newest entries was published
 	of   [proto.NodesMax]follower
 }
 
 type follower struct {
 	life             proto.Member
 	applied, durable uint64
+}
+
+// publish adds an entry.
+func (x *streams) publish(now int64) {
+	x.tail++
+	if x.ends = append(x.ends, now); len(x.ends) > 256 {
+		x.ends = append(x.ends[:0], x.ends[128:]...)
+	}
+}
+
+// before is the end of what was published by then.
+func (x *streams) before(then int64) uint64 {
+	tail := x.tail
+	for i := len(x.ends) - 1; i >= 0 && x.ends[i] > then; i-- {
+		tail--
+	}
+	return tail
 }
 
 // moves reports whether entries of m and acknowledgements of f arrive.
@@ -59,7 +77,7 @@ func (m *machine) watch() (pairs []proto.Pair) {
 		if o := w.nodes[n]; w.moves(m, o) && o.life == f.life && o.still != 1 {
 			f.applied = m.streams.tail
 			if o.still != 2 {
-				f.durable = m.streams.tail
+				f.durable = max(f.durable, m.streams.before(w.sim.Now()-max(o.late, m.late)))
 			}
 		}
 		p := proto.Pair{Member: f.life, Tail: m.streams.tail, Applied: f.applied, Durable: f.durable, Linked: true}
@@ -69,7 +87,7 @@ func (m *machine) watch() (pairs []proto.Pair) {
 		pairs = append(pairs, p)
 	}
 	if m.busy && !w.quiet {
-		m.streams.tail++
+		m.streams.publish(w.sim.Now())
 	}
 	return pairs
 }
@@ -81,7 +99,7 @@ func (m *machine) probe() {
 			return
 		}
 	}
-	m.streams.tail++
+	m.streams.publish(m.w.sim.Now())
 	m.w.mark("idle stream probed")
 }
 
@@ -105,7 +123,7 @@ func (w *world) touch(nodes ...*machine) {
 
 // disturbed reports whether something is wrong with a node, or was lately.
 func (w *world) disturbed(m *machine) bool {
-	if m.still != 0 || m.lies || m.stuck || m.up() && m.p.Paused() || w.control > 0 || w.sim.Now()-m.touched < int64(6*w.lease) {
+	if m.still != 0 || m.late != 0 || m.lies || m.stuck || m.up() && m.p.Paused() || w.control > 0 || w.sim.Now()-m.touched < int64(6*w.lease) {
 		return true
 	}
 	for _, o := range w.nodes {

@@ -79,6 +79,7 @@ type machine struct {
 	busy    bool  // its clients write
 	still   int   // its streams stand still for all: 1 nothing is applied, 2 nothing is flushed
 	lies    bool  // says that everybody's stand still
+	late    int64 // what reaches it is durable so many ns later
 	touched int64 // last time something happened to it or its links that may make streams stand still
 }
 
@@ -294,6 +295,10 @@ func (m *machine) live() {
 			p.Wait(w.upTo(w.lease/4), m.told)
 		case v.Shadow.Has(m.id):
 			p.Wait(w.upTo(w.lease/2), m.told) // the data
+			if s.HeldBack() != "" {
+				w.mark("held back as slow")
+				continue
+			}
 			m.do("promote", func(ctx context.Context) error { _, err := s.Promote(ctx, self, v.Epoch); return err })
 		case m.leave:
 			m.leave = false

@@ -29,15 +29,21 @@ type Status struct {
 	Edges       []blame.Edge    `json:"edges,omitempty"`  // complaints that count at present, of all nodes
 	Blamed      string          `json:"blamed,omitempty"` // why complaints name this very node
 	Accuses     proto.Member    `json:"accuses,omitzero"` // whom this node proposes to remove over complaints at this moment
+	Held        proto.NodeSet   `json:"held,omitempty"`   // demoted as slow, and not seen to keep up since
 	Peers       []PeerStatus    `json:"peers"`
 	Counts      counts          `json:"counts"`
 }
 
-// SuspectStatus is a member about to be removed, and why.
+// SuspectStatus is a node with which something is wrong, as seen from here.
 type SuspectStatus struct {
 	Member proto.Member `json:"member"`
 	Proven bool         `json:"proven"` // its death is
+	Class  string       `json:"class"`  // dead, unreachable, unlinked, stalled, slow, paused, alive
 	Why    string       `json:"why"`
+	// Leaves: it is about to be removed, or would be if a majority saw the same.
+	Leaves bool          `json:"leaves"`
+	For    time.Duration `json:"for_ns"`       // since its class changed
+	By     proto.NodeSet `json:"by,omitempty"` // who complains about it
 }
 
 // PeerStatus is another configured node.
@@ -46,6 +52,7 @@ type PeerStatus struct {
 	Life      proto.Member  `json:"life"` // of its last beat
 	Connected bool          `json:"connected"`
 	HeardAgo  time.Duration `json:"heard_ago_ns"` // 0: never
+	Class     string        `json:"class"`        // as of a suspect
 	Config    string        `json:"config,omitempty"`
 }
 
@@ -71,22 +78,15 @@ func (s *Service) Status() Status {
 	if s.config != nil {
 		st.Config = s.config.Error()
 	}
-	for _, x := range s.suspects {
-		if x.since != 0 && s.known.View.Has(x.life) {
-			st.Suspects = append(st.Suspects, SuspectStatus{x.life, x.gone, x.why})
-		}
-	}
 	x := s.verdictLocked(now).Victim
 	st.Edges = slices.Clone(s.edges)
-	if a := &s.accused; a.gone && a.life == x {
-		if x == s.self {
-			st.Blamed = a.why
-		}
-		st.Suspects = append(st.Suspects, SuspectStatus{x, false, a.why})
+	if a := &s.accused; a.gone && a.life == x && x == s.self {
+		st.Blamed = a.why
 	}
+	st.Suspects, st.Held = s.suspectsLocked(x, now), s.heldBack
 	for _, n := range s.others() {
 		p := &s.peers[n]
-		ps := PeerStatus{Node: n, Life: p.life, Connected: s.ctl.Connected(n), Config: p.config}
+		ps := PeerStatus{Node: n, Life: p.life, Connected: s.ctl.Connected(n), Config: p.config, Class: s.classes.State(n).Class.String()}
 		if p.heardAt != 0 {
 			ps.HeardAgo = time.Duration(now - p.heardAt)
 		}

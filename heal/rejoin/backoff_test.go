@@ -86,3 +86,31 @@ func TestStormOfShadows(t *testing.T) {
 		t.Logf("lease %d ms: %d deaths, stopped for %d ms of %d s: %.1f %%", lease/1e6, deaths, stopped/1e6, hour/second, float64(stopped)*100/float64(hour))
 	}
 }
+
+// TestHeldBack: who was demoted as slow waits a few leases outside, and goes all
+// the way back but for the promotion, until nobody holds it back.
+func TestHeldBack(t *testing.T) {
+	const why = "was demoted as slow"
+	m, v := joining(rejoin.Config{Lease: second})
+	m.SawView(&v)
+	meet(m, &v)
+	m.HeldBack(why)
+	m.Now(second)
+	if a := m.Next(); a.Do != rejoin.Later || !strings.Contains(a.Why, why) {
+		t.Fatalf("outside: %+v", a)
+	}
+	m.Now(second + rejoin.Backoff(6, 0, second))
+	expect(t, "it has waited", m, rejoin.Action{Do: rejoin.Admit})
+	v = admitted(m, v)
+	m.AllInstalled(v.Epoch)
+	b := m.Next()
+	if b.Do != rejoin.Transfer {
+		t.Fatalf("as shadow: %+v", b)
+	}
+	m.Transferred(b.Buddy, true, false)
+	m.Rolled()
+	m.Flushed()
+	expect(t, "held back", m, rejoin.Action{Do: rejoin.Later, Why: why})
+	m.HeldBack("")
+	expect(t, "no more", m, rejoin.Action{Do: rejoin.Promote, Epoch: v.Epoch})
+}

@@ -101,6 +101,7 @@ type Machine struct {
 	died         proto.NodeSet // lives of the view known to have ended
 	blanks       proto.NodeSet // nodes whose pool holds nothing for a cold start
 	forced       Forced        // an operator's order; Without 0: none
+	heldBack     string        // why it should stay a shadow; "": it should not
 
 	lease      int64
 	random     uint64
@@ -120,6 +121,11 @@ func (m *Machine) Now(t int64) {
 		m.begun = t
 	}
 }
+
+// HeldBack tells why this node should stay a shadow although it could be live:
+// the members have seen it to be slow. "": it should not. It holds no cold
+// start back.
+func (m *Machine) HeldBack(why string) { m.heldBack = why }
 
 // View is the newest view known.
 func (m *Machine) View() *proto.View { return &m.view }
@@ -229,6 +235,10 @@ func (m *Machine) Next() Action {
 	}
 }
 
+// heldFails is as how many lives that ended on their way back a demotion counts
+// in the waits: a shadow that is slow costs everybody as much as one that dies.
+const heldFails = 6
+
 // outside: not a member. Connect before you decide.
 func (m *Machine) outside() Action {
 	v := &m.view
@@ -255,7 +265,11 @@ func (m *Machine) outside() Action {
 	if full == "" && !plant.Is(plant.NeverLive) && v.LiveUntil[m.self.Node] == 0 && !v.Live.Has(m.self.Node) {
 		full = "never live with its present pool, or left out of a cold start"
 	}
-	if failed := v.Failed[m.self.Node]; m.begun+Backoff(failed, m.random, m.lease) > m.now && !plant.Is(plant.BackoffAtOnce) {
+	failed := v.Failed[m.self.Node]
+	if m.heldBack != "" && m.begun+Backoff(failed+heldFails, m.random, m.lease) > m.now && !plant.Is(plant.BackoffAtOnce) {
+		return Action{Do: Later, Why: "backs off: " + m.heldBack}
+	}
+	if m.begun+Backoff(failed, m.random, m.lease) > m.now && !plant.Is(plant.BackoffAtOnce) {
 		return Action{Do: Later, Why: fmt.Sprintf("backs off: the last %d lives of this node ended on their way back", failed)}
 	}
 	return Action{Do: Admit, Full: full != "", Why: full}
@@ -416,6 +430,8 @@ func (m *Machine) shadow() Action {
 		return Action{Do: AwaitInstalled, Epoch: v.Epoch}
 	case !m.flushed && !plant.Is(plant.H1Flush):
 		return Action{Do: Flush}
+	case m.heldBack != "":
+		return Action{Do: Later, Why: m.heldBack}
 	}
 	return Action{Do: Promote, Epoch: v.Epoch}
 }

@@ -199,6 +199,7 @@ func (w *world) tryFault(e Entry) bool {
 		}
 		done()
 		m.slowTurns, m.slows = int(e.B), true
+		m.slowUntil = max(m.slowUntil, w.sim.Now()+e.A*1000)
 		w.sim.At(us(e.A), func() { m.slowTurns = 0 })
 	case doSlowDisk:
 		if !m.up {
@@ -206,6 +207,7 @@ func (w *world) tryFault(e Entry) bool {
 		}
 		done()
 		m.slowFlush, m.slowsFlush = e.B*1000, true
+		m.slowUntil = max(m.slowUntil, w.sim.Now()+e.A*1000)
 		w.sim.At(us(e.A), func() { m.slowFlush = 0 })
 	case doFailDisk:
 		if !w.o.Power || !m.up || !w.spare(set(e.Node)) {

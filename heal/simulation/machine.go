@@ -34,6 +34,7 @@ type machine struct {
 	failFlush  bool
 	slowTurns  int   // times
 	slowFlush  int64 // up to so many ns after a drain
+	slowUntil  int64 // true time until which turns or flushes are, or were, slow
 	hangUntil  int64 // true time until which workers stand still
 	hangs      bool  // and slows, slowsFlush: that has not shown yet
 	slows      bool
@@ -79,7 +80,7 @@ func (m *machine) start() {
 		Node: proto.NodeID(m.id), ClusterID: clusterName, Storage: &m.acceptor, Configured: configured,
 		Initial: proto.View{Configured: configured, Model: w.o.Model, Shards: uint8(w.o.Shards)},
 		Lease:   w.o.Lease, Drift: w.o.Drift, TrustRefused: w.o.trusts(), BootstrapWait: w.o.FirstWait, Control: p.plane, Env: p.Process, Logger: p.log,
-		Progress: p.progress, ProvenDead: p.provenDead, OnView: p.sawView, Watch: p.watch, Probe: p.probe, Patience: w.o.Lease,
+		Progress: p.progress, ProvenDead: p.provenDead, OnView: p.sawView, Watch: p.watch, Probe: p.probe, Patience: w.o.Lease, Slow: w.o.Slow,
 		OnSuspect: func(n proto.NodeID, why string) { w.note("suspects", m.id, uint64(n), 0); w.named(int(n), why) },
 		OnOlder:   func(string) { m.acceptor.older = true; w.count("older acceptor files found") },
 	})

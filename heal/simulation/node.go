@@ -251,7 +251,7 @@ func (p *process) live(ctx context.Context, force string) (err error) {
 		Event:      func(name string, e proto.Epoch, detail string) { w.event(l, name, e, detail) },
 		Enter:      func(full bool) error { return p.enter(l, full) },
 		Promoted:   func() error { return l.core.Complete(l.heal.Installed().Epoch) },
-		Lease:      w.o.Lease, Running: p.members.Running,
+		Lease:      w.o.Lease, Running: p.members.Running, HeldBack: p.members.HeldBack,
 		Logger: p.log, Env: p.Process,
 		Limits: heal.Limits{Batches: 2, BatchBytes: 4 << 10, FirstPageBytes: 64, PageBytes: 512, LastStepBytes: 2 << 10, WalkBytes: 8 << 10, WalkPause: 100 * time.Microsecond, Leftovers: 8},
 	}
@@ -375,6 +375,7 @@ func (p *process) count() {
 	k.Add("members removed", int(c.Removed))
 	k.Add("leases refused", int(c.BeatsRefused))
 	k.Add("members removed over complaints", int(c.Blamed))
+	k.Add("slow members demoted, as seen by each", int(c.Demoted))
 	k.Add("idle streams probed", int(c.Probes))
 }
 

@@ -20,6 +20,7 @@ type Options struct {
 	Lease        time.Duration
 	Drift        time.Duration
 	FirstWait    time.Duration // after which a majority makes the first view; 0: all are waited for
+	Slow         time.Duration // lag of a member that is demoted; 0: half a lease
 	LogBytes     int           // of a shard
 	Segment      int
 	Ring         int

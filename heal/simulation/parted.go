@@ -82,6 +82,12 @@ func (w *world) named(n int, why string) {
 	if why == "its process is dead" && !w.o.OneHost {
 		w.count("members dead by refused connections")
 	}
+	if strings.HasPrefix(why, "slow") {
+		w.count("members named as slow")
+		if since := w.sim.Now() - max(w.touched[n], w.nodes[n].slowUntil); since > 12*int64(w.o.Lease) && !w.apart.Has(proto.NodeID(n)) {
+			w.fail("named as slow without a fault", "node %d, with which nothing was wrong for %v: %s", n, time.Duration(since), why)
+		}
+	}
 	if !strings.HasPrefix(why, "bad links") {
 		return
 	}

@@ -19,6 +19,7 @@ var pure = []string{
 	"heal/membership/blame",
 	"heal/membership/grant",
 	"heal/membership/register",
+	"heal/membership/suspect",
 	"heal/rejoin",
 	"pmem/index",
 	"pmem/record",

@@ -125,7 +125,7 @@ func TestEveryKeyIsChecked(t *testing.T) {
 		"cluster_id": {"", "00", strings.Repeat("g", 32)}, "node": {"-1", "6"}, "nodes": {"0", "17"},
 		"model": {"synchronos", ""}, "shards": {"0", "65"}, "provider": {"rdma", ""},
 		"run_dir": {"", "/" + strings.Repeat("x", 70)}, "ring_size": {"1MiB", "5MiB", "2GiB"}, "spin": {"11ms"},
-		"lease": {"99ms", "auto", "2m"}, "drift": {"0s", "800ms"}, "domain": {"disk"},
+		"lease": {"99ms", "auto", "2m"}, "drift": {"0s", "800ms"}, "slow": {"99ms", "3100ms", "1m"}, "domain": {"disk"},
 		"pool_dir": {""}, "index_dir": {""}, "state_dir": {""},
 		"pool_size": {"0B", "63MiB", "17TiB"}, "segment_size": {"1MiB", "3MiB", "128MiB", "2GiB"}, "max_keys": {"-1"},
 		"huge_pages": {"yes"}, "recovery": {"none"}, "recovery_budget": {"1KiB"}, "bootstrap_wait": {"1ms", "2h"}, "stop_timeout": {"0s", "1h"}, "drain_grace": {"2m"},
@@ -299,7 +299,8 @@ func FuzzFile(f *testing.F) {
 	})
 }
 
-// TestDriftFollowsTheLease: who chooses a lease and no drift gets one that fits.
+// TestDriftFollowsTheLease: who chooses a lease and no drift, nor from when on a
+// node is slow, gets those that fit.
 func TestDriftFollowsTheLease(t *testing.T) {
 	for lease, want := range map[string]Duration{"100ms": Duration(10 * time.Millisecond), "1s": Duration(100 * time.Millisecond), "20s": Duration(2 * time.Second)} {
 		s := New()
@@ -308,6 +309,9 @@ func TestDriftFollowsTheLease(t *testing.T) {
 		}
 		if s.Config.Drift != want {
 			t.Errorf("lease %s: drift %v, want %v", lease, s.Config.Drift, want)
+		}
+		if want := max(5*want, Duration(500*time.Millisecond)); s.Config.Slow != want {
+			t.Errorf("lease %s: slow from %v on, want %v", lease, s.Config.Slow, want)
 		}
 	}
 	s := New()

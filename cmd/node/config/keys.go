@@ -29,6 +29,7 @@ type Config struct {
 	Spin     Duration `toml:"spin"`
 	Lease    Duration `toml:"lease"`
 	Drift    Duration `toml:"drift"`
+	Slow     Duration `toml:"slow"`
 
 	Domain      string `toml:"domain"`
 	PoolDir     string `toml:"pool_dir"`
@@ -254,6 +255,11 @@ func keys() []Key {
 		{Name: "drift", Help: "bound on how far two clocks drift apart within one lease", Allowed: "1ms to a quarter of the lease", Fixed: true,
 			field: func(c *Config) value { return &c.Drift },
 			check: func(c *Config) bool { return Duration(time.Millisecond) <= c.Drift && c.Drift <= c.Lease/4 }},
+		{Name: "slow", Help: "a node at which writes become durable so late, for two leases and while most others are quick, is demoted to shadow until it keeps up again", Allowed: "0s for never, or 100ms to the lease (to 1s if that is less)",
+			field: func(c *Config) value { return &c.Slow },
+			check: func(c *Config) bool {
+				return c.Slow == 0 || Duration(100*time.Millisecond) <= c.Slow && c.Slow <= max(c.Lease, Duration(time.Second))
+			}},
 
 		{Name: "domain", Help: "what a flush makes durable: dax and file survive power loss, memory survives a process crash; auto takes what pool_dir is", Allowed: domains, Fixed: true,
 			field: text(func(c *Config) *string { return &c.Domain }), check: domainOK},
@@ -382,7 +388,7 @@ func Default() Config {
 	return Config{
 		Nodes: 1, Model: "synchronous", Shards: 1,
 		Provider: "shm", RingSize: 8 * MiB, Spin: Auto,
-		Lease: Duration(3 * time.Second), Drift: Duration(300 * time.Millisecond),
+		Lease: Duration(3 * time.Second), Drift: Duration(300 * time.Millisecond), Slow: Duration(1500 * time.Millisecond),
 		Domain: "auto", PoolDir: "pool", StateDir: "state",
 		PoolSize: 512 * MiB, SegmentSize: 4 * MiB, HugePages: "auto",
 		Recovery: "heal", RecoveryBudget: MiB,

@@ -185,12 +185,15 @@ func (s *Source) set(k *Key, origin, text string) error {
 	return nil
 }
 
-// from notes where a value came from. A lease that was chosen brings a drift
-// that fits it.
+// from notes where a value came from. A lease that was chosen brings a drift and
+// a lag that fit it.
 func (s *Source) from(name, origin string) {
 	s.origin[name] = origin
 	if s.origin["drift"] == "" && s.origin["lease"] != "" {
 		s.Config.Drift = max(s.Config.Lease/10, Duration(time.Millisecond))
+	}
+	if s.origin["slow"] == "" && s.origin["lease"] != "" {
+		s.Config.Slow = max(s.Config.Lease/2, Duration(500*time.Millisecond))
 	}
 }
 

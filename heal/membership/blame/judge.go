@@ -31,7 +31,7 @@ func Judge(v *proto.View, edges []Edge, hears *[proto.NodesMax]proto.NodeSet, ru
 	found, gone := false, v.Live&^running
 	for i := range edges {
 		e := &edges[i]
-		if e.By.Node == e.Of.Node || e.By.Node >= proto.NodesMax || e.Of.Node >= proto.NodesMax || !v.Has(e.By) || !v.Has(e.Of) {
+		if e.Kind == Slow || e.By.Node == e.Of.Node || e.By.Node >= proto.NodesMax || e.Of.Node >= proto.NodesMax || !v.Has(e.By) || !v.Has(e.Of) {
 			continue
 		}
 		found = true
@@ -92,7 +92,7 @@ func why(x Verdict, edges []Edge, with proto.NodeSet) string {
 	var worst Edge
 	for i := range edges {
 		e := &edges[i]
-		if (e.By == x.Victim || e.Of == x.Victim) && (worst.Kind == 0 || e.For > worst.For || e.For == worst.For && before(e, &worst)) {
+		if e.Kind != Slow && (e.By == x.Victim || e.Of == x.Victim) && (worst.Kind == 0 || e.For > worst.For || e.For == worst.For && before(e, &worst)) {
 			worst = *e
 		}
 	}

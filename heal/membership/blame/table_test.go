@@ -55,7 +55,7 @@ func TestOnlyOwnComplaints(t *testing.T) {
 		"about no life":          {By: member(2), Of: proto.Member{Node: 1}, Kind: Unapplied},
 		"about no node":          {By: member(2), Of: proto.Member{Node: 200, Incarnation: 7}, Kind: Unapplied},
 		"of no kind":             {By: member(2), Of: member(1)},
-		"of a kind to come":      {By: member(2), Of: member(1), Kind: NoLink + 1},
+		"of a kind to come":      {By: member(2), Of: member(1), Kind: Slow + 1},
 		"of a shard beyond":      {By: member(2), Of: member(1), Kind: Unapplied, Shard: proto.ShardsMax},
 		"from before it began":   {By: member(2), Of: member(1), Kind: Unapplied, For: -1},
 		"of a node beyond, 0xff": {By: proto.Member{Node: 255, Incarnation: 7}, Of: member(1), Kind: Unapplied},

@@ -22,6 +22,7 @@ type book struct {
 	of               proto.Member
 	seen             int64 // the look it was part of
 	applied, durable uint64
+	tail             uint64
 	unapplied        int64
 	undurable        int64
 	unlinked         int64
@@ -72,7 +73,7 @@ func (b *book) see(now int64, p *proto.Pair) {
 	b.unapplied = standing(b.unapplied, now, p.Tail > p.Applied, p.Applied != b.applied)
 	b.undurable = standing(b.undurable, now, p.Tail > p.Durable, p.Durable != b.durable)
 	b.unlinked = standing(b.unlinked, now, !p.Linked, false)
-	b.applied, b.durable, b.seen = p.Applied, p.Durable, now
+	b.applied, b.durable, b.tail, b.seen = p.Applied, p.Durable, p.Tail, now
 }
 
 // standing is since when something stands still, after a look at now.
@@ -148,6 +149,26 @@ func (w *Watcher) worst(n proto.NodeID) Edge {
 		note(b.of, Undurable, shard, b.undurable)
 	}
 	return worst
+}
+
+// Standing is what stands still the longest between this node and n, with the
+// figures of that pair; Edge.For 0: nothing does.
+type Standing struct {
+	Edge
+	Applied, Durable, Tail uint64
+}
+
+// Standing may say less than the patience: Edges has what is complained about.
+func (w *Watcher) Standing(n proto.NodeID, now int64) (s Standing) {
+	if now-w.last > w.patience/2 || n >= proto.NodesMax {
+		return s
+	}
+	s.Edge = w.worst(n)
+	if at := int(s.Shard)*proto.NodesMax + int(n); at < len(w.books) {
+		b := &w.books[at]
+		s.Applied, s.Durable, s.Tail = b.applied, b.durable, b.tail
+	}
+	return s
 }
 
 // Uneasy reports whether something stands still for a quarter of the patience:
