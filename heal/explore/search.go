@@ -238,7 +238,7 @@ func (e *Explorer) Run(limit Limit) *Result {
 	if r.Violation = v; v != nil {
 		return r
 	}
-	q := newSeen()
+	q := newSeen[state]()
 	q.add(w.state(), 0, 0)
 	found := func(text string, way []Action, short bool) *Result {
 		if !short {
@@ -284,7 +284,7 @@ func (e *Explorer) Run(limit Limit) *Result {
 }
 
 // expand adds what can follow a state.
-func (e *Explorer) expand(q *seen, at int, r *Result) (bad string, way []Action) {
+func (e *Explorer) expand(q *seen[state], at int, r *Result) (bad string, way []Action) {
 	s := q.states[at]
 	from := e.at(s)
 	e.list = from.actions(e.list[:0])
@@ -320,16 +320,22 @@ func (e *Explorer) expand(q *seen, at int, r *Result) (bad string, way []Action)
 }
 
 // seen is the set of states found, in order, and how each was reached first.
-type seen struct {
-	states []state
+type seen[S hashed] struct {
+	states []S
 	from   []uint32
 	by     []Action
 	table  []uint32 // open addressing: index in states, +1
 }
 
-func newSeen() *seen { return &seen{table: make([]uint32, 1<<16)} }
+// hashed is a state of some world.
+type hashed interface {
+	comparable
+	hash() uint64
+}
 
-func (s *state) hash() uint64 {
+func newSeen[S hashed]() *seen[S] { return &seen[S]{table: make([]uint32, 1<<16)} }
+
+func (s state) hash() uint64 {
 	h := uint64(s.loc[0])<<32 | uint64(s.loc[1])
 	h = (h ^ h>>29) * 0x9e3779b97f4a7c15
 	h ^= uint64(s.loc[2])<<32 | uint64(s.hist)
@@ -338,7 +344,7 @@ func (s *state) hash() uint64 {
 	return h ^ h>>32
 }
 
-func (q *seen) add(s state, from int, by Action) {
+func (q *seen[S]) add(s S, from int, by Action) {
 	if 2*len(q.states) >= len(q.table) {
 		q.table = make([]uint32, 2*len(q.table))
 		for i := range q.states {
@@ -359,7 +365,7 @@ func (q *seen) add(s state, from int, by Action) {
 	}
 }
 
-func (q *seen) put(h uint64, v uint32) {
+func (q *seen[S]) put(h uint64, v uint32) {
 	mask := uint64(len(q.table) - 1)
 	i := h & mask
 	for q.table[i] != 0 {
@@ -369,7 +375,7 @@ func (q *seen) put(h uint64, v uint32) {
 }
 
 // way is the script to a state.
-func (q *seen) way(at int) (list []Action) {
+func (q *seen[S]) way(at int) (list []Action) {
 	for ; at != 0; at = int(q.from[at]) {
 		list = append(list, q.by[at])
 	}

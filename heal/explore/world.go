@@ -386,7 +386,8 @@ func (w *world) drive(n proto.NodeID) bool {
 	case rejoin.Serve:
 		return w.step(n, step{op: stServe})
 	case rejoin.StartOver:
-		if v := w.latest(); v.Has(s.self) {
+		// Life.leave: the last live members stay, since a cold start waits for them.
+		if v := w.latest(); v.Has(s.self) && v.Live.Without(n) != 0 {
 			w.update(v.Epoch, func(v proto.View) proto.View { return v.Without(proto.NodeSet(0).With(n)) })
 		}
 		return w.step(n, step{op: stFenced, a: 1})

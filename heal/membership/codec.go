@@ -33,7 +33,7 @@ func (v value) MarshalJSON() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(valueJSON{v.Seq, valueCRC(v.Seq, b), b})
+	return fmt.Appendf(nil, `{"seq":%d,"crc":%d,"view":%s}`, v.Seq, valueCRC(v.Seq, b), b), nil
 }
 
 func (v *value) UnmarshalJSON(b []byte) error {

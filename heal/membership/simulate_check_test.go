@@ -31,6 +31,7 @@ type check struct {
 	overlaps int                             // of V3, where clocks are wild
 	wildRun  bool
 	learned  int
+	looked   int // valid leases, for V3
 }
 
 type accepted struct {
@@ -82,6 +83,9 @@ func (w *world) observe() {
 			c.learn(w, m, &s.known)
 		}
 		valid := s.holder.ValidAt(m.p.Now())
+		if valid {
+			c.looked++
+		}
 		if v := &c.newest.View; valid && !(v.Live.Has(m.id) && v.Incarnation[m.id] == s.self.Incarnation) {
 			if w.wild {
 				c.overlaps++

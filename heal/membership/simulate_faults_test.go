@@ -4,7 +4,12 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
+	"runtime/debug"
 	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +25,7 @@ var (
 	simSeed  = flag.Int64("membership.seed", -1, "simulate this seed only, and print its trace")
 	simSeeds = flag.Int("membership.seeds", 0, "simulate so many seeds; 0: 4 with -short, else 120")
 	simFrom  = flag.Uint64("membership.from", 1, "first seed")
+	parallel = flag.Int("membership.parallel", 1, "seeds at a time")
 )
 
 // fault does something to the world and returns how it ends, or nil.
@@ -297,7 +303,7 @@ func (w *world) calmDown() {
 	// some times over.
 	patience := 20*w.lease + 10*time.Second
 	begin := w.sim.Now()
-	w.run(4 * w.lease) // what is under way comes to its end
+	w.run(4*w.lease + w.wait) // what is under way comes to its end, which may be a removal: see machine.do
 	for w.sim.Now()-begin < int64(patience) && !w.settled() && len(w.failures) == 0 {
 		w.run(w.lease / 4)
 	}
@@ -323,6 +329,7 @@ func (w *world) calmDown() {
 		})
 	}
 	w.run(5 * w.lease)
+	w.decided = done
 	if len(w.failures) != 0 {
 		return
 	}
@@ -414,45 +421,49 @@ func TestSimulation(t *testing.T) {
 	if *simSeeds > 0 {
 		seeds = *simSeeds
 	}
-	marks := map[string]int{}
-	var events, views, learned, overlaps, wild, failed int
-	var took time.Duration
-	for seed := *simFrom; seed < *simFrom+uint64(seeds); seed++ {
-		w := simulate(seed)
-		if len(w.failures) > 0 {
-			t.Errorf("seed %d, repeat with: go test ./heal/membership -run 'TestSimulation$' -membership.seed=%d\n%s\nlast events:\n%s",
-				seed, seed, w.failures[0], w.tail(15))
-			if failed++; failed == 3 || plant.On {
-				t.FailNow()
+	var (
+		mu    sync.Mutex
+		sum   = total{marks: map[string]int{}}
+		next  atomic.Uint64
+		group sync.WaitGroup
+	)
+	// Nothing lives long here: to collect less often takes a fifth of the time away.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	for range max(1, *parallel) {
+		group.Go(func() {
+			for {
+				i := next.Add(1) - 1
+				mu.Lock()
+				over := i >= uint64(seeds) || sum.failed >= 3 || sum.failed > 0 && plant.On
+				mu.Unlock()
+				if over {
+					return
+				}
+				w := simulate(*simFrom + i)
+				mu.Lock()
+				if sum.add(w); len(w.failures) > 0 {
+					t.Errorf("seed %d, repeat with: go test ./heal/membership -run 'TestSimulation$' -membership.seed=%d\n%s\nlast events:\n%s",
+						w.seed, w.seed, w.failures[0], w.tail(15))
+				}
+				mu.Unlock()
 			}
-		}
-		for name, n := range w.marks {
-			marks[name] += n
-		}
-		events += w.events
-		views += len(w.check.byEpoch)
-		learned += w.check.learned
-		overlaps += w.check.overlaps
-		took += time.Duration(w.sim.Now())
-		if w.check.wildRun {
-			wild++
-		}
+		})
 	}
-	names := []string{}
-	total := 0
+	group.Wait()
+	marks, overlaps := sum.marks, sum.check.overlaps
+	faulted := 0
 	for name, n := range marks {
-		names = append(names, name)
-		if len(name) > 7 && name[:7] == "fault: " {
-			total += n
+		if strings.HasPrefix(name, "fault: ") {
+			faulted += n
 		}
 	}
-	slices.Sort(names)
 	t.Logf("%d seeds, %v simulated, %d events, %d faults, %d views chosen, %d values learned; %d seeds with wild clocks, in which leases overlapped %d times",
-		seeds, took.Round(time.Second), events, total, views, learned, wild, overlaps)
-	for _, name := range names {
+		sum.seeds, sum.took.Round(time.Second), sum.events, faulted, sum.views, sum.check.learned, sum.wild, overlaps)
+	t.Logf("%d times somebody's lease was looked at, %d proposals ended, %d in calm", sum.check.looked, sum.proposals, sum.calm)
+	for _, name := range slices.Sorted(maps.Keys(marks)) {
 		t.Logf("%8d %s", marks[name], name)
 	}
-	if failed > 0 {
+	if sum.failed > 0 || t.Failed() {
 		return
 	}
 	must := rare
@@ -471,12 +482,49 @@ func TestSimulation(t *testing.T) {
 		}
 	}
 	if overlaps == 0 && seeds >= fullRun {
-		t.Errorf("clocks beyond the bound never made leases overlap in %d seeds: the check sees nothing", wild)
+		t.Errorf("clocks beyond the bound never made leases overlap in %d seeds: the check sees nothing", sum.wild)
 	}
-	tally.Add("membership simulation", "seeds", seeds)
-	tally.Add("membership simulation", "events", events)
-	tally.Add("membership simulation", "faults", total)
-	tally.Add("membership simulation", "views", views)
+	for _, c := range []struct {
+		name string
+		n    int
+	}{
+		{"seeds", sum.seeds - sum.failed}, {"events", sum.events}, {"faults", faulted}, {"views", sum.views},
+		{"proposals", sum.proposals}, {"proposals in calm, all decided", sum.calm}, {"competing proposals", marks["competing proposal lost"]},
+		{"leases looked at", sum.check.looked}, {"processes with a drifting clock", sum.drifts}, {"pauses", marks["fault: paused"]},
+	} {
+		tally.Add("membership simulation", c.name, c.n)
+	}
+}
+
+// total is what several seeds have counted.
+type total struct {
+	seeds, failed, events, views, wild, proposals, calm, drifts int
+
+	took  time.Duration
+	marks map[string]int
+	check struct{ learned, overlaps, looked int }
+}
+
+func (s *total) add(w *world) {
+	s.seeds++
+	if len(w.failures) > 0 {
+		s.failed++
+	}
+	if w.check.wildRun {
+		s.wild++
+	}
+	for name, n := range w.marks {
+		s.marks[name] += n
+	}
+	s.events += w.events
+	s.views += len(w.check.byEpoch)
+	s.proposals += w.proposals
+	s.calm += w.decided
+	s.drifts += w.drifts
+	s.took += time.Duration(w.sim.Now())
+	s.check.learned += w.check.learned
+	s.check.overlaps += w.check.overlaps
+	s.check.looked += w.check.looked
 }
 
 func TestSimulationRepeats(t *testing.T) {

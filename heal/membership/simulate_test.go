@@ -50,6 +50,11 @@ type world struct {
 	over     map[proto.Member]int64    // since when a life is over
 	marks    map[string]int
 	events   int
+
+	proposals int // begun
+	decided   int // of them in calm, and decided
+	drifts    int // clocks that went faster or slower than the true time
+
 	trace    []byte
 	failures []string
 	check    check
@@ -152,6 +157,7 @@ func (m *machine) start() {
 
 // rate is anything within the bound, one of its ends most often.
 func (w *world) rate() int {
+	w.drifts++
 	if w.rnd(3) == 0 {
 		return w.rnd(2*w.ppm+1) - w.ppm
 	}
@@ -195,6 +201,7 @@ func (m *machine) kill() {
 	m.w.marks["lease won again"] += int(c.LeasesLost)
 	m.w.marks["removals over complaints decided"] += int(c.Blamed)
 	m.w.marks["chosen in one trip"] += int(c.Led)
+	m.w.proposals += int(c.Proposals)
 	m.s = nil
 }
 

@@ -166,15 +166,13 @@ func (s *Service) saveAs(st register.State, older bool) error {
 }
 
 // guardLocked is asked before a view is accepted. Who got this far has a
-// majority's promise, so the lease in its way is not extended any more: it
-// runs out, and then the view passes.
+// majority's promise, so the leases in its way are not extended any more: they
+// run out, and then the view passes.
 func (s *Service) guardLocked(next *proto.View) string {
-	now := s.env.Now()
-	m, wait, blocked := s.granter.Blocks(next, &s.acceptor.Value.View, now)
+	m, wait, blocked := s.granter.Guard(next, &s.acceptor.Value.View, s.env.Now())
 	if !blocked {
 		return ""
 	}
-	s.granter.Complain(m, now+s.lease)
 	return fmt.Sprintf("node %d guards the lease of %v for another %v", s.cfg.Node, m, time.Duration(wait).Round(time.Millisecond))
 }
 

@@ -18,6 +18,35 @@ func view(live proto.NodeSet, inc proto.Incarnation) *proto.View {
 	return v
 }
 
+// TestGuardOfSeveral: of two whose leases are in the way of a view neither gets
+// more of its own, or each would have it again while the other's runs out (H29).
+func TestGuardOfSeveral(t *testing.T) {
+	all, alone := view(0b111, 1), view(0b010, 1)
+	g := NewGranter(lease, -lease)
+	for _, n := range []proto.NodeID{0, 2} {
+		if a := g.Grant(all.Member(n), all, 10+int64(n)); a != Granted {
+			t.Fatalf("node %d: %v", n, a)
+		}
+	}
+	if m, wait, b := g.Guard(alone, all, 20); !b || m.Node != 0 || wait != 990 {
+		t.Fatalf("%v %d %v", m, wait, b)
+	}
+	for _, n := range []proto.NodeID{0, 2} {
+		if a := g.Grant(all.Member(n), all, 900); a != Complained {
+			t.Errorf("node %d: %v", n, a)
+		}
+	}
+	if a := g.Grant(all.Member(1), all, 900); a != Granted {
+		t.Errorf("who stays: %v", a)
+	}
+	if _, _, b := g.Guard(alone, all, 1013); b {
+		t.Error("blocked when both leases are over")
+	}
+	if _, _, b := g.Guard(all, all, 1013); b {
+		t.Error("a view that drops nobody is blocked")
+	}
+}
+
 func TestGranter(t *testing.T) {
 	all, without1 := view(0b111, 1), view(0b101, 1)
 	m := proto.Member{Node: 1, Incarnation: 1}

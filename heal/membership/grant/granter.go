@@ -102,6 +102,23 @@ func (g *Granter) Blocks(next, accepted *proto.View, now int64) (m proto.Member,
 	return proto.Member{}, 0, false
 }
 
+// Guard is Blocks for a view that is about to be accepted: its proposer has the
+// promise of a majority. Nothing is extended any more for those whom it drops
+// until it could be accepted, and not only for the first of them: while that
+// one's lease runs out another's would be extended, and then its own again (H29).
+func (g *Granter) Guard(next, accepted *proto.View, now int64) (m proto.Member, wait int64, blocked bool) {
+	if m, wait, blocked = g.Blocks(next, accepted, now); !blocked {
+		return m, wait, false
+	}
+	g.Complain(m, now+g.guard)
+	for n := range proto.NodeID(proto.NodesMax) {
+		if x := accepted.Member(n); liveIn(accepted, x) && !liveIn(next, x) && !plant.Is(plant.GuardFirst) {
+			g.Complain(x, now+g.guard)
+		}
+	}
+	return m, wait, true
+}
+
 func (g *Granter) guarded(m proto.Member, now int64) bool {
 	return g.holder[m.Node] == m.Incarnation && now < g.until[m.Node] && m.Incarnation > g.over[m.Node]
 }
