@@ -185,7 +185,7 @@ func (l *Life) connect(ctx context.Context, m *rejoin.Machine, nodes proto.NodeS
 	for i, n := range list {
 		calls.Go(func() {
 			r := &replies[i]
-			errs[i] = l.cfg.Control.Call(ctx, n, kindHello, helloRequest{l.self, l.cfg.Prev, l.cfg.Tails, l.cfg.Blank, l.seenOf(n)}, r)
+			errs[i] = l.cfg.Control.Call(ctx, n, kindHello, helloRequest{l.self, l.cfg.Prev, l.cfg.Tails, l.cfg.Blank, l.remembers()}, r)
 			if errs[i] == nil {
 				errs[i] = l.prepare(ctx, r.Me)
 			}
@@ -197,8 +197,9 @@ func (l *Life) connect(ctx context.Context, m *rejoin.Machine, nodes proto.NodeS
 		r, err := &replies[i], errs[i]
 		if err == nil && r.Me.Node == n {
 			m.Connected(r.Me)
-			m.Blank(n, r.Blank || l.older(proto.Member{Node: n, Incarnation: r.Prev}, r.Tails))
-			if r.Stale {
+			l.heard(said{life: r.Me, prev: r.Prev, tails: r.Tails, blank: r.Blank, remembers: r.Remembers})
+			l.judge(m)
+			if r.Stale || outdone(l.prev(), l.cfg.Tails, r.Remembers) {
 				m.Stale()
 			}
 			continue

@@ -378,3 +378,49 @@ func TestOlderPoolAfterAllRestarted(t *testing.T) {
 		r.has("node 1 fenced: "+rejoin.OlderPool, "cold_start_forced", "node 1 enters, full true")
 	})
 }
+
+// The same, and of those who come back only one remembers it, who is not the
+// one that proposes, and speaks to the one with the older copy last of all:
+// what it remembers is told to everybody.
+func TestOlderPoolKnownToAThird(t *testing.T) {
+	seeds(t, 3, 20, func(t *testing.T, seed uint64) {
+		r := newRig(t, 4, seed)
+		r.boot()
+		proposes, x, knows, leaves := r.nodes[0], r.nodes[1], r.nodes[2], r.nodes[3]
+		r.write(proposes, 40, 20, 100)
+		r.same(20)
+		x.snapshot()
+		had := x.pool.Store().Tail()
+		r.write(proposes, 40, 20, 100)
+		r.same(20)
+		leaves.kill() // so that the others note how far all are
+		r.remove(leaves)
+		r.write(knows, 5, 20, 100)
+		r.until("it is on the third one's pool", func() bool {
+			s := knows.pool.Super().Seen[x.id]
+			return s.Incarnation == uint32(x.self.Incarnation) && s.Pos > had
+		})
+		e := r.view.Epoch
+		for _, n := range r.nodes[:3] {
+			n.kill()
+		}
+		x.restore()
+		r.forget, r.deaf = r.forget.With(proposes.id), [2]proto.NodeID{x.id, knows.id}
+		for _, i := range r.rng.Perm(3) {
+			r.nodes[i].start()
+			r.sim.Run(time.Duration(r.rng.IntN(int(40 * time.Millisecond))))
+		}
+		r.sim.Run(400 * time.Millisecond)
+		if r.serving() != 0 || r.view.Epoch != e {
+			t.Fatalf("view %d after %d, %d serve", r.view.Epoch, e, r.serving())
+		}
+		r.deaf = [2]proto.NodeID{}
+		if err := r.order(proposes, rejoin.Forced{Epoch: e, Without: 1 << 1}); err != nil {
+			t.Fatal(err)
+		}
+		leaves.start()
+		r.back()
+		r.same(20)
+		r.has("older copies", "cold_start_forced", "node 1 enters, full true")
+	})
+}

@@ -1,0 +1,8 @@
+package plant
+
+// Of who takes part in a cold start. They stand in All too, by hand: an init
+// function would keep the list in the program that ships.
+const (
+	ColdHearsay Bug = "older-copy-known-to-a-third-member-takes-part"
+	ColdKnowing Bug = "member-that-knows-its-older-copy-stays-in-the-cold-view"
+)
