@@ -1,6 +1,7 @@
 package heal
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -90,6 +91,59 @@ func TestForcedColdStart(t *testing.T) {
 	})
 }
 
+// nobody is a control plane that reaches nobody.
+type nobody struct{ Control }
+
+func (nobody) Call(context.Context, proto.NodeID, string, any, any) error { return errRigCall }
+
+// The lowest of those who are back dies before it proposes: the others know it
+// and wait for its proposal, and say no hello. An order goes by who answers
+// when it is given, not by who did.
+func TestForcedByWhoIsThereNow(t *testing.T) {
+	seeds(t, 3, 20, func(t *testing.T, seed uint64) {
+		r := newRig(t, 3, seed)
+		r.boot()
+		r.write(r.nodes[0], 40, 20, 100)
+		r.same(20)
+		for _, n := range r.nodes {
+			n.kill()
+		}
+		lowest, x, y := r.nodes[0], r.nodes[1], r.nodes[2]
+		r.alive = 0b111
+		r.on = func(n *rigNode, event string) {
+			if n == lowest && event == "cold_start" {
+				n.kill()
+			}
+		}
+		for _, n := range r.nodes {
+			n.start()
+		}
+		r.until("the lowest is gone", func() bool { return lowest.p == nil })
+		r.on = nil
+		r.sim.Run(200 * time.Millisecond)
+		y.kill()
+		r.sim.Run(200 * time.Millisecond)
+		if r.view.Epoch != 1 {
+			t.Fatalf("view %d: the lowest came to propose", r.view.Epoch)
+		}
+		order := rejoin.Forced{Epoch: 1, Without: 1 << 0}
+		if err := r.order(x, order); !errors.Is(err, rejoin.ErrForced) || !strings.Contains(err.Error(), "node 2 does not answer") {
+			t.Fatalf("node 2 has gone: %v", err)
+		}
+		y.start()
+		r.sim.Run(200 * time.Millisecond)
+		if err := r.order(x, order); err != nil {
+			t.Fatalf("node 0 has gone: %v", err)
+		}
+		r.until("two serve", func() bool { return r.serving() == 2 })
+		r.alive = 0
+		lowest.start()
+		r.back()
+		r.same(20)
+		r.has("cold_start_forced", "node 0 enters, full true")
+	})
+}
+
 // TestOrderNobodyLookedAt: an order that was answered with "give it again" is
 // not carried out later.
 func TestOrderNobodyLookedAt(t *testing.T) {
@@ -97,6 +151,7 @@ func TestOrderNobodyLookedAt(t *testing.T) {
 	r.boot()
 	l := &Life{env: r.nodes[0].p, told: make(chan struct{}, 1), self: proto.Member{Node: 0, Incarnation: 9}}
 	l.cfg.Event = func(name string, e proto.Epoch, detail string) { t.Errorf("%s %d %s", name, e, detail) }
+	l.cfg.Control = nobody{}
 	v := r.view
 	for _, n := range []proto.NodeID{0, 1, 2} {
 		v.Incarnation[n] = 1

@@ -18,6 +18,7 @@ type remembered struct {
 // life lasts.
 type said struct {
 	life       proto.Member // Incarnation 0: nothing yet
+	at         int64        // when it was heard, Env.Now
 	prev       proto.Incarnation
 	tails      []uint64
 	blank      bool // by its own account it holds nothing for a cold start
@@ -59,10 +60,18 @@ func (l *Life) heard(s said) (stale bool) {
 	s.tellsOlder = l.older(proto.Member{Node: s.life.Node, Incarnation: s.prev}, s.tails) && !plant.Is(plant.H19Hello)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	s.at = l.env.Now()
 	if o := &l.others[s.life.Node]; s.life.Incarnation >= o.life.Incarnation {
 		*o = s
 	}
 	return s.tellsOlder || l.hearsay(&s)
+}
+
+// heardSince reports whether a node has said hello, or answered one, after t.
+func (l *Life) heardSince(n proto.NodeID, t int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.others[n].life.Incarnation != 0 && l.others[n].at > t
 }
 
 // hearsay reports whether a third one remembers that the pools of a life are

@@ -5,4 +5,5 @@ package plant
 const (
 	ColdHearsay Bug = "older-copy-known-to-a-third-member-takes-part"
 	ColdKnowing Bug = "member-that-knows-its-older-copy-stays-in-the-cold-view"
+	ForcedLong  Bug = "forced-by-hellos-of-long-ago"
 )
