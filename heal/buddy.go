@@ -12,7 +12,6 @@ import (
 	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/heal/rejoin"
-	"healkv/pmem"
 	"healkv/pmem/store"
 )
 
@@ -99,65 +98,19 @@ func (l *Life) onHello(ctx context.Context, from proto.Member, q *helloRequest) 
 	if err := l.prepare(ctx, q.From); err != nil {
 		return nil, err
 	}
-	r := &helloReply{Me: l.self, Blank: l.cfg.Blank, Prev: l.cfg.Prev, Tails: l.cfg.Tails}
-	if r.Stale = l.older(proto.Member{Node: q.From.Node, Incarnation: q.Prev}, q.Tails) && !plant.Is(plant.H19Hello); r.Stale {
+	r := &helloReply{Me: l.self, Blank: l.cfg.Blank, Prev: l.cfg.Prev, Tails: l.cfg.Tails, Remembers: l.remembers()}
+	if r.Stale = l.heard(said{life: q.From, prev: q.Prev, tails: q.Tails, blank: q.Blank, remembers: q.Remembers}); r.Stale {
 		l.log.Warn("a joining node's pool is older than what it had flushed", "node", q.From.Node, "life", q.Prev, "tails", q.Tails)
 	}
-	outdone := l.outdone(q.Seen)
+	outdone := outdone(l.prev(), l.cfg.Tails, q.Remembers)
 	l.tell(func(m *rejoin.Machine) {
 		m.Connected(q.From)
-		m.Blank(q.From.Node, q.Blank || r.Stale)
+		l.judge(m)
 		if outdone {
 			m.Stale()
 		}
 	})
 	return r, nil
-}
-
-// seenOf is what the own pools remember of a node.
-func (l *Life) seenOf(n proto.NodeID) (seen []pmem.Seen) {
-	for i := range l.cfg.Seen {
-		seen = append(seen, l.cfg.Seen[i][n])
-	}
-	return seen
-}
-
-// outdone reports whether what another node remembers of this one is more than
-// its pools hold: then they are older copies.
-func (l *Life) outdone(seen []pmem.Seen) bool {
-	for i, s := range seen {
-		if i < len(l.cfg.Tails) && l.cfg.Prev != 0 && s.Incarnation == uint32(l.cfg.Prev) && s.Pos > l.cfg.Tails[i] && !plant.Is(plant.H19Hello) {
-			return true
-		}
-	}
-	return false
-}
-
-// older reports whether a pool whose last life was prev, and whose logs end at
-// tails, is an older copy: this node saw that life flush more, in this life or,
-// as its own pools remember, in an earlier one (H19).
-func (l *Life) older(prev proto.Member, tails []uint64) bool {
-	if prev.Incarnation == 0 || prev.Node >= proto.NodesMax {
-		return false
-	}
-	for i, w := range l.workers {
-		if i >= len(tails) {
-			break
-		}
-		var saw uint64
-		if i < len(l.cfg.Seen) {
-			if s := l.cfg.Seen[i][prev.Node]; s.Incarnation == uint32(prev.Incarnation) {
-				saw = s.Pos
-			}
-		}
-		if l.in() {
-			w.Do(func() { saw = max(saw, w.Replica().SawFlushed(prev)) })
-		}
-		if saw > tails[i] {
-			return true
-		}
-	}
-	return false
 }
 
 func (l *Life) onAwait(ctx context.Context, _ proto.Member, q *awaitRequest) (*awaitReply, error) {

@@ -177,41 +177,67 @@ func (l *Life) update(ctx context.Context, m *rejoin.Machine, e proto.Epoch, nex
 	return err
 }
 
-// connect says hello to nodes: each prepares its connection to this life, and
-// this life to it. "Connect before you decide."
-func (l *Life) connect(ctx context.Context, m *rejoin.Machine, nodes proto.NodeSet) error {
+// greeting is what came of a hello.
+type greeting struct {
+	to    proto.NodeID
+	sent  int64
+	reply helloReply
+	err   error
+}
+
+// greet says hello to nodes: each prepares its connection to this life, and
+// this life to it. Any goroutine.
+func (l *Life) greet(ctx context.Context, nodes proto.NodeSet) []greeting {
 	ctx, cancel := l.env.Timeout(ctx, l.helloTimeout())
 	defer cancel()
 	list := nodes.Nodes(nil)
-	replies, errs := make([]helloReply, len(list)), make([]error, len(list))
+	all := make([]greeting, len(list))
 	calls := flow.NewGroup(l.env)
 	for i, n := range list {
 		calls.Go(func() {
-			r := &replies[i]
-			errs[i] = l.cfg.Control.Call(ctx, n, kindHello, helloRequest{l.self, l.cfg.Prev, l.cfg.Tails, l.cfg.Blank, l.seenOf(n)}, r)
-			if errs[i] == nil {
-				errs[i] = l.prepare(ctx, r.Me)
+			g := &all[i]
+			g.to, g.sent = n, l.env.Now()
+			g.err = l.cfg.Control.Call(ctx, n, kindHello, helloRequest{l.self, l.cfg.Prev, l.cfg.Tails, l.cfg.Blank, l.remembers()}, &g.reply)
+			if g.err == nil && g.reply.Me.Node != n {
+				g.err = fmt.Errorf("heal: node %d answers as %v", n, g.reply.Me)
+			}
+			if g.err == nil {
+				g.err = l.prepare(ctx, g.reply.Me)
 			}
 		})
 	}
 	calls.Wait()
-	var failed error
-	for i, n := range list {
-		r, err := &replies[i], errs[i]
-		if err == nil && r.Me.Node == n {
+	return all
+}
+
+// greeted hands the machine what came of hellos, and gives the last failure.
+func (l *Life) greeted(m *rejoin.Machine, all []greeting) (failed error) {
+	for i := range all {
+		g, r := &all[i], &all[i].reply
+		if g.err == nil {
 			m.Connected(r.Me)
-			m.Blank(n, r.Blank || l.older(proto.Member{Node: n, Incarnation: r.Prev}, r.Tails))
-			if r.Stale {
+			l.heard(said{life: r.Me, prev: r.Prev, tails: r.Tails, blank: r.Blank, remembers: r.Remembers})
+			l.judge(m)
+			if r.Stale || outdone(l.prev(), l.cfg.Tails, r.Remembers) {
 				m.Stale()
 			}
 			continue
 		}
-		m.Disconnected(n)
-		if was := m.View().Member(n); l.cfg.ProvenDead(was) {
+		failed = g.err
+		if l.heardSince(g.to, g.sent) {
+			continue // it has come back meanwhile, and said so itself
+		}
+		m.Disconnected(g.to)
+		if was := m.View().Member(g.to); l.cfg.ProvenDead(was) {
 			m.Died(was)
 		}
-		failed = err
 	}
+	return failed
+}
+
+// connect says hello to nodes. "Connect before you decide."
+func (l *Life) connect(ctx context.Context, m *rejoin.Machine, nodes proto.NodeSet) error {
+	failed := l.greeted(m, l.greet(ctx, nodes))
 	if failed == nil && m.Next().Do == rejoin.Connect {
 		failed = errView // a member answered with another life than the view's
 	}

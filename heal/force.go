@@ -1,10 +1,13 @@
 package heal
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
+	"healkv/dataplane/plant"
 	"healkv/heal/rejoin"
 )
 
@@ -31,12 +34,23 @@ func (l *Life) Force(f rejoin.Forced) error {
 			return fmt.Errorf("%w: nodes %v are heard to run in their lives of view %d: the cluster is not down", rejoin.ErrForced, run, v.Epoch)
 		}
 	}
+	// A machine that waits says no hello, so what it knows of the others may be
+	// of long ago: one that has gone since would be there with a whole pool for
+	// ever, or be counted on where it is not.
+	begun := l.env.Now()
+	var all []greeting
+	if !v.Has(l.self) && v.Epoch == f.Epoch && !plant.Is(plant.ForcedLong) {
+		all = l.greet(context.Background(), v.ColdSet().Without(l.self.Node))
+	}
 	var err error
 	var settled atomic.Bool // it was looked at, or is not to be any more
 	answered := make(chan struct{})
 	l.tell(func(m *rejoin.Machine) {
 		if !settled.CompareAndSwap(false, true) {
 			return // whoever gave it was told that nothing came of it
+		}
+		if m.View().Epoch == v.Epoch {
+			l.greeted(m, all)
 		}
 		if err = m.Force(f); err == nil && !f.Dry {
 			l.cfg.Event("cold_start_forced", f.Epoch, fmt.Sprintf("without nodes %v", f.Without))
@@ -45,7 +59,7 @@ func (l *Life) Force(f rejoin.Forced) error {
 		}
 		close(answered)
 	})
-	if l.env.Wait(2*l.updateTimeout(), answered) != 0 {
+	if l.env.Wait(max(0, 2*l.updateTimeout()-time.Duration(l.env.Now()-begun)), answered) != 0 {
 		if settled.CompareAndSwap(false, true) {
 			return errBusy
 		}

@@ -1,6 +1,7 @@
 package heal
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -90,6 +91,59 @@ func TestForcedColdStart(t *testing.T) {
 	})
 }
 
+// nobody is a control plane that reaches nobody.
+type nobody struct{ Control }
+
+func (nobody) Call(context.Context, proto.NodeID, string, any, any) error { return errRigCall }
+
+// The lowest of those who are back dies before it proposes: the others know it
+// and wait for its proposal, and say no hello. An order goes by who answers
+// when it is given, not by who did.
+func TestForcedByWhoIsThereNow(t *testing.T) {
+	seeds(t, 3, 20, func(t *testing.T, seed uint64) {
+		r := newRig(t, 3, seed)
+		r.boot()
+		r.write(r.nodes[0], 40, 20, 100)
+		r.same(20)
+		for _, n := range r.nodes {
+			n.kill()
+		}
+		lowest, x, y := r.nodes[0], r.nodes[1], r.nodes[2]
+		r.alive = 0b111
+		r.on = func(n *rigNode, event string) {
+			if n == lowest && event == "cold_start" {
+				n.kill()
+			}
+		}
+		for _, n := range r.nodes {
+			n.start()
+		}
+		r.until("the lowest is gone", func() bool { return lowest.p == nil })
+		r.on = nil
+		r.sim.Run(200 * time.Millisecond)
+		y.kill()
+		r.sim.Run(200 * time.Millisecond)
+		if r.view.Epoch != 1 {
+			t.Fatalf("view %d: the lowest came to propose", r.view.Epoch)
+		}
+		order := rejoin.Forced{Epoch: 1, Without: 1 << 0}
+		if err := r.order(x, order); !errors.Is(err, rejoin.ErrForced) || !strings.Contains(err.Error(), "node 2 does not answer") {
+			t.Fatalf("node 2 has gone: %v", err)
+		}
+		y.start()
+		r.sim.Run(200 * time.Millisecond)
+		if err := r.order(x, order); err != nil {
+			t.Fatalf("node 0 has gone: %v", err)
+		}
+		r.until("two serve", func() bool { return r.serving() == 2 })
+		r.alive = 0
+		lowest.start()
+		r.back()
+		r.same(20)
+		r.has("cold_start_forced", "node 0 enters, full true")
+	})
+}
+
 // TestOrderNobodyLookedAt: an order that was answered with "give it again" is
 // not carried out later.
 func TestOrderNobodyLookedAt(t *testing.T) {
@@ -97,6 +151,7 @@ func TestOrderNobodyLookedAt(t *testing.T) {
 	r.boot()
 	l := &Life{env: r.nodes[0].p, told: make(chan struct{}, 1), self: proto.Member{Node: 0, Incarnation: 9}}
 	l.cfg.Event = func(name string, e proto.Epoch, detail string) { t.Errorf("%s %d %s", name, e, detail) }
+	l.cfg.Control = nobody{}
 	v := r.view
 	for _, n := range []proto.NodeID{0, 1, 2} {
 		v.Incarnation[n] = 1
@@ -376,5 +431,51 @@ func TestOlderPoolAfterAllRestarted(t *testing.T) {
 		r.back()
 		r.same(20)
 		r.has("node 1 fenced: "+rejoin.OlderPool, "cold_start_forced", "node 1 enters, full true")
+	})
+}
+
+// The same, and of those who come back only one remembers it, who is not the
+// one that proposes, and speaks to the one with the older copy last of all:
+// what it remembers is told to everybody.
+func TestOlderPoolKnownToAThird(t *testing.T) {
+	seeds(t, 3, 20, func(t *testing.T, seed uint64) {
+		r := newRig(t, 4, seed)
+		r.boot()
+		proposes, x, knows, leaves := r.nodes[0], r.nodes[1], r.nodes[2], r.nodes[3]
+		r.write(proposes, 40, 20, 100)
+		r.same(20)
+		x.snapshot()
+		had := x.pool.Store().Tail()
+		r.write(proposes, 40, 20, 100)
+		r.same(20)
+		leaves.kill() // so that the others note how far all are
+		r.remove(leaves)
+		r.write(knows, 5, 20, 100)
+		r.until("it is on the third one's pool", func() bool {
+			s := knows.pool.Super().Seen[x.id]
+			return s.Incarnation == uint32(x.self.Incarnation) && s.Pos > had
+		})
+		e := r.view.Epoch
+		for _, n := range r.nodes[:3] {
+			n.kill()
+		}
+		x.restore()
+		r.forget, r.deaf = r.forget.With(proposes.id), [2]proto.NodeID{x.id, knows.id}
+		for _, i := range r.rng.Perm(3) {
+			r.nodes[i].start()
+			r.sim.Run(time.Duration(r.rng.IntN(int(40 * time.Millisecond))))
+		}
+		r.sim.Run(400 * time.Millisecond)
+		if r.serving() != 0 || r.view.Epoch != e {
+			t.Fatalf("view %d after %d, %d serve", r.view.Epoch, e, r.serving())
+		}
+		r.deaf = [2]proto.NodeID{}
+		if err := r.order(proposes, rejoin.Forced{Epoch: e, Without: 1 << 1}); err != nil {
+			t.Fatal(err)
+		}
+		leaves.start()
+		r.back()
+		r.same(20)
+		r.has("older copies", "cold_start_forced", "node 1 enters, full true")
 	})
 }

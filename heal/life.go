@@ -99,6 +99,7 @@ type Life struct {
 	links     map[proto.Member][]rdma.Link
 	ended     error // why the life is over
 	facts     []func(*rejoin.Machine)
+	others    [proto.NodesMax]said // what lives have told of their pools
 	entered   bool
 
 	told      chan struct{} // a token: there are facts

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"healkv/dataplane/proto"
-	"healkv/pmem"
 )
 
 // Kinds of requests between lives, over the control plane.
@@ -29,19 +28,20 @@ var (
 )
 
 type helloRequest struct {
-	From  proto.Member
-	Prev  proto.Incarnation // the life before, 0 if none
-	Tails []uint64          // of the recovered logs, by shard
-	Blank bool              // nothing in the pool for a cold start
-	Seen  []pmem.Seen       // how far From's pools remember the node asked to have flushed, by shard (H19)
+	From      proto.Member
+	Prev      proto.Incarnation // the life before, 0 if none
+	Tails     []uint64          // of the recovered logs, by shard
+	Blank     bool              // nothing in the pool for a cold start
+	Remembers []remembered      // how far From's pools remember all others to have flushed (H19)
 }
 
 type helloReply struct {
-	Me    proto.Member
-	Stale bool              // I saw Prev flush beyond Tails (H19)
-	Blank bool              // my pool has nothing for a cold start
-	Prev  proto.Incarnation // mine, as in the request
-	Tails []uint64
+	Me        proto.Member
+	Stale     bool              // I saw Prev flush beyond Tails, or was told so (H19)
+	Blank     bool              // my pool has nothing for a cold start
+	Prev      proto.Incarnation // mine, as in the request
+	Tails     []uint64
+	Remembers []remembered
 }
 
 type awaitRequest struct {

@@ -50,6 +50,8 @@ type rig struct {
 	budget int
 	lease  time.Duration     // 0: lives know of none
 	alive  proto.NodeSet     // of these nobody can tell that they are dead
+	forget proto.NodeSet     // the pools of these remember nothing of the others
+	deaf   [2]proto.NodeID   // these two say no hello to each other, unless they are the same
 	travel time.Duration     // at most this long does a message of the control plane take; 0: a millisecond
 	calls  map[string]int    // messages sent, by kind
 	done   map[string]uint64 // key: the highest timestamp of a write that was answered
@@ -319,6 +321,9 @@ func (n *rigNode) live(full string) (err error) {
 	}
 	c.Running, c.NoLink = n.running, n.noLink
 	c.Opened([]*pmem.Pool{n.pool}, &r.view, n.begun)
+	if r.forget.Has(n.id) {
+		clear(c.Seen)
+	}
 	n.life = New(c)
 	n.lives++
 	n.life.SawView(r.view)
@@ -354,7 +359,7 @@ func (n *rigNode) Call(ctx context.Context, to proto.NodeID, kind string, req, r
 	n.r.calls[kind]++
 	n.p.Wait(time.Duration(n.r.rng.IntN(travel)), ctx.Done())
 	x := n.r.nodes[to]
-	if x.p == nil || ctx.Err() != nil {
+	if d := n.r.deaf; x.p == nil || ctx.Err() != nil || kind == kindHello && d[0] != d[1] && (d == [2]proto.NodeID{n.id, to} || d == [2]proto.NodeID{to, n.id}) {
 		return errors.Join(errRigCall, ctx.Err())
 	}
 	done := make(chan struct{})

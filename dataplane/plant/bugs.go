@@ -348,6 +348,6 @@ var All = []Bug{
 	H29Mute, H29OldView, H34Gap, JudgeIncoming, AgreeUnasked,
 	SuspectGap, SuspectFlaps, SlowOnce, SlowAll, SlowOwn, SlowMinority, SlowWitness, SlowOften, SlowPromoted,
 	TCPPeer, TCPInClear, TCPCrowdOne, IdentKept, IdentDropEarly, CtlCrowdOne, CtlAgain, CtlBreak, CtlRefused, CtlRefusedIn, RefusedTrusted,
-	ColdLeft, ViewOfNobody, ColdMute, ForcedInCold,
+	ColdLeft, ViewOfNobody, ColdMute, ForcedInCold, ColdHearsay, ColdKnowing, ForcedLong, AttemptDeaf,
 	BootstrapAbsent, BootstrapUsed, BootstrapFew, OlderVotes, OlderByAsking, OlderUnflagged, OlderGrants, TurnsForgotten,
 }

@@ -88,25 +88,33 @@ func (s *Service) attempt(ctx context.Context, fn func(*proto.View) error) (done
 		return nil, false, ErrClosed
 	}
 	p, led := s.begin(s.checked(fn))
-	ctx, cancel := s.env.Timeout(ctx, s.patience(attemptWait, 2))
+	caller := ctx.Done()
+	if plant.Is(plant.AttemptDeaf) {
+		caller = nil
+	}
+	asking, cancel := s.env.Timeout(ctx, s.patience(attemptWait, 2))
 	defer cancel()
 	begin := s.env.Now()
 	defer func() { s.took(time.Duration(s.env.Now() - begin)) }()
-	answers := s.ask(ctx, p.Request())
+	answers := s.ask(asking, p.Request())
 	for {
 		outcome, v := p.Outcome()
 		if outcome != register.Pending {
 			s.finish(&p, outcome, v, led)
 			return &p, led, nil
 		}
-		a, ok := answers.take(s.ctx.Done())
-		if !ok {
+		// The own vote has no deadline: its disk may hang.
+		a, ok := answers.take(s.ctx.Done(), caller)
+		switch {
+		case !ok && s.ctx.Err() != nil:
 			return nil, false, ErrClosed
+		case !ok:
+			return nil, false, fmt.Errorf("%w: %w", ErrNoMajority, ctx.Err())
 		}
 		if a.err != nil {
 			p.Unreachable(a.node)
 		} else if p.Step(&a.m) {
-			answers = s.ask(ctx, p.Request()) // answers of the phase before are not read any more
+			answers = s.ask(asking, p.Request()) // answers of the phase before are not read any more
 		}
 	}
 }
@@ -181,8 +189,8 @@ func (a *answers[T]) put(x T) {
 	flow.Signal(a.some)
 }
 
-// take waits for the next one. False: until ended first.
-func (a *answers[T]) take(until <-chan struct{}) (x T, ok bool) {
+// take waits for the next one. False: one of until ended first.
+func (a *answers[T]) take(until ...<-chan struct{}) (x T, ok bool) {
 	for {
 		a.mu.Lock()
 		if len(a.got) > 0 {
@@ -191,7 +199,7 @@ func (a *answers[T]) take(until <-chan struct{}) (x T, ok bool) {
 			return x, true
 		}
 		a.mu.Unlock()
-		if a.env.Wait(-1, a.some, until) != 0 {
+		if a.env.Wait(-1, append([]<-chan struct{}{a.some}, until...)...) != 0 {
 			return x, false
 		}
 	}

@@ -204,6 +204,34 @@ func TestOlderCopyCountsAsBlank(t *testing.T) {
 	}
 }
 
+// TestStaleWithAFullCopyInAColdStart: the same life learns it when the others
+// have counted on it already. It leaves for another life, which says so, and
+// the others begin anew.
+func TestStaleWithAFullCopyInAColdStart(t *testing.T) {
+	m, _ := down(rejoin.Config{Full: "asked for"})
+	m.Connected(proto.Member{Node: 1, Incarnation: 8})
+	v := m.ColdView()
+	m.SawView(&v)
+	expect(t, "before", m, rejoin.Action{Do: rejoin.AwaitInstalled, Epoch: 7})
+	m.Stale()
+	expect(t, "stale", m, rejoin.Action{Do: rejoin.StartOver, Why: rejoin.OlderPool})
+
+	other := rejoin.New(rejoin.Config{Self: proto.Member{Node: 1, Incarnation: 8}})
+	other.SawView(&v)
+	other.Connected(proto.Member{Node: 0, Incarnation: 5})
+	other.Blank(0, true)
+	if a := other.Next(); a.Do != rejoin.Again {
+		t.Fatalf("the other member: %+v", a)
+	}
+	next := rejoin.New(rejoin.Config{Self: proto.Member{Node: 1, Incarnation: 9}})
+	next.SawView(&v)
+	next.Connected(proto.Member{Node: 0, Incarnation: 5})
+	next.Blank(0, true)
+	if a := next.Next(); a.Do != rejoin.Wait || !strings.Contains(a.Why, "older copies") {
+		t.Errorf("its next life: %+v", a)
+	}
+}
+
 // TestLoses: what is said follows the model's gates.
 func TestLoses(t *testing.T) {
 	_, v := lostOne(rejoin.Config{})

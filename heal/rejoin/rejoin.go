@@ -388,6 +388,12 @@ func (m *Machine) cold() Action {
 			return Action{Do: Again, Why: "a member of the cold start died in it"}
 		}
 	}
+	if m.blank && !plant.Is(plant.ColdKnowing) {
+		// Somebody who is no member told it too late for the proposer to know, or
+		// the proposal was under way: the next life says it in its first hello, and
+		// the others begin anew without counting on it.
+		return Action{Do: StartOver, Why: OlderPool}
+	}
 	if m.allInstalled < v.Epoch {
 		return Action{Do: AwaitInstalled, Epoch: v.Epoch}
 	}

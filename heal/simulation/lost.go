@@ -129,13 +129,23 @@ func (w *world) answer(p *process, f *rejoin.Forced, err error) {
 	}
 }
 
-// found lets who was lost come back when the others have gone on without it.
+// found lets who was lost come back when the others have gone on without it. It
+// also comes back where they never can: it was not the last live member as far
+// as anybody knew, but a change that was under way when all went down can be
+// settled afterwards and leave nobody else live. No order helps then, and the
+// operator starts it with whatever pool it has.
 func (w *world) found() {
-	if w.lost == 0 || w.newest.ColdSet()&w.lost != 0 {
+	counts, back := w.newest.ColdSet(), "lost members that come back"
+	switch {
+	case w.lost == 0:
+		return
+	case counts != 0 && counts&^w.lost == 0:
+		back = "lost members that nobody can go on without"
+	case counts&w.lost != 0:
 		return
 	}
 	for _, n := range w.lost.Nodes(nil) {
-		w.count("lost members that come back")
+		w.count(back)
 		w.away = w.away.Without(n)
 		w.nodes[n].restart(1 + w.rng.Int64N(int64(2*w.o.Lease)))
 	}
