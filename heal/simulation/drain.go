@@ -24,9 +24,10 @@ func (m *machine) drain(back time.Duration) {
 			}
 		}
 		p.drained, p.drainedFor = make(chan struct{}), back
+		end := p.endsLife // not a later life's, should this one end while it leaves
 		p.leave(l)
-		if p.endsLife != nil {
-			p.endsLife()
+		if end != nil {
+			end()
 		}
 	})
 }

@@ -222,13 +222,19 @@ func (w *world) tryFault(e Entry) bool {
 		done()
 		if e.B == 0 {
 			m.acceptor.failNext = true
-			w.sim.At(us(e.A), func() { // the operator notices
+			var notice func()
+			notice = func() { // the operator does
 				m.acceptor.failNext = false
-				if m.up && m.p.members.Status().Stopped != "" && w.spare(set(m.id)) {
+				switch {
+				case w.ended || !m.up || m.p.members.Status().Stopped == "" || !w.spare(set(m.id)):
+				case w.apart != 0: // one fault is enough for partTwo
+					w.sim.At(w.o.Lease, notice)
+				default:
 					m.crash(-1)
 					m.restart(0)
 				}
-			})
+			}
+			w.sim.At(us(e.A), notice)
 			return true
 		}
 		m.acceptor.slow, m.acceptor.slows = us(e.B), true
