@@ -62,6 +62,9 @@ type Config struct {
 	// Initial gives Configured, Model and Shards; a register with others is
 	// refused with ErrConfig.
 	Initial proto.View
+	// HashSeed is what the pools hash keys with, equal at all nodes: one with
+	// another is neither heard nor voted with. Peers are told a digest of it.
+	HashSeed uint64
 	// Lease is for how long an acceptor that granted one refuses every view
 	// without its holder: a silent member is out that long after its last
 	// request. The holder itself serves for Drift less. 0: LeaseDefault.
@@ -113,6 +116,7 @@ type peer struct {
 	rhythm  rhythm            // of its beats
 	fresh   bool              // it says its pool is new (Bootstrap)
 	config  string            // how its configuration differs from ours; "": not
+	seed    string            // the digest of its hash seed, if that is another than ours
 	probe   int64             // until then its death is looked for at every turn
 	refused proto.Incarnation // the life that counts as over because its connections were refused
 }
@@ -135,6 +139,7 @@ type Service struct {
 	majority int
 	life     uint64 // of our ballots
 	stall    int64  // ns that something stands still before it is complained about
+	seed     string // digest of the hash seed
 	lease    int64  // ns
 	hold     int64  // how much of its own lease a holder counts on, ns
 
@@ -269,6 +274,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	flow.Signal(s.propose)
 	flow.Signal(s.disk)
+	s.seed = seedDigest(cfg.ClusterID, cfg.HashSeed)
 	s.stall, s.watcher = int64(cfg.Patience), blame.NewWatcher(s.self, int64(cfg.Patience))
 	s.granter = grant.NewGranter(s.lease, s.env.Now())
 	s.renewal = grant.NewRenewal(s.majority)

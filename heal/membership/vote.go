@@ -41,6 +41,9 @@ func (s *Service) register() {
 		if err := s.checkVote(&m, from.Node); err != nil {
 			return nil, err
 		}
+		if err := s.sameSeed(from.Node, j.Seed); err != nil {
+			return nil, err
+		}
 		a := voteOf(s.vote(&m))
 		s.mu.Lock()
 		a.Turn = s.turn

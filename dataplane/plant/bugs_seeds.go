@@ -1,0 +1,7 @@
+package plant
+
+// Of hash seeds, refused connections, and what is full or hangs.
+const (
+	SeedUncompared Bug = "hash-seed-not-compared"
+	SeedRehashed   Bug = "record-of-another-hash-seed-adopted"
+)
