@@ -4,4 +4,8 @@ package plant
 const (
 	SeedUncompared Bug = "hash-seed-not-compared"
 	SeedRehashed   Bug = "record-of-another-hash-seed-adopted"
+
+	RefusedForGood Bug = "refused-life-stays-over"
+	RefusedProves  Bug = "refusal-taken-for-a-proof"
+	RefusedPolls   Bug = "refused-life-polled-without-a-pause"
 )

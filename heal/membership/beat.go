@@ -113,7 +113,7 @@ func (s *Service) beatOne(n proto.NodeID, b beat, sent int64) {
 		return
 	}
 	if a.Life.Node == n {
-		s.peers[n].heard(a.Life, s.env.Now())
+		s.heardLocked(a.Life, s.env.Now())
 		s.saidLocked(n, &a.says, s.env.Now())
 		s.heardTurnLocked(n, a.Turn)
 		s.heardSeenLocked(n, a.Seen)
@@ -177,7 +177,7 @@ func (s *Service) onBeat(_ context.Context, from proto.Member, body json.RawMess
 		return nil, err
 	}
 	p.config, p.fresh = "", b.Fresh
-	p.heard(b.Life, now)
+	s.heardLocked(b.Life, now)
 	p.rhythm.beat(now, s.lease)
 	s.saidLocked(from.Node, &b.says, now)
 	s.heardTurnLocked(from.Node, b.Turn)

@@ -109,20 +109,21 @@ type Config struct {
 
 // peer is what we know of another configured node.
 type peer struct {
-	life    proto.Member      // that spoke last
-	heardAt int64             // when, Env.Now; 0: never
-	wantAt  int64             // last time that life asked for its lease
-	placeAt int64             // when we learned the view in which it became live, or a shadow
-	rhythm  rhythm            // of its beats
-	fresh   bool              // it says its pool is new (Bootstrap)
-	config  string            // how its configuration differs from ours; "": not
-	seed    string            // the digest of its hash seed, if that is another than ours
-	probe   int64             // until then its death is looked for at every turn
-	refused proto.Incarnation // the life that counts as over because its connections were refused
+	life    proto.Member // that spoke last
+	heardAt int64        // when, Env.Now; 0: never
+	wantAt  int64        // last time that life asked for its lease
+	placeAt int64        // when we learned the view in which it became live, or a shadow
+	rhythm  rhythm       // of its beats
+	fresh   bool         // it says its pool is new (Bootstrap)
+	config  string       // how its configuration differs from ours; "": not
+	seed    string       // the digest of its hash seed, if that is another than ours
+	probe   int64        // until then its death is looked for at every turn
 }
 
-// heard notes that a life of the peer spoke.
-func (p *peer) heard(m proto.Member, now int64) {
+// heardLocked notes that a life of another node spoke.
+func (s *Service) heardLocked(m proto.Member, now int64) {
+	s.granter.Spoke(m)
+	p := &s.peers[m.Node]
 	if p.life != m {
 		p.life, p.wantAt, p.rhythm = m, 0, rhythm{}
 	}
@@ -453,7 +454,7 @@ func (s *Service) runsLocked(m proto.Member, now int64) bool {
 		return m == s.self && !s.leaving
 	}
 	p := &s.peers[m.Node]
-	return p.life == m && p.heardAt != 0 && now-p.heardAt < s.lease+s.lease/2 && !s.granter.Ended(m)
+	return p.life == m && p.heardAt != 0 && now-p.heardAt < s.lease+s.lease/2 && !s.granter.Ended(m) && !s.granter.Refused(m)
 }
 
 // Running is which live members of the newest view run in the life the view
