@@ -9,5 +9,6 @@ func init() {
 		one(plant.RefusedForGood, "a life whose connections were refused is guarded again when it speaks", unit("heal/membership", "TestOneRefusalRemovesNobody")),
 		one(plant.RefusedProves, "a refused connection at one node is no proof of death", unit("heal/membership", "TestOneRefusalRemovesNobody")),
 		one(plant.RefusedPolls, "polls about a refused life become rarer", unit("heal/membership", "TestOneRefusalRemovesNobody")),
+		one(plant.VoteWaits, "who waits for a hung disk to vote gives up in time", unit("heal/membership", "TestHungDiskLeavesRoomForBeats")),
 	)
 }

@@ -8,4 +8,6 @@ const (
 	RefusedForGood Bug = "refused-life-stays-over"
 	RefusedProves  Bug = "refusal-taken-for-a-proof"
 	RefusedPolls   Bug = "refused-life-polled-without-a-pause"
+
+	VoteWaits Bug = "vote-waits-for-the-disk-whatever-comes"
 )

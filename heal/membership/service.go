@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"healkv/dataplane/flow"
@@ -160,8 +161,9 @@ type Service struct {
 	// disk is a token, held from a step of the acceptor until its state is
 	// durable; mu is not held meanwhile, so that granting leases never waits
 	// for a disk.
-	disk chan struct{}
-	file *acceptorFile
+	disk   chan struct{}
+	voters atomic.Int32 // requests to vote that wait for it
+	file   *acceptorFile
 
 	mu       sync.Mutex
 	acceptor register.Acceptor

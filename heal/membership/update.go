@@ -215,7 +215,7 @@ func (s *Service) ask(ctx context.Context, m register.Message) *answers[answer] 
 		m.To = n
 		req := m
 		if n == s.cfg.Node {
-			s.env.Go(func() { out.put(answer{n, s.vote(&req), nil}) })
+			s.env.Go(func() { out.put(answer{n, s.vote(ctx, &req), nil}) })
 			continue
 		}
 		s.env.Go(func() {
