@@ -104,13 +104,15 @@ func (l *Life) onHello(ctx context.Context, from proto.Member, q *helloRequest) 
 		l.log.Warn("a joining node's pool is older than what it had flushed", "node", q.From.Node, "life", q.Prev, "tails", q.Tails)
 	}
 	outdone := l.outdone(q.Seen)
-	l.tell(func(m *rejoin.Machine) {
+	if err := l.tell(func(m *rejoin.Machine) {
 		m.Connected(q.From)
 		m.Blank(q.From.Node, q.Blank || r.Stale)
 		if outdone {
 			m.Stale()
 		}
-	})
+	}); err != nil {
+		return nil, err
+	}
 	return r, nil
 }
 
@@ -172,7 +174,9 @@ func (l *Life) onCold(_ context.Context, from proto.Member, q *coldRequest) (*st
 	if q.From.Node != from.Node {
 		return nil, fmt.Errorf("heal: cold start in the name of %v from node %d", q.From, from.Node)
 	}
-	l.tell(func(m *rejoin.Machine) { m.ColdDone(q.From.Node, q.Epoch) })
+	if err := l.tell(func(m *rejoin.Machine) { m.ColdDone(q.From.Node, q.Epoch) }); err != nil {
+		return nil, err
+	}
 	return &struct{}{}, nil
 }
 

@@ -97,6 +97,7 @@ type Life struct {
 	facts     []func(*rejoin.Machine)
 	entered   bool
 
+	driven    bool          // nobody takes facts any more
 	told      chan struct{} // a token: there are facts
 	entering  chan struct{} // a token: nobody is in enter
 	enterErr  error         // whoever has that token: what Enter said

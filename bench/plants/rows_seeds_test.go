@@ -10,5 +10,6 @@ func init() {
 		one(plant.RefusedProves, "a refused connection at one node is no proof of death", unit("heal/membership", "TestOneRefusalRemovesNobody")),
 		one(plant.RefusedPolls, "polls about a refused life become rarer", unit("heal/membership", "TestOneRefusalRemovesNobody")),
 		one(plant.VoteWaits, "who waits for a hung disk to vote gives up in time", unit("heal/membership", "TestHungDiskLeavesRoomForBeats")),
+		one(plant.FactDropped, "who tells a fact that finds no room tells it again", unit("heal", "TestFactWithoutRoomIsToldAgain")),
 	)
 }

@@ -10,4 +10,6 @@ const (
 	RefusedPolls   Bug = "refused-life-polled-without-a-pause"
 
 	VoteWaits Bug = "vote-waits-for-the-disk-whatever-comes"
+
+	FactDropped Bug = "fact-dropped-unsaid"
 )
