@@ -136,7 +136,7 @@ func (n *Node) open(context.Context) (err error) {
 	}
 	n.members, err = membership.New(membership.Config{
 		Node: proto.NodeID(c.Node), ClusterID: c.ClusterID, StateDir: c.StateDir, Ephemeral: c.Ephemeral,
-		Configured: n.configured(), Initial: proto.View{Configured: n.configured(), Model: c.Model, Shards: uint8(c.Shards)},
+		Configured: n.configured(), Initial: proto.View{Configured: n.configured(), Model: c.Model, Shards: uint8(c.Shards)}, HashSeed: c.HashSeed,
 		Lease: c.Lease, Drift: c.Drift, TrustRefused: c.TrustRefused, BootstrapWait: c.BootstrapWait, Control: n.control, Logger: n.log,
 		Progress: n.progress, ProvenDead: proof, OnView: n.sawView, Watch: n.watch(), Probe: n.probe,
 		OnOlder:   func(why string) { n.event("older_acceptor", 0, why) },

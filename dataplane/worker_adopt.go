@@ -17,6 +17,7 @@ type Batch struct {
 	// Filled in by the worker.
 	Adopted, Bytes int
 	NoRoom         bool // the log had no room for some of it, for long
+	OtherSeed      bool // its keys are hashed with another seed: nothing more of it was taken
 }
 
 // BatchItem is one record image in a batch.
@@ -60,7 +61,7 @@ func (r *batchRing) take() *Batch {
 // AdoptOffer hands a batch to the worker; false if its ring is full. Recovery
 // goroutine only.
 func (w *Worker) AdoptOffer(b *Batch) bool {
-	b.Adopted, b.Bytes, b.NoRoom = 0, 0, false
+	b.Adopted, b.Bytes, b.NoRoom, b.OtherSeed = 0, 0, false, false
 	if !w.adoptIn.put(b) {
 		return false
 	}
@@ -99,6 +100,10 @@ func (w *Worker) adopt() (moved bool) {
 				// The cleaner finds nothing, or not while this goes on.
 				b.NoRoom = !plant.Is(plant.AdoptDropped)
 				w.adoptAt = len(b.Items) - 1 // give it back as it is
+				continue
+			case replica.AdoptSeed:
+				b.OtherSeed = true
+				w.adoptAt = len(b.Items) - 1
 				continue
 			case replica.Adopted:
 				w.adoptStalled = 0

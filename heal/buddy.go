@@ -103,13 +103,15 @@ func (l *Life) onHello(ctx context.Context, from proto.Member, q *helloRequest) 
 		l.log.Warn("a joining node's pool is older than what it had flushed", "node", q.From.Node, "life", q.Prev, "tails", q.Tails)
 	}
 	outdone := outdone(l.prev(), l.cfg.Tails, q.Remembers)
-	l.tell(func(m *rejoin.Machine) {
+	if err := l.tell(func(m *rejoin.Machine) {
 		m.Connected(q.From)
 		l.judge(m)
 		if outdone {
 			m.Stale()
 		}
-	})
+	}); err != nil {
+		return nil, err
+	}
 	return r, nil
 }
 
@@ -125,7 +127,9 @@ func (l *Life) onCold(_ context.Context, from proto.Member, q *coldRequest) (*st
 	if q.From.Node != from.Node {
 		return nil, fmt.Errorf("heal: cold start in the name of %v from node %d", q.From, from.Node)
 	}
-	l.tell(func(m *rejoin.Machine) { m.ColdDone(q.From.Node, q.Epoch) })
+	if err := l.tell(func(m *rejoin.Machine) { m.ColdDone(q.From.Node, q.Epoch) }); err != nil {
+		return nil, err
+	}
 	return &struct{}{}, nil
 }
 

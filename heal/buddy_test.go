@@ -107,6 +107,40 @@ func TestNobodySpeaksForAnother(t *testing.T) {
 	})
 }
 
+// A member that is done with its leftovers says so once, and until it is heard:
+// a fact that finds no room is an error for who tells it. Where nobody takes
+// facts any more they are not kept.
+func TestFactWithoutRoomIsToldAgain(t *testing.T) {
+	l := &Life{told: make(chan struct{}, 1), self: proto.Member{Node: 0, Incarnation: 2}}
+	from := proto.Member{Node: 1, Incarnation: 4}
+	tell := func() error {
+		_, err := l.onCold(context.Background(), from, &coldRequest{From: from, Epoch: 3})
+		return err
+	}
+	for i := range factsMax {
+		if err := tell(); err != nil {
+			t.Fatalf("fact %d: %v", i, err)
+		}
+	}
+	if err := tell(); !errors.Is(err, errFacts) || len(l.facts) != factsMax {
+		t.Errorf("%d facts wait, and one more: %v", len(l.facts), err)
+	}
+	m := rejoin.New(rejoin.Config{Self: l.self})
+	l.learn(m)
+	if err := tell(); err != nil || len(l.facts) != 1 {
+		t.Errorf("told again: %v, %d facts", err, len(l.facts))
+	}
+	l.facts, l.driven = nil, true
+	for range factsMax + 1 {
+		if err := tell(); err != nil {
+			t.Fatalf("a fact for a machine that is done: %v", err)
+		}
+	}
+	if len(l.facts) != 0 {
+		t.Errorf("%d facts are kept for nobody", len(l.facts))
+	}
+}
+
 // TestReplacedRangeIsNotWalkedOn: a member that asks anew and anew leaves
 // nobody walking for it.
 func TestReplacedRangeIsNotWalkedOn(t *testing.T) {

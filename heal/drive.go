@@ -37,6 +37,11 @@ func (l *Life) updateTimeout() time.Duration { return max(3*time.Second, l.cfg.L
 // drive steps the machine of the way back until the life serves, and stays to
 // answer a fence.
 func (l *Life) drive(ctx context.Context) {
+	defer func() {
+		l.mu.Lock()
+		l.driven, l.facts = true, nil
+		l.mu.Unlock()
+	}()
 	m := rejoin.New(rejoin.Config{Self: l.self, Full: l.cfg.Full, Blank: l.cfg.Blank, Lease: int64(l.cfg.Lease), Random: l.env.Random(),
 		Leftovers: slices.ContainsFunc(l.cfg.Leftovers, func(of []Leftover) bool { return len(of) > 0 })})
 	l.recovery.begin()
@@ -109,14 +114,20 @@ func (l *Life) pause(ctx context.Context, d time.Duration) {
 }
 
 // tell passes a fact to the machine. Any goroutine. When the machine is
-// finished or hopelessly behind it is dropped: facts are told again.
-func (l *Life) tell(f func(*rejoin.Machine)) {
+// hopelessly behind it is dropped, and whoever told it is to tell it again:
+// errFacts. What is told to a machine that is finished says nothing to anybody.
+func (l *Life) tell(f func(*rejoin.Machine)) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.facts) < factsMax {
+	switch {
+	case l.driven:
+	case len(l.facts) < factsMax:
 		l.facts = append(l.facts, f)
 		flow.Signal(l.told)
+	case !plant.Is(plant.FactDropped):
+		return errFacts
 	}
+	return nil
 }
 
 func (l *Life) carryOut(ctx context.Context, m *rejoin.Machine, a rejoin.Action) error {

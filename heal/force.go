@@ -45,7 +45,7 @@ func (l *Life) Force(f rejoin.Forced) error {
 	var err error
 	var settled atomic.Bool // it was looked at, or is not to be any more
 	answered := make(chan struct{})
-	l.tell(func(m *rejoin.Machine) {
+	told := l.tell(func(m *rejoin.Machine) {
 		if !settled.CompareAndSwap(false, true) {
 			return // whoever gave it was told that nothing came of it
 		}
@@ -59,6 +59,9 @@ func (l *Life) Force(f rejoin.Forced) error {
 		}
 		close(answered)
 	})
+	if told != nil {
+		return errBusy
+	}
 	if l.env.Wait(max(0, 2*l.updateTimeout()-time.Duration(l.env.Now()-begun)), answered) != 0 {
 		if settled.CompareAndSwap(false, true) {
 			return errBusy

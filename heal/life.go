@@ -102,6 +102,7 @@ type Life struct {
 	others    [proto.NodesMax]said // what lives have told of their pools
 	entered   bool
 
+	driven    bool          // nobody takes facts any more
 	told      chan struct{} // a token: there are facts
 	entering  chan struct{} // a token: nobody is in enter
 	enterErr  error         // whoever has that token: what Enter said

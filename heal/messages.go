@@ -24,6 +24,8 @@ var (
 	errNoRange = errors.New("heal: no range for this node: full copy")
 	errView    = errors.New("heal: the views differ")
 	errFull    = errors.New("heal: the log has no room for what is to be recovered")
+	errSeed    = errors.New("heal: the buddy's records are hashed with another hash_seed: all nodes need the same; format the node that has the wrong one anew")
+	errFacts   = fmt.Errorf("heal: %d facts wait here already: tell it again", factsMax)
 	errPage    = errors.New("heal: malformed page of a range")
 )
 

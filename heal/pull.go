@@ -38,8 +38,11 @@ func (l *Life) transfer(ctx context.Context, m *rejoin.Machine, a rejoin.Action)
 	pulls.Wait()
 	err := errors.Join(errs...)
 	m.Transferred(a.Buddy, err == nil, errors.Is(err, errNoRange))
-	if errors.Is(err, errFull) {
+	switch {
+	case errors.Is(err, errFull):
 		m.NoRoom()
+	case errors.Is(err, errSeed):
+		l.end(err) // no other life of this node would do better
 	}
 	if err == nil {
 		l.recovery.transferred()
@@ -135,7 +138,7 @@ type puller struct {
 	missed    uint64 // bytes listed
 	upper     uint64 // bytes the list cannot exceed by much
 	expected  uint64 // told to the recorder
-	full      bool   // the worker had no room for some
+	refused   error  // the worker had no room for some, or they are not for it
 	budget    int
 	began     int64
 }
@@ -303,8 +306,8 @@ func (p *puller) flushBatch(ctx context.Context) error {
 	}
 	for p.cur == nil {
 		p.collect()
-		if p.full {
-			return errFull
+		if p.refused != nil {
+			return p.refused
 		}
 		if k := len(p.idle); k > 0 {
 			p.cur, p.idle = p.idle[k-1], p.idle[:k-1]
@@ -321,7 +324,12 @@ func (p *puller) flushBatch(ctx context.Context) error {
 func (p *puller) collect() {
 	for b := p.w.AdoptTaken(); b != nil; b = p.w.AdoptTaken() {
 		p.adopted += uint64(b.Adopted)
-		p.full = p.full || b.NoRoom
+		switch {
+		case b.OtherSeed:
+			p.refused = errSeed
+		case b.NoRoom && p.refused == nil:
+			p.refused = errFull
+		}
 		p.idle = append(p.idle, b)
 		p.out--
 	}
@@ -361,8 +369,5 @@ func (p *puller) finish() error {
 			p.l.env.Wait(20 * time.Microsecond)
 		}
 	}
-	if p.full {
-		return errFull
-	}
-	return nil
+	return p.refused
 }

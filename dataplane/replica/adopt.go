@@ -14,6 +14,7 @@ const (
 	AdoptSame                 // equal: visibility taken over where allowed
 	AdoptOld                  // the own is newer: ignored
 	AdoptFull                 // no log space now: offer it again
+	AdoptSeed                 // the buddy hashes keys with another seed: not taken
 )
 
 // Adopt offers one verified record of the buddy's missed range (protocol.md,
@@ -29,6 +30,9 @@ func (s *Shard) Adopt(img []byte, locked bool) Adoption {
 	n := hd.Bytes()
 	key := record.Key(img)
 	hash := s.st.Hash(key)
+	if hash != hd.Hash && !plant.Is(plant.SeedRehashed) {
+		return AdoptSeed
+	}
 	e := &s.scratch
 	s.st.Find(e, hash, key)
 	switch {

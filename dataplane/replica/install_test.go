@@ -402,10 +402,34 @@ func TestAdoptCells(t *testing.T) {
 
 // adoptImage offers a record as a buddy does.
 func (u *unit) adoptImage(ts proto.TS, key, value string, owner proto.Member, locked bool) Adoption {
+	return u.adoptHashed(u.st.Hash([]byte(key)), ts, key, value, owner, locked)
+}
+
+func (u *unit) adoptHashed(hash uint64, ts proto.TS, key, value string, owner proto.Member, locked bool) Adoption {
 	img := make([]byte, record.Bytes(len(key), len(value)))
-	h := record.Header{TS: uint64(ts), Seq: 80, OwnerNode: uint8(owner.Node), OwnerIncarnation: uint32(owner.Incarnation), Epoch: 1, Kind: record.Put}
+	h := record.Header{Hash: hash, TS: uint64(ts), Seq: 80, OwnerNode: uint8(owner.Node), OwnerIncarnation: uint32(owner.Incarnation), Epoch: 1, Kind: record.Put}
 	record.Encode(img, &h, []byte(key), []byte(value), 0)
 	return u.Adopt(img, locked)
+}
+
+// A record that is hashed with another seed is not adopted under another hash:
+// its key would be in another shard, or nowhere.
+func TestAdoptOfAnotherSeed(t *testing.T) {
+	r := newRig(t, 3, proto.Synchronous)
+	f, key := r.nodes[2], "k"
+	owner := proto.Member{Node: 0, Incarnation: 1}
+	hash := f.st.Hash([]byte(key))
+	before := f.st.Tail()
+	if got := f.adoptHashed(hash+1, ts(1, 5, 0), key, "v", owner, true); got != AdoptSeed {
+		t.Errorf("adopted with another hash: %d, want %d", got, AdoptSeed)
+	}
+	if _, ok := f.find(key); ok || f.st.Tail() != before || f.ForwardPending() != 0 {
+		t.Errorf("found %v, tail from %d to %d, %d to roll forward", ok, before, f.st.Tail(), f.ForwardPending())
+	}
+	if got := f.adoptHashed(hash, ts(1, 5, 0), key, "v", owner, false); got != Adopted {
+		t.Errorf("with the right one: %d", got)
+	}
+	f.want("after the right one", key, ts(1, 5, 0), "v", false)
 }
 
 // H13: a leftover that nobody else knows is rolled forward, never back; one

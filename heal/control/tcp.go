@@ -36,9 +36,10 @@ type TCP struct {
 // version of the protocol grows when frames change so that older nodes would
 // misunderstand them, or when what is agreed on by them means something else:
 // since 2 a lease is what acceptors guard, and its holder counts on less; a
-// holder of version 1 counts on all of it. Every frame says it, and
+// holder of version 1 counts on all of it; since 3 beats and requests to vote
+// say what keys are hashed with. Every frame says it, and
 // protocolName, which is agreed on at each handshake (ALPN, RFC 7301).
-const version = 2
+const version = 3
 
 var protocolName = fmt.Sprintf("healkv-control/%d", version)
 

@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -23,6 +24,7 @@ type beat struct {
 	Configured proto.NodeSet `json:"configured"`
 	Model      proto.Model   `json:"model"`
 	Shards     uint8         `json:"shards"`
+	Seed       string        `json:"seed"`  // digest of the hash seed
 	Lease      int64         `json:"lease"` // ns, as configured
 	says
 }
@@ -71,7 +73,7 @@ func (s *Service) beatAll(want bool) {
 	s.mu.Lock()
 	b := beat{
 		Life: s.self, Want: want && s.liveLocked(), Fresh: s.fresh, Seq: s.known.Seq, Turn: s.turn,
-		Configured: s.cfg.Configured, Model: s.cfg.Initial.Model, Shards: s.cfg.Initial.Shards, Lease: s.lease, says: s.saysLocked(sent),
+		Configured: s.cfg.Configured, Model: s.cfg.Initial.Model, Shards: s.cfg.Initial.Shards, Seed: s.seed, Lease: s.lease, says: s.saysLocked(sent),
 	}
 	if b.Want && s.grantLocked(b.Life, sent) == grant.Granted {
 		s.grantedLocked(s.cfg.Node, b.Life, sent)
@@ -111,7 +113,7 @@ func (s *Service) beatOne(n proto.NodeID, b beat, sent int64) {
 		return
 	}
 	if a.Life.Node == n {
-		s.peers[n].heard(a.Life, s.env.Now())
+		s.heardLocked(a.Life, s.env.Now())
 		s.saidLocked(n, &a.says, s.env.Now())
 		s.heardTurnLocked(n, a.Turn)
 		s.heardSeenLocked(n, a.Seen)
@@ -157,6 +159,12 @@ func (s *Service) onBeat(_ context.Context, from proto.Member, body json.RawMess
 	now := s.env.Now() // with the lock: what is granted is counted in the order in which it is
 	p := &s.peers[from.Node]
 	err := sameConfig(&s.cfg.Initial, &theirs)
+	p.seed = ""
+	if err == nil {
+		if err = s.sameSeed(from.Node, b.Seed); err != nil {
+			p.seed = cmp.Or(b.Seed, "none")
+		}
+	}
 	if err == nil && b.Lease != s.lease { // its holder would count on more than we guard, or on less
 		err = fmt.Errorf("%w: this node has a lease of %v, node %d one of %v: all nodes need the same",
 			ErrConfig, time.Duration(s.lease), from.Node, time.Duration(b.Lease))
@@ -169,7 +177,7 @@ func (s *Service) onBeat(_ context.Context, from proto.Member, body json.RawMess
 		return nil, err
 	}
 	p.config, p.fresh = "", b.Fresh
-	p.heard(b.Life, now)
+	s.heardLocked(b.Life, now)
 	p.rhythm.beat(now, s.lease)
 	s.saidLocked(from.Node, &b.says, now)
 	s.heardTurnLocked(from.Node, b.Turn)

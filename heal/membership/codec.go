@@ -100,6 +100,7 @@ type voteJSON struct {
 	Why      register.Why    `json:"why,omitempty"`
 	Detail   string          `json:"detail,omitempty"`
 	Turn     uint64          `json:"turn,omitempty"` // of the acceptor's file, in answers
+	Seed     string          `json:"seed,omitempty"` // digest of the proposer's hash seed, in requests
 }
 
 func voteOf(m register.Message) voteJSON {

@@ -111,8 +111,10 @@ func (s *Service) detect() {
 // removal is a task that removes members, one at a time.
 type removal struct {
 	runs  atomic.Bool
-	epoch proto.Epoch  // of the view it began in
-	again atomic.Int64 // not before that in the same view
+	epoch proto.Epoch   // of the view it began in
+	again atomic.Int64  // not before that in the same view
+	about proto.NodeSet // who was silent in the last task
+	polls int           // in a row that freed nobody of them, of whom some are refused; the task's
 }
 
 // removal begins to remove those who are gone, or silent, if it is our turn. The
@@ -128,16 +130,20 @@ func (s *Service) removal(r *removal, v *proto.View, rank int, gone, silent prot
 	switch {
 	case since < head:
 		return head - since
-	case r.epoch == v.Epoch && again > 0:
+	case r.epoch == v.Epoch && again > 0 && (silent&^r.about == 0 || !s.refused(silent&^r.about)):
 		return again
 	case r.runs.CompareAndSwap(false, true):
-		r.epoch = v.Epoch
+		if r.epoch != v.Epoch || silent != r.about {
+			r.polls = 0
+		}
+		r.epoch, r.about = v.Epoch, silent
 		s.tasks.Go(func() {
 			pause := int64(proposeAgain)
 			if !s.remove(v, silent) {
 				pause = s.lease / 4 // in which a guard that forbids it comes to its end, see mayDrop
 				if s.refused(silent) {
-					pause = int64(refusedAgain) // or another has been refused too
+					pause = int64(s.refusedPause(r.polls)) // or another has been refused too
+					r.polls++
 				}
 			}
 			r.again.Store(s.env.Now() + pause)
@@ -226,18 +232,14 @@ func (s *Service) examine(now, grace int64) (gone, silent proto.NodeSet, next in
 		probing := now < s.peers[n].probe
 		over := s.granter.Ended(m)
 		at, why := max(s.dueLocked(&v, m), grace), ""
-		if over && s.peers[n].refused == m.Incarnation {
-			over, at, why = false, now, "its connections are refused"
+		if s.granter.Refused(m) {
+			at, why = now, "its connections are refused"
 		} else if at <= now {
 			why = s.silenceLocked(&v, m, now)
 		}
 		s.mu.Unlock()
 		if !over && (probing || !s.ctl.Connected(n)) {
-			if over = s.dead(m); over {
-				s.mu.Lock()
-				s.peers[n].refused = 0
-				s.mu.Unlock()
-			}
+			over = s.dead(m)
 			if probing && !over {
 				next = min(next, now+int64(probeEvery))
 			}
@@ -425,7 +427,7 @@ func (s *Service) remove(v *proto.View, silent proto.NodeSet) bool {
 		defer s.mu.Unlock()
 		dropped = 0
 		for _, n := range w.Members().Nodes(nil) {
-			if m := w.Member(n); m != s.self && (s.granter.Ended(m) && s.peers[n].refused != m.Incarnation || freed[n] != 0 && freed[n] == m.Incarnation) {
+			if m := w.Member(n); m != s.self && (s.granter.Ended(m) || freed[n] != 0 && freed[n] == m.Incarnation) {
 				dropped = dropped.With(n)
 			}
 		}
@@ -504,7 +506,7 @@ func (s *Service) releases(ctx context.Context, v *proto.View, m proto.Member) b
 	if v.Shadow.Has(m.Node) { // no lease; but whom we still hear is not dropped
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return now-s.peers[m.Node].heardAt > s.lease/2
+		return s.granter.Refused(m) || now-s.peers[m.Node].heardAt > s.lease/2
 	}
 	left := s.lapses(m) - now
 	if plant.Is(plant.LapseUnawaited) && left > 0 {

@@ -1,10 +1,14 @@
 package membership
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"healkv/dataplane/proto"
+	"healkv/heal/control"
 	"healkv/heal/membership/grant"
 	"healkv/heal/membership/register"
 )
@@ -47,7 +51,66 @@ func TestRestartedAcceptorIsSilentAlone(t *testing.T) {
 		t.Error("caught up with nobody")
 	}
 	b := register.Ballot{Round: 1 << 20, Node: 0, Life: 1}
-	if a := s.vote(&register.Message{Kind: register.Prepare, From: 0, To: 0, Ballot: b}); a.Kind != register.Refuse || a.Why != register.Silent {
+	if a := s.vote(patience(t), &register.Message{Kind: register.Prepare, From: 0, To: 0, Ballot: b}); a.Kind != register.Refuse || a.Why != register.Silent {
 		t.Errorf("voted alone after a restart: %+v", a)
+	}
+}
+
+// A disk that hangs costs a vote, not the lease: requests to vote end when who
+// asked has given up, and the beats of the same connection are answered.
+func TestHungDiskLeavesRoomForBeats(t *testing.T) {
+	c := up(t, 3, 2*time.Second)
+	asks, hangs := c.nodes[0], c.nodes[2].s
+	hangs.takeDisk()
+	defer hangs.leaveDisk()
+	const votes = 150 // far above what a connection takes at once
+	ends := make(chan error, votes)
+	for i := range uint64(votes) {
+		b := register.Ballot{Round: 1000 + i, Node: 0, Life: 1}
+		q := voteOf(register.Message{Kind: register.Prepare, From: 0, To: 2, Ballot: b})
+		q.Seed = asks.s.seed
+		go func() {
+			ctx, cancel := context.WithTimeout(patience(t), 100*time.Millisecond)
+			defer cancel()
+			var a voteJSON
+			err := asks.ctl.Call(ctx, 2, kindVote, q, &a)
+			if err == nil && (a.Kind != register.Refuse || a.Why != register.Silent) {
+				err = fmt.Errorf("voted with a disk that hangs: %+v", a)
+			} else if err == nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, control.ErrBusy) {
+				err = nil
+			}
+			ends <- err
+		}()
+	}
+	for range votes {
+		if err := <-ends; err != nil {
+			t.Error(err)
+		}
+	}
+	until(t, "the places are free again", func() bool { return hangs.voters.Load() == 0 })
+	for range 100 {
+		s := asks.s
+		b := beat{Life: asks.member, Want: true, Configured: c.nodeset(), Shards: 2, Seed: s.seed, Lease: s.lease}
+		var a beatAnswer
+		if err := asks.ctl.Call(patience(t), 2, kindBeat, b, &a); err != nil || !a.Granted {
+			t.Fatalf("a beat beside a disk that hangs: %+v, %v", a, err)
+		}
+	}
+	// More at once than may wait: the rest is answered on the spot.
+	ctx, cancel := context.WithCancel(context.Background())
+	silent := make(chan register.Message, votersMost)
+	m := register.Message{Kind: register.Prepare, From: 1, To: 2, Ballot: register.Ballot{Round: 1, Node: 1, Life: 1}}
+	for range votersMost {
+		go func() { silent <- hangs.vote(ctx, &m) }()
+	}
+	until(t, "as many wait as may", func() bool { return hangs.voters.Load() == votersMost })
+	if a := hangs.vote(ctx, &m); a.Why != register.Silent {
+		t.Errorf("one more: %+v", a)
+	}
+	cancel()
+	for range votersMost {
+		if a := <-silent; a.Why != register.Silent {
+			t.Errorf("after its asker gave up: %+v", a)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package membership
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -190,23 +191,57 @@ func refusedStrict() bool {
 }
 
 // TestOneRefusalRemovesNobody: where only one node is refused, a broken way to a
-// member that serves, the others keep it, and its lease.
+// member that serves, the others keep it, and its lease; they are not asked about
+// it all the time, and that node takes it for alive again when it speaks.
 func TestOneRefusalRemovesNobody(t *testing.T) {
-	for seed := range uint64(3) {
-		w := calmWorld(t, seed, 3)
-		a, x := w.nodes[0], w.nodes[2]
-		a.s.cfg.TrustRefused = true
-		epoch := w.check.newest.View.Epoch
-		w.sim.At(0, func() {
-			a.p.Go(func() { a.s.onRefused(control.Event{Kind: control.PeerRefused, Member: x.life}) })
-		})
-		w.run(10 * w.lease)
-		if v := &w.check.newest.View; v.Epoch != epoch || !v.Live.Has(x.id) {
-			t.Errorf("seed %d: epoch %d, live %v after node 0 alone was refused by node 2; want epoch %d\n%s", seed, v.Epoch, v.Live.Nodes(nil), epoch, w.tail(15))
+	most := 0
+	for _, apart := range []bool{false, true} { // for longer than the refusal
+		for seed := range uint64(3) {
+			w := calmWorld(t, seed, 3)
+			a, b, x := w.nodes[0], w.nodes[1], w.nodes[2]
+			a.s.cfg.TrustRefused = true
+			polls, ask := 0, b.plane.handlers[kindMayDrop]
+			b.plane.handlers[kindMayDrop] = func(ctx context.Context, from proto.Member, body json.RawMessage) (any, error) {
+				if from.Node == a.id {
+					polls++
+				}
+				return ask(ctx, from, body)
+			}
+			life, epoch := x.life, w.check.newest.View.Epoch
+			w.sim.At(0, func() {
+				if apart {
+					w.cut[a.id][x.id], w.cut[x.id][a.id] = true, true
+					a.plane.closed(x.plane, true)
+					x.plane.closed(a.plane, true)
+				}
+				a.p.Go(func() { a.s.onRefused(control.Event{Kind: control.PeerRefused, Member: life}) })
+			})
+			same := func(when string) {
+				t.Helper()
+				if v := &w.check.newest.View; v.Epoch != epoch || !v.Live.Has(x.id) || x.life != life {
+					t.Errorf("seed %d, apart %v, %s: epoch %d, live %v after node 0 alone was refused by node 2; want epoch %d\n%s", seed, apart, when, v.Epoch, v.Live.Nodes(nil), epoch, w.tail(15))
+				}
+				if !x.s.holder.ValidAt(x.p.Now()) {
+					t.Errorf("seed %d, apart %v, %s: node 2 has lost its lease", seed, apart, when)
+				}
+			}
+			w.run(10 * w.lease)
+			same("after ten leases")
+			if apart != a.s.granter.Refused(life) {
+				t.Errorf("seed %d: the ways are broken %v, and node 2 counts as over by its refusals: %v", seed, apart, !apart)
+			}
+			most = max(most, polls)
+			w.cut[a.id][x.id], w.cut[x.id][a.id] = false, false
+			w.run(3 * w.lease)
+			same("mended")
+			if now := a.p.Now(); a.s.granter.Refused(life) || a.s.granter.Ended(life) || !slices.Contains(a.s.granter.Holds(now), life) {
+				t.Errorf("seed %d, apart %v: node 0 does not guard node 2's lease again after it spoke: %v", seed, apart, a.s.granter.Holds(now))
+			}
+			w.killAll()
 		}
-		if !x.s.holder.ValidAt(x.p.Now()) {
-			t.Errorf("seed %d: node 2 has lost its lease", seed)
-		}
-		w.killAll()
+	}
+	t.Logf("at most %d polls of a node in ten leases", most)
+	if most == 0 || most > 60 { // a few at once, and then four a lease
+		t.Errorf("at most %d polls of a node in ten leases", most)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"healkv/dataplane/flow"
@@ -63,6 +64,9 @@ type Config struct {
 	// Initial gives Configured, Model and Shards; a register with others is
 	// refused with ErrConfig.
 	Initial proto.View
+	// HashSeed is what the pools hash keys with, equal at all nodes: one with
+	// another is neither heard nor voted with. Peers are told a digest of it.
+	HashSeed uint64
 	// Lease is for how long an acceptor that granted one refuses every view
 	// without its holder: a silent member is out that long after its last
 	// request. The holder itself serves for Drift less. 0: LeaseDefault.
@@ -115,20 +119,22 @@ type Config struct {
 
 // peer is what we know of another configured node.
 type peer struct {
-	life    proto.Member      // that spoke last
-	heardAt int64             // when, Env.Now; 0: never
-	wantAt  int64             // last time that life asked for its lease
-	placeAt int64             // when we learned the view in which it became live, or a shadow
-	rhythm  rhythm            // of its beats
-	fresh   bool              // it says its pool is new (Bootstrap)
-	config  string            // how its configuration differs from ours; "": not
-	probe   int64             // until then its death is looked for at every turn; 0 where none can be proven
-	refused proto.Incarnation // the life that counts as over because its connections were refused
-	held    proto.NodeSet     // whom it holds back as slow, as it said last
+	life    proto.Member  // that spoke last
+	heardAt int64         // when, Env.Now; 0: never
+	wantAt  int64         // last time that life asked for its lease
+	placeAt int64         // when we learned the view in which it became live, or a shadow
+	rhythm  rhythm        // of its beats
+	fresh   bool          // it says its pool is new (Bootstrap)
+	config  string        // how its configuration differs from ours; "": not
+	seed    string        // the digest of its hash seed, if that is another than ours
+	probe   int64         // until then its death is looked for at every turn; 0 where none can be proven
+	held    proto.NodeSet // whom it holds back as slow, as it said last
 }
 
-// heard notes that a life of the peer spoke.
-func (p *peer) heard(m proto.Member, now int64) {
+// heardLocked notes that a life of another node spoke.
+func (s *Service) heardLocked(m proto.Member, now int64) {
+	s.granter.Spoke(m)
+	p := &s.peers[m.Node]
 	if p.life != m {
 		p.life, p.wantAt, p.rhythm = m, 0, rhythm{}
 	}
@@ -146,6 +152,7 @@ type Service struct {
 	life     uint64 // of our ballots
 	stall    int64  // ns that something stands still before it is complained about
 	slow     int64  // lag of a member that is slow, ns; 0: none is
+	seed     string // digest of the hash seed
 	lease    int64  // ns
 	hold     int64  // how much of its own lease a holder counts on, ns
 
@@ -165,8 +172,9 @@ type Service struct {
 	// disk is a token, held from a step of the acceptor until its state is
 	// durable; mu is not held meanwhile, so that granting leases never waits
 	// for a disk.
-	disk chan struct{}
-	file *acceptorFile
+	disk   chan struct{}
+	voters atomic.Int32 // requests to vote that wait for it
+	file   *acceptorFile
 
 	mu       sync.Mutex
 	acceptor register.Acceptor
@@ -292,6 +300,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	flow.Signal(s.propose)
 	flow.Signal(s.disk)
+	s.seed = seedDigest(cfg.ClusterID, cfg.HashSeed)
 	s.stall, s.watcher = int64(cfg.Patience), blame.NewWatcher(s.self, int64(cfg.Patience))
 	s.beginSuspicion()
 	s.granter = grant.NewGranter(s.lease, s.env.Now())
@@ -474,7 +483,7 @@ func (s *Service) runsLocked(m proto.Member, now int64) bool {
 		return m == s.self && !s.leaving
 	}
 	p := &s.peers[m.Node]
-	return p.life == m && p.heardAt != 0 && now-p.heardAt < s.lease+s.lease/2 && !s.granter.Ended(m)
+	return p.life == m && p.heardAt != 0 && now-p.heardAt < s.lease+s.lease/2 && !s.granter.Ended(m) && !s.granter.Refused(m)
 }
 
 // Running is which live members of the newest view run in the life the view

@@ -576,7 +576,7 @@ func TestHalfWayRemovalIsSettled(t *testing.T) {
 				b := register.Ballot{Round: 1000, Node: 0, Life: 1}
 				// The lease in the way is not granted here, so that it passes.
 				m.s.granter = grant.NewGranter(0, 0)
-				a := m.s.vote(&register.Message{Kind: register.Accept, From: 0, To: m.id, Ballot: b, Value: v})
+				a := m.s.vote(context.Background(), &register.Message{Kind: register.Accept, From: 0, To: m.id, Ballot: b, Value: v})
 				m.s.granter = grant.NewGranter(int64(w.lease), m.p.Now())
 				if a.Kind != register.Accepted {
 					w.fail("%+v", a)

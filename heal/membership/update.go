@@ -65,6 +65,11 @@ func (s *Service) Update(ctx context.Context, fn func(*proto.View) error) (proto
 		default:
 			err = fmt.Errorf("%w: %d of %d must", ErrNoMajority, s.majority, s.cfg.Configured.Count())
 			wait += 10 * time.Millisecond
+			if differ, all := s.seedsDiffer(); all {
+				return s.Current(), differ
+			} else if differ != nil {
+				err, wait = fmt.Errorf("%w: %w", err, differ), max(wait, time.Duration(s.lease)/4)
+			}
 		}
 		if perr := s.pause(ctx, wait); perr != nil {
 			if errors.Is(perr, ErrClosed) {
@@ -218,12 +223,14 @@ func (s *Service) ask(ctx context.Context, m register.Message) *answers[answer] 
 		m.To = n
 		req := m
 		if n == s.cfg.Node {
-			s.env.Go(func() { out.put(answer{n, s.vote(&req), nil}) })
+			s.env.Go(func() { out.put(answer{n, s.vote(ctx, &req), nil}) })
 			continue
 		}
 		s.env.Go(func() {
 			var j voteJSON
-			if err := s.ctl.Call(ctx, n, kindVote, voteOf(req), &j); err != nil {
+			q := voteOf(req)
+			q.Seed = s.seed
+			if err := s.ctl.Call(ctx, n, kindVote, q, &j); err != nil {
 				out.put(answer{node: n, err: err})
 				return
 			}

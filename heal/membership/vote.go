@@ -32,7 +32,7 @@ type stateAnswer struct {
 }
 
 func (s *Service) register() {
-	s.ctl.Handle(kindVote, func(_ context.Context, from proto.Member, body json.RawMessage) (any, error) {
+	s.ctl.Handle(kindVote, func(ctx context.Context, from proto.Member, body json.RawMessage) (any, error) {
 		var j voteJSON
 		if err := s.decode(body, &j); err != nil {
 			return nil, err
@@ -41,7 +41,10 @@ func (s *Service) register() {
 		if err := s.checkVote(&m, from.Node); err != nil {
 			return nil, err
 		}
-		a := voteOf(s.vote(&m))
+		if err := s.sameSeed(from.Node, j.Seed); err != nil {
+			return nil, err
+		}
+		a := voteOf(s.vote(ctx, &m))
 		s.mu.Lock()
 		a.Turn = s.turn
 		s.mu.Unlock()
@@ -111,10 +114,18 @@ func (s *Service) checkVote(m *register.Message, from proto.NodeID) (err error) 
 	return err
 }
 
-// vote answers a request to vote; its effect is durable before it returns.
-func (s *Service) vote(m *register.Message) register.Message {
+// votersMost bounds the requests to vote that wait for the disk: proposers give
+// up and come again, and where a disk hangs those that wait must leave the places
+// of their connection (control) to beats.
+const votersMost = 2 * proto.NodesMax
+
+// vote answers a request to vote; its effect is durable before it returns. Silent
+// is also the answer where the disk is not free until ctx ends.
+func (s *Service) vote(ctx context.Context, m *register.Message) register.Message {
 	silent := register.Message{Kind: register.Refuse, From: m.To, To: m.From, Ballot: m.Ballot, Why: register.Silent}
-	s.takeDisk()
+	if !s.takeDiskToVote(ctx) {
+		return silent
+	}
 	defer s.leaveDisk()
 	if m.Kind == register.Accept {
 		s.prove(&m.Value.View)
@@ -132,6 +143,20 @@ func (s *Service) vote(m *register.Message) register.Message {
 		return silent
 	}
 	return reply
+}
+
+// takeDiskToVote is takeDisk, unless ctx ends first or too many wait already.
+func (s *Service) takeDiskToVote(ctx context.Context) bool {
+	if plant.Is(plant.VoteWaits) {
+		s.takeDisk()
+		return true
+	}
+	if s.voters.Add(1) > votersMost {
+		s.voters.Add(-1)
+		return false
+	}
+	defer s.voters.Add(-1)
+	return s.env.Wait(-1, s.disk, ctx.Done()) == 0
 }
 
 // save makes the acceptor's state durable; disk is held. After a failure this

@@ -255,3 +255,51 @@ func TestLateRequestShortensNothing(t *testing.T) {
 		t.Errorf("a view without the holder: blocked %v for another %d, want true, 1", blocked, wait)
 	}
 }
+
+// L4: who is refused is not guarded until it speaks; then what it was granted is
+// guarded again, unless it was over for certain. No other life's refusal counts.
+func TestRefusedUntilItSpeaks(t *testing.T) {
+	const lease = 1000
+	v := proto.View{Epoch: 1, Configured: 0b11, Live: 0b11, Shards: 1}
+	v.Incarnation[0], v.Incarnation[1] = 1, 3
+	without := v.Without(0b10)
+	m := v.Member(1)
+	g := NewGranter(lease, 0)
+	now := int64(lease)
+	if a := g.Grant(m, &v, now); a != Granted {
+		t.Fatal(a)
+	}
+	blocks := func() bool { _, _, b := g.Blocks(&without, &v, now); return b }
+	g.Refuse(proto.Member{Node: 1, Incarnation: 2})
+	if !blocks() || g.MayDrop(m, now) {
+		t.Error("the refusal of the life before lets this one go")
+	}
+	g.Refuse(m)
+	if blocks() || !g.MayDrop(m, now) || g.Ended(m) || !g.Refused(m) || len(g.Holds(now)) != 0 {
+		t.Error("refused, and guarded or over for good")
+	}
+	g.Spoke(proto.Member{Node: 1, Incarnation: 2})
+	if !g.Refused(m) {
+		t.Error("an earlier life spoke for it")
+	}
+	g.Spoke(m)
+	if !blocks() || g.MayDrop(m, now) || g.Refused(m) || g.Until(m) != now+lease {
+		t.Error("it spoke, and what it was granted is not guarded")
+	}
+	g.Refuse(m)
+	g.End(m)
+	g.Spoke(m)
+	if blocks() || !g.Ended(m) || g.Refused(m) {
+		t.Error("what is over for certain came back")
+	}
+	// After a restart too, when it is not known what was granted.
+	g = NewGranter(lease, 0)
+	now = 1
+	if !blocks() {
+		t.Error("a restarted acceptor lets go at once")
+	}
+	g.Refuse(m)
+	if blocks() {
+		t.Error("a restarted acceptor guards whose connections are refused")
+	}
+}

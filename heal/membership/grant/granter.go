@@ -10,6 +10,7 @@
 //	    that refuses each view in which the holder is not live.
 //	L2  An acceptor that accepted a view without a member grants it nothing.
 //	L3  What is over for a member (proven dead, released) stays over.
+//	L4  What only its refused connections say is over until that life speaks.
 //
 // The relation behind L1: an acceptor guards a lease from after it received
 // the request, the holder counts on Hold of it from before it sent, which is
@@ -32,6 +33,7 @@ type Granter struct {
 	holder     [proto.NodesMax]proto.Incarnation
 	until      [proto.NodesMax]int64             // end of the guard of holder's lease
 	over       [proto.NodesMax]proto.Incarnation // this life and all before it are over
+	refused    [proto.NodesMax]proto.Incarnation // this life counts as over until it speaks, see Refuse
 	accused    [proto.NodesMax]proto.Incarnation // complained about, with all lives before it
 	complaint  [proto.NodesMax]int64             // no extension for that life until then
 }
@@ -95,7 +97,7 @@ func (g *Granter) Blocks(next, accepted *proto.View, now int64) (m proto.Member,
 		if m = (proto.Member{Node: n, Incarnation: g.holder[n]}); g.guarded(m, now) && !liveIn(next, m) {
 			return m, g.until[n] - now, true
 		}
-		if m = accepted.Member(n); now < g.quietUntil && liveIn(accepted, m) && m.Incarnation > g.over[n] && !liveIn(next, m) {
+		if m = accepted.Member(n); now < g.quietUntil && liveIn(accepted, m) && !g.let(m) && !liveIn(next, m) {
 			return m, g.quietUntil - now, true
 		}
 	}
@@ -120,8 +122,11 @@ func (g *Granter) Guard(next, accepted *proto.View, now int64) (m proto.Member, 
 }
 
 func (g *Granter) guarded(m proto.Member, now int64) bool {
-	return g.holder[m.Node] == m.Incarnation && now < g.until[m.Node] && m.Incarnation > g.over[m.Node]
+	return g.holder[m.Node] == m.Incarnation && now < g.until[m.Node] && !g.let(m)
 }
+
+// let reports whether nothing is guarded for m any more.
+func (g *Granter) let(m proto.Member) bool { return g.Ended(m) || g.Refused(m) }
 
 // MayDrop reports whether a view without m would be accepted as far as m's
 // lease goes.
@@ -130,10 +135,10 @@ func (g *Granter) MayDrop(m proto.Member, now int64) bool { return now >= g.Unti
 // Until is when a view without m would be accepted as far as m's lease goes, if
 // nothing is granted to it meanwhile: the end of the guard, and of the time
 // after a restart in which leases are guarded that are not known. 0 for a life
-// that is over.
+// that is over, or counts as over.
 func (g *Granter) Until(m proto.Member) int64 {
 	switch n := m.Node; {
-	case m.Incarnation <= g.over[n]:
+	case g.let(m):
 		return 0
 	case m.Incarnation == g.holder[n]:
 		return max(g.quietUntil, g.until[n])
@@ -149,6 +154,27 @@ func (g *Granter) End(m proto.Member) {
 
 // Ended reports whether End was called for m or a later life.
 func (g *Granter) Ended(m proto.Member) bool { return m.Incarnation <= g.over[m.Node] }
+
+// Refuse has m, a life that was not seen to end, count as over: its connections
+// are refused, and the caller trusts that. Its guard is lifted until Spoke.
+func (g *Granter) Refuse(m proto.Member) {
+	if !g.Ended(m) {
+		g.refused[m.Node] = m.Incarnation
+	}
+}
+
+// Refused reports whether m counts as over by Refuse alone.
+func (g *Granter) Refused(m proto.Member) bool {
+	return m.Incarnation != 0 && m.Incarnation == g.refused[m.Node] && !g.Ended(m)
+}
+
+// Spoke takes Refuse back for m: it was the way to it that was broken. What it
+// was granted is guarded again.
+func (g *Granter) Spoke(m proto.Member) {
+	if m.Incarnation == g.refused[m.Node] && !plant.Is(plant.RefusedForGood) {
+		g.refused[m.Node] = 0
+	}
+}
 
 // Complain stops extensions of m's lease until then: what was granted still
 // holds, and then it runs out. This is what keeps a view that somebody got
