@@ -1,6 +1,8 @@
 package healkv
 
 import (
+	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -55,6 +57,26 @@ func (n *Node) redialData() {
 		case <-time.After(renewPause):
 		}
 	}
+}
+
+// CertificateStatus is what a node shows of the certificate with which it
+// proves who it is.
+type CertificateStatus struct {
+	identity.Status
+	DaysLeft float64 `json:"days_left"` // below 0: it has expired
+}
+
+func (n *Node) certificate() *CertificateStatus {
+	s, ok := n.Certificate()
+	if !ok {
+		return nil
+	}
+	return &CertificateStatus{s, math.Floor(10*s.DaysLeft(time.Now())) / 10}
+}
+
+// expires records that the certificate has not long to go.
+func (n *Node) expires(end time.Time, daysLeft float64) {
+	n.event("certificate_expires", 0, fmt.Sprintf("valid until %s, %.0f days left", end.UTC().Format(time.RFC3339), math.Floor(daysLeft)))
 }
 
 // Certificate tells of the certificate with which this node proves who it is:

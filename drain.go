@@ -1,6 +1,7 @@
 package healkv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,14 +10,11 @@ import (
 
 	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
+	"healkv/heal/membership"
 	"healkv/heal/membership/lease"
 	"healkv/heal/membership/register"
 	"healkv/heal/rejoin"
 )
-
-// ErrDrain is why a node is not drained, or not brought back; the node is as it
-// was before.
-var ErrDrain = errors.New("healkv: drain refused")
 
 // gate is the lease as one life's shards see it. Once it is shut no client is
 // let in any more, whatever view comes: reads and new writes are rejected, and
@@ -79,11 +77,16 @@ func (n *Node) present() *life {
 // or Close. At a node that is drained it does nothing.
 //
 // ErrDrain: the last live member cannot leave, nor anybody during a cold start
-// or before the first view; or writes under way were not through when two
-// thirds of ctx's time were over. The node goes on as before then.
+// or before the first view; writes under way were not through when two thirds
+// of ctx's time were over, or End was called before they were; or another order
+// was under way as long as ctx lasted. The node goes on as before then.
+// ErrDrained: it is drained, and something went wrong in it.
 func (n *Node) Drain(ctx context.Context) error {
-	n.orders.Lock()
-	defer n.orders.Unlock()
+	ctx, over, err := n.orders.begin(ctx, "drain")
+	if err != nil {
+		return err
+	}
+	defer over()
 	if n.isDrained() {
 		return nil
 	}
@@ -100,11 +103,12 @@ func (n *Node) Drain(ctx context.Context) error {
 		}
 	}
 	n.mu.Lock()
-	n.drained, n.rests, n.resume = true, make(chan struct{}), make(chan struct{})
+	n.drained, n.buried, n.rests, n.resume = true, nil, make(chan struct{}), make(chan struct{})
 	rests := n.rests
 	n.mu.Unlock()
+	var unannounced error
 	if l != nil {
-		n.leave(ctx, l)
+		unannounced = n.leave(ctx, l)
 	}
 	n.mu.Lock()
 	if n.endLife != nil {
@@ -115,29 +119,56 @@ func (n *Node) Drain(ctx context.Context) error {
 	select {
 	case <-rests:
 	case <-n.done:
-		return errors.Join(ErrClosed, n.Err())
+		if err := n.Err(); err != nil {
+			return errors.Join(ErrClosed, err)
+		}
 	}
-	n.event("drained", 0, fmt.Sprintf("after %v", time.Since(began).Round(time.Microsecond)))
+	took := fmt.Sprintf("after %v", time.Since(began).Round(time.Microsecond))
+	if err := errors.Join(unannounced, n.burial()); err != nil && !plant.Is(plant.DrainSilent) {
+		n.event("drained", 0, took+", not in order: "+err.Error())
+		return fmt.Errorf("%w: %w", ErrDrained, err)
+	}
+	n.event("drained", 0, took)
 	return nil
 }
 
-// quiesceOrOpen waits until writes under way are through. When that takes too
-// long it lets the clients in again.
+// quiesceOrOpen waits until writes under way are through, and looks once more
+// whether the node may leave. If not, it lets the clients in again, unless the
+// process is about to end.
 func (n *Node) quiesceOrOpen(ctx context.Context, l *life) error {
-	err := n.quiesce(ctx, l)
+	waits, over := n.orders.untilEnding(ctx)
+	defer over()
+	err := n.quiesce(waits, l)
 	if err != nil {
+		err = fmt.Errorf("%w: %w; node %d serves on. Somebody does not take its writes: see `node status`", ErrDrain, err, n.cfg.Node)
+	} else {
+		err = n.mayLeave() // others may have died meanwhile
+	}
+	switch {
+	case err == nil:
+	case n.orders.ends.Err() != nil:
+		err = fmt.Errorf("%w: %w", ErrDrain, cmp.Or(context.Cause(waits), err))
+	default:
 		l.gate.open()
 		n.event("resumed", 0, err.Error())
-		err = fmt.Errorf("%w: %w; node %d serves on. Somebody does not take its writes: see `node status`", ErrDrain, err, n.cfg.Node)
 	}
 	return err
 }
 
 // Resume begins a new life of a drained node, which comes back with what it
-// missed. ErrDrain: the node is not drained.
+// missed. ErrDrain: the node is not drained, its process is about to end, or
+// another order is under way.
 func (n *Node) Resume() error {
-	n.orders.Lock()
-	defer n.orders.Unlock()
+	if n.orders.ending() {
+		return fmt.Errorf("%w: the process of node %d is ending; start it again when it has ended", ErrDrain, n.cfg.Node)
+	}
+	at, cancel := context.WithCancel(context.Background())
+	cancel() // it does not wait
+	_, over, err := n.orders.begin(at, "drain --back")
+	if err != nil {
+		return err
+	}
+	defer over()
 	n.mu.Lock()
 	if !n.drained {
 		n.mu.Unlock()
@@ -209,21 +240,35 @@ func (n *Node) ForceColdStart(epoch uint32, without []int, dry bool) (loses stri
 // Ordered records an operator's order among the events.
 func (n *Node) Ordered(detail string) { n.event("order", 0, detail) }
 
-// leave takes the life out of the view, if it can. The last live node stays: it
-// keeps the data for the cold start.
-func (n *Node) leave(ctx context.Context, l *life) {
+// leave takes the life out of the view. The last live node stays: it keeps the
+// data for the cold start. An error says that the view has the life still, and
+// what follows from that.
+func (n *Node) leave(ctx context.Context, l *life) error {
 	v := n.members.Current()
-	if !v.Has(l.self) || v.Live == proto.NodeSet(0).With(l.self.Node) {
-		return
+	if !v.Has(l.self) {
+		return nil
+	}
+	if v.Live == proto.NodeSet(0).With(l.self.Node) {
+		return fmt.Errorf("%w: node %d is the last live one of view %d and stays in it; nobody serves until it is back", membership.ErrLastLive, l.self.Node, v.Epoch)
 	}
 	began := time.Now()
+	epoch := v.Epoch
 	v, err := n.members.Leave(ctx, l.self)
 	if err != nil {
 		n.event("left_unannounced", uint32(v.Epoch), err.Error())
 		n.log.Info("leaves without a new view; the others remove it", "err", err)
-		return
+		return fmt.Errorf("no majority has decided a view without node %d (view %d has it): %w; the others remove it when its lease (%v) is over, and writes wait until then",
+			l.self.Node, epoch, err, n.cfg.Lease)
 	}
 	n.event("left", uint32(v.Epoch), fmt.Sprintf("after %v", time.Since(began).Round(time.Microsecond)))
+	return nil
+}
+
+// burial is what went wrong when the last life's pools were closed.
+func (n *Node) burial() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.buried
 }
 
 // quiesce waits until the writes that the life has taken are through: after it
@@ -250,14 +295,14 @@ func (n *Node) quiesce(ctx context.Context, l *life) error {
 					left = 0
 				}
 			case <-ctx.Done():
-				return fmt.Errorf("shard %d does not answer: %w", i, ctx.Err())
+				return fmt.Errorf("shard %d does not answer: %w", i, context.Cause(ctx))
 			}
 			if left == 0 {
 				break
 			}
 			select {
 			case <-ctx.Done():
-				return fmt.Errorf("%d writes of shard %d are not through: %w", left, i, ctx.Err())
+				return fmt.Errorf("%d writes of shard %d are not through: %w", left, i, context.Cause(ctx))
 			case <-time.After(time.Millisecond):
 			}
 		}

@@ -55,9 +55,10 @@ type Node struct {
 	failure atomic.Pointer[error] // of a pool: the node stops
 	closing atomic.Bool           // no further life
 
-	orders  sync.Mutex // one of Drain, Resume and Close at a time
-	drained bool       // no further life until Resume; Node.mu, as the next three
-	endLife func()     // ends the present life
+	orders  orders
+	drained bool   // no further life until Resume; Node.mu, as the next four
+	buried  error  // what went wrong at the end of the last life
+	endLife func() // ends the present life
 	rests   chan struct{}
 	resume  chan struct{}
 }
@@ -85,6 +86,7 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{cfg: c, log: c.Logger.With("node", c.Node), done: make(chan struct{}), ready: make(chan struct{})}
+	n.orders.init()
 	n.event("process_started", 0, "")
 	seed := c.HashSeed
 	n.host = dataplane.NewHost(func(key []byte) uint64 { return xxh3.HashSeed(key, seed) })
@@ -122,16 +124,20 @@ func (n *Node) open(context.Context) (err error) {
 	if c.Provider == shm.Name {
 		plane.RunDir = c.RunDir
 	} else {
-		plane.TCP = &control.TCP{Listen: c.ControlListen, Peers: c.ControlPeers, Files: c.TLS, Renewed: n.redialData}
+		plane.TCP = &control.TCP{Listen: c.ControlListen, Peers: c.ControlPeers, Files: c.TLS, Renewed: n.redialData, Expires: n.expires}
 	}
 	if n.control, err = control.New(plane); err != nil {
 		return err
+	}
+	var proof func(proto.Member) (bool, error) // nil: none can be had, between hosts
+	if n.dir != nil {
+		proof = n.provenDead
 	}
 	n.members, err = membership.New(membership.Config{
 		Node: proto.NodeID(c.Node), ClusterID: c.ClusterID, StateDir: c.StateDir, Ephemeral: c.Ephemeral,
 		Configured: n.configured(), Initial: proto.View{Configured: n.configured(), Model: c.Model, Shards: uint8(c.Shards)},
 		Lease: c.Lease, Drift: c.Drift, TrustRefused: c.TrustRefused, BootstrapWait: c.BootstrapWait, Control: n.control, Logger: n.log,
-		Progress: n.progress, ProvenDead: n.provenDead, OnView: n.sawView, Watch: n.watch(), Probe: n.probe,
+		Progress: n.progress, ProvenDead: proof, OnView: n.sawView, Watch: n.watch(), Probe: n.probe,
 		OnOlder:   func(why string) { n.event("older_acceptor", 0, why) },
 		OnSuspect: func(x proto.NodeID, why string) { n.event("suspected", 0, fmt.Sprintf("node %d: %s", x, why)) },
 	})
@@ -522,11 +528,16 @@ func (n *Node) bury(l *life) {
 	for _, ep := range l.endpoints {
 		ep.Close()
 	}
-	for _, p := range l.pools {
+	var wrong error
+	for i, p := range l.pools {
 		if err := p.Close(entered && n.failure.Load() == nil); err != nil {
-			n.log.Warn("closing a pool", "err", err)
+			n.log.Warn("closing a pool", "shard", i, "err", err)
+			wrong = errors.Join(wrong, fmt.Errorf("closing the pool of shard %d in %s: %w; what was not flushed is trusted no more, and fetched when the node is back: look after the disk first", i, n.cfg.PoolDir, err))
 		}
 	}
+	n.mu.Lock()
+	n.buried = wrong
+	n.mu.Unlock()
 	if l.alive != nil {
 		l.alive.Release()
 	}
@@ -618,19 +629,29 @@ func (n *Node) Err() error {
 
 // Close takes the node out of the view, flushes and closes everything. The
 // others go on; the node comes back with what it missed. ctx bounds the
-// leaving; the rest is done in any case.
+// leaving, and the waiting for an order that is under way, which is cut short
+// then; the rest is done in any case. An error says why the node stopped by
+// itself, or what was not closed as it should be.
 func (n *Node) Close(ctx context.Context) error {
 	n.closing.Store(true)
-	n.orders.Lock()
-	defer n.orders.Unlock()
-	if l := n.present(); l != nil {
-		l.gate.shut()
-		if err := n.quiesce(ctx, l); err != nil {
-			n.log.Info("closes while writes are under way", "err", err)
+	n.End()
+	if ctx, over, err := n.orders.begin(ctx, "the end of the process"); err == nil {
+		defer over()
+		if l := n.present(); l != nil {
+			l.gate.shut()
+			if err := n.quiesce(ctx, l); err != nil {
+				n.log.Info("closes while writes are under way", "err", err)
+			}
+			_ = n.leave(ctx, l) // is among the events; the node ends all the same
 		}
-		n.leave(ctx, l)
+	} else {
+		n.log.Info("closes without waiting for the order under way any longer", "why", err)
+		n.orders.interrupt()
 	}
 	n.cancel()
 	<-n.done
-	return n.Err()
+	if err := n.Err(); err != nil {
+		return err
+	}
+	return n.burial()
 }

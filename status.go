@@ -81,8 +81,10 @@ type Status struct {
 	LastRecovery  *RecoveryStatus   `json:"last_recovery,omitempty"`
 	Counters      map[string]uint64 `json:"counters"`
 	Membership    any               `json:"membership,omitempty"`
-	Events        []Event           `json:"events"`
-	Error         string            `json:"error,omitempty"`
+	// Certificate is nil where nodes need none: on one host.
+	Certificate *CertificateStatus `json:"certificate,omitempty"`
+	Events      []Event            `json:"events"`
+	Error       string             `json:"error,omitempty"`
 }
 
 // RecoveryProgress is where a node is on its way back.
@@ -149,9 +151,11 @@ func (n *Node) Status() (s Status) {
 	s = Status{PID: os.Getpid(), Node: n.cfg.Node, Role: "starting", Serving: n.Ready(), Epoch: uint32(v.Epoch),
 		Live: ints(v.Live), Shadow: ints(v.Shadow), Model: n.cfg.Model.String(), Provider: n.cfg.Provider,
 		Domain: n.cfg.Domain.String(), Shards: n.cfg.Shards, Keys: n.LiveKeys(), Counters: map[string]uint64{},
-		LeaseValid: n.members.Lease().Valid(), Control: n.control.Address()}
+		LeaseValid: n.members.Lease().Valid(), Control: n.control.Address(), Certificate: n.certificate()}
 	m := n.members.Status()
 	s.Membership, s.Counters["leases_lost"], s.LeaseLeft = m, m.Counts.LeasesLost, m.LeaseLeft
+	s.Counters["complaints_attempted"], s.Counters["complaints_carried"] = m.Counts.Accused, m.Counts.Blamed
+	s.Counters["detector_turns"] = m.Counts.Looks
 	n.mu.Lock()
 	l, drained := n.life, n.drained
 	whole := l != nil && l.whole

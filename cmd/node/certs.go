@@ -27,12 +27,12 @@ type certsArgs struct {
 
 func certsFlags(a *certsArgs) *flag.FlagSet {
 	fs := newFlagSet("certs")
-	fs.StringVar(&a.dir, "dir", "", "where authority and certificates go, `D`; an authority that is there signs again")
-	fs.IntVar(&a.nodes, "nodes", nodesDefault, "`number` of nodes")
+	fs.StringVar(&a.dir, "dir", "", "directory `D` for authority and certificates; an authority that is there signs again")
+	fs.IntVar(&a.nodes, "nodes", nodesDefault, "`number` of nodes, always the same for one D")
 	fs.StringVar(&a.cluster, "cluster-id", "", "the cluster's id, 32 hex `digits`; default: the authority's, or a new one")
 	fs.StringVar(&a.hosts, "hosts", "", "`names` or addresses, one for each node, comma between; for tools that compare them, nodes do not")
-	fs.BoolVar(&a.rotate, "rotate-authority", false, "make a new authority, which signs from now on, and put both into every ca.pem")
-	fs.BoolVar(&a.drop, "drop-old-authority", false, "leave only the new authority in every ca.pem")
+	fs.BoolVar(&a.rotate, "rotate-authority", false, "step 1 of replacing the authority: make a new one, which signs from now on, and put both into every ca.pem")
+	fs.BoolVar(&a.drop, "drop-old-authority", false, "step 3, after new certificates: leave only the new authority in every ca.pem")
 	fs.IntVar(&a.days, "days", 365, "how many `days` the nodes' certificates are valid")
 	return fs
 }

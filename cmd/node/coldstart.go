@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"slices"
@@ -26,10 +27,12 @@ type coldStartArgs struct {
 func coldStartFlags(a *coldStartArgs) *flag.FlagSet {
 	fs := newFlagSet("cold-start")
 	a.targetArgs.flags(fs)
+	fs.Lookup("dir").Usage = "the local cluster's directory `D`; alone, or with --node"
+	fs.Lookup("node").Usage = "number `I` of the node that gets the order; default: the first that takes it"
 	fs.UintVar(&a.epoch, "epoch", 0, "`epoch` of the newest view, as the first line of `node status` shows it")
-	fs.StringVar(&a.without, "without", "", "the `nodes` that are lost, comma between")
-	fs.BoolVar(&a.dry, "dry", false, "only say whether it would be done, and what would be lost")
-	fs.DurationVar(&a.within, "within", time.Minute, "wait so much `time` for the cluster to serve; the order stands after it")
+	fs.StringVar(&a.without, "without", "", "numbers of the `nodes` that are lost, comma between: 1,4")
+	fs.BoolVar(&a.dry, "dry", false, "only say whether the order would be taken, and what would be lost")
+	fs.DurationVar(&a.within, "within", time.Minute, "`time` to wait until the node that took the order serves; the order stands after it")
 	return fs
 }
 
@@ -81,8 +84,8 @@ func runColdStart(ctx context.Context, args []string) error {
 	return awaitColdStart(ctx, c, a.within)
 }
 
-// recipient is who gets the order: the node that was named, or the first of the
-// cluster that answers and is not lost.
+// recipient is who gets the order: the node that was named, or one of the
+// cluster that answers, see preferred.
 func (a *coldStartArgs) recipient(ctx context.Context, without []int) (*config.Config, error) {
 	if a.config != "" || a.node >= 0 || a.dir == "" {
 		c, _, err := a.settings("cold-start")
@@ -92,12 +95,50 @@ func (a *coldStartArgs) recipient(ctx context.Context, without []int) (*config.C
 	if err != nil {
 		return nil, err
 	}
-	for i, s := range c.Ask(ctx, 2*time.Second) {
-		if s.Role != "down" && s.Role != "stopped" && !slices.Contains(without, i) {
-			return &c.Configs[i], nil
+	i, err := preferred(c.Ask(ctx, 2*time.Second), without)
+	if err != nil {
+		return nil, fmt.Errorf("cold-start: %s: %w", c.Dir, err)
+	}
+	return &c.Configs[i], nil
+}
+
+// preferred is the node that the order goes to: of those that answer and are
+// not lost, the first that a cold start goes by, which are the live members of
+// the newest view that anybody knows or, in a cold start that was cut off, its
+// shadows. Others refuse the order, and say who takes it: the first of them is
+// asked only where no such member answers.
+func preferred(states []local.State, without []int) (node int, err error) {
+	var newest *local.State
+	other, answering := -1, ""
+	for i := range states {
+		s := &states[i]
+		if s.Role == "down" || s.Role == "stopped" {
+			continue
+		}
+		if answering += fmt.Sprintf(",%d", s.Node); other < 0 && !slices.Contains(without, s.Node) {
+			other = s.Node
+		}
+		if newest == nil || s.Epoch > newest.Epoch {
+			newest = s
 		}
 	}
-	return nil, fmt.Errorf("cold-start: no node of %s answers but those that are lost: start the others first", c.Dir)
+	if newest == nil {
+		return 0, errors.New("no node answers: start those that are not lost first")
+	}
+	if other < 0 {
+		return 0, fmt.Errorf("only nodes %s answer, which are said to be lost: start the others first", answering[1:])
+	}
+	members := newest.Live
+	if len(members) == 0 && newest.Membership.View.Cold {
+		members = newest.Shadow
+	}
+	for i := range states {
+		s := &states[i]
+		if s.Role != "down" && s.Role != "stopped" && slices.Contains(members, s.Node) && !slices.Contains(without, s.Node) {
+			return s.Node, nil
+		}
+	}
+	return other, nil
 }
 
 // awaitColdStart waits until the node that took the order serves.

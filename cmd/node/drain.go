@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"healkv/cmd/node/config"
@@ -29,8 +30,8 @@ type targetArgs struct {
 
 func (a *targetArgs) flags(fs *flag.FlagSet) {
 	fs.StringVar(&a.dir, "dir", "", "the local cluster's directory `D`; with --node")
-	fs.IntVar(&a.node, "node", -1, "number `I` of the node")
-	fs.StringVar(&a.config, "config", "", "instead of both: the configuration `FILE` of a node of this host")
+	fs.IntVar(&a.node, "node", -1, "number `I` of the node, from 0")
+	fs.StringVar(&a.config, "config", "", "instead of --dir and --node: the configuration `FILE` of a node of this host")
 }
 
 // settings finds the node's configuration.
@@ -66,8 +67,8 @@ func drainFlags(a *drainArgs) *flag.FlagSet {
 	a.targetArgs.flags(fs)
 	fs.BoolVar(&a.stay, "stay", false, "the process stays: it votes and answers status, and comes back with --back")
 	fs.BoolVar(&a.back, "back", false, "bring a node back that was drained with --stay, and wait until it is live")
-	fs.BoolVar(&a.force, "force", false, "also where too few nodes are left running to decide anything: all writes stop then")
-	fs.DurationVar(&a.within, "within", 10*time.Second, "give up if writes under way are not through after this `time`; the node serves on then")
+	fs.BoolVar(&a.force, "force", false, "drain also where fewer than a majority of the nodes would be left running: all writes stop then")
+	fs.DurationVar(&a.within, "within", 10*time.Second, "`time` for the drain: two thirds of it for writes under way, else the node serves on; the rest for leaving the view.\nWith --back: how long to wait until the node is live")
 	return fs
 }
 
@@ -100,15 +101,28 @@ func runDrain(ctx context.Context, args []string) error {
 		return fmt.Errorf("drain: node %d: %w", c.Node, err)
 	}
 	fmt.Println(done.Text)
-	if a.stay {
-		fmt.Printf("its process stays; bring it back with: node drain --back --config %s\n", path)
-		return nil
+	state, next := "its process stays", "bring it back with: node drain --back --config "+path
+	if !a.stay {
+		state, next = "its process has ended", "start it again with: node serve --config "+path
+		if err := awaitEnd(ctx, c, time.Duration(c.StopTimeout)+time.Duration(c.DrainGrace)); err != nil {
+			if done.Failed == "" {
+				return err
+			}
+			state, next = "its process has not ended yet ("+err.Error()+")", "when it has ended, "+next
+		}
 	}
-	if err := awaitEnd(ctx, c, time.Duration(c.StopTimeout)+time.Duration(c.DrainGrace)); err != nil {
-		return err
+	if done.Failed != "" {
+		return notInOrder(c.Node, done.Failed, state, next)
 	}
-	fmt.Printf("its process has ended; start it again with: node serve --config %s\n", path)
+	fmt.Printf("%s; %s\n", state, next)
 	return nil
+}
+
+// notInOrder is what a drain that was carried out and went wrong says: what,
+// what the node is now, and what to do.
+func notInOrder(node int, failed, state, next string) error {
+	return fmt.Errorf("drain: node %d is out of service, but not in order: %s. It serves nobody now, and %s. Look at `node status` whether the others have it away; then %s",
+		node, strings.ReplaceAll(failed, "\n", "; "), state, next)
 }
 
 // awaitEnd waits until no process runs the node.

@@ -45,11 +45,29 @@ asked, every node that ran ended cleanly.
 	"status": `usage: node status --dir D [--json] [--check]
        node status --config FILE [--json] [--check]
 
-Shows the view, and what every node of the local cluster in D says of itself:
-role, what is left of its lease, who suspects it, how it came back or how far it
-is on its way back. Below: why a node does not serve, and why one is suspected.
-A node that does not answer is down. With --config it is one node, and the view
-as that node knows it.
+The first line is the newest view that any node knows: the group's members as
+a majority of the nodes has decided them, with the view's number, its epoch.
+Live members serve; shadows take all writes and fetch what they missed; away
+are the nodes that are not in it. Then a line for every node, as it says itself:
+
+  ROLE          live: it serves. joining, shadow, cold: on its way back.
+                fenced: in the view, without a lease, it answers nobody.
+                draining, drained: it leaves, or has left, by order.
+                down: it does not answer
+  LEASE         for how long it may serve if it hears nothing more
+  SUSPECTED BY  nodes that are about to remove it
+  EPOCH, INC    the view that it knows, and the number of this life of it
+  CERTIFICATE   between hosts: when it ends, and how many authorities the node
+                trusts: 2 while the authority is being replaced
+  RECOVERY      how it came back last, or how far it is on its way back
+
+Below the table: why a node does not serve, why one is suspected, whose
+certificate ends within 30 days. With --config it is the node of that file
+alone, and the view as that node knows it. What each field of --json means is in
+docs/operations.md, "Fields of /status".
+
+Exit status 0, also if a node is down; with --check 1 unless all nodes are live
+and serving.
 
 `,
 	"drain": `usage: node drain --dir D --node I [--stay | --back] [FLAGS]
@@ -58,17 +76,29 @@ as that node knows it.
 Takes a node out of the group without a stall: its clients are refused with
 TRYAGAIN, which says that nothing was applied, so they go to another node;
 writes under way end; it gives its lease back, leaves the view, and flushes. Its
-process ends with exit status 0 when its clients have gone, or drain_grace
-later; ` + "`node serve`" + ` brings it back with what it missed.
-With --stay the process stays, votes and answers status until --back.
+process ends when its clients have gone, at most drain_grace later (a setting of
+the node, 2s); ` + "`node serve`" + ` brings it back, and it fetches what it missed.
+With --stay the process stays, votes and answers status. --back ends that: it
+waits until the node is live again.
 
-Refused, and the node serves on: at the last live node; during a cold start;
-where fewer than a majority of the nodes would be left running, unless --force;
-if writes under way are not through --within the time. SIGTERM to a node does
-the same without asking.
+Refused, with exit status 1, and the node serves on: at the last live node;
+during a cold start and before the first view; where fewer than a majority of
+the nodes would be left running, unless --force or --stay; if writes under way
+are not through after two thirds of --within; while another order to this node
+is under way ("busy"). --back is refused at a node that is not drained, or whose
+process is ending.
 
-An order goes through a socket in the node's state directory, as the node's user
-or root; it is logged there with who gave it.
+Exit status 1 and "out of service, but not in order": it is drained, but no
+majority has decided that it leaves, so the others remove it when its lease is
+over and their writes wait until then; or its pool was not closed as it should
+be. The text says which, and what to do.
+
+SIGTERM to a node drains it too, and ends its process even where this order is
+refused. It takes over an order that is under way: the process ends within
+stop_timeout (10s) and what the last flush takes.
+
+An order goes through a socket in the node's state directory, so give it on the
+node's host, as the node's user or root. The node's log says who gave it.
 
 `,
 	"cold-start": `usage: node cold-start --dir D --epoch E --without I,... [--dry] [FLAGS]
@@ -79,20 +109,33 @@ live at the end are lost, or their pools are. It starts without them, from what
 the others hold. THIS CAN LOSE WRITES THAT WERE ANSWERED: --dry says which, and
 whether the order would be taken. Never needed while a node is live.
 
-E is the epoch in the first line of ` + "`node status`" + `. The order goes to one node
-that was live then, --node or the first that answers. It is refused, and changes
-nothing, if the view is another one, if a live member runs, or if a node that is
-not named does not answer or has no whole pool. Nodes that were left out come
-back by a full copy.
+First start every node that is not lost. --epoch E is the number after "epoch"
+in the first line of ` + "`node status`" + `; --without are the lost ones of the nodes
+that line calls live. The order goes to one node: to --node or --config, which
+must be live in that line too and not lost, or, with --dir alone, to the first
+such node that answers. Where none of them answers, another one is asked, which
+refuses and says why; where nobody answers that is an error.
+
+It is refused, and changes nothing, if the view is another one, if a live member
+runs, or if a live member that is not named in --without does not answer or has
+no whole pool. When it is taken, the command waits until the node serves; the
+order stands also after --within. Nodes that were left out come back by a full
+copy when they are started: what they held is discarded.
 
 `,
-	"rolling": `usage: node rolling --dir D [--pause T] [FLAGS]
+	"rolling": `usage: node rolling --dir D [--pause T] [--within T] [--force]
 
-Restarts the nodes of the local cluster in D one after the other: drains one,
-has it started again, waits until it is live and serves, takes the next. All
-nodes must be live to begin with. The running ` + "`node cluster`" + ` starts its nodes
-again; one that was started by hand is started in the background, with its
-output in D/node-i/log. Stops at the first node that does not come back.
+Restarts the nodes of the local cluster in D one after the other, for a new
+binary or new settings: drains one (` + "`node help drain`" + `), has it started again,
+waits until it is live and serves, takes the next. All nodes must be live before
+each of them. A running ` + "`node cluster`" + ` starts its nodes again; where none
+watches a node, ` + "`node serve`" + ` is started for it in the background, with its
+output in D/node-i/log. Stops, with exit status 1, at the first node that does
+not leave or does not come back, and says which nodes were not touched; given
+again, it restarts all of them.
+
+A cluster of two nodes cannot spare one without a stop of all writes: --force
+says that they may. The only node of a cluster is never drained.
 
 `,
 	"serve": `usage: node serve --config FILE [FLAGS]
@@ -116,12 +159,27 @@ already: nothing is overwritten. ` + "`node cluster`" + ` does this by itself.
        node certs --dir D [--nodes N] --rotate-authority | --drop-old-authority
 
 Makes what nodes prove themselves with over tcp and verbs: an authority in D
-(ca.pem, ca-key.pem) and for every node i D/node-i with ca.pem, cert.pem and
-key.pem, which go to that node and into its tls.ca, tls.cert and tls.key. The
-certificate names the node: healkv://CLUSTER-ID/i. Again with the same D: new
-certificates by the same authority, which running nodes take into use within
-seconds. --rotate-authority makes a new authority that nodes trust beside the
-old one; after new certificates, --drop-old-authority ends that. ` + "`node cluster`, `node demo`" + ` and the others do this by themselves.
+(ca.pem, ca-key.pem) and for every node i a directory D/node-i with ca.pem,
+cert.pem and key.pem. Copy that directory to node i, and name its files in
+tls.ca, tls.cert and tls.key of the node's configuration. Keep ca-key.pem away
+from the nodes: whoever has it can be every node. The certificate names the
+node: healkv://CLUSTER-ID/i. ` + "`node cluster`" + `, ` + "`node demo`" + ` and the others do all
+this by themselves.
+
+To renew: the same command with the same D and --nodes makes new certificates by
+the same authority. Copy them; running nodes take them into use within seconds.
+` + "`node status`" + ` shows when each node's certificate ends; its log warns 30 and 7
+days before.
+
+To replace the authority, three steps; after each one copy D/node-i to all nodes
+before the next:
+  1. node certs --dir D --nodes N --rotate-authority
+     a new authority signs from now on, nodes trust both
+  2. node certs --dir D --nodes N
+     certificates by the new one
+  3. node certs --dir D --nodes N --drop-old-authority
+     nodes trust the new one alone; refused before step 2
+Step 2 is over when ` + "`node status`" + ` shows a new end of every node's certificate.
 
 `,
 	"demo": `usage: node demo [--out DIR] [FLAGS]

@@ -32,12 +32,24 @@ func nodeMetrics(s *healkv.Status, ready bool) []admin.Metric {
 		gauge("pool_bytes", "Log space of the node.", float64(s.PoolBytes)),
 		gauge("pool_used_bytes", "Log space in use.", float64(s.PoolUsedBytes)),
 	}
+	if c := s.Certificate; c != nil {
+		out = append(out,
+			gauge("certificate_not_after_seconds", "When the node's certificate ends, in seconds since 1970.", float64(c.NotAfter.Unix())),
+			gauge("certificate_days_left", "Days until the node's certificate ends; below 0: it has.", c.DaysLeft),
+			gauge("certificate_authorities", "Authorities the node trusts: 1, or 2 while the authority is replaced.", float64(c.Authorities)))
+	}
 	names := make([]string, 0, len(s.Counters))
 	for name := range s.Counters {
 		names = append(names, name)
 	}
 	slices.Sort(names)
 	for _, name := range names {
+		if outcome, ok := strings.CutPrefix(name, "complaints_"); ok {
+			out = append(out, admin.Metric{Name: "healkv_complaints_total", Kind: "counter", Value: float64(s.Counters[name]),
+				Help:   "Removals over complaints that this node has proposed: attempted, and carried.",
+				Labels: []admin.Label{{Name: "outcome", Value: outcome}}})
+			continue
+		}
 		out = append(out, admin.Metric{Name: admin.MetricName("healkv", strings.TrimSuffix(name, "_total"), "total"),
 			Help: "Counter of the node.", Kind: "counter", Value: float64(s.Counters[name])})
 	}

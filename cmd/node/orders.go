@@ -49,19 +49,27 @@ func (s *served) actions(node *healkv.Node) operator.Actions {
 					return operator.Done{}, err
 				}
 			}
+			if o.Stay && node.Ending() {
+				return operator.Done{}, fmt.Errorf("%w: the process of node %d is ending already", healkv.ErrDrain, s.c.Node)
+			}
 			began := time.Now()
-			if err := node.Drain(ctx); err != nil {
+			err := node.Drain(ctx)
+			if err != nil && !errors.Is(err, healkv.ErrDrained) {
 				return operator.Done{}, err
 			}
-			st := node.Status()
-			text := fmt.Sprintf("node %d left the view in %v (epoch %d)", st.Node, time.Since(began).Round(100*time.Microsecond), st.Epoch)
+			st, took := node.Status(), time.Since(began).Round(100*time.Microsecond)
+			done := operator.Done{Text: fmt.Sprintf("node %d left the view in %v (epoch %d)", st.Node, took, st.Epoch)}
+			if err != nil {
+				done = operator.Done{Text: fmt.Sprintf("node %d serves no more, after %v (epoch %d)", st.Node, took, st.Epoch), Failed: err.Error()}
+			}
 			if !o.Stay {
+				node.End() // before the next order is taken
 				select {
 				case s.leave <- o:
 				default: // it ends already
 				}
 			}
-			return operator.Done{Text: text}, nil
+			return done, nil
 		},
 		Resume: func() (operator.Done, error) {
 			if err := node.Resume(); err != nil {

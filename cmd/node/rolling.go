@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -24,8 +25,8 @@ func rollingFlags(a *rollingArgs) *flag.FlagSet {
 	fs := newFlagSet("rolling")
 	fs.StringVar(&a.dir, "dir", "", "the cluster's directory `D`")
 	fs.DurationVar(&a.pause, "pause", 0, "`time` between a node that is live again and the next one")
-	fs.DurationVar(&a.within, "within", 2*time.Minute, "stop if a node does not leave, or is not live again, in this `time`")
-	fs.BoolVar(&a.force, "force", false, "also where too few nodes are left running to decide anything: all writes stop meanwhile")
+	fs.DurationVar(&a.within, "within", 2*time.Minute, "`time` for a node to leave, and again for it to be live; stop if it takes longer")
+	fs.BoolVar(&a.force, "force", false, "also where fewer than a majority of the nodes is left running meanwhile: all writes stop while a node is away")
 	return fs
 }
 
@@ -69,6 +70,9 @@ func runRolling(ctx context.Context, args []string) error {
 		note := ""
 		if r.Own {
 			note = "; no `node cluster` watches it"
+		}
+		if r.Note != "" {
+			note += "; it had not left in order: " + strings.ReplaceAll(r.Note, "\n", "; ")
 		}
 		fmt.Fprintf(table, "%d\t%v\t%v%s\n", i, r.Away.Round(time.Millisecond), r.Last, note)
 		if err := table.Flush(); err != nil {

@@ -282,3 +282,58 @@ func TestProcessDrain(t *testing.T) {
 		t.Errorf("no order in the logs:\n%s", text)
 	}
 }
+
+// aloneGroup is a cluster of three, two of which were killed, and the pid of node
+// 1, which goes on and finds no majority.
+func aloneGroup(t *testing.T) (*group, int) {
+	g := newGroup(t, 3, "--domain", "memory", "--drain-grace", "0s", "--stop-timeout", "4s", "--lease", "20s")
+	pid := g.status()[1].PID
+	for _, i := range []int{0, 2} {
+		if err := syscall.Kill(g.status()[i].PID, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return g, pid
+}
+
+// A node that cannot tell anybody that it leaves says so with exit status 1.
+func TestProcessDrainAlone(t *testing.T) {
+	g, pid := aloneGroup(t)
+	_, complaint, code := node(t, nil, "drain", "--config", g.config(1), "--force", "--within", "1s")
+	if code != 1 || !strings.Contains(complaint, "not in order") || !strings.Contains(complaint, "no majority") || !strings.Contains(complaint, "node serve") || strings.Count(complaint, "\n") > 1 {
+		t.Errorf("drained alone: %d %s", code, complaint)
+	}
+	g.await(fmt.Sprintf("node 1 (pid %d) has left and stopped in order", pid)) // the process did end, by the order
+}
+
+// SIGTERM takes over an order that is under way, and no other order gets in
+// between.
+func TestProcessDrainTakenOver(t *testing.T) {
+	g, pid := aloneGroup(t)
+	ordered := make(chan string, 1)
+	go func() {
+		_, complaint, code := node(t, nil, "drain", "--config", g.config(1), "--stay", "--within", "5m")
+		ordered <- fmt.Sprint(code, " ", complaint)
+	}()
+	for began := time.Now(); g.status()[1].Role != "draining"; time.Sleep(10 * time.Millisecond) {
+		if time.Since(began) > 30*time.Second {
+			t.Fatalf("it is %s", g.status()[1].Role)
+		}
+	}
+	if _, complaint, code := node(t, nil, "drain", "--config", g.config(1), "--back"); code != 1 || !strings.Contains(complaint, "busy: drain is under way since ") {
+		t.Errorf("beside a drain: %d %s", code, complaint)
+	}
+	began := time.Now()
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	g.await(fmt.Sprintf("node 1 (pid %d) has left and stopped in order", pid))
+	took, limit := time.Since(began), 4*time.Second+2*time.Second // stop_timeout, and the listeners
+	if took > limit {
+		t.Errorf("ended %v after SIGTERM, with an order of 5 m under way; want %v", took, limit)
+	}
+	if said := <-ordered; !strings.HasPrefix(said, "1 ") {
+		t.Errorf("the order that was taken over: %s", said)
+	}
+	t.Logf("ended %v after SIGTERM, with an order of 5m under way", took)
+}

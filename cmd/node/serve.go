@@ -154,15 +154,21 @@ func stopPatience(ctx context.Context, c *config.Config) (patience time.Duration
 // stop ends the node. A node that goes alone leaves the view first, while its
 // clients' connections stay open and every command is refused with an error
 // that says so: they go to other nodes, and nobody is left in doubt about a
-// write. When the whole group stops there is nowhere to go.
+// write. When the whole group stops there is nowhere to go. An order that is
+// under way is taken over: patience bounds everything but the last flush.
 func (s *served) stop(node *healkv.Node, patience time.Duration, alone bool) error {
 	all, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	node.End() // no order brings it back, and one that is under way makes room
 	if alone {
 		out, cancelOut := context.WithTimeout(all, patience*3/4)
-		if err := node.Drain(out); err == nil {
+		switch err := node.Drain(out); {
+		case err == nil:
 			s.grace(all)
-		} else if !errors.Is(err, healkv.ErrClosed) {
+		case errors.Is(err, healkv.ErrDrained):
+			s.log.Warn("drained, but not in order", "err", err)
+			s.grace(all)
+		case !errors.Is(err, healkv.ErrClosed):
 			s.log.Info("stops without having been drained", "why", err)
 		}
 		cancelOut()

@@ -21,9 +21,9 @@ type statusArgs struct {
 func statusFlags(a *statusArgs) *flag.FlagSet {
 	fs := newFlagSet("status")
 	fs.StringVar(&a.dir, "dir", "", "the cluster's directory `D`")
-	fs.StringVar(&a.config, "config", "", "instead: the configuration `FILE` of one node of this host, where the cluster spans several")
+	fs.StringVar(&a.config, "config", "", "instead of --dir: the configuration `FILE` of one node of this host, where the cluster spans several hosts")
 	fs.BoolVar(&a.json, "json", false, "everything the nodes say, as JSON")
-	fs.BoolVar(&a.check, "check", false, "exit status 1 if not all nodes are live and serving")
+	fs.BoolVar(&a.check, "check", false, "exit status 1 unless all nodes are live and serving")
 	return fs
 }
 

@@ -3,6 +3,7 @@ package control
 import (
 	"crypto/x509"
 	"fmt"
+	"math"
 	"net"
 	"time"
 
@@ -13,13 +14,33 @@ import (
 // Certificates are looked after while the server runs: new files are taken into
 // use at once, and what is connected is checked again.
 const (
-	lookEvery   = 2 * time.Second        // at the files
-	checkEvery  = time.Minute            // what is connected, besides after each change of the files
-	renewGap    = 200 * time.Millisecond // between two links that are dialled anew
-	drainMost   = time.Second            // for answers on a connection that has been replaced
-	drainLeast  = 20 * time.Millisecond  // for who has just been given it
-	expiresSoon = 14 * 24 * time.Hour    // is said, once for each certificate
+	lookEvery  = 2 * time.Second        // at the files
+	checkEvery = time.Minute            // what is connected, besides after each change of the files
+	renewGap   = 200 * time.Millisecond // between two links that are dialled anew
+	drainMost  = time.Second            // for answers on a connection that has been replaced
+	drainLeast = 20 * time.Millisecond  // for who has just been given it
 )
+
+// expiresSoon is what a certificate has left when that is said, once each.
+var expiresSoon = []time.Duration{30 * 24 * time.Hour, 7 * 24 * time.Hour}
+
+// warnings remembers what was said of which certificate's end.
+type warnings struct {
+	end  time.Time
+	said int // of expiresSoon
+}
+
+// due tells whether something is to be said of a certificate that ends then.
+func (w *warnings) due(end, now time.Time) bool {
+	if !w.end.Equal(end) {
+		*w = warnings{end: end}
+	}
+	was := w.said
+	for w.said < len(expiresSoon) && end.Sub(now) < expiresSoon[w.said] {
+		w.said++
+	}
+	return w.said > was
+}
 
 // keeper is of the certificates; nil where there are none.
 func (s *Server) keeper() *identity.Keeper {
@@ -48,7 +69,7 @@ func (s *Server) certificates(k *identity.Keeper) {
 	t := time.NewTicker(look)
 	defer t.Stop()
 	checked := s.now()
-	var warned time.Time
+	var warned warnings
 	last, _ := k.Present()
 	for {
 		select {
@@ -82,9 +103,12 @@ func (s *Server) certificates(k *identity.Keeper) {
 			checked = now
 			s.checkConnected(k, now)
 		}
-		if end := k.Status().NotAfter; end.Sub(now) < expiresSoon && !warned.Equal(end) {
-			warned = end
-			s.log.Warn("control: this node's certificate expires soon: issue a new one, with `node certs` for instance", "not_after", end)
+		if st := k.Status(); warned.due(st.NotAfter, now) {
+			s.log.Warn("control: this node's certificate expires soon: issue a new one, with `node certs` for instance",
+				"not_after", st.NotAfter, "days_left", math.Floor(st.DaysLeft(now)))
+			if f := s.cfg.TCP.Expires; f != nil {
+				f(st.NotAfter, st.DaysLeft(now))
+			}
 		}
 	}
 }

@@ -92,6 +92,9 @@ func TestAuthorityIsReplacedUnderLoad(t *testing.T) {
 		for i, s := range servers {
 			until(t, "links dialled anew", func() bool { return s.Stats().Renewed >= was[i]+2 })
 		}
+		if s, _ := servers[0].Certificate(); s.Authorities != []int{2, 2, 1}[step] {
+			t.Errorf("step %d: %d authorities", step+1, s.Authorities)
+		}
 		t.Logf("step %d: every link has been dialled anew", step+1)
 	}
 	close(stop)
@@ -202,6 +205,65 @@ func TestConnectionsAreCheckedAgain(t *testing.T) {
 	until(t, "a and b are connected", func() bool { return a.Connected(1) && b.Connected(0) })
 	if a.Stats().Untrusted+b.Stats().Untrusted == 0 {
 		t.Error("not counted")
+	}
+}
+
+// A certificate's end is said a month before it, a week before it, and then no
+// more; a new certificate's anew.
+func TestExpiryIsSaidTwice(t *testing.T) {
+	const day = 24 * time.Hour
+	now := time.Now()
+	for _, c := range []struct {
+		name string
+		left []time.Duration // at one look after the other, of one certificate
+		want []bool
+	}{
+		{"in time", []time.Duration{31 * day, 29 * day, 28 * day, 8 * day, 6 * day, day, -day}, []bool{false, true, false, false, true, false, false}},
+		{"started late", []time.Duration{3 * day, 2 * day}, []bool{true, false}},
+	} {
+		var w warnings
+		end := now.Add(100 * day)
+		for i, left := range c.left {
+			if got := w.due(end, end.Add(-left)); got != c.want[i] {
+				t.Errorf("%s: %v left: %v", c.name, left, got)
+			}
+		}
+		if next := end.Add(day); !w.due(next, next.Add(-20*day)) || w.due(next, next.Add(-20*day)) {
+			t.Errorf("%s: the next certificate", c.name)
+		}
+	}
+}
+
+// The two warnings reach whoever wants to hear, with the log.
+func TestExpiryIsToldInTime(t *testing.T) {
+	p := onNetwork(t)
+	p.look = 20 * time.Millisecond
+	var log lines
+	p.log = slog.NewTextHandler(&log, nil)
+	a := server(t, p, 0, 0b11)
+	o := identity.MakeOptions{Dir: p.dir, Nodes: placeNodes, Valid: 20 * 24 * time.Hour, Now: time.Now()}
+	if _, _, err := identity.Make(o); err != nil {
+		t.Fatal(err)
+	}
+	var later atomic.Bool
+	a.now = func() time.Time {
+		if later.Load() {
+			return time.Now().Add(15 * 24 * time.Hour)
+		}
+		return time.Now()
+	}
+	told := make(chan float64, 10)
+	a.cfg.TCP.Expires = func(_ time.Time, left float64) { told <- left }
+	start(t, a)
+	if left := <-told; left < 19 || left > 20 {
+		t.Errorf("%v days left", left)
+	}
+	later.Store(true)
+	if left := <-told; left < 4 || left > 5 {
+		t.Errorf("%v days left", left)
+	}
+	if n := strings.Count(log.String(), "expires soon"); n != 2 || !strings.Contains(log.String(), "days_left=4") {
+		t.Errorf("said %d times:\n%s", n, log.String())
 	}
 }
 

@@ -28,6 +28,9 @@ type TCP struct {
 	// Renewed, if set, is called after new files were taken into use and links
 	// dialled anew: connections that are not the server's can follow. It may wait.
 	Renewed func()
+	// Expires, if set, is called when this node's certificate has less than 30 days
+	// left, and again at 7, once each.
+	Expires func(end time.Time, daysLeft float64)
 }
 
 // version of the protocol grows when frames change so that older nodes would

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,31 @@ type Credentials struct {
 	Roots *x509.CertPool
 	Own   tls.Certificate // with its Leaf
 	chain []*x509.Certificate
+	// authorities are those of Roots, each once; end is when the chain, with the
+	// one that signed it, is good no more.
+	authorities []*x509.Certificate
+	end         time.Time
+}
+
+// until is when a chain that some of the authorities have signed ends: with the
+// first of its certificates, or with the last of the authorities that signed it.
+func until(chain, authorities []*x509.Certificate) time.Time {
+	end := chain[0].NotAfter
+	for _, c := range chain {
+		if c.NotAfter.Before(end) {
+			end = c.NotAfter
+		}
+	}
+	var signed time.Time
+	for _, a := range authorities {
+		if chain[len(chain)-1].CheckSignatureFrom(a) == nil && a.NotAfter.After(signed) {
+			signed = a.NotAfter
+		}
+	}
+	if !signed.IsZero() && signed.Before(end) {
+		end = signed
+	}
+	return end
 }
 
 // Load reads and checks the files of node self, ErrFiles if they do not do: the
@@ -68,6 +94,12 @@ func (f Files) Load(self Name) (*Credentials, error) {
 				ErrFiles, f.Cert, day(c.Own.Leaf.NotBefore), day(c.Own.Leaf.NotAfter), f.CA, err)
 		}
 	}
+	for _, a := range blocks(ca) {
+		if !slices.ContainsFunc(c.authorities, a.Equal) {
+			c.authorities = append(c.authorities, a)
+		}
+	}
+	c.end = until(chain, c.authorities)
 	if err := is(c.Own.Leaf, self); err != nil {
 		return nil, fmt.Errorf("%w: certificate %s: %w; this is %v: name this node's own certificate", ErrFiles, f.Cert, err, self)
 	}

@@ -86,9 +86,10 @@ func (k *Keeper) Present() (*Credentials, error) {
 
 // Status is what there is to say of a node's certificate.
 type Status struct {
-	NotAfter time.Time `json:"not_after"`              // the end of the one in use
-	Rotated  time.Time `json:"last_rotation,omitzero"` // since the start
-	Error    string    `json:"error,omitempty"`        // why what the files hold now is not in use
+	NotAfter    time.Time `json:"not_after"`              // the end of the one in use, or of what is between it and its authority, or of that
+	Authorities int       `json:"authorities"`            // that are trusted: one, or two while it is replaced
+	Rotated     time.Time `json:"last_rotation,omitzero"` // since the start
+	Error       string    `json:"error,omitempty"`        // why what the files hold now is not in use
 }
 
 // DaysLeft of the certificate in use; below 0: it has expired.
@@ -100,12 +101,7 @@ func (k *Keeper) Status() Status {
 	defer k.mu.Unlock()
 	s := Status{Rotated: k.rotated, Error: k.why}
 	if k.kept != nil {
-		s.NotAfter = k.kept.Own.Leaf.NotAfter
-		for _, c := range k.kept.chain[1:] {
-			if c.NotAfter.Before(s.NotAfter) {
-				s.NotAfter = c.NotAfter
-			}
-		}
+		s.NotAfter, s.Authorities = k.kept.end, len(k.kept.authorities)
 	}
 	return s
 }

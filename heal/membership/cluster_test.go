@@ -28,6 +28,7 @@ type cluster struct {
 	nodes []*node
 	// Instead of the stand-in, and beside the notes, if set.
 	provenDead func(proto.Member) (bool, error)
+	hosts      bool // every node has its own: nothing proves a death
 	told       func(proto.View)
 	noticed    func(proto.NodeID)
 
@@ -95,6 +96,9 @@ func (c *cluster) start(i int) *node {
 	cfg.Progress = func() bool { return !x.stuck.Load() }
 	if c.provenDead != nil {
 		cfg.ProvenDead = c.provenDead
+	}
+	if c.hosts {
+		cfg.ProvenDead = nil
 	}
 	cfg.OnView = func(v proto.View) {
 		x.mu.Lock()
@@ -171,7 +175,15 @@ func until(t testing.TB, what string, ok func() bool) {
 func up(t testing.TB, n int, lease time.Duration) *cluster {
 	t.Helper()
 	c := newCluster(t, n, lease)
-	for i := range n {
+	c.bringUp()
+	return c
+}
+
+// bringUp starts all nodes and makes the first view.
+func (c *cluster) bringUp() {
+	t := c.t
+	t.Helper()
+	for i := range c.n {
 		c.start(i)
 	}
 	var wg sync.WaitGroup
@@ -194,7 +206,6 @@ func up(t testing.TB, n int, lease time.Duration) *cluster {
 		t.FailNow()
 	}
 	c.serving(c.nodeset())
-	return c
 }
 
 // serving waits until all of set hold a lease in one view of exactly them.

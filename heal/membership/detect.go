@@ -44,7 +44,12 @@ func (s *Service) onEvent(e control.Event) {
 		// are over.
 		s.granter.End(proto.Member{Node: n, Incarnation: e.Member.Incarnation - 1})
 	default:
-		s.peers[n].probe = s.env.Now() + int64(probeFor)
+		// Where nothing can ever prove a death there is nothing to look for again
+		// and again: a connection that ends, as every link between hosts may, then
+		// has the detector look once.
+		if s.cfg.ProvenDead != nil || plant.Is(plant.ProbeUnprovable) {
+			s.peers[n].probe = s.env.Now() + int64(probeFor)
+		}
 	}
 	s.mu.Unlock()
 	flow.Signal(s.look)
@@ -67,6 +72,9 @@ func (s *Service) detect() {
 	grace := last + s.lease // we have not listened long enough to call anybody silent
 	for {
 		now := s.env.Now()
+		s.mu.Lock()
+		s.counts.Looks++
+		s.mu.Unlock()
 		if now-last > s.lease/2 { // this process stood still: that it heard nothing means nothing
 			grace = now + s.lease
 		}

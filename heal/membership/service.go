@@ -113,7 +113,7 @@ type peer struct {
 	rhythm  rhythm            // of its beats
 	fresh   bool              // it says its pool is new (Bootstrap)
 	config  string            // how its configuration differs from ours; "": not
-	probe   int64             // until then its death is looked for at every turn
+	probe   int64             // until then its death is looked for at every turn; 0 where none can be proven
 	refused proto.Incarnation // the life that counts as over because its connections were refused
 }
 
@@ -199,6 +199,7 @@ type counts struct {
 	NoProgress, LeasesLost                      uint64
 	Settled                                     uint64 // values left half-way by others
 	Probes                                      uint64 // times idle streams were probed
+	Looks                                       uint64 // turns of the detector
 	Accused, Blamed                             uint64 // attempts to remove a member over complaints, and those that did
 	Led                                         uint64 // proposals chosen in one trip
 	Damaged                                     uint64

@@ -28,6 +28,7 @@ type Status struct {
 	Suspects    []SuspectStatus `json:"suspects"`
 	Edges       []blame.Edge    `json:"edges,omitempty"`  // complaints that count at present, of all nodes
 	Blamed      string          `json:"blamed,omitempty"` // why complaints name this very node
+	Accuses     proto.Member    `json:"accuses,omitzero"` // whom this node proposes to remove over complaints at this moment
 	Peers       []PeerStatus    `json:"peers"`
 	Counts      counts          `json:"counts"`
 }
@@ -59,7 +60,7 @@ func (s *Service) Status() Status {
 		Voting:   s.voting && s.stopped == nil,
 		Promised: s.durable.Promised.String(), Accepted: s.durable.At.String(), AcceptedSeq: s.durable.Value.Seq,
 		Guards: s.granter.Holds(now), Quiet: time.Duration(s.granter.Quiet(now)),
-		Counts: s.counts,
+		Accuses: s.accuses, Counts: s.counts,
 	}
 	if s.stopped != nil {
 		st.Stopped = s.stopped.Error()

@@ -38,6 +38,7 @@ type State struct {
 	Way         *Way            `json:"recovery"` // nil unless it is on its way back
 	Membership  Membership      `json:"membership"`
 	Last        *Recovery       `json:"last_recovery"`
+	Certificate *Certificate    `json:"certificate"` // nil where nodes need none
 	Error       string          `json:"error"`
 	Ready       bool            `json:"-"`
 	Raw         json.RawMessage `json:"-"`
@@ -48,6 +49,14 @@ type Membership struct {
 	View     View      `json:"view"`
 	Suspects []Suspect `json:"suspects"`
 	Stopped  string    `json:"stopped"` // why this acceptor votes no more
+}
+
+// Certificate is that with which a node proves who it is.
+type Certificate struct {
+	NotAfter    time.Time `json:"not_after"`
+	DaysLeft    float64   `json:"days_left"`   // below 0: it has expired
+	Authorities int       `json:"authorities"` // that the node trusts; 2 while the authority is replaced
+	Error       string    `json:"error"`       // why what its files hold now is not in use
 }
 
 // View is what of a view this package reads.

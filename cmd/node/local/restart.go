@@ -28,6 +28,7 @@ type RestartOptions struct {
 // Restarted is what one restart was like.
 type Restarted struct {
 	Left string        // what the node said when it had left
+	Note string        // what went wrong in that, "" usually
 	Away time.Duration // from the order until it served again
 	Last *Recovery     // how it came back
 	Own  bool          // it was started by this call: no supervisor watches it
@@ -50,7 +51,7 @@ func (c *Cluster) Restart(ctx context.Context, i int, o RestartOptions) (r Resta
 	if err != nil {
 		return r, fmt.Errorf("%w: node %d: %w", ErrRestart, i, err)
 	}
-	r.Left = done.Text
+	r.Left, r.Note = done.Text, done.Failed
 	back, cancelBack := context.WithTimeout(ctx, o.Within)
 	defer cancelBack()
 	if !supervised {

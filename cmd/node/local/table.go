@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,12 +18,18 @@ import (
 func Table(w io.Writer, states []State) error {
 	fmt.Fprintln(w, viewLine(states))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "NODE\tPID\tROLE\tLEASE\tSUSPECTED BY\tEPOCH\tINC\tMODEL\tPROVIDER\tDEVICE\tDOMAIN\tPAGES\tKEYS\tPOOL\tRECOVERY")
+	// Of certificates nothing is said where no node has one.
+	cert := func(*State) string { return "" }
+	head := ""
+	if slices.ContainsFunc(states, func(s State) bool { return s.Certificate != nil }) {
+		cert, head = func(s *State) string { return s.Certificate.String() + "\t" }, "CERTIFICATE\t"
+	}
+	fmt.Fprintln(t, "NODE\tPID\tROLE\tLEASE\tSUSPECTED BY\tEPOCH\tINC\tMODEL\tPROVIDER\tDEVICE\tDOMAIN\tPAGES\tKEYS\tPOOL\t"+head+"RECOVERY")
 	for i := range states {
 		s := &states[i]
 		by := nodeList(suspectedBy(states, s.Node))
 		if s.Role == "down" {
-			fmt.Fprintf(t, "%d\t-\tdown\t-\t%s\t-\t-\t-\t-\t-\t-\t-\t-\t-\t%s\n", s.Node, by, s.Error)
+			fmt.Fprintf(t, "%d\t-\tdown\t-\t%s\t-\t-\t-\t-\t-\t-\t-\t-\t-\t%s%s\n", s.Node, by, cert(s), s.Error)
 			continue
 		}
 		role := s.Role
@@ -33,8 +40,8 @@ func Table(w io.Writer, states []State) error {
 		if s.Way != nil {
 			recovery = s.Way.String()
 		}
-		fmt.Fprintf(t, "%d\t%d\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", s.Node, s.PID, role, s.lease(), by, s.Epoch, s.Incarnation,
-			s.Model, s.Provider, cmp.Or(s.Device, "-"), s.Domain, cmp.Or(s.PageSize, "-"), s.Keys, use(s.PoolUsed, s.PoolBytes), recovery)
+		fmt.Fprintf(t, "%d\t%d\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s%s\n", s.Node, s.PID, role, s.lease(), by, s.Epoch, s.Incarnation,
+			s.Model, s.Provider, cmp.Or(s.Device, "-"), s.Domain, cmp.Or(s.PageSize, "-"), s.Keys, use(s.PoolUsed, s.PoolBytes), cert(s), recovery)
 	}
 	if err := t.Flush(); err != nil {
 		return fmt.Errorf("status: %w", err)
@@ -118,6 +125,7 @@ func reasons(states []State) string {
 		if len(s.Hung) > 0 {
 			fmt.Fprintf(&b, "node %d: shards %s do not answer\n", s.Node, nodeList(s.Hung))
 		}
+		b.WriteString(s.Certificate.complaint(s.Node))
 		if why := s.Membership.Stopped; why != "" {
 			fmt.Fprintf(&b, "node %d votes no more: %s\n", s.Node, why)
 		}
@@ -147,6 +155,45 @@ func (w *Way) String() string {
 		text += fmt.Sprintf(", %v left", w.Left.Round(100*time.Millisecond))
 	}
 	return text + fmt.Sprintf(" (for %v)", w.For.Round(time.Millisecond))
+}
+
+// expiresSoon is from when on a certificate is mentioned below the table, in
+// days; the node's log says it then too.
+const expiresSoon = 30
+
+func (c *Certificate) String() string {
+	if c == nil || c.NotAfter.IsZero() {
+		return "-"
+	}
+	text := fmt.Sprintf("until %s, %s", c.NotAfter.UTC().Format(time.DateOnly), c.left())
+	if c.Authorities != 1 {
+		text += fmt.Sprintf(", %d authorities", c.Authorities)
+	} else {
+		text += ", 1 authority"
+	}
+	return text
+}
+
+func (c *Certificate) left() string {
+	if c.DaysLeft < 0 {
+		return "EXPIRED"
+	}
+	return fmt.Sprintf("%.0f days left", math.Floor(c.DaysLeft))
+}
+
+// complaint is what asks for an operator, "" if nothing does.
+func (c *Certificate) complaint(node int) (text string) {
+	if c == nil {
+		return ""
+	}
+	if !c.NotAfter.IsZero() && c.DaysLeft < expiresSoon {
+		text = fmt.Sprintf("node %d: its certificate is valid until %s, %s: issue a new one, with `node certs` for instance\n",
+			node, c.NotAfter.UTC().Format("2006-01-02 15:04 MST"), c.left())
+	}
+	if c.Error != "" {
+		text += fmt.Sprintf("node %d: its certificate files are not in use: %s\n", node, c.Error)
+	}
+	return text
 }
 
 func use(used, all uint64) string {

@@ -52,6 +52,9 @@ func TestTable(t *testing.T) {
 			}
 		}
 	}
+	if strings.Contains(out.String(), "CERTIFICATE") {
+		t.Error("certificates where nodes need none")
+	}
 	for want, states := range map[string][]State{
 		"VIEW  none: no node answers": {{Role: "down"}},
 		"VIEW  none yet":              {{Role: "joining"}},
@@ -64,5 +67,37 @@ func TestTable(t *testing.T) {
 	}
 	if got := (&Way{Phase: "hello", For: 3 * time.Second}).String(); got != "hello (for 3s)" {
 		t.Error(got)
+	}
+}
+
+// A certificate's end, what is left, and whether the authority is being changed.
+func TestTableOfCertificates(t *testing.T) {
+	said := []string{
+		`{"node":0,"role":"live","certificate":{"not_after":"2031-05-06T07:08:09Z","days_left":211.9,"authorities":1}}`,
+		`{"node":1,"role":"live","certificate":{"not_after":"2030-11-12T07:08:09Z","days_left":6.7,"authorities":2,"error":"key has mode 0644"}}`,
+		`{"node":2,"role":"live","certificate":{"not_after":"2030-10-12T07:08:09Z","days_left":-0.1,"authorities":1}}`,
+		`{"node":3,"role":"down","error":"connection refused"}`,
+	}
+	var states []State
+	for _, text := range said {
+		var s State
+		if err := json.Unmarshal([]byte(text), &s); err != nil {
+			t.Fatal(err)
+		}
+		states = append(states, s)
+	}
+	var out bytes.Buffer
+	if err := Table(&out, states); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"POOL  CERTIFICATE", "until 2031-05-06, 211 days left, 1 authority ", "until 2030-11-12, 6 days left, 2 authorities", "until 2030-10-12, EXPIRED, 1 authority",
+		"node 1: its certificate is valid until 2030-11-12 07:08 UTC, 6 days left: issue a new one", "node 1: its certificate files are not in use: key has mode 0644",
+		"node 2: its certificate is valid until 2030-10-12 07:08 UTC, EXPIRED", "connection refused"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("lacks %q:\n%s", want, out.String())
+		}
+	}
+	if strings.Contains(out.String(), "node 0: its") {
+		t.Errorf("a good certificate is complained of:\n%s", out.String())
 	}
 }

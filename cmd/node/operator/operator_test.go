@@ -45,10 +45,13 @@ func open(t *testing.T, change func(*Actions)) *office {
 				t.Errorf("drain within %v has a deadline in %v", d.Within, left)
 			}
 			o.note(fmt.Sprintf("drain stay %v", d.Stay))
-			return Done{"left"}, nil
+			if d.Within == time.Minute {
+				return Done{Text: "left", Failed: "nobody was told"}, nil
+			}
+			return Done{Text: "left"}, nil
 		},
 		Resume:    func() (Done, error) { return Done{}, errors.New("node 1 is not drained") },
-		ColdStart: func(c ColdStart) (Done, error) { return Done{fmt.Sprint(c.Epoch, c.Without, c.Dry)}, nil },
+		ColdStart: func(c ColdStart) (Done, error) { return Done{Text: fmt.Sprint(c.Epoch, c.Without, c.Dry)}, nil },
 		Audit:     func(what string) { o.note("audit " + what) },
 	}
 	if change != nil {
@@ -82,6 +85,9 @@ func TestOrders(t *testing.T) {
 	if _, err = Ask(t.Context(), o.dir, "resume", struct{}{}); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "node 1 is not drained") {
 		t.Errorf("resume: %v", err)
 	}
+	if done, err := Ask(t.Context(), o.dir, "drain", Drain{Within: time.Minute}); err != nil || done.Failed != "nobody was told" {
+		t.Errorf("drain that went wrong: %+v %v", done, err)
+	}
 	for _, bad := range []Drain{{}, {Within: -1}, {Within: 2 * WithinMax}, {Within: 1, Stay: true, Restart: true}} {
 		if _, err := Ask(t.Context(), o.dir, "drain", bad); !errors.Is(err, ErrRefused) {
 			t.Errorf("drain %+v: %v", bad, err)
@@ -101,7 +107,7 @@ func TestOrders(t *testing.T) {
 	by := fmt.Sprintf("by pid %d, uid %d", os.Getpid(), os.Geteuid())
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.did) != 8 || !strings.HasPrefix(o.did[0], "audit drain {Stay:true") || !strings.HasSuffix(o.did[0], by) || o.did[1] != "drain stay true" {
+	if len(o.did) != 10 || !strings.HasPrefix(o.did[0], "audit drain {Stay:true") || !strings.HasSuffix(o.did[0], by) || o.did[1] != "drain stay true" {
 		t.Errorf("journal: %q", o.did)
 	}
 	t.Logf("%d entries in the journal", len(o.did))
@@ -126,7 +132,7 @@ func TestOneOrderAtATime(t *testing.T) {
 		asked <- err
 	}()
 	<-taken
-	if _, err := Ask(t.Context(), o.dir, "resume", struct{}{}); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "another order") {
+	if _, err := Ask(t.Context(), o.dir, "resume", struct{}{}); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "busy: drain is under way since ") {
 		t.Errorf("beside another order: %v", err)
 	}
 	cancel()
@@ -236,7 +242,7 @@ func TestLeftoverSocket(t *testing.T) {
 	if _, err := Ask(t.Context(), o.dir, "resume", struct{}{}); !errors.Is(err, ErrAsk) || !strings.Contains(err.Error(), "does not run") {
 		t.Errorf("nobody listens: %v", err)
 	}
-	again, err := Serve(o.dir, Actions{Resume: func() (Done, error) { return Done{"back"}, nil }}, slog.New(slog.DiscardHandler))
+	again, err := Serve(o.dir, Actions{Resume: func() (Done, error) { return Done{Text: "back"}, nil }}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,6 +57,8 @@ type ColdStart struct {
 // Done is the answer to an order that was carried out.
 type Done struct {
 	Text string `json:"text"`
+	// Failed says what went wrong although it was carried out, and what follows.
+	Failed string `json:"failed,omitempty"`
 }
 
 // Actions carry orders out. An error refuses the order: nothing was changed
@@ -76,7 +78,7 @@ type Server struct {
 	http    http.Server
 	dir     *os.File // the socket's directory
 	path    string
-	busy    sync.Mutex // one order at a time
+	busy    atomic.Pointer[underWay] // one order at a time; nil: none
 	done    chan struct{}
 }
 
@@ -261,11 +263,14 @@ func order[O any](s *Server, w http.ResponseWriter, r *http.Request, do func(con
 		refuse(w, http.StatusBadRequest, errors.New("operator: more than one order in a request"))
 		return
 	}
-	if !s.busy.TryLock() {
-		refuse(w, http.StatusConflict, errors.New("operator: another order is being carried out; try again when it is done"))
-		return
+	mine := &underWay{r.URL.Path[1:], time.Now()}
+	for !s.busy.CompareAndSwap(nil, mine) {
+		if other := s.busy.Load(); other != nil {
+			refuse(w, http.StatusConflict, fmt.Errorf("operator: busy: %s is under way since %s; give the order again when it is done", other.name, other.since.Format(time.TimeOnly)))
+			return
+		}
 	}
-	defer s.busy.Unlock()
+	defer s.busy.Store(nil)
 	who, _ := r.Context().Value(giverKey{}).(giver)
 	what := fmt.Sprintf("%s %+v by pid %d, uid %d", r.URL.Path[1:], o, who.pid, who.uid)
 	s.log.Info("operator: order", "what", what)
@@ -279,7 +284,11 @@ func order[O any](s *Server, w http.ResponseWriter, r *http.Request, do func(con
 		refuse(w, http.StatusConflict, err)
 		return
 	}
-	s.log.Info("operator: order carried out", "what", what, "result", done.Text)
+	if done.Failed != "" {
+		s.log.Warn("operator: order carried out, but not in order", "what", what, "result", done.Text, "error", done.Failed)
+	} else {
+		s.log.Info("operator: order carried out", "what", what, "result", done.Text)
+	}
 	answer(w, http.StatusOK, done)
 }
 
@@ -297,6 +306,12 @@ func (s *Server) drain(ctx context.Context, w *http.ResponseController, o Drain)
 	ctx, cancel := context.WithTimeout(ctx, o.Within)
 	defer cancel()
 	return s.actions.Drain(ctx, o)
+}
+
+// underWay is an order that is being carried out.
+type underWay struct {
+	name  string
+	since time.Time
 }
 
 type refusal struct {

@@ -1,0 +1,131 @@
+package healkv_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"healkv"
+	"healkv/dataplane/proto"
+)
+
+// alone is a group of three of which two have gone without a word, so that node
+// 1 has no majority to ask.
+func alone(t *testing.T) (*group, *healkv.Node) {
+	t.Helper()
+	g := newGroup(t, 3, 1, proto.Synchronous, 64<<20)
+	for i := range g.cfgs {
+		g.cfgs[i].Lease = 20 * time.Second // node 1 takes writes until the test is over
+	}
+	g.start()
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, i := range []int{0, 2} {
+		if err := g.nodes[i].Close(gone); err != nil {
+			t.Fatal(err)
+		}
+		g.nodes[i] = nil
+	}
+	return g, g.nodes[1]
+}
+
+// within runs what must not take long. What takes longer is left behind.
+func within(t *testing.T, most time.Duration, what string, do func() error) (time.Duration, error) {
+	t.Helper()
+	over, began := make(chan error, 1), time.Now()
+	go func() { over <- do() }()
+	select {
+	case err := <-over:
+		return time.Since(began), err
+	case <-time.After(most):
+		t.Fatalf("%s takes longer than %v", what, most)
+		return 0, nil
+	}
+}
+
+// A node that nobody could be told of is drained, and whoever asked learns that
+// the others do not know.
+func TestDrainUnannounced(t *testing.T) {
+	_, n := alone(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err := within(t, 30*time.Second, "draining alone", func() error { return n.Drain(ctx) })
+	if !errors.Is(err, healkv.ErrDrained) || !strings.Contains(err.Error(), "no majority") || !strings.Contains(err.Error(), "lease") {
+		t.Errorf("drained without a majority: %v", err)
+	}
+	if s := n.Status(); s.Role != "drained" {
+		t.Errorf("it is %s", s.Role)
+	}
+}
+
+// An order that is under way does not hold up the end of the process, whatever
+// it waits for.
+func TestEndTakesOver(t *testing.T) {
+	for _, waitsFor := range []string{"writes", "a majority"} {
+		t.Run(waitsFor, func(t *testing.T) {
+			g, n := alone(t)
+			if waitsFor == "writes" {
+				s := n.NewSession()
+				defer s.Close()
+				if err := s.Submit(&healkv.Op{Kind: healkv.OpPut, Key: []byte("k"), Value: []byte("v")}); err != nil {
+					t.Fatal(err)
+				}
+				await(t, "write under way", func() bool { s.Wait(time.Millisecond); return n.Status().Counters["writes"] > 0 })
+			}
+			long, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+			defer cancel()
+			ordered := make(chan error, 1)
+			go func() { ordered <- n.Drain(long) }()
+			await(t, "drain", func() bool { r := n.Status().Role; return r == "draining" })
+			if waitsFor != "writes" {
+				await(t, "leaving", func() bool { return !n.Status().LeaseValid })
+			}
+			if err := n.Resume(); !errors.Is(err, healkv.ErrDrain) || !strings.Contains(err.Error(), "busy: drain is under way since") {
+				t.Errorf("beside a drain: %v", err)
+			}
+			g.nodes[1] = nil // closed here, or left behind
+			took, err := within(t, 20*time.Second, "ending", func() error {
+				n.End()
+				out, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				first := n.Drain(out)
+				if !errors.Is(first, healkv.ErrDrain) {
+					t.Errorf("draining in a second: %v", first)
+				}
+				return n.Close(out)
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			err = <-ordered
+			if waitsFor != "writes" && !errors.Is(err, healkv.ErrDrained) {
+				t.Errorf("the order that was taken over: %v", err)
+			}
+			if waitsFor == "writes" && (!errors.Is(err, healkv.ErrDrain) || !strings.Contains(err.Error(), "takes over")) {
+				t.Errorf("the order that was taken over: %v", err)
+			}
+			t.Logf("ended %v after it was told, with an order of %v under way", took, 10*time.Minute)
+		})
+	}
+}
+
+// Nobody brings a node back whose process is ending.
+func TestEndIsFinal(t *testing.T) {
+	g := newGroup(t, 3, 1, proto.Synchronous, 64<<20)
+	g.start()
+	n := g.nodes[1]
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	n.End()
+	if err := n.Drain(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Resume(); !errors.Is(err, healkv.ErrDrain) || !strings.Contains(err.Error(), "ending") {
+		t.Errorf("brought back while its process ends: %v", err)
+	}
+	if s := n.Status(); s.Role != "drained" {
+		t.Errorf("it is %s", s.Role)
+	}
+}
