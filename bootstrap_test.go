@@ -1,6 +1,7 @@
 package healkv
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 
@@ -18,7 +19,7 @@ func TestStrangePool(t *testing.T) {
 		v     proto.View
 		want  string
 	}{
-		{0, empty, ""}, {0, began, ""}, {0, joined, ""}, {2, joined, ""},
+		{0, empty, ""}, {0, began, ""}, {0, joined, ""}, {2, joined, ""}, {1, joined, ""},
 		{3, empty, "register in STATE and at the other nodes is empty"},
 		{3, began, "has never had node 2 as a member"},
 	} {
@@ -26,5 +27,29 @@ func TestStrangePool(t *testing.T) {
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%d: pool of view %d, register at %d: %v, want %q", i, c.epoch, c.v.Epoch, err, c.want)
 		}
+	}
+}
+
+// One task of a kind runs at a time, however often it is asked for.
+func TestOneTask(t *testing.T) {
+	var o one
+	began, goOn := make(chan int, 100), make(chan struct{})
+	for i := range 50 {
+		o.begin(func() {
+			began <- i
+			<-goOn
+		})
+	}
+	<-began
+	close(goOn)
+	for o.runs.Load() {
+		runtime.Gosched()
+	}
+	if n := len(began); n != 0 {
+		t.Errorf("%d more ran", n)
+	}
+	o.begin(func() { began <- 50 })
+	if i := <-began; i != 50 {
+		t.Errorf("task %d ran after the first had ended", i)
 	}
 }

@@ -1,6 +1,7 @@
 package healkv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,6 +62,11 @@ type Node struct {
 	endLife func() // ends the present life
 	rests   chan struct{}
 	resume  chan struct{}
+	stays   bool // the life that was drained stays in the view: nobody takes over from it
+	resting bool // drained, and its life has ended
+
+	renew one // of a version that is used up
+	again one // leaving of a life that was admitted after it had ended
 }
 
 // life is what one incarnation of the node holds.
@@ -193,7 +199,9 @@ func (n *Node) healLife() *heal.Life {
 func (n *Node) sawView(v proto.View) {
 	if l := n.healLife(); l != nil {
 		l.SawView(v)
+		return
 	}
+	n.leaveAgain(&v)
 }
 
 // provenDead asks the kernel of this host. Of a process elsewhere nothing is
@@ -220,8 +228,7 @@ func (n *Node) progress() bool {
 	n.stuck.Store(false)
 	for i, w := range l.core.Workers() {
 		if w.Exhausted() {
-			// A version is used up: the next epoch begins with new ones.
-			go n.members.SameMembers(n.ctx, n.members.Current().Epoch)
+			n.renew.begin(func() { n.renewVersions(l) })
 		}
 		was := l.turns[i]
 		for tries := 0; w.Turns() == was; tries++ {
@@ -236,6 +243,19 @@ func (n *Node) progress() bool {
 	}
 	return true
 }
+
+// renewVersions asks for the next epoch, in which versions begin anew: one is
+// used up. It is called again as long as that is so.
+func (n *Node) renewVersions(l *life) {
+	ctx, cancel := context.WithTimeout(n.ctx, 4*n.lease())
+	defer cancel()
+	if _, err := n.members.SameMembers(ctx, n.members.Current().Epoch); err != nil {
+		n.log.Info("a version is used up, and there is no new epoch yet", "life", l.self, "err", err)
+	}
+}
+
+// lease is the configured one, or the default.
+func (n *Node) lease() time.Duration { return cmp.Or(n.cfg.Lease, membership.LeaseDefault) }
 
 // run is one life after the other.
 func (n *Node) run() {
@@ -324,6 +344,10 @@ func (n *Node) live(ctx context.Context, force string) (err error) {
 		return err
 	}
 	l.self = proto.Member{Node: proto.NodeID(n.cfg.Node), Incarnation: inc}
+	v := n.members.Current() // what a majority says, which has just handed out the life
+	if err := strange(first.ViewEpoch, &v, l.self.Node, n.cfg.StateDir); err != nil {
+		return err
+	}
 	if n.dir != nil {
 		if l.alive, err = n.dir.HoldLiveness(n.cfg.Node, uint32(inc)); err != nil {
 			return err
@@ -353,10 +377,6 @@ func (n *Node) live(ctx context.Context, force string) (err error) {
 	n.mu.Unlock()
 	n.members.SetMember(l.self)
 	l.heal.SawView(n.members.Current())
-	v := n.members.Current()
-	if err := strange(first.ViewEpoch, &v, l.self.Node, n.cfg.StateDir); err != nil {
-		return err
-	}
 	if v.Epoch == 0 {
 		go n.bootstrap()
 	}

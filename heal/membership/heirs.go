@@ -116,6 +116,9 @@ func (s *Service) mayLeave(ctx context.Context, m proto.Member) (*heirs, error) 
 		v, _ := s.Update(at, func(*proto.View) error { return ErrNoChange })
 		cancel()
 		if v.Epoch <= h.view.Epoch {
+			if ended := ctx.Err(); ended != nil {
+				err = fmt.Errorf("%w (asked until: %w)", err, ended)
+			}
 			return h, err
 		}
 	}

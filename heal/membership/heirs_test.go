@@ -91,3 +91,22 @@ func TestShadowLeavesBesideTheSilent(t *testing.T) {
 		t.Errorf("a node that is not live: %v", err)
 	}
 }
+
+// A node that was drained beats on. A shadow of its that was left in the view is
+// removed all the same: its beats say that no life runs.
+func TestShadowWithoutALife(t *testing.T) {
+	c := up(t, 3, time.Second)
+	n2 := c.nodes[2]
+	if _, err := n2.s.Leave(patience(t), n2.member); err != nil {
+		t.Fatal(err)
+	}
+	m := n2.incarnate()
+	if v, err := n2.s.Admit(patience(t), m, false); err != nil || v.Shadow != 0b100 {
+		t.Fatalf("%+v, %v", v, err)
+	}
+	n2.s.SetMember(proto.Member{Node: 2})
+	until(t, "the shadow is out of the view", func() bool { return c.nodes[0].s.Current().Shadow == 0 })
+	if v, err := n2.s.Admit(patience(t), n2.incarnate(), false); err != nil || v.Shadow != 0b100 {
+		t.Errorf("its next life: %+v, %v", v, err)
+	}
+}
