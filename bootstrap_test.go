@@ -20,6 +20,7 @@ func TestStrangePool(t *testing.T) {
 		want  string
 	}{
 		{0, empty, ""}, {0, began, ""}, {0, joined, ""}, {2, joined, ""}, {1, joined, ""},
+		{3, joined, "know view 3, but a majority of the view registers (this node's is in STATE) knows none after 2"},
 		{3, empty, "register in STATE and at the other nodes is empty"},
 		{3, began, "has never had node 2 as a member"},
 	} {

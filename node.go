@@ -22,6 +22,7 @@ import (
 	"healkv/heal/identity"
 	"healkv/heal/membership"
 	"healkv/pmem"
+	"healkv/pmem/record"
 	"healkv/rdma"
 	"healkv/rdma/shm"
 )
@@ -345,7 +346,7 @@ func (n *Node) live(ctx context.Context, force string) (err error) {
 	}
 	l.self = proto.Member{Node: proto.NodeID(n.cfg.Node), Incarnation: inc}
 	v := n.members.Current() // what a majority says, which has just handed out the life
-	if err := strange(first.ViewEpoch, &v, l.self.Node, n.cfg.StateDir); err != nil {
+	if err := strange(newestEpoch(l.pools), &v, l.self.Node, n.cfg.StateDir); err != nil {
 		return err
 	}
 	if n.dir != nil {
@@ -388,9 +389,24 @@ func (n *Node) live(ctx context.Context, force string) (err error) {
 	return err
 }
 
+// newestEpoch is that of the newest view that a shard's pool knows.
+func newestEpoch(pools []*pmem.Pool) (e uint32) {
+	for _, p := range pools {
+		e = max(e, p.Recovered().ViewEpoch)
+		if pos := p.Store().LastMarker(); pos != 0 {
+			if img := p.Store().Record(pos); img != nil {
+				e = max(e, record.Epoch(img))
+			}
+		}
+	}
+	return e
+}
+
 // strange refuses a pool with data that the cluster of the view register cannot
 // have given it: the register is empty, or it has never had this node as a
-// member. To join would discard the data.
+// member, or it has not come as far as the pool. To join would discard the data.
+// v is no older than what a majority of the acceptors has: a pool learns of
+// views that they chose and of no others, so they have forgotten some.
 func strange(poolEpoch uint32, v *proto.View, n proto.NodeID, stateDir string) error {
 	switch {
 	case poolEpoch == 0:
@@ -401,6 +417,9 @@ func strange(poolEpoch uint32, v *proto.View, n proto.NodeID, stateDir string) e
 	case v.Incarnation[n] == 0:
 		return fmt.Errorf("healkv: the pool has data of view %d, but the cluster, now at view %d, has never had node %d as a member: the pool of another cluster's past; to join with an empty pool, move it away and format the pool anew",
 			poolEpoch, v.Epoch, n)
+	case poolEpoch > uint32(v.Epoch) && !plant.Is(plant.RegisterOlder):
+		return fmt.Errorf("healkv: the pools of node %d know view %d, but a majority of the view registers (this node's is in %s) knows none after %d: state directories were replaced by older copies; nothing was changed in the pools. Stop all nodes and put the newer state directories back: see \"State directories older than the pools\" in docs/operations.md",
+			n, poolEpoch, stateDir, v.Epoch)
 	}
 	return nil
 }

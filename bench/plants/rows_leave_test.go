@@ -8,5 +8,6 @@ func init() {
 		one(plant.ShadowAnyLife, "a shadow whose node speaks for no life is removed", unit("./heal/membership", "TestShadowWithoutALife")),
 		one(plant.DrainedAdmitted, "a drained node leaves at once when it was admitted late", unit(".", "TestDrainedAdmittedLate")),
 		one(plant.RenewalsPile, "one task of a kind at a time", unit(".", "TestOneTask")),
+		one(plant.RegisterOlder, "a pool that knows views which the register has forgotten is refused", unit(".", "TestStrangePool")),
 	)
 }

@@ -347,7 +347,7 @@ var All = []Bug{
 	CtlFrameVersion, LapseUnawaited, LeaveAll, NextUnpromised, LeadDeclines, LeadKept,
 	H29Mute, H29OldView, H34Gap, JudgeIncoming, AgreeUnasked,
 	TCPPeer, TCPInClear, TCPCrowdOne, IdentKept, IdentDropEarly, CtlCrowdOne, CtlAgain, CtlBreak, CtlRefused, CtlRefusedIn, RefusedTrusted,
-	HeirUnasked, ShadowAnyLife, DrainedAdmitted, RenewalsPile,
+	HeirUnasked, ShadowAnyLife, DrainedAdmitted, RenewalsPile, RegisterOlder,
 	ColdLeft, ViewOfNobody, ColdMute, ForcedInCold,
 	BootstrapAbsent, BootstrapUsed, BootstrapFew, OlderVotes, OlderByAsking, OlderUnflagged, OlderGrants, TurnsForgotten,
 }

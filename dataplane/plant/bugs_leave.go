@@ -6,4 +6,5 @@ const (
 	ShadowAnyLife   Bug = "shadow-kept-for-a-node-without-its-life"
 	DrainedAdmitted Bug = "drained-node-stays-where-it-was-admitted-late"
 	RenewalsPile    Bug = "another-renewal-at-every-beat"
+	RegisterOlder   Bug = "pool-newer-than-the-register-is-taken"
 )
