@@ -306,17 +306,18 @@ func (n *Node) leaveAgain(v *proto.View) {
 	})
 }
 
-// one has a task run in the background that does not run already.
+// one has a task run in the background unless one of the kind runs already.
 type one struct{ runs atomic.Bool }
 
-func (o *one) begin(task func()) {
+func (o *one) begin(task func()) bool {
 	if !plant.Is(plant.RenewalsPile) && !o.runs.CompareAndSwap(false, true) {
-		return
+		return false
 	}
 	go func() {
 		defer o.runs.Store(false)
 		task()
 	}()
+	return true
 }
 
 // burial is what went wrong when the last life's pools were closed.

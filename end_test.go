@@ -133,19 +133,22 @@ func TestEndIsFinal(t *testing.T) {
 // A life that was admitted after it had ended, since somebody carried its
 // request through, is out of the view long before its lease would be over.
 func TestDrainedAdmittedLate(t *testing.T) {
-	g := newGroup(t, 3, 1, proto.Synchronous, 64<<20)
+	g := newGroupOver(t, "tcp", 3, 1, proto.Synchronous, 64<<20) // nothing proves that a life is over
 	for i := range g.cfgs {
 		g.cfgs[i].Lease = 20 * time.Second
 	}
 	g.start()
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := g.nodes[1].Drain(ctx); err != nil {
 		t.Fatal(err)
 	}
 	at := g.nodes[0].Members()
-	v := at.Current()
-	v, err := at.Admit(ctx, v.Member(1), false)
+	life, err := g.nodes[1].Members().NextIncarnation(ctx) // one that has not left
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := at.Admit(ctx, proto.Member{Node: 1, Incarnation: life}, false)
 	if err != nil || !v.Shadow.Has(1) {
 		t.Fatalf("%+v, %v", v, err)
 	}

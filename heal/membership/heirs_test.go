@@ -104,8 +104,10 @@ func TestShadowWithoutALife(t *testing.T) {
 	if v, err := n2.s.Admit(patience(t), m, false); err != nil || v.Shadow != 0b100 {
 		t.Fatalf("%+v, %v", v, err)
 	}
+	n0 := c.nodes[0].s
+	until(t, "everybody knows of the shadow", func() bool { return n0.Current().Shadow == 0b100 && c.nodes[1].s.Current().Shadow == 0b100 })
 	n2.s.SetMember(proto.Member{Node: 2})
-	until(t, "the shadow is out of the view", func() bool { return c.nodes[0].s.Current().Shadow == 0 })
+	until(t, "the shadow is out of the view", func() bool { return n0.Current().Shadow == 0 })
 	if v, err := n2.s.Admit(patience(t), n2.incarnate(), false); err != nil || v.Shadow != 0b100 {
 		t.Errorf("its next life: %+v, %v", v, err)
 	}
