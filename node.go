@@ -66,6 +66,8 @@ type Node struct {
 	stays   bool // the life that was drained stays in the view: nobody takes over from it
 	resting bool // drained, and its life has ended
 
+	epochs sync.Once // the warning that they run out
+
 	renew one // of a version that is used up
 	again one // leaving of a life that was admitted after it had ended
 }
@@ -198,6 +200,7 @@ func (n *Node) healLife() *heal.Life {
 }
 
 func (n *Node) sawView(v proto.View) {
+	n.warnEpochs(v.Epoch)
 	if l := n.healLife(); l != nil {
 		l.SawView(v)
 		return
