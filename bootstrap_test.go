@@ -1,6 +1,7 @@
 package healkv
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 
@@ -18,7 +19,8 @@ func TestStrangePool(t *testing.T) {
 		v     proto.View
 		want  string
 	}{
-		{0, empty, ""}, {0, began, ""}, {0, joined, ""}, {2, joined, ""},
+		{0, empty, ""}, {0, began, ""}, {0, joined, ""}, {2, joined, ""}, {1, joined, ""},
+		{3, joined, "know view 3, but a majority of the view registers (this node's is in STATE) knows none after 2"},
 		{3, empty, "register in STATE and at the other nodes is empty"},
 		{3, began, "has never had node 2 as a member"},
 	} {
@@ -27,4 +29,24 @@ func TestStrangePool(t *testing.T) {
 			t.Errorf("%d: pool of view %d, register at %d: %v, want %q", i, c.epoch, c.v.Epoch, err, c.want)
 		}
 	}
+}
+
+// One task of a kind runs at a time, however often it is asked for.
+func TestOneTask(t *testing.T) {
+	var o one
+	goOn := make(chan struct{})
+	for i := range 50 {
+		if began := o.begin(func() { <-goOn }); began != (i == 0) {
+			t.Errorf("task %d begun: %v", i, began)
+		}
+	}
+	close(goOn)
+	for o.runs.Load() {
+		runtime.Gosched()
+	}
+	over := make(chan struct{})
+	if !o.begin(func() { close(over) }) {
+		t.Fatal("none begins after the first has ended")
+	}
+	<-over
 }

@@ -44,12 +44,23 @@ func (n *Node) nextLife() (ctx context.Context, end func(), ok bool) {
 			return ctx, end, true
 		}
 		resume := n.resume
+		n.resting = true
+		stays := n.stays
+		n.mu.Unlock()
+		if !stays {
+			// From here on the others hear that no life runs. What is not out of the
+			// view yet they remove.
+			n.members.SetMember(proto.Member{Node: proto.NodeID(n.cfg.Node)})
+		}
+		n.mu.Lock()
 		select {
 		case <-n.rests:
 		default:
 			close(n.rests)
 		}
 		n.mu.Unlock()
+		v := n.members.Current()
+		n.leaveAgain(&v)
 		select {
 		case <-resume:
 		case <-n.ctx.Done():
@@ -76,8 +87,8 @@ func (n *Node) present() *life {
 // closed. It still votes and answers Status, with role "drained", until Resume
 // or Close. At a node that is drained it does nothing.
 //
-// ErrDrain: the last live member cannot leave, nor anybody during a cold start
-// or before the first view; writes under way were not through when two thirds
+// ErrDrain: the last live member cannot leave, nor one beside which no other live
+// member answers, nor anybody during a cold start or before the first view; writes under way were not through when two thirds
 // of ctx's time were over, or End was called before they were; or another order
 // was under way as long as ctx lasted. The node goes on as before then.
 // ErrDrained: it is drained, and something went wrong in it.
@@ -90,7 +101,7 @@ func (n *Node) Drain(ctx context.Context) error {
 	if n.isDrained() {
 		return nil
 	}
-	if err := n.mayLeave(); err != nil {
+	if err := n.mayLeave(ctx); err != nil {
 		return err
 	}
 	began := time.Now()
@@ -111,6 +122,7 @@ func (n *Node) Drain(ctx context.Context) error {
 		unannounced = n.leave(ctx, l)
 	}
 	n.mu.Lock()
+	n.stays = errors.Is(unannounced, membership.ErrNoHeir)
 	if n.endLife != nil {
 		n.endLife()
 	}
@@ -142,7 +154,7 @@ func (n *Node) quiesceOrOpen(ctx context.Context, l *life) error {
 	if err != nil {
 		err = fmt.Errorf("%w: %w; node %d serves on. Somebody does not take its writes: see `node status`", ErrDrain, err, n.cfg.Node)
 	} else {
-		err = n.mayLeave() // others may have died meanwhile
+		err = n.mayLeave(waits) // others may have died meanwhile
 	}
 	switch {
 	case err == nil:
@@ -174,15 +186,15 @@ func (n *Node) Resume() error {
 		n.mu.Unlock()
 		return fmt.Errorf("%w: node %d is not drained", ErrDrain, n.cfg.Node)
 	}
-	n.drained = false
+	n.drained, n.resting, n.stays = false, false, false
 	close(n.resume)
 	n.mu.Unlock()
 	n.event("resumed", 0, "")
 	return nil
 }
 
-// mayLeave refuses what cannot be done without harm.
-func (n *Node) mayLeave() error {
+// mayLeave refuses what cannot be done without harm. It asks the others.
+func (n *Node) mayLeave(ctx context.Context) error {
 	v := n.members.Current()
 	self := proto.NodeID(n.cfg.Node)
 	switch {
@@ -192,6 +204,9 @@ func (n *Node) mayLeave() error {
 		return fmt.Errorf("%w: a cold start is under way (epoch %d), it needs node %d", ErrDrain, v.Epoch, self)
 	case v.Live == proto.NodeSet(0).With(self):
 		return fmt.Errorf("%w: node %d is the last live one, nobody could serve after it", ErrDrain, self)
+	}
+	if err := n.members.HasHeir(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrDrain, err)
 	}
 	return nil
 }
@@ -256,12 +271,53 @@ func (n *Node) leave(ctx context.Context, l *life) error {
 	v, err := n.members.Leave(ctx, l.self)
 	if err != nil {
 		n.event("left_unannounced", uint32(v.Epoch), err.Error())
+		if errors.Is(err, membership.ErrNoHeir) {
+			n.log.Info("stays in the view", "err", err)
+			return err
+		}
 		n.log.Info("leaves without a new view; the others remove it", "err", err)
 		return fmt.Errorf("no majority has decided a view without node %d (view %d has it): %w; the others remove it when its lease (%v) is over, and writes wait until then",
 			l.self.Node, epoch, err, n.cfg.Lease)
 	}
 	n.event("left", uint32(v.Epoch), fmt.Sprintf("after %v", time.Since(began).Round(time.Microsecond)))
 	return nil
+}
+
+// leaveAgain takes a life out of v that has ended: it asked to be admitted, or
+// promoted, before the node was drained, and that was decided after it had left.
+// If it cannot, the others do, as no life of this node speaks.
+func (n *Node) leaveAgain(v *proto.View) {
+	m := v.Member(proto.NodeID(n.cfg.Node))
+	n.mu.Lock()
+	over := n.resting && !n.stays
+	n.mu.Unlock()
+	if !over || !v.Has(m) || v.Live.Without(m.Node) == 0 || plant.Is(plant.DrainedAdmitted) {
+		return
+	}
+	n.again.begin(func() {
+		ctx, cancel := context.WithTimeout(n.ctx, 4*n.lease())
+		defer cancel()
+		w, err := n.members.Remove(ctx, m)
+		if err != nil {
+			n.log.Info("a life that has ended is in the view; the others remove it", "life", m, "err", err)
+			return
+		}
+		n.event("left", uint32(w.Epoch), fmt.Sprintf("life %d, which the view took in after its end", m.Incarnation))
+	})
+}
+
+// one has a task run in the background unless one of the kind runs already.
+type one struct{ runs atomic.Bool }
+
+func (o *one) begin(task func()) bool {
+	if !plant.Is(plant.RenewalsPile) && !o.runs.CompareAndSwap(false, true) {
+		return false
+	}
+	go func() {
+		defer o.runs.Store(false)
+		task()
+	}()
+	return true
 }
 
 // burial is what went wrong when the last life's pools were closed.

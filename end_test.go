@@ -11,11 +11,11 @@ import (
 	"healkv/dataplane/proto"
 )
 
-// alone is a group of three of which two have gone without a word, so that node
-// 1 has no majority to ask.
+// alone is a group of four of which two have gone without a word, so that node
+// 1 has no majority to ask, though one who could take over.
 func alone(t *testing.T) (*group, *healkv.Node) {
 	t.Helper()
-	g := newGroup(t, 3, 1, proto.Synchronous, 64<<20)
+	g := newGroup(t, 4, 1, proto.Synchronous, 64<<20)
 	for i := range g.cfgs {
 		g.cfgs[i].Lease = 20 * time.Second // node 1 takes writes until the test is over
 	}
@@ -127,5 +127,41 @@ func TestEndIsFinal(t *testing.T) {
 	}
 	if s := n.Status(); s.Role != "drained" {
 		t.Errorf("it is %s", s.Role)
+	}
+}
+
+// A life that was admitted after it had ended, since somebody carried its
+// request through, is out of the view long before its lease would be over.
+func TestDrainedAdmittedLate(t *testing.T) {
+	g := newGroupOver(t, "tcp", 3, 1, proto.Synchronous, 64<<20) // nothing proves that a life is over
+	for i := range g.cfgs {
+		g.cfgs[i].Lease = 20 * time.Second
+	}
+	g.start()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := g.nodes[1].Drain(ctx); err != nil {
+		t.Fatal(err)
+	}
+	at := g.nodes[0].Members()
+	life, err := g.nodes[1].Members().NextIncarnation(ctx) // one that has not left
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := at.Admit(ctx, proto.Member{Node: 1, Incarnation: life}, false)
+	if err != nil || !v.Shadow.Has(1) {
+		t.Fatalf("%+v, %v", v, err)
+	}
+	for began := time.Now(); v.Members().Has(1); time.Sleep(time.Millisecond) {
+		v = at.Current()
+		if time.Since(began) > 10*time.Second {
+			t.Fatal("the drained node is a shadow still")
+		}
+	}
+	if err := g.nodes[1].Resume(); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.nodes[1].WaitReady(ctx); err != nil {
+		t.Error(err)
 	}
 }

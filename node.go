@@ -1,6 +1,7 @@
 package healkv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 	"healkv/heal/membership"
 	"healkv/heal/membership/suspect"
 	"healkv/pmem"
+	"healkv/pmem/record"
 	"healkv/rdma"
 	"healkv/rdma/shm"
 )
@@ -62,6 +64,13 @@ type Node struct {
 	endLife func() // ends the present life
 	rests   chan struct{}
 	resume  chan struct{}
+	stays   bool // the life that was drained stays in the view: nobody takes over from it
+	resting bool // drained, and its life has ended
+
+	epochs sync.Once // the warning that they run out
+
+	renew one // of a version that is used up
+	again one // leaving of a life that was admitted after it had ended
 }
 
 // life is what one incarnation of the node holds.
@@ -196,9 +205,12 @@ func (n *Node) healLife() *heal.Life {
 }
 
 func (n *Node) sawView(v proto.View) {
+	n.warnEpochs(v.Epoch)
 	if l := n.healLife(); l != nil {
 		l.SawView(v)
+		return
 	}
+	n.leaveAgain(&v)
 }
 
 // provenDead asks the kernel of this host. Of a process elsewhere nothing is
@@ -225,8 +237,7 @@ func (n *Node) progress() bool {
 	n.stuck.Store(false)
 	for i, w := range l.core.Workers() {
 		if w.Exhausted() {
-			// A version is used up: the next epoch begins with new ones.
-			go n.members.SameMembers(n.ctx, n.members.Current().Epoch)
+			n.renew.begin(func() { n.renewVersions(l) })
 		}
 		was := l.turns[i]
 		for tries := 0; w.Turns() == was; tries++ {
@@ -241,6 +252,19 @@ func (n *Node) progress() bool {
 	}
 	return true
 }
+
+// renewVersions asks for the next epoch, in which versions begin anew: one is
+// used up. It is called again as long as that is so.
+func (n *Node) renewVersions(l *life) {
+	ctx, cancel := context.WithTimeout(n.ctx, 4*n.lease())
+	defer cancel()
+	if _, err := n.members.SameMembers(ctx, n.members.Current().Epoch); err != nil {
+		n.log.Info("a version is used up, and there is no new epoch yet", "life", l.self, "err", err)
+	}
+}
+
+// lease is the configured one, or the default.
+func (n *Node) lease() time.Duration { return cmp.Or(n.cfg.Lease, membership.LeaseDefault) }
 
 // run is one life after the other.
 func (n *Node) run() {
@@ -329,6 +353,10 @@ func (n *Node) live(ctx context.Context, force string) (err error) {
 		return err
 	}
 	l.self = proto.Member{Node: proto.NodeID(n.cfg.Node), Incarnation: inc}
+	v := n.members.Current() // what a majority says, which has just handed out the life
+	if err := strange(newestEpoch(l.pools), &v, l.self.Node, n.cfg.StateDir); err != nil {
+		return err
+	}
 	if n.dir != nil {
 		if l.alive, err = n.dir.HoldLiveness(n.cfg.Node, uint32(inc)); err != nil {
 			return err
@@ -358,10 +386,6 @@ func (n *Node) live(ctx context.Context, force string) (err error) {
 	n.mu.Unlock()
 	n.members.SetMember(l.self)
 	l.heal.SawView(n.members.Current())
-	v := n.members.Current()
-	if err := strange(first.ViewEpoch, &v, l.self.Node, n.cfg.StateDir); err != nil {
-		return err
-	}
 	if v.Epoch == 0 {
 		go n.bootstrap()
 	}
@@ -373,9 +397,24 @@ func (n *Node) live(ctx context.Context, force string) (err error) {
 	return err
 }
 
+// newestEpoch is that of the newest view that a shard's pool knows.
+func newestEpoch(pools []*pmem.Pool) (e uint32) {
+	for _, p := range pools {
+		e = max(e, p.Recovered().ViewEpoch)
+		if pos := p.Store().LastMarker(); pos != 0 {
+			if img := p.Store().Record(pos); img != nil {
+				e = max(e, record.Epoch(img))
+			}
+		}
+	}
+	return e
+}
+
 // strange refuses a pool with data that the cluster of the view register cannot
 // have given it: the register is empty, or it has never had this node as a
-// member. To join would discard the data.
+// member, or it has not come as far as the pool. To join would discard the data.
+// v is no older than what a majority of the acceptors has: a pool learns of
+// views that they chose and of no others, so they have forgotten some.
 func strange(poolEpoch uint32, v *proto.View, n proto.NodeID, stateDir string) error {
 	switch {
 	case poolEpoch == 0:
@@ -386,6 +425,9 @@ func strange(poolEpoch uint32, v *proto.View, n proto.NodeID, stateDir string) e
 	case v.Incarnation[n] == 0:
 		return fmt.Errorf("healkv: the pool has data of view %d, but the cluster, now at view %d, has never had node %d as a member: the pool of another cluster's past; to join with an empty pool, move it away and format the pool anew",
 			poolEpoch, v.Epoch, n)
+	case poolEpoch > uint32(v.Epoch) && !plant.Is(plant.RegisterOlder):
+		return fmt.Errorf("healkv: the pools of node %d know view %d, but a majority of the view registers (this node's is in %s) knows none after %d: state directories were replaced by older copies; nothing was changed in the pools. Stop all nodes and put the newer state directories back: see \"State directories older than the pools\" in docs/operations.md",
+			n, poolEpoch, stateDir, v.Epoch)
 	}
 	return nil
 }

@@ -59,6 +59,7 @@ type Status struct {
 	Role          string            `json:"role"` // starting, joining, shadow, live, cold, fenced, draining, drained, stopped
 	Serving       bool              `json:"serving"`
 	Epoch         uint32            `json:"epoch"`
+	EpochsLeft    uint32            `json:"epochs_left"` // views that can follow; a warning at a tenth of all
 	Incarnation   uint32            `json:"incarnation"`
 	Live          []int             `json:"live"`
 	Shadow        []int             `json:"shadow"`
@@ -148,7 +149,7 @@ func ints(s proto.NodeSet) []int {
 // about a second however the shards are.
 func (n *Node) Status() (s Status) {
 	v := n.members.Current()
-	s = Status{PID: os.Getpid(), Node: n.cfg.Node, Role: "starting", Serving: n.Ready(), Epoch: uint32(v.Epoch),
+	s = Status{PID: os.Getpid(), Node: n.cfg.Node, Role: "starting", Serving: n.Ready(), Epoch: uint32(v.Epoch), EpochsLeft: proto.EpochMax - uint32(v.Epoch),
 		Live: ints(v.Live), Shadow: ints(v.Shadow), Model: n.cfg.Model.String(), Provider: n.cfg.Provider,
 		Domain: n.cfg.Domain.String(), Shards: n.cfg.Shards, Keys: n.LiveKeys(), Counters: map[string]uint64{},
 		LeaseValid: n.members.Lease().Valid(), Control: n.control.Address(), Certificate: n.certificate()}

@@ -27,6 +27,7 @@ func nodeMetrics(s *healkv.Status, ready bool) []admin.Metric {
 		gauge("role", "1 for the role the node has.", 1, admin.Label{Name: "role", Value: s.Role}),
 		gauge("lease_valid", "1 while the node holds its lease.", yes[s.LeaseValid]),
 		gauge("epoch", "Number of the installed view.", float64(s.Epoch)),
+		gauge("epochs_left", "Views that can follow: at 0 the members of the cluster change no more.", float64(s.EpochsLeft)),
 		gauge("incarnation", "Number of this life of the node.", float64(s.Incarnation)),
 		gauge("live_nodes", "Live members of the installed view.", float64(len(s.Live))),
 		gauge("shadow_nodes", "Shadow members of the installed view.", float64(len(s.Shadow))),

@@ -111,20 +111,27 @@ func (s *Service) Promote(ctx context.Context, m proto.Member, expect proto.Epoc
 
 // Leave takes m, which is us, out of the view: the lease is given up at once
 // and nobody has to wait for it. The last live member stays in the view
-// (ErrLastLive), because a cold start goes by it. m's life is over afterwards
-// in any case.
+// (ErrLastLive), because a cold start goes by it, and so does one beside whom no
+// other live member answers (ErrNoHeir). m's life is over afterwards, unless
+// that was so from the beginning: then nothing has changed.
 func (s *Service) Leave(ctx context.Context, m proto.Member) (proto.View, error) {
 	s.mu.Lock()
 	if m != s.self {
 		s.mu.Unlock()
 		return s.Current(), fmt.Errorf("%w: leave of %v by %v", ErrNotMember, m, s.self)
 	}
+	s.mu.Unlock()
+	h, err := s.mayLeave(ctx, m)
+	if err != nil {
+		return h.view, err
+	}
+	s.mu.Lock()
 	s.leaving = true
 	s.holder.Revoke()
 	s.granter.End(m)
 	s.mu.Unlock()
 	s.release(ctx)
-	return s.Remove(ctx, m)
+	return s.removeTo(ctx, m, h)
 }
 
 // release tells the others that this life is over, and waits until a majority
@@ -149,20 +156,34 @@ func (s *Service) release(ctx context.Context) {
 }
 
 // Remove takes m out of the view. While its lease may run it takes until ctx
-// ends or the lease has run out, whichever comes first.
+// ends or the lease has run out, whichever comes first. A live member is not
+// removed unless another one answers (ErrNoHeir).
 func (s *Service) Remove(ctx context.Context, m proto.Member) (proto.View, error) {
-	return s.Update(ctx, func(v *proto.View) error {
-		switch {
-		case !v.Has(m):
-			return ErrNoChange
-		case v.Live.Without(m.Node) == 0 && v.Live != 0:
-			return fmt.Errorf("%w: %v", ErrLastLive, m)
-		case v.Live == 0:
-			return ErrCold
+	return s.removeTo(ctx, m, s.heirs(ctx, m.Node))
+}
+
+func (s *Service) removeTo(ctx context.Context, m proto.Member, h *heirs) (proto.View, error) {
+	for {
+		v, err := s.Update(ctx, func(v *proto.View) error {
+			switch {
+			case !v.Has(m):
+				return ErrNoChange
+			case v.Live.Without(m.Node) == 0 && v.Live != 0:
+				return fmt.Errorf("%w: %v", ErrLastLive, m)
+			case v.Live == 0:
+				return ErrCold
+			}
+			if err := h.take(v, m, s.env.Now(), s.lease); err != nil {
+				return err
+			}
+			*v = v.Without(proto.NodeSet(0).With(m.Node))
+			return nil
+		})
+		if !errors.Is(err, errAskAgain) || ctx.Err() != nil {
+			return v, err
 		}
-		*v = v.Without(proto.NodeSet(0).With(m.Node))
-		return nil
-	})
+		h = s.heirs(ctx, m.Node)
+	}
 }
 
 // SameMembers takes the next epoch with the members of expect: a version is

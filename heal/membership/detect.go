@@ -506,7 +506,11 @@ func (s *Service) releases(ctx context.Context, v *proto.View, m proto.Member) b
 	if v.Shadow.Has(m.Node) { // no lease; but whom we still hear is not dropped
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return s.granter.Refused(m) || now-s.peers[m.Node].heardAt > s.lease/2
+		p := &s.peers[m.Node]
+		if p.life != m && !plant.Is(plant.ShadowAnyLife) {
+			return true // its node speaks for another life, or for none
+		}
+		return s.granter.Refused(m) || now-p.heardAt > s.lease/2
 	}
 	left := s.lapses(m) - now
 	if plant.Is(plant.LapseUnawaited) && left > 0 {

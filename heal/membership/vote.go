@@ -22,6 +22,7 @@ const (
 	kindMayDrop = "member.maydrop" // mayDrop → mayDropAnswer
 	kindBlamed  = "member.blamed"  // blamed → mayDropAnswer
 	kindRelease = "member.release" // nothing: the sender's life is over
+	kindRuns    = "member.runs"    // → runsAnswer
 )
 
 type stateAnswer struct {
@@ -66,6 +67,7 @@ func (s *Service) register() {
 	s.ctl.Handle(kindBeat, s.onBeat)
 	s.ctl.Handle(kindMayDrop, s.onMayDrop)
 	s.ctl.Handle(kindBlamed, s.onBlamed)
+	s.ctl.Handle(kindRuns, s.onRuns)
 	s.ctl.Handle(kindRelease, func(_ context.Context, from proto.Member, _ json.RawMessage) (any, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
