@@ -63,6 +63,7 @@ func TestDrainUnannounced(t *testing.T) {
 // An order that is under way does not hold up the end of the process, whatever
 // it waits for.
 func TestEndTakesOver(t *testing.T) {
+	const order = 40 * time.Second // what would be waited for
 	for _, waitsFor := range []string{"writes", "a majority"} {
 		t.Run(waitsFor, func(t *testing.T) {
 			g, n := alone(t)
@@ -74,7 +75,7 @@ func TestEndTakesOver(t *testing.T) {
 				}
 				await(t, "write under way", func() bool { s.Wait(time.Millisecond); return n.Status().Counters["writes"] > 0 })
 			}
-			long, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+			long, cancel := context.WithTimeout(t.Context(), order)
 			defer cancel()
 			ordered := make(chan error, 1)
 			go func() { ordered <- n.Drain(long) }()
@@ -86,7 +87,7 @@ func TestEndTakesOver(t *testing.T) {
 				t.Errorf("beside a drain: %v", err)
 			}
 			g.nodes[1] = nil // closed here, or left behind
-			took, err := within(t, 20*time.Second, "ending", func() error {
+			took, err := within(t, 15*time.Second, "ending", func() error {
 				n.End()
 				out, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
@@ -106,7 +107,7 @@ func TestEndTakesOver(t *testing.T) {
 			if waitsFor == "writes" && (!errors.Is(err, healkv.ErrDrain) || !strings.Contains(err.Error(), "takes over")) {
 				t.Errorf("the order that was taken over: %v", err)
 			}
-			t.Logf("ended %v after it was told, with an order of %v under way", took, 10*time.Minute)
+			t.Logf("ended %v after it was told, with an order of %v under way", took, order)
 		})
 	}
 }

@@ -209,7 +209,7 @@ var table = []row{
 	one(plant.LeaseGeneration, "a lease won again has another generation", unit("heal/membership/lease", "TestHolder")),
 	one(plant.LeaseRevoke, "a revoked lease is over", unit("heal/membership/lease", "TestHolder")),
 	one(plant.LeaseBack, "a lease does not move back", unit("heal/membership/lease", "TestHolder")),
-	one(plant.LeaseReply, "a lease is counted from before the request was sent", check{pkg: "heal/membership", run: "^TestSimulation$", args: "-membership.seeds 80"}),
+	one(plant.LeaseReply, "a lease is counted from before the request was sent", unit("heal/membership", "TestLeaseCountsFromTheRequest")),
 	one(plant.VoteUnsaved, "a vote is durable before it is given", check{pkg: "heal/membership", run: "^TestSimulation$", args: "-membership.seeds 12"}),
 	one(plant.VoteAtOnce, "a restarted acceptor asks a majority before it votes", unit("heal/membership", "TestRestartedAcceptorIsSilentAlone")),
 	one(plant.GrantUndurable, "a lease is granted from the durable view", unit("heal/membership", "TestLeaseNeedsTheDurableView")),

@@ -349,7 +349,7 @@ var All = []Bug{
 	SuspectGap, SuspectFlaps, SlowOnce, SlowAll, SlowOwn, SlowMinority, SlowWitness, SlowOften, SlowPromoted,
 	TCPPeer, TCPInClear, TCPCrowdOne, IdentKept, IdentDropEarly, CtlCrowdOne, CtlAgain, CtlBreak, CtlRefused, CtlRefusedIn, RefusedTrusted,
 	HeirUnasked, ShadowAnyLife, DrainedAdmitted, RenewalsPile, RegisterOlder,
-	ColdLeft, ViewOfNobody, ColdMute, ForcedInCold, ColdHearsay, ColdKnowing, ForcedLong, AttemptDeaf,
+	ColdLeft, ViewOfNobody, ColdMute, ForcedInCold, ColdHearsay, ColdKnowing, ForcedLong,
 	SeedUncompared, SeedRehashed, RefusedForGood, RefusedProves, RefusedPolls, VoteWaits, FactDropped,
 	BootstrapAbsent, BootstrapUsed, BootstrapFew, OlderVotes, OlderByAsking, OlderUnflagged, OlderGrants, TurnsForgotten,
 }

@@ -7,5 +7,4 @@ const (
 	ColdHearsay Bug = "older-copy-known-to-a-third-member-takes-part"
 	ColdKnowing Bug = "member-that-knows-its-older-copy-stays-in-the-cold-view"
 	ForcedLong  Bug = "forced-by-hellos-of-long-ago"
-	AttemptDeaf Bug = "proposal-outlives-its-caller-beside-a-disk-that-hangs"
 )

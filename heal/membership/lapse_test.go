@@ -168,3 +168,37 @@ func TestPollWaitsForALeaseThatEnds(t *testing.T) {
 	}
 	w.killAll()
 }
+
+// TestLeaseCountsFromTheRequest: answers that come late make a lease shorter
+// and never longer. Whatever a holder counts on, every majority has an acceptor
+// that guards it for at least as long (L1).
+func TestLeaseCountsFromTheRequest(t *testing.T) {
+	held := 0
+	for seed := range uint64(3) {
+		w := calmWorld(t, seed, 3)
+		x := w.nodes[1]
+		w.late[x.id] = w.lease / 2
+		for range 400 {
+			w.run(w.lease / 40)
+			left := x.s.Status().LeaseLeft
+			if left == 0 {
+				continue
+			}
+			held++
+			guards := 0
+			for _, a := range w.nodes {
+				if time.Duration(a.s.granter.Until(x.life)-a.p.Now()) >= left {
+					guards++
+				}
+			}
+			if need := len(w.nodes) - len(w.nodes)/2; guards < need {
+				t.Fatalf("seed %d: %v of a lease left, and %d of %d acceptors guard it for so long, want %d", w.seed, left, guards, len(w.nodes), need)
+			}
+		}
+		w.killAll()
+	}
+	if held == 0 {
+		t.Fatal("nobody ever had a lease")
+	}
+	t.Logf("%d looks at a lease", held)
+}

@@ -93,10 +93,6 @@ func (s *Service) attempt(ctx context.Context, fn func(*proto.View) error) (done
 		return nil, false, ErrClosed
 	}
 	p, led := s.begin(s.checked(fn))
-	caller := ctx.Done()
-	if plant.Is(plant.AttemptDeaf) {
-		caller = nil
-	}
 	asking, cancel := s.env.Timeout(ctx, s.patience(attemptWait, 2))
 	defer cancel()
 	begin := s.env.Now()
@@ -109,7 +105,7 @@ func (s *Service) attempt(ctx context.Context, fn func(*proto.View) error) (done
 			return &p, led, nil
 		}
 		// The own vote has no deadline: its disk may hang.
-		a, ok := answers.take(s.ctx.Done(), caller)
+		a, ok := answers.take(s.ctx.Done(), ctx.Done())
 		switch {
 		case !ok && s.ctx.Err() != nil:
 			return nil, false, ErrClosed
