@@ -58,7 +58,7 @@ func set(n int) proto.NodeSet { return proto.NodeSet(0).With(proto.NodeID(n)) }
 
 // blanks guards the cluster while a live member has lost its pool.
 func (w *world) blanks(n int) {
-	w.nodes[n].blank = true
+	w.nodes[n].blank, w.nodes[n].blankSince = true, w.nodes[n].lastLife
 	if w.newest.Live.Has(proto.NodeID(n)) {
 		w.guarded = w.guarded.With(proto.NodeID(n))
 	}

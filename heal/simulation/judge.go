@@ -43,6 +43,12 @@ func (w *world) sawView(p *process, v *proto.View) {
 	if o := &w.views[v.Epoch]; o.Epoch == 0 {
 		*o = x
 		w.note("view decided", p.m.id, uint64(v.Epoch), uint64(v.Live)<<16|uint64(v.Shadow))
+		for _, m := range w.nodes {
+			// Who is promoted has everything, also if it died before it heard of it.
+			if n := proto.NodeID(m.id); m.blank && v.Live.Has(n) && v.Incarnation[n] > m.blankSince {
+				m.blank = false
+			}
+		}
 	} else if *o != x {
 		w.fail("two views", "epoch %d is %+v and %+v", v.Epoch, *o, x)
 	}

@@ -42,7 +42,9 @@ type machine struct {
 	old        older
 	foreign    *machine // whose pools lie where the own ones were, nil: nobody's
 	blank      bool     // lost its pool and was not promoted since
-	lossy      bool     // lost what was not flushed since it was last live
+	lastLife   proto.Incarnation
+	blankSince proto.Incarnation // the life in or after which it lost its pool
+	lossy      bool              // lost what was not flushed since it was last live
 }
 
 func newMachine(w *world, id int) *machine {

@@ -224,6 +224,7 @@ func (p *process) live(ctx context.Context, force string) (err error) {
 		w.fail("incarnation twice", "%v", l.self)
 	}
 	w.lives[l.self] = &lifeState{}
+	p.m.lastLife = inc
 	w.note("life begins", p.m.id, uint64(inc), l.pools[0].Recovered().Tail)
 	timed := &leaseOf{Timed: lease.Timed{Holder: p.members.Lease(), Clock: p.Process}, p: p}
 	l.gate = timed
