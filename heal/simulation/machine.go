@@ -40,9 +40,9 @@ type machine struct {
 	slows      bool
 	slowsFlush bool
 	old        older
-	foreign    *machine // whose pools lie where the own ones were, nil: nobody's
-	blank      bool     // lost its pool and was not promoted since
-	lastLife   proto.Incarnation
+	foreign    *machine          // whose pools lie where the own ones were, nil: nobody's
+	blank      bool              // lost its pool and was not promoted since
+	lastLife   proto.Incarnation // that has begun
 	blankSince proto.Incarnation // the life in or after which it lost its pool
 	lossy      bool              // lost what was not flushed since it was last live
 }
