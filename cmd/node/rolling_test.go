@@ -283,10 +283,11 @@ func TestProcessDrain(t *testing.T) {
 	}
 }
 
-// aloneGroup is a cluster of three, two of which were killed, and the pid of node
-// 1, which goes on and finds no majority.
-func aloneGroup(t *testing.T) (*group, int) {
-	g := newGroup(t, 3, "--domain", "memory", "--drain-grace", "0s", "--stop-timeout", "4s", "--lease", "20s")
+// aloneGroup is a cluster two of whose nodes were killed, and the pid of node 1,
+// which goes on and finds no majority. Of four there is one to leave to, of
+// three there is none.
+func aloneGroup(t *testing.T, nodes int) (*group, int) {
+	g := newGroup(t, nodes, "--domain", "memory", "--drain-grace", "0s", "--stop-timeout", "4s", "--lease", "20s")
 	pid := g.status()[1].PID
 	for _, i := range []int{0, 2} {
 		if err := syscall.Kill(g.status()[i].PID, syscall.SIGKILL); err != nil {
@@ -298,7 +299,7 @@ func aloneGroup(t *testing.T) (*group, int) {
 
 // A node that cannot tell anybody that it leaves says so with exit status 1.
 func TestProcessDrainAlone(t *testing.T) {
-	g, pid := aloneGroup(t)
+	g, pid := aloneGroup(t, 4)
 	_, complaint, code := node(t, nil, "drain", "--config", g.config(1), "--force", "--within", "1s")
 	if code != 1 || !strings.Contains(complaint, "not in order") || !strings.Contains(complaint, "no majority") || !strings.Contains(complaint, "node serve") || strings.Count(complaint, "\n") > 1 {
 		t.Errorf("drained alone: %d %s", code, complaint)
@@ -306,10 +307,27 @@ func TestProcessDrainAlone(t *testing.T) {
 	g.await(fmt.Sprintf("node 1 (pid %d) has left and stopped in order", pid)) // the process did end, by the order
 }
 
+// A node does not leave the view to those who do not answer; SIGTERM ends its
+// process all the same.
+func TestProcessDrainToNobody(t *testing.T) {
+	g, pid := aloneGroup(t, 3)
+	_, complaint, code := node(t, nil, "drain", "--config", g.config(1), "--force", "--within", "1s")
+	if code != 1 || !strings.Contains(complaint, "no other live member answers") || strings.Count(complaint, "\n") > 1 {
+		t.Errorf("drained with nobody to leave to: %d %s", code, complaint)
+	}
+	if now := g.status()[1]; now.PID != pid {
+		t.Errorf("the node is process %d after the refusal, it was %d", now.PID, pid)
+	}
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	g.await(fmt.Sprintf("(pid %d)", pid))
+}
+
 // SIGTERM takes over an order that is under way, and no other order gets in
 // between.
 func TestProcessDrainTakenOver(t *testing.T) {
-	g, pid := aloneGroup(t)
+	g, pid := aloneGroup(t, 4)
 	ordered := make(chan string, 1)
 	go func() {
 		_, complaint, code := node(t, nil, "drain", "--config", g.config(1), "--stay", "--within", "5m")
