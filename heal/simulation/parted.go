@@ -79,7 +79,7 @@ func (w *world) touch(d time.Duration, nodes ...int) {
 // named: complaints name a node. Something must have been wrong with it, or
 // with one of its links, lately (H29).
 func (w *world) named(n int, why string) {
-	if why == "its process is dead" && !w.o.OneHost {
+	if why == "its connections are refused" {
 		w.count("members dead by refused connections")
 	}
 	if strings.HasPrefix(why, "slow") {
