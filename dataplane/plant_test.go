@@ -56,7 +56,7 @@ func TestPlantedRaceIsFound(t *testing.T) {
 	// each of the places was seen.
 	places := []string{"(*lane).submit", "(*Worker).answer", "(*batchRing).put"}
 	var all strings.Builder
-	for range 8 {
+	for range 24 {
 		cmd := exec.Command("go", "test", "-race", "-tags", "plant", "-run", "^TestPlantedRace$", "-count=1", ".")
 		cmd.Env = append(cmd.Environ(), "HEALKV_PLANT="+string(plant.RaceLane))
 		out, err := cmd.CombinedOutput()

@@ -123,6 +123,7 @@ func rejoin(ctx context.Context, s *Service, m proto.Member) error {
 
 // processes are nodes 1 to n-1 as child processes, and node 0 here.
 type processes struct {
+	gone [proto.NodesMax]chan struct{} // of those that were killed: closed when they have ended
 	*cluster
 	cmds []*exec.Cmd
 	burn int // goroutines of a child that do nothing but spin, per processor
@@ -151,6 +152,9 @@ func startProcesses(t testing.TB, n, burn int, lease time.Duration) *processes {
 
 func (p *processes) spawn(i int) {
 	p.t.Helper()
+	if gone := p.gone[i]; gone != nil {
+		<-gone // it holds its acceptor's file until then
+	}
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), fmt.Sprintf("MEMBERSHIP_TEST_CHILD=%s,%d,%d,%v,%d", p.dir, i, p.n, p.lease, p.burn))
 	cmd.Stderr = os.Stderr
@@ -191,7 +195,9 @@ func (x *node) incarnateAlive() {
 
 func (p *processes) kill(i int) {
 	p.cmds[i].Process.Kill()
-	go p.cmds[i].Wait()
+	gone := make(chan struct{})
+	p.gone[i] = gone
+	go func(c *exec.Cmd) { c.Wait(); close(gone) }(p.cmds[i])
 }
 
 // TestFailoverOfProcesses kills node processes with SIGKILL and measures how
