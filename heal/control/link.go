@@ -19,6 +19,7 @@ import (
 
 const (
 	dialWaitMin  = 5 * time.Millisecond
+	dialWaitOver = time.Millisecond // after a connection that had worked: whether anybody is still there
 	dialWaitMax  = 200 * time.Millisecond
 	dialWaitBusy = time.Second     // after handshakes that ran out of time
 	connectWait  = 2 * time.Second // the kernel does it: it is not the processes' pace
@@ -105,7 +106,7 @@ func (l *link) run() {
 		var d *net.OpError
 		switch {
 		case let: // it had worked
-			wait, took = dialWaitMin, 0
+			wait, took = dialWaitOver, 0
 		case l.dialled(err):
 			wait, took = refusalPause, 0
 		case errors.As(err, &d) && d.Op == "dial": // nobody listens, or no way there
@@ -114,7 +115,7 @@ func (l *link) run() {
 		t := time.NewTimer(pause(wait, took, rand.Float64()))
 		select {
 		case <-t.C:
-			wait = min(2*wait, dialWaitMax)
+			wait = min(max(2*wait, dialWaitMin), dialWaitMax)
 		case <-l.wake:
 			wait = dialWaitMin
 		case <-l.s.ctx.Done():

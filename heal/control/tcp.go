@@ -171,14 +171,16 @@ func (t *tcpTransport) admit(ctx context.Context, raw net.Conn) (*conn, error) {
 
 // dial is the dialling side.
 func (t *tcpTransport) dial(ctx context.Context, n proto.NodeID) (*conn, error) {
-	own, err := t.keep.Present()
-	if err != nil {
-		t.stats.ownFiles.Add(1)
-		return nil, err
-	}
+	// First whether anybody is there: a dead process is dialled again and again.
 	d := net.Dialer{Timeout: connectWait, KeepAliveConfig: keepAlive}
 	raw, err := d.DialContext(ctx, "tcp", t.address(n))
 	if err != nil {
+		return nil, err
+	}
+	own, err := t.keep.Present()
+	if err != nil {
+		t.stats.ownFiles.Add(1)
+		raw.Close()
 		return nil, err
 	}
 	if err := limitUnacked(raw); err != nil {

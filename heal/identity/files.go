@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -34,6 +35,7 @@ type Credentials struct {
 	// one that signed it, is good no more.
 	authorities []*x509.Certificate
 	end         time.Time
+	text        text // what the files held
 }
 
 // until is when a chain that some of the authorities have signed ends: with the
@@ -60,19 +62,35 @@ func until(chain, authorities []*x509.Certificate) time.Time {
 // Load reads and checks the files of node self, ErrFiles if they do not do: the
 // text says which one, why, and what to do.
 func (f Files) Load(self Name) (*Credentials, error) {
-	ca, err := read(f.CA, "authority", 0o022)
+	t, err := f.read()
 	if err != nil {
 		return nil, err
 	}
-	cert, err := read(f.Cert, "certificate", 0o022)
-	if err != nil {
-		return nil, err
+	return f.check(self, t)
+}
+
+// text is what the files hold.
+type text struct{ ca, cert, key []byte }
+
+func (t *text) equal(u *text) bool {
+	return bytes.Equal(t.ca, u.ca) && bytes.Equal(t.cert, u.cert) && bytes.Equal(t.key, u.key)
+}
+
+func (f Files) read() (t text, err error) {
+	if t.ca, err = read(f.CA, "authority", 0o022); err != nil {
+		return t, err
 	}
-	key, err := read(f.Key, "key", 0o077)
-	if err != nil {
-		return nil, err
+	if t.cert, err = read(f.Cert, "certificate", 0o022); err != nil {
+		return t, err
 	}
-	c := &Credentials{Roots: x509.NewCertPool()}
+	t.key, err = read(f.Key, "key", 0o077)
+	return t, err
+}
+
+// check makes credentials of it if it will do.
+func (f Files) check(self Name, t text) (_ *Credentials, err error) {
+	ca, cert, key := t.ca, t.cert, t.key
+	c := &Credentials{Roots: x509.NewCertPool(), text: t}
 	if !c.Roots.AppendCertsFromPEM(ca) {
 		return nil, fmt.Errorf("%w: authority %s holds no certificate in PEM", ErrFiles, f.CA)
 	}

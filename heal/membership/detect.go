@@ -18,7 +18,7 @@ import (
 const (
 	probeFor     = 2 * time.Second       // after a peer's process exited or hung up
 	probeEvery   = time.Millisecond      // the kernel is still unmapping it, say
-	proposeAfter = 10 * time.Millisecond // per rank, at least: the others give the first one this head start
+	proposeAfter = 20 * time.Millisecond // per rank, at least: the others give the first one this head start
 	proposeAgain = 20 * time.Millisecond // in one epoch
 	slackLeast   = time.Millisecond
 	waitLeast    = 50 * time.Microsecond // beyond what a clock rounds off
@@ -502,6 +502,7 @@ func (s *Service) onMayDrop(ctx context.Context, from proto.Member, body json.Ra
 // lease that has almost run out is waited for, so that the answer comes with
 // its end: who asks again every quarter of a lease misses none.
 func (s *Service) releases(ctx context.Context, v *proto.View, m proto.Member) bool {
+	s.awaitRefusal(ctx, m)
 	now := s.env.Now()
 	if v.Shadow.Has(m.Node) { // no lease; but whom we still hear is not dropped
 		s.mu.Lock()

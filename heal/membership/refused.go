@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"context"
 	"time"
 
 	"healkv/dataplane/flow"
@@ -26,6 +27,8 @@ func (s *Service) onRefused(e control.Event) {
 	s.log.Warn("membership: connections are refused where a member was: it is taken for dead", "member", e.Member)
 	s.mu.Lock()
 	s.granter.Refuse(e.Member)
+	close(s.refusal)
+	s.refusal = make(chan struct{})
 	if plant.Is(plant.RefusedProves) {
 		s.granter.End(e.Member)
 	}
@@ -33,10 +36,32 @@ func (s *Service) onRefused(e control.Event) {
 	flow.Signal(s.look)
 }
 
+// refusedSoon is how long an acceptor that is asked about a member it is no
+// longer connected to waits for its own refusal: the link tries within
+// milliseconds, a processor given. Then one poll of a dead process is enough.
+const refusedSoon = 20 * time.Millisecond
+
+// awaitRefusal waits for m's connections to be refused here too, if it may be so.
+func (s *Service) awaitRefusal(ctx context.Context, m proto.Member) {
+	if !s.cfg.TrustRefused && !plant.Is(plant.RefusedTrusted) {
+		return
+	}
+	end := s.env.Now() + int64(refusedSoon)
+	for !s.ctl.Connected(m.Node) {
+		s.mu.Lock()
+		refused, more := s.granter.Refused(m) || s.granter.Ended(m), s.refusal
+		s.mu.Unlock()
+		left := end - s.env.Now()
+		if refused || left <= 0 || s.env.Wait(time.Duration(left), more, s.ctx.Done(), ctx.Done()) > 0 {
+			return
+		}
+	}
+}
+
 // refusedAgain is when it is asked again whether others were refused too, at
 // first: their links notice within milliseconds of each other that a process is
 // gone, and not at all that one path is broken.
-const refusedAgain = 5 * time.Millisecond
+const refusedAgain = 2 * time.Millisecond
 
 // refusedPause is the pause after the last of so many polls in a row that freed
 // nobody.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -13,11 +14,14 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"healkv/dataplane/flow"
 	"healkv/dataplane/proto"
 	"healkv/heal/control"
 	"healkv/heal/identity"
+	"healkv/heal/membership/grant"
 )
 
 // A group over TCP: nodes 0 and 1 in this process, node 2 in one of its own,
@@ -243,5 +247,54 @@ func TestOneRefusalRemovesNobody(t *testing.T) {
 	t.Logf("at most %d polls of a node in ten leases", most)
 	if most == 0 || most > 60 { // a few at once, and then four a lease
 		t.Errorf("at most %d polls of a node in ten leases", most)
+	}
+}
+
+// unreached is a control plane that has lost a member.
+type unreached struct {
+	Control
+	connected bool
+}
+
+func (u *unreached) Connected(proto.NodeID) bool { return u.connected }
+
+// TestRefusalIsAwaited: an acceptor that is asked about a member it has lost
+// answers when its own link has been refused too, so that one poll is enough;
+// but not for ever, not where a refusal counts for nothing, and not while the
+// member is connected.
+func TestRefusalIsAwaited(t *testing.T) {
+	m := proto.Member{Node: 2, Incarnation: 4}
+	for _, c := range []struct {
+		name             string
+		trust, connected bool
+		after            time.Duration // its own refusal comes; 0: never
+		took             time.Duration
+		refused          bool
+	}{
+		{"refused soon", true, false, 3 * time.Millisecond, 3 * time.Millisecond, true},
+		{"never refused", true, false, 0, refusedSoon, false},
+		{"refused too late", true, false, 2 * refusedSoon, refusedSoon, false},
+		{"still connected", true, true, 3 * time.Millisecond, 0, false},
+		{"counts for nothing", false, false, 3 * time.Millisecond, 0, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &Service{cfg: Config{TrustRefused: c.trust}, ctl: &unreached{connected: c.connected}, env: flow.Real, ctx: t.Context(),
+					log: slog.New(slog.DiscardHandler), granter: grant.NewGranter(int64(time.Second), 0), look: make(chan struct{}, 1), refusal: make(chan struct{})}
+				if c.after != 0 {
+					time.AfterFunc(c.after, func() { s.onRefused(control.Event{Kind: control.PeerRefused, Member: m}) })
+				}
+				begin := time.Now()
+				s.awaitRefusal(t.Context(), m)
+				took := time.Since(begin)
+				s.mu.Lock()
+				refused := s.granter.Refused(m)
+				s.mu.Unlock()
+				if took != c.took || refused != c.refused {
+					t.Errorf("waited %v, refused %v; want %v, %v", took, refused, c.took, c.refused)
+				}
+				time.Sleep(time.Second) // in the bubble: what is under way ends
+			})
+		})
 	}
 }

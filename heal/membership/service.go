@@ -162,6 +162,7 @@ type Service struct {
 	ended   chan struct{} // closed at the end of Close
 	beatNow chan struct{}
 	look    chan struct{} // for the detector
+	refusal chan struct{} // under mu; closed and made anew when a member's connections are refused
 	viewNew chan struct{}
 	learnt  chan struct{}
 	propose chan struct{} // a token: one proposal at a time
@@ -290,7 +291,7 @@ func New(cfg Config) (*Service, error) {
 		majority: register.Majority(cfg.Configured), life: cfg.Env.Random(),
 		tasks: flow.NewGroup(cfg.Env), ended: make(chan struct{}),
 		lease: int64(cfg.Lease), hold: grant.Hold(int64(cfg.Lease), int64(cfg.Drift)),
-		beatNow: make(chan struct{}, 1), look: make(chan struct{}, 1), viewNew: make(chan struct{}, 1),
+		beatNow: make(chan struct{}, 1), look: make(chan struct{}, 1), refusal: make(chan struct{}), viewNew: make(chan struct{}, 1),
 		learnt: make(chan struct{}, 1), propose: make(chan struct{}, 1), forgot: make(chan struct{}, 1), disk: make(chan struct{}, 1),
 		acceptor: register.Acceptor{State: st}, durable: st, turn: file.turn, turns: file.turns, older: file.older, round: st.Promised.Round,
 		self: proto.Member{Node: cfg.Node},

@@ -101,6 +101,7 @@ func (r *runner) failover(ctx context.Context, provider, domain string, times in
 	if err := r.load(ctx); err != nil {
 		return nil, err
 	}
+	r.probing = !onlyCold
 	if err := r.startLoad(ctx, r.k.all()); err != nil {
 		return nil, err
 	}
@@ -131,6 +132,15 @@ func (r *runner) failover(ctx context.Context, provider, domain string, times in
 			spans = append(spans, s)
 		}
 		r.say("%s over %s, %d times", k.name, provider, times)
+	}
+	if r.probing { // what follows is under the workload that was asked for
+		if err := r.stopLoad(ctx, r.k.all()); err != nil {
+			return nil, err
+		}
+		r.probing = false
+		if err := r.startLoad(ctx, r.k.all()); err != nil {
+			return nil, err
+		}
 	}
 	m := &Measured{}
 	var rolled []failoverSpan
@@ -294,7 +304,7 @@ func (r *runner) readAlong(victim int) func() (longest int64, n int, err error) 
 						mu.Unlock()
 					}
 					return
-				case <-time.After(time.Millisecond):
+				case <-time.After(4 * time.Millisecond):
 				}
 				if failed {
 					return

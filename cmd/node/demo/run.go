@@ -45,6 +45,7 @@ type runner struct {
 	files   string
 	started time.Time
 	trusted bool // its nodes run with --trust-refused
+	probing bool // its load is stallLoad
 
 	mu       sync.Mutex
 	acks     []string
@@ -232,9 +233,11 @@ func (r *runner) begin(ctx context.Context, i int, q agent.Run) error {
 	q.Seed = uint64(r.life[i])<<16 | uint64(i)
 	q.Acks = r.name(i, "acks")
 	r.acks = append(r.acks, q.Acks)
-	if !q.Load && q.Workload == r.o.Workload {
+	if !q.Load && (q.Workload == r.o.Workload || r.probing) {
 		q.Windows = r.name(i, "windows")
 		r.windows[i] = append(r.windows[i], q.Windows)
+	}
+	if !q.Load && q.Workload == r.o.Workload {
 		q.History, q.Client = r.name(i, "history"), uint32(i*lives+r.life[i])
 		q.WatchKeys, q.WatchRate = watchKeys, r.o.WatchRate
 		r.history = append(r.history, q.History)
@@ -272,9 +275,11 @@ func (r *runner) finished(ctx context.Context, i int, path string) error {
 }
 
 func (r *runner) startLoad(ctx context.Context, nodes []int) error {
-	return r.k.each(nodes, func(i int) error {
-		return r.begin(ctx, i, agent.Run{Workload: r.o.Workload, Rate: r.o.Rate / float64(r.o.Nodes), Window: 512})
-	})
+	q := agent.Run{Workload: r.o.Workload, Rate: r.o.Rate / float64(r.o.Nodes), Window: 512}
+	if r.probing {
+		q.Workload, q.Rate = stallLoad(r.o.Workload), stallRate/float64(r.o.Nodes)
+	}
+	return r.k.each(nodes, func(i int) error { return r.begin(ctx, i, q) })
 }
 
 func (r *runner) stopLoad(ctx context.Context, nodes []int) error {
