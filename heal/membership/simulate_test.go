@@ -313,6 +313,7 @@ func (m *machine) live() {
 			if err == nil {
 				w.mark("left")
 			}
+			s.SetMember(proto.Member{Node: m.id}) // it stops all the same, and with it what it was granted
 			m.lifeEnds(0)
 			p.Wait(w.upTo(2 * w.lease))
 			return
