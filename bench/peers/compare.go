@@ -106,17 +106,17 @@ func (c *comparison) estimate() time.Duration {
 	if c.o.domain == servers.File {
 		part += probeTime
 	}
-	parts := len(c.o.clients)
+	ops := time.Duration(1)
 	if c.o.reads {
-		parts *= 2
+		ops = 2
 	}
-	group := time.Duration(parts)*part + 15*time.Second
+	group := ops*time.Duration(len(c.o.clients))*part + 15*time.Second
 	if c.o.missed > 0 {
 		group += 15 * time.Second
 	}
 	all := time.Duration(len(c.o.systems)) * group
-	if c.o.inNode {
-		all += part + 10*time.Second
+	if c.o.inNode && slices.Contains(c.o.systems, "healkv") {
+		all += ops * (part + 10*time.Second)
 	}
 	return time.Duration(c.o.runs) * all
 }

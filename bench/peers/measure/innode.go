@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,20 +21,22 @@ type InNode struct {
 	Pool       string
 	Workload   string // write-only, or one of reads only
 	Dir        string // made and removed
-	Keys       int
-	Window     int // operations in flight per node
+	Keys       int    // at least 1000, which the workloads want
+	Window     int    // operations in flight per node
 	Time       time.Duration
 	Port       int // first of ten
 	ValueBytes int // what the workloads have; for the tables
 }
 
+const keysMin = 1000
+
 var errInNode = errors.New("peers: node bench")
 
 // Run returns what all three nodes completed together.
-func (n InNode) Run(ctx context.Context) (Figures, error) {
-	defer os.RemoveAll(n.Dir)
+func (n InNode) Run(ctx context.Context) (f Figures, err error) {
+	defer func() { err = errors.Join(err, n.remove()) }()
 	cmd := exec.CommandContext(ctx, n.Program, "bench", "--nodes", "3", "--domain", n.Domain, "--workload", n.Workload,
-		"--keys", strconv.Itoa(n.Keys), "--pool-size", n.Pool, "--runs", "1", "--time", n.Time.String(), "--window", strconv.Itoa(n.Window),
+		"--keys", strconv.Itoa(max(n.Keys, keysMin)), "--pool-size", n.Pool, "--runs", "1", "--time", n.Time.String(), "--window", strconv.Itoa(n.Window),
 		"--out", n.Dir, "--resp-port", strconv.Itoa(n.Port), "--admin-port", strconv.Itoa(n.Port+5))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	// It ends its nodes and removes its cluster when it is asked to stop.
@@ -47,6 +50,17 @@ func (n InNode) Run(ctx context.Context) (Figures, error) {
 		return Figures{}, fmt.Errorf("%w: %w: %s", errInNode, err, strings.TrimSpace(string(text)))
 	}
 	return parseInNode(string(text), n.Workload != "write-only", n.Time)
+}
+
+// remove takes away what a run that failed has kept for its reader.
+func (n InNode) remove() error {
+	cluster := filepath.Join(n.Dir, "cluster")
+	if _, err := os.Stat(filepath.Join(cluster, "cluster.toml")); err == nil {
+		if text, err := exec.Command(n.Program, "cluster", "--destroy", "--dir", cluster).CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: %w: %s", errInNode, err, strings.TrimSpace(string(text)))
+		}
+	}
+	return os.RemoveAll(n.Dir)
 }
 
 // parseInNode reads the table that `node bench` prints: after its heading one

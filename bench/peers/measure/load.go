@@ -313,11 +313,12 @@ func (s *Session) check(ctx context.Context, at func(node int) int) (checked, wr
 		node := at(w.node)
 		if conns[node] == nil {
 			try, cancel := context.WithTimeout(ctx, 30*time.Second)
-			conns[node], err = s.sys.Connect(try, node)
+			c, err := s.sys.Connect(try, node)
 			cancel()
 			if err != nil {
-				return checked, wrong, err
+				return checked, wrong, fmt.Errorf("%s: connecting to node %d to read back: %w", s.sys.About().Name, node, err)
 			}
+			conns[node] = c
 		}
 		n := 0
 		for _, i := range w.random.Perm(len(w.keys)) {

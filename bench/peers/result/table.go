@@ -26,7 +26,7 @@ func (r *Report) Markdown() string {
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "- note: %s\n", n)
 	}
-	fmt.Fprintf(&b, "\n`%s`, %s: %d nodes on loopback, %s, %d cores, kernel %s, data on %s. Closed loop; %d keys, values of %d bytes; %.0f s a part after %.0f s of warming up, %d runs; median (least to most).\n\n",
+	fmt.Fprintf(&b, "\n`%s`, %s: %d nodes on loopback, %s, %d cores, kernel %s, data on %s. Closed loop; %d keys, values of %d bytes; %g s a part after %g s of warming up, %d runs; median (least to most).\n\n",
 		c.Command, c.Date, c.Nodes, c.Machine, c.Cores, c.Kernel, c.Storage, c.Keys, c.ValueBytes, c.Seconds, c.Warm, c.Runs)
 
 	b.WriteString("| op | clients | system | /s | p50 ms | p99 ms | errors | read back | disk before, fdatasync/s |\n|---|---|---|---|---|---|---|---|---|\n")

@@ -29,7 +29,7 @@ type resp struct {
 // opPatience bounds an operation whose context has no deadline.
 const opPatience = 10 * time.Second
 
-func dialRESP(ctx context.Context, address string, wait int) (*resp, error) {
+func dialRESP(ctx context.Context, address string, wait int) (Client, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {

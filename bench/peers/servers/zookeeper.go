@@ -54,13 +54,14 @@ func (z *zookeeper) About() About {
 	return a
 }
 
-// version from the name that the jar's link leads to.
+// version from the link beside the jar that names it.
 func (z *zookeeper) version() string {
-	path, err := filepath.EvalSymlinks(zookeeperJar)
-	if err != nil {
-		return "unknown: " + err.Error()
+	names, err := filepath.Glob(strings.TrimSuffix(zookeeperJar, ".jar") + "-[0-9]*.jar")
+	if err != nil || len(names) != 1 {
+		return "unknown"
 	}
-	return strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), "zookeeper-"), ".jar")
+	_, version, _ := strings.Cut(strings.TrimSuffix(names[0], ".jar"), "-")
+	return version
 }
 
 func (z *zookeeper) Start(ctx context.Context) error {
