@@ -11,6 +11,7 @@ CHAOSTIME ?= 30m
 CHAOSFAULTS ?= 300
 LABRESETS ?= 3
 MATRIXSHARE ?= 1
+PEERS     ?=
 FAILOVERTIMES ?= 3
 
 # A clone made by another user (CI) must build too: the version comes from git
@@ -105,6 +106,25 @@ soak: build ## six saturated nodes for SOAKTIME: no view change, no lost lease
 bench: build ## micro-benchmarks, then the workloads of bench.md
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime=$(BENCHTIME) $(BENCH)
 	bin/node bench
+
+.PHONY: peers
+peers: bin/peers ## beside etcd, flushed; then beside etcd, ZooKeeper, Redis, dragonboat, not flushed: judged, in out/peers (PEERS="--time 5s --runs 1")
+	@mkdir -p out/peers
+	@status=0; \
+	bin/peers --domain file --out out/peers/file $(PEERS) || status=1; \
+	bin/peers --domain memory --out out/peers/memory $(PEERS) || status=1; \
+	exit $$status
+
+.PHONY: bin/peers
+bin/peers: build
+	-@sh scripts/needs.sh peers
+	$(GO) build -C bench/peers -o $(CURDIR)/bin/peers .
+
+.PHONY: peers-test
+peers-test: bin/peers ## tests of the comparison, then every system in it for three seconds
+	$(GO) vet -C bench/peers -tags process ./...
+	$(GO) test -C bench/peers -count=1 ./...
+	$(GO) test -C bench/peers -tags process -count=1 -v -timeout 14m -run '^TestProcess' . -peers.node $(CURDIR)/bin/node
 
 .PHONY: bench-once
 bench-once: ## every micro-benchmark once, so that none rots

@@ -3,7 +3,7 @@
 # redis-benchmark drive the Redis front end, gcc links the race detector, and
 # libibverbs-dev with pkg-config builds the verbs provider in. With the argument
 # "verify" also what runs TLC: a Java runtime, and Maven to get it. With "netns"
-# what makes network namespaces.
+# what makes network namespaces, with "peers" the servers HealKV is compared with.
 # Nothing happens where they are there already.
 set -eu
 
@@ -17,6 +17,12 @@ if [ "${1:-}" = verify ]; then
 fi
 if [ "${1:-}" = netns ]; then
 	command -v ip >/dev/null && command -v ss >/dev/null || missing="$missing iproute2"
+fi
+if [ "${1:-}" = peers ]; then
+	command -v etcd >/dev/null || missing="$missing etcd-server"
+	command -v redis-server >/dev/null || missing="$missing redis-server"
+	command -v java >/dev/null || missing="$missing default-jre-headless"
+	[ -e /usr/share/java/zookeeper.jar ] || missing="$missing zookeeper"
 fi
 [ -n "$missing" ] || exit 0
 

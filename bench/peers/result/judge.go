@@ -1,0 +1,163 @@
+package result
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Verdict on one bound.
+type Verdict struct {
+	Passed bool   `json:"passed"`
+	Text   string `json:"text"`
+}
+
+// Bound is what HealKV promises against another system.
+type Bound struct {
+	Ours   string  // row of ours: "healkv" or InNode
+	Theirs string  // system
+	Op     string  // write or read
+	Factor float64 // at least so many times their rate
+	P99    bool    // and a p99 not above theirs
+}
+
+// Rejoining is a bound on the time to rejoin.
+type Rejoining struct {
+	Theirs string
+	Factor float64 // they take at least so many times as long
+}
+
+// FileBounds: flushed to disk on both sides.
+var FileBounds = []Bound{{Ours: "healkv", Theirs: "etcd", Op: "write", Factor: 10, P99: true}}
+
+// MemoryBounds: no flush on both sides.
+var MemoryBounds = []Bound{
+	{InNode, "etcd", "write", 30, true},
+	{InNode, "zookeeper", "write", 30, true},
+	{InNode, "etcd", "read", 100, false},
+	{InNode, "zookeeper", "read", 100, false},
+	{"healkv", "etcd", "write", 5, false},
+	{"healkv", "zookeeper", "write", 5, false},
+	{InNode, "dragonboat", "write", 6, true},
+}
+
+// RejoinBounds hold after as many missed writes.
+var RejoinBounds = []Rejoining{{"dragonboat", 5}, {"zookeeper", 50}}
+
+// probesApart: beyond it a disk was not the same disk to both sides.
+const probesApart = 2.0
+
+// Judge applies the bounds to whose systems were measured, at the largest number
+// of clients, and fills in verdicts and notes. Not a single one that applies is
+// an error in itself: a comparison that compares nothing has not passed.
+func (r *Report) Judge(bounds []Bound, rejoins []Rejoining) {
+	r.Verdicts = nil
+	if len(r.Conditions.Clients) == 0 {
+		return
+	}
+	clients := slices.Max(r.Conditions.Clients)
+	for _, b := range bounds {
+		ours, theirs := r.Find(b.Ours, b.Op, clients), r.Find(b.Theirs, b.Op, clients)
+		if ours == nil || theirs == nil {
+			continue
+		}
+		r.Verdicts = append(r.Verdicts, judge(b, ours, theirs)...)
+	}
+	aways := r.Aways()
+	find := func(name string) *Away {
+		if i := slices.IndexFunc(aways, func(a Away) bool { return a.System == name }); i >= 0 {
+			return &aways[i]
+		}
+		return nil
+	}
+	for _, b := range rejoins {
+		ours, theirs := find("healkv"), find(b.Theirs)
+		if ours == nil || theirs == nil {
+			continue
+		}
+		ratio := theirs.Seconds.Median / ours.Seconds.Median
+		r.Verdicts = append(r.Verdicts, Verdict{ratio >= b.Factor, fmt.Sprintf(
+			"rejoin after about %.0f missed writes: %s takes %.3f s, healkv %.3f s: %.1f times faster, %.0f wanted",
+			ours.Missed.Median, b.Theirs, theirs.Seconds.Median, ours.Seconds.Median, ratio, b.Factor)})
+	}
+	for _, p := range r.Parts {
+		if p.Wrong > 0 {
+			r.Verdicts = append(r.Verdicts, Verdict{false, fmt.Sprintf("%s, run %d, %d clients: %d of %d acknowledged writes read back were wrong",
+				p.System, p.Run, p.Clients, p.Wrong, p.Checked)})
+		}
+	}
+	for _, a := range r.Absences {
+		if a.Wrong > 0 {
+			r.Verdicts = append(r.Verdicts, Verdict{false, fmt.Sprintf("%s, run %d: %d of %d acknowledged writes were wrong at the node that came back",
+				a.System, a.Run, a.Wrong, a.Checked)})
+		}
+	}
+}
+
+func judge(b Bound, ours, theirs *Row) []Verdict {
+	ratio := ours.Rate.Median / theirs.Rate.Median
+	all := []Verdict{{ratio >= b.Factor, fmt.Sprintf("%ss/s with %d clients: %s %.0f, %s %.0f: %.1f times, %.0f wanted",
+		b.Op, ours.Clients, b.Ours, ours.Rate.Median, b.Theirs, theirs.Rate.Median, ratio, b.Factor)}}
+	if b.P99 {
+		all = append(all, Verdict{ours.P99.Median <= theirs.P99.Median, fmt.Sprintf("p99 of %ss with %d clients: %s %.2f ms, %s %.2f ms: not above wanted",
+			b.Op, ours.Clients, b.Ours, ours.P99.Median/1000, b.Theirs, theirs.P99.Median/1000)})
+	}
+	return all
+}
+
+// Failed verdicts.
+func (r *Report) Failed() []Verdict {
+	var f []Verdict
+	for _, v := range r.Verdicts {
+		if !v.Passed {
+			f = append(f, v)
+		}
+	}
+	return f
+}
+
+// NoteProbes says where the disk was not the same to all.
+func (r *Report) NoteProbes() {
+	type load struct {
+		run, clients int
+		op           string
+	}
+	var least, most float64
+	var loads []load
+	for _, p := range r.Parts {
+		if p.Probe == nil {
+			continue
+		}
+		if least == 0 || p.Probe.Rate < least {
+			least = p.Probe.Rate
+		}
+		most = max(most, p.Probe.Rate)
+		if l := (load{p.Run, p.Clients, p.Op}); !slices.Contains(loads, l) {
+			loads = append(loads, l)
+		}
+	}
+	if least == 0 {
+		return
+	}
+	if most > probesApart*least {
+		r.Notes = append(r.Notes, fmt.Sprintf("the disk changed during the comparison: probes from %.0f to %.0f fdatasync/s, more than %.0f times apart; ratios within a run are worth more than medians over runs",
+			least, most, probesApart))
+	}
+	for _, l := range loads {
+		var lo, hi Part
+		for _, p := range r.Parts {
+			if p.Probe == nil || (load{p.Run, p.Clients, p.Op}) != l {
+				continue
+			}
+			if lo.Probe == nil || p.Probe.Rate < lo.Probe.Rate {
+				lo = p
+			}
+			if hi.Probe == nil || p.Probe.Rate > hi.Probe.Rate {
+				hi = p
+			}
+		}
+		if hi.Probe.Rate > probesApart*lo.Probe.Rate {
+			r.Notes = append(r.Notes, fmt.Sprintf("run %d, %d clients, %s: the disk was not the same to all: %.0f fdatasync/s before %s, %.0f before %s",
+				l.run, l.clients, l.op, hi.Probe.Rate, hi.System, lo.Probe.Rate, lo.System))
+		}
+	}
+}
