@@ -30,7 +30,10 @@ var failoverKinds = []failoverKind{
 // While the cost of a fault is measured there are only writes, and only so many:
 // a workload that seldom writes shows the gap between two of its writes, and
 // generators that use up the processors all nodes share show who waits for one.
-const stallRate = 2000 // a second, all nodes together
+const (
+	stallRate      = 2000 // a second, all nodes together
+	stallWatchRate = 30   // operations of watched keys a second, each node
+)
 
 // stallLoad is of the keys of the workload that was asked for.
 func stallLoad(workload string) string {

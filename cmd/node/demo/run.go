@@ -236,10 +236,11 @@ func (r *runner) begin(ctx context.Context, i int, q agent.Run) error {
 	if !q.Load && (q.Workload == r.o.Workload || r.probing) {
 		q.Windows = r.name(i, "windows")
 		r.windows[i] = append(r.windows[i], q.Windows)
-	}
-	if !q.Load && q.Workload == r.o.Workload {
 		q.History, q.Client = r.name(i, "history"), uint32(i*lives+r.life[i])
 		q.WatchKeys, q.WatchRate = watchKeys, r.o.WatchRate
+		if r.probing {
+			q.WatchRate = min(q.WatchRate, stallWatchRate)
+		}
 		r.history = append(r.history, q.History)
 	}
 	r.mu.Unlock()
