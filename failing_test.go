@@ -78,7 +78,15 @@ func TestFailedFlushIsALife(t *testing.T) {
 	write(t, g.nodes[0], 0, 100)
 	bad.Store(true)
 	write(t, g.nodes[2], 100, 300)
-	await(t, "a third failure", func() bool { f := g.nodes[1].Status().Failing; return f != nil && f.Tries >= 3 })
+	await(t, "a third failure", func() bool {
+		select {
+		case <-g.nodes[1].Done():
+			t.Fatal("the node has stopped:", g.nodes[1].Err())
+		default:
+		}
+		f := g.nodes[1].Status().Failing
+		return f != nil && f.Tries >= 3
+	})
 	write(t, g.nodes[0], 300, 400)
 	s := g.nodes[1].Status()
 	if s.Serving || s.Failing == nil || !bytes.Contains([]byte(s.Failing.Why), []byte("input/output error")) {
@@ -89,11 +97,6 @@ func TestFailedFlushIsALife(t *testing.T) {
 		t.Errorf("read at the node meanwhile: %v", err)
 	}
 	session.Close()
-	select {
-	case <-g.nodes[1].Done():
-		t.Fatal("the node has stopped:", g.nodes[1].Err())
-	default:
-	}
 	bad.Store(false)
 	g.ready(1)
 	await(t, "the way back", func() bool { s := g.nodes[1].Status(); return s.Failing == nil && s.LastRecovery != nil })
