@@ -16,6 +16,7 @@ func (w *Worker) Start() { go w.run() }
 // the node, not a crash of the program that embeds it.
 func (w *Worker) run() {
 	runtime.LockOSThread()
+	NameThread(fmt.Sprintf("%s%d", ThreadName, w.shard))
 	debug.SetPanicOnFault(true)
 	defer close(w.stopped)
 	defer func() {
