@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"fmt"
 	"runtime"
 	"time"
 
@@ -17,6 +18,7 @@ func (w *Worker) Start() { go w.run() }
 // the node, not a crash of the program that embeds it.
 func (w *Worker) run() {
 	runtime.LockOSThread()
+	NameThread(fmt.Sprintf("%s%d", ThreadName, w.shard))
 	defer close(w.stopped)
 	if err := pmem.Guard(w.rounds); err != nil {
 		w.faulted(err)
