@@ -26,6 +26,8 @@ type Store struct {
 	holes      holes
 	genuine    seglog.Genuine // made once
 
+	releaseBound uint64 // SetReleaseBound
+
 	_ [64]byte
 	// Loaded by every read, stored by the worker a few times a second.
 	epoch   atomic.Uint64 // from 1; Reader.enter loads it, retire advances it
@@ -45,7 +47,7 @@ type Store struct {
 // Records that were in the log before are counted by Clean, step by step:
 // until then LiveKeys takes their tombstones for keys.
 func New(l *seglog.Log, x *index.Index, seed uint64) *Store {
-	s := &Store{log: l, x: x, seed: seed}
+	s := &Store{log: l, x: x, seed: seed, releaseBound: ^uint64(0)}
 	s.hashOf, s.genuine = s.soundHash, s.genuineRecord
 	s.beside.Store(x.Mark(MarkBeside) != 0)
 	s.epoch.Store(1)
