@@ -167,7 +167,7 @@ var loads = []struct {
 func load(ctx context.Context, o *options) (figures []Figure, err error) {
 	for _, l := range loads {
 		dir := filepath.Join(o.work, "load")
-		if err := node(ctx, o, "bench", "--out", dir,  "--nodes", strconv.Itoa(l.nodes), "--workload", l.workload, "--keys", "500000",
+		if err := node(ctx, o, "bench", "--out", dir, "--nodes", strconv.Itoa(l.nodes), "--workload", l.workload, "--keys", "500000",
 			"--window", strconv.Itoa(l.window), "--time", o.time.String(), "--runs", strconv.Itoa(o.runs)); err != nil {
 			return nil, err
 		}
