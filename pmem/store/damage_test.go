@@ -102,7 +102,7 @@ func TestRepair(t *testing.T) {
 		flips++
 		for tries := 0; !m.Fits(400); tries++ {
 			m.SetFlushed(m.Tail())
-			r := m.Clean(1<<20, m.Tail(), m.Flushed())
+			r := m.Clean(1<<20, Upto(m.Tail()), m.Flushed())
 			if tries == 200 {
 				n, ok := m.log.Victim(m.Tail())
 				t.Fatalf("bit %d: no room: %+v, holes %+v, victim %d %v, free %d, %+v, %+v", bit, r, m.holes.all, n, ok, m.log.FreeSegments(), m.Damage(), m.clean)
