@@ -12,7 +12,7 @@ import (
 // Layout constants. They corrupt old data if changed, so they stand in every
 // superblock and a pool with other values is refused (ErrLayout).
 const (
-	layoutVersion = 1
+	layoutVersion = 2
 	superBytes    = 4096               // one copy; copies lie at 0 and superBytes
 	dataOffset    = hugeBytes          // the log's arena starts on a huge page
 	superMagic    = 0x4c4f4f504c414548 // "HEALPOOL"
