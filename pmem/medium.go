@@ -91,7 +91,7 @@ func (m *HeapMedium) Open(id Identity) (*Pool, error) {
 	}
 	p.later = m.Later
 	p.found(&s, damaged)
-	if err := guard(p.recover); err != nil {
+	if err := Guard(p.recover); err != nil {
 		return nil, err
 	}
 	return p, nil
