@@ -89,6 +89,7 @@ type medium struct {
 	image  []byte // what the media holds, superblocks first; nil in the memory domain
 	ranges []flushed
 	drains int
+	beside bool // a flush is under way beside its worker
 
 	copyOf []byte // an older copy of image
 	want   *wanted
@@ -116,6 +117,9 @@ func (d *medium) format() {
 	}
 	if w.o.Power {
 		d.heap.Watch = d.watch
+		if w.o.Beside {
+			d.heap.Later = d.later
+		}
 		d.image = append([]byte(nil), d.heap.Pool[:pmem.SuperBytes]...)
 		d.image = append(d.image, d.heap.Pool[pmem.DataOffset:]...)
 	}
@@ -133,7 +137,7 @@ func at(off int) int {
 type died struct{ m *machine }
 
 func (d *medium) watch(r *pmem.Region) {
-	d.ranges = d.ranges[:0] // flushed and not drained in the last life
+	d.ranges, d.beside = d.ranges[:0], false // flushed and not drained in the last life
 	r.SetFlushHook(func(off, n int) { d.ranges = append(d.ranges, flushed{off, n}) })
 	r.SetSyncHook(func() error {
 		d.drains++
@@ -147,7 +151,7 @@ func (d *medium) watch(r *pmem.Region) {
 			}
 			m.w.count("deaths in a flush")
 			m.w.took(doInFlush)
-			if m.w.rounding != nil {
+			if m.w.rounding != nil || m.w.landing {
 				panic(died{m})
 			}
 			m.w.sim.At(0, func() { m.crash(m.dieByPower) }) // a task's: it sees an error for an instant

@@ -127,6 +127,7 @@ func (m *machine) crash(power int) {
 	m.up = false
 	m.dieInFlush, m.failFlush, m.hangUntil, m.hangs = false, false, 0, false
 	w.crashing(m, power)
+	m.downWithFlushes(power)
 	w.tracer.crashed(m)
 	w.note("crash", m.id, uint64(power+1), 0)
 	w.touch(0, m.id)

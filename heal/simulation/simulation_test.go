@@ -66,6 +66,7 @@ var always = []string{
 	"newer ones that were not promised and are gone", "keys judged by an exhaustive search",
 	"orders taken", "orders refused", "cold starts forced", "forced cold starts that may lose nothing", "lost members that come back",
 	"older pools after all others restarted", "connections refused", "members dead by refused connections", "drained",
+	"power losses with a flush beside a worker", "process crashes with a flush beside a worker",
 	"pools compared: a process crash", "pools compared: a power loss, flushed", "pools compared: the end of a life",
 }
 
