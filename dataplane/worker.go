@@ -113,6 +113,7 @@ type WorkerCounters struct {
 	Reads, Rejected, NoRoom, Unknown, RingFullTurns uint64
 	Flushes, FlushNanos, Sleeps, StreamFaults       uint64
 	CleanedBytes, CleanedSegments                   uint64
+	Hurt                                            uint64 // refused because of a damaged record
 }
 
 // slot is one operation under way at the worker.
