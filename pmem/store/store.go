@@ -22,6 +22,7 @@ type Store struct {
 	inserts    uint64 // words added to the index since New
 	pageEpoch  uint64 // retired index pages wait for readers announced before it; 0: none wait
 	clean      cleaner
+	digest     digest
 
 	_ [64]byte
 	// Loaded by every read, stored by the worker a few times a second.
@@ -44,6 +45,8 @@ func New(l *seglog.Log, x *index.Index, seed uint64) *Store {
 	s.hashOf = func(pos uint64) uint64 { return record.Hash(s.log.Record(pos)) }
 	s.epoch.Store(1)
 	s.clean.uncounted, s.clean.freed = true, l.Freed()
+	s.digest.sums = make([]Sum, DigestRanges)
+	s.digest.reset(x.Len() == 0)
 	s.setDebt(0)
 	return s
 }
@@ -53,6 +56,7 @@ func New(l *seglog.Log, x *index.Index, seed uint64) *Store {
 func (s *Store) Reset() {
 	s.lastMarker, s.pageEpoch = 0, 0
 	s.clean = cleaner{freed: s.log.Freed()}
+	s.digest.reset(true)
 	s.setDebt(0)
 	s.tombstones.Store(0)
 }
@@ -87,6 +91,7 @@ type Entry struct {
 	Pos       uint64 // of its record
 
 	hash    uint64
+	crc     uint32 // of key and value, as the record's header has it
 	bytes   int
 	inserts uint64 // Store.inserts at the Find
 	cursor  index.Cursor
@@ -105,7 +110,7 @@ func (s *Store) Find(e *Entry, hash uint64, key []byte) {
 			continue
 		}
 		e.OK, e.Locked, e.Tombstone = true, w.Locked(), record.KindOf(img) == record.Delete
-		e.TS, e.Pos, e.bytes = record.TS(img), w.Pos(), record.ImageBytes(img)
+		e.TS, e.Pos, e.bytes, e.crc = record.TS(img), w.Pos(), record.ImageBytes(img), record.BodyCRC(img)
 		return
 	}
 }
@@ -209,6 +214,7 @@ func (s *Store) refer(e *Entry, h *record.Header, pos uint64, locked bool) error
 	if h.Kind == record.Delete {
 		s.tombstones.Add(1)
 	}
+	s.digest.replaced(e, h)
 	return nil
 }
 
