@@ -3,6 +3,7 @@ package dataplane
 import (
 	"errors"
 
+	"healkv/dataplane/plant"
 	"healkv/pmem/store"
 )
 
@@ -32,7 +33,7 @@ func (w *Worker) digests(busy bool) (moved bool) {
 // again, since it may have been repaired. Inside Do.
 func (w *Worker) Digest(dst []store.Sum) error {
 	switch {
-	case !w.st.DigestReady():
+	case !w.st.DigestReady() && !plant.Is(plant.DigestBegun):
 		return ErrDigestWalk
 	case w.st.DigestDamaged() > 0:
 		w.st.DigestAgain()
@@ -45,7 +46,7 @@ func (w *Worker) Digest(dst []store.Sum) error {
 // OwnDigest is Digest for the node's own use: what does not verify is in no sum,
 // and so differs from what any other node has.
 func (w *Worker) OwnDigest(dst []store.Sum) error {
-	if !w.st.DigestReady() {
+	if !w.st.DigestReady() && !plant.Is(plant.DigestBegun) {
 		return ErrDigestWalk
 	}
 	w.st.Digest(dst)

@@ -19,7 +19,7 @@ import (
 // side, and tells the machine how it went.
 func (l *Life) transfer(ctx context.Context, m *rejoin.Machine, a rejoin.Action) error {
 	e := m.View().Epoch
-	l.recovery.transferring(a.Buddy.Node, a.Full)
+	l.recovery.transferring(a.Buddy.Node, a.Full, a.Digest)
 	l.cfg.Event("transfer_begun", e, fmt.Sprintf("buddy %d", a.Buddy.Node))
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -30,7 +30,11 @@ func (l *Life) transfer(ctx context.Context, m *rejoin.Machine, a rejoin.Action)
 	pulls := flow.NewGroup(l.env)
 	for i := range l.workers {
 		pulls.Go(func() {
-			if errs[i] = l.pull(ctx, e, a, i); errs[i] != nil {
+			pull := l.pull
+			if a.Digest {
+				pull = l.pullDigest
+			}
+			if errs[i] = pull(ctx, e, a, i); errs[i] != nil {
 				cancel()
 			}
 		})

@@ -90,7 +90,7 @@ type Counters struct {
 	Writes, Superseded, Confirmed, WaitedForView      uint64
 	LockedReads, Adopted, AdoptedLocked, AdoptSkipped uint64
 	RolledForward, RingFull, NoRoom, BadEntries       uint64
-	StalledNoSpace, Probes                            uint64
+	StalledNoSpace, Probes, Buried                    uint64
 }
 
 // Shard is one shard's replica. See the package comment for who may call it.

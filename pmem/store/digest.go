@@ -84,6 +84,13 @@ func (d *digest) replaced(e *Entry, h *record.Header) {
 	s.add(e.hash, h.TS, h.BodyCRC, h.Kind == record.Delete)
 }
 
+// dropped takes a record out that nothing takes the place of.
+func (d *digest) dropped(e *Entry) {
+	if e.hash>>1 < d.walked {
+		d.sums[e.hash>>(64-digestBits)].remove(e.hash, e.TS, e.crc, e.Tombstone)
+	}
+}
+
 // DigestReady says that the sums cover all records. Worker only.
 func (s *Store) DigestReady() bool { return s.digest.walked == digestEnd }
 
@@ -148,11 +155,13 @@ type Listed struct {
 // ListHashes calls fn for the current record of every key whose hash lies in
 // [first, last], page by page, in no order within one, until fn returns false:
 // every key that is there all along once, with a record that was its current one
-// at some moment of the call. Headers are verified, bodies are not.
+// at some moment of the call. Headers are verified, bodies are not. A header that
+// does not verify ends the list, or is left out if damaged is given, which hears
+// of it.
 //
 // Any goroutine but the worker. Whoever reads the records later holds a pin from
 // before the call on. Errors: *seglog.Damage, ErrShut.
-func (s *Store) ListHashes(first, last uint64, fn func(x *Listed) bool) error {
+func (s *Store) ListHashes(first, last uint64, damaged func(pos uint64), fn func(x *Listed) bool) error {
 	r := s.NewReader()
 	defer r.Close()
 	words := make([]index.Word, 0, index.PageWords)
@@ -164,7 +173,7 @@ func (s *Store) ListHashes(first, last uint64, fn func(x *Listed) bool) error {
 		var end uint64
 		var err error
 		words, end = s.x.WordsAt(first, words[:0])
-		page, err = s.listPage(words, first, min(last, end), page[:0])
+		page, err = s.listPage(words, first, min(last, end), damaged, page[:0])
 		r.leave()
 		if err != nil {
 			return err
@@ -181,7 +190,7 @@ func (s *Store) ListHashes(first, last uint64, fn func(x *Listed) bool) error {
 	}
 }
 
-func (s *Store) listPage(words []index.Word, first, last uint64, dst []Listed) ([]Listed, error) {
+func (s *Store) listPage(words []index.Word, first, last uint64, damaged func(pos uint64), dst []Listed) ([]Listed, error) {
 	var h record.Header
 	for i, w := range words {
 		if ahead := i + digestAhead; ahead < len(words) {
@@ -191,6 +200,10 @@ func (s *Store) listPage(words []index.Word, first, last uint64, dst []Listed) (
 		img := s.log.Record(pos)
 		inc, _ := s.log.IncarnationOf(pos)
 		if err := record.VerifyHeader(img, record.Seed(pos, inc), &h); err != nil {
+			if damaged != nil {
+				damaged(pos)
+				continue
+			}
 			return dst, &seglog.Damage{Pos: pos, Cause: err}
 		}
 		if h.Hash < first || h.Hash > last {

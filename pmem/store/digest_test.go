@@ -25,6 +25,13 @@ func sumsOf(t testing.TB, m *made) []Sum {
 	return sums
 }
 
+// drop takes a key out of the index.
+func (m *made) drop(n int) bool {
+	var e Entry
+	m.Find(&e, m.Hash(keyOf(n)), keyOf(n))
+	return e.OK && m.Drop(m.Hash(keyOf(n)), e.Pos)
+}
+
 func differ(a, b []Sum) (n int) {
 	for i := range a {
 		if a[i] != b[i] {
@@ -38,7 +45,7 @@ func differ(a, b []Sum) (n int) {
 // records at its end and ever after.
 func TestDigestFollows(t *testing.T) {
 	const keys = 6000
-	walks, between, full := 0, 0, 0
+	walks, between, full, dropped := 0, 0, 0, 0
 	for seed := range uint64(6) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		m := makeStore(t, 48, 1<<16, 4*keys)
@@ -47,6 +54,10 @@ func TestDigestFollows(t *testing.T) {
 			m.put(r, model, n, 8+r.IntN(60), r.IntN(5) == 0)
 			m.SetFlushed(m.Tail())
 			m.Clean(8192, m.Tail(), m.Flushed())
+			if k := r.IntN(keys); model[k].deleted && m.drop(k) {
+				dropped++
+				delete(model, k)
+			}
 		}
 		for n := range keys {
 			write(n)
@@ -76,10 +87,10 @@ func TestDigestFollows(t *testing.T) {
 			full++
 		}
 	}
-	if walks < 4*full || between == 0 {
-		t.Fatalf("%d walks of %d steps, %d writes between: too few", full, walks, between)
+	if walks < 4*full || between == 0 || dropped == 0 {
+		t.Fatalf("%d walks of %d steps, %d writes between, %d tombstones dropped: too few", full, walks, between, dropped)
 	}
-	t.Logf("%d walks, %d steps, %d writes between steps", full, walks, between)
+	t.Logf("%d walks, %d steps, %d writes between steps, %d tombstones dropped", full, walks, between, dropped)
 }
 
 // A sum tells keys, timestamps, values and kinds apart, also where they are
@@ -139,7 +150,7 @@ func TestListHashes(t *testing.T) {
 			first, last = last, first
 		}
 		seen := map[uint64]uint64{}
-		if err := m.ListHashes(first, last, func(x *Listed) bool {
+		if err := m.ListHashes(first, last, nil, func(x *Listed) bool {
 			if x.Hash < first || x.Hash > last || seen[x.Hash] != 0 {
 				t.Fatalf("hash %#x listed twice or outside of [%#x, %#x]", x.Hash, first, last)
 			}
@@ -186,8 +197,12 @@ func TestDigestDamaged(t *testing.T) {
 		t.Fatalf("%d damaged records counted, 1 is", n)
 	}
 	var d *seglog.Damage
-	if err := m.ListHashes(0, ^uint64(0), func(*Listed) bool { return true }); !errors.As(err, &d) || d.Pos != pos {
+	if err := m.ListHashes(0, ^uint64(0), nil, func(*Listed) bool { return true }); !errors.As(err, &d) || d.Pos != pos {
 		t.Fatal(err)
+	}
+	bad, all := 0, 0
+	if err := m.ListHashes(0, ^uint64(0), func(uint64) { bad++ }, func(*Listed) bool { all++; return true }); err != nil || bad != 1 || all != 499 {
+		t.Fatal(err, bad, all)
 	}
 }
 
