@@ -60,7 +60,7 @@ func recoveryStatus(r *heal.Recovery) *RecoveryStatus {
 type Status struct {
 	PID           int               `json:"pid"`
 	Node          int               `json:"node"`
-	Role          string            `json:"role"` // starting, joining, shadow, live, cold, fenced, draining, drained, stopped
+	Role          string            `json:"role"` // starting, joining, shadow, live, cold, fenced, draining, drained, failed, stopped
 	Serving       bool              `json:"serving"`
 	Epoch         uint32            `json:"epoch"`
 	EpochsLeft    uint32            `json:"epochs_left"` // views that can follow; a warning at a tenth of all
@@ -90,6 +90,8 @@ type Status struct {
 	Certificate *CertificateStatus `json:"certificate,omitempty"`
 	Events      []Event            `json:"events"`
 	Error       string             `json:"error,omitempty"`
+	// Failing is nil while all is well with what the node stands on.
+	Failing *FailingStatus `json:"failing,omitempty"`
 }
 
 // RecoveryProgress is where a node is on its way back.
@@ -171,12 +173,15 @@ func (n *Node) Status() (s Status) {
 	}
 	s.Opened, s.LastRecovery = n.opened, n.last
 	s.Events = append([]Event(nil), n.events...)
+	failures := n.failing.total
 	if n.err != nil {
 		s.Error = n.err.Error()
 	}
 	n.mu.Unlock()
-	if p := n.failure.Load(); p != nil {
-		s.Error = (*p).Error()
+	s.Failing = n.failingStatus()
+	s.Counters["failures"] = failures
+	if s.Failing != nil && s.Error == "" {
+		s.Error = s.Failing.Why
 	}
 	select {
 	case <-n.done:
@@ -186,8 +191,11 @@ func (n *Node) Status() (s Status) {
 	}
 	defer func() { s.Blocked = n.blocked(&s, &v, &m, waits) }()
 	if l == nil {
-		if drained {
+		switch {
+		case drained:
 			s.Role = "drained"
+		case s.Failing != nil:
+			s.Role = "failed"
 		}
 		return s
 	}

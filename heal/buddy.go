@@ -12,6 +12,7 @@ import (
 	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/heal/rejoin"
+	"healkv/pmem"
 	"healkv/pmem/store"
 )
 
@@ -224,7 +225,7 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 		page, last, room = page[:0], run{}, limit.PageBytes // every page decodes on its own
 		return !given
 	}
-	err := l.walk(st, from, tail, q.Full, add)
+	err := l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, add) })
 	for done := false; !done && !given && err == nil; {
 		from = tail
 		if !w.Do(func() {
@@ -239,7 +240,7 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 			err = errNoLife
 		}
 		if !done && err == nil {
-			err = l.walk(st, from, tail, q.Full, add)
+			err = l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, add) })
 		}
 	}
 	if given { // up: nobody reads on
@@ -250,6 +251,19 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 		l.log.Error("listing a missed range", "for", q.From, "shard", q.Shard, "err", err)
 	}
 	l.cfg.Event("buddy_of", q.Epoch, fmt.Sprintf("node %d, shard %d: %d runs, %d bytes", q.From.Node, q.Shard, runs, records))
+}
+
+// guarded runs what reads the pool outside its worker. A fault on one of its
+// pages ends the life, as it does in the worker, and not the program.
+func (l *Life) guarded(w *dataplane.Worker, fn func() error) error {
+	if plant.Is(plant.FaultBuddy) {
+		return fn()
+	}
+	err := pmem.Guard(fn)
+	if errors.Is(err, pmem.ErrFault) {
+		w.Fault(err)
+	}
+	return err
 }
 
 // walk is Store.Manifest with the pauses of Limits in between. It never waits

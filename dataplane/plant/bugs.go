@@ -348,9 +348,12 @@ var All = []Bug{
 	H29Mute, H29OldView, H34Gap, JudgeIncoming, AgreeUnasked,
 	DigestOverwrite, DigestCursor, DigestRange, DigestTombstone, DigestExtra, DigestBegun,
 	SuspectGap, SuspectFlaps, SlowOnce, SlowAll, SlowOwn, SlowMinority, SlowWitness, SlowOften, SlowPromoted,
+
+	FaultReader, FaultInside, FaultRejected, FaultBuddy, PoolFinal, PoolAtOnce,
 	TCPPeer, TCPInClear, TCPCrowdOne, IdentKept, IdentDropEarly, CtlCrowdOne, CtlAgain, CtlBreak, CtlRefused, CtlRefusedIn, RefusedTrusted,
 	HeirUnasked, ShadowAnyLife, DrainedAdmitted, RenewalsPile, RegisterOlder,
 	ColdLeft, ViewOfNobody, ColdMute, ForcedInCold, ColdHearsay, ColdKnowing, ForcedLong,
 	SeedUncompared, SeedRehashed, RefusedForGood, RefusedProves, RefusedPolls, VoteWaits, FactDropped,
 	BootstrapAbsent, BootstrapUsed, BootstrapFew, OlderVotes, OlderByAsking, OlderUnflagged, OlderGrants, TurnsForgotten,
+	SpaceRelease,
 }

@@ -26,6 +26,7 @@ const manifestStride = 256
 func (s *Store) Manifest(from, to uint64, full bool, fn func(pos uint64, off int64, n int, inc uint32, locked bool) bool) error {
 	r := s.NewReader()
 	defer r.Close()
+	defer r.leave() // after a fault, too
 	m := manifest{s: s, full: full, walk: s.log.Walk(from, to)}
 	for {
 		if !r.enter() {
