@@ -11,11 +11,10 @@ import (
 	"healkv/dataplane"
 	"healkv/dataplane/flow"
 	"healkv/dataplane/plant"
+	"healkv/dataplane/proto"
 	"healkv/dataplane/replica"
 	"healkv/heal/rejoin"
 	"healkv/pmem/store"
-
-	"healkv/dataplane/proto"
 )
 
 // digestPause passes between two looks at a digest that is not complete yet.
@@ -49,8 +48,8 @@ func (l *Life) pullDigest(ctx context.Context, e proto.Epoch, a rejoin.Action, s
 	if err == nil {
 		err = d.bury(ctx)
 	}
-	if err == nil && !plant.Is(plant.PullEnd) {
-		err = l.cfg.Control.Call(ctx, b.Node, kindEnd, endRequest{b, d.reply.ID}, nil) // J2
+	if err == nil {
+		err = l.endRange(ctx, b, d.reply.ID)
 	}
 	l.recovery.add(p.listBytes+remote.BytesRead(), p.records, p.adopted, d.missed, 0, d.reply.StoreBytes)
 	l.recovery.compared(d.differing, d.parts, d.buried, d.unlike)
@@ -177,7 +176,11 @@ func (d *differ) compare(ctx context.Context, some, parts []uint32) ([]uint32, e
 		return nil, err
 	}
 	d.p.listBytes += uint64(len(r.Sums))
-	own, err := partSums(d.st, some, bits, skipped)
+	var own []store.Sum
+	err := d.l.guarded(d.w, func() (err error) {
+		own, err = partSums(d.st, some, bits, skipped)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +201,9 @@ func (d *differ) entries(ctx context.Context, parts []uint32) error {
 	bits := d.reply.Bits
 	d.parts += uint64(len(parts))
 	var own []store.Listed // before the buddy's: this node's timestamps only grow
-	if err := listParts(d.st, parts, bits, skipped, func(_ int, x *store.Listed) { own = append(own, *x) }); err != nil {
+	if err := d.l.guarded(d.w, func() error {
+		return listParts(d.st, parts, bits, skipped, func(_ int, x *store.Listed) { own = append(own, *x) })
+	}); err != nil {
 		return err
 	}
 	var r entriesReply

@@ -63,7 +63,7 @@ func (l *Life) onDigest(_ context.Context, from proto.Member, q *digestRequest) 
 }
 
 // compared finds what onDigest began for that member.
-func (l *Life) compared(from, to proto.Member, id uint64) (*store.Store, error) {
+func (l *Life) compared(from, to proto.Member, id uint64) (*dataplane.Worker, error) {
 	if err := l.forMe(to); err != nil {
 		return nil, err
 	}
@@ -73,18 +73,22 @@ func (l *Life) compared(from, to proto.Member, id uint64) (*store.Store, error) 
 	if s == nil || s.to.Node != from.Node {
 		return nil, errPage
 	}
-	return l.workers[s.shard].Pool().Store(), nil
+	return l.workers[s.shard], nil
 }
 
 func (l *Life) onParts(_ context.Context, from proto.Member, q *partsRequest) (*partsReply, error) {
-	st, err := l.compared(from, q.To, q.ID)
+	w, err := l.compared(from, q.To, q.ID)
 	if err != nil {
 		return nil, err
 	}
 	if q.Bits < 1 || q.Bits > digestBitsMax || len(q.Ranges)<<q.Bits > partSumsMax || !ascending(q.Ranges, store.DigestRanges) {
 		return nil, errPage
 	}
-	sums, err := partSums(st, q.Ranges, q.Bits, nil)
+	var sums []store.Sum
+	err = l.guarded(w, func() (err error) {
+		sums, err = partSums(w.Pool().Store(), q.Ranges, q.Bits, nil)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +100,7 @@ func (l *Life) onParts(_ context.Context, from proto.Member, q *partsRequest) (*
 }
 
 func (l *Life) onEntries(_ context.Context, from proto.Member, q *entriesRequest) (*entriesReply, error) {
-	st, err := l.compared(from, q.To, q.ID)
+	w, err := l.compared(from, q.To, q.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -104,11 +108,13 @@ func (l *Life) onEntries(_ context.Context, from proto.Member, q *entriesRequest
 		return nil, errPage
 	}
 	r := &entriesReply{}
-	err = listParts(st, q.Parts, q.Bits, nil, func(_ int, x *store.Listed) {
-		if x.Tombstone && plant.Is(plant.DigestTombstone) {
-			return
-		}
-		r.Data = appendEntry(r.Data, x)
+	err = l.guarded(w, func() error {
+		return listParts(w.Pool().Store(), q.Parts, q.Bits, nil, func(_ int, x *store.Listed) {
+			if x.Tombstone && plant.Is(plant.DigestTombstone) {
+				return
+			}
+			r.Data = appendEntry(r.Data, x)
+		})
 	})
 	if err != nil {
 		return nil, err

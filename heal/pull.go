@@ -106,12 +106,20 @@ func (l *Life) pull(ctx context.Context, e proto.Epoch, a rejoin.Action, shard i
 	p.expect(p.upper)
 	err = p.pages(ctx, b, &r)
 	err = errors.Join(err, p.finish())
-	if err == nil && !plant.Is(plant.PullEnd) {
-		// J2: the same life to the end, and the range was kept to the end.
-		err = l.cfg.Control.Call(ctx, b.Node, kindEnd, endRequest{b, r.ID}, nil)
+	if err == nil {
+		err = l.endRange(ctx, b, r.ID)
 	}
 	l.recovery.add(p.listBytes+remote.BytesRead(), p.records, p.adopted, p.missed, r.RangeBytes, r.StoreBytes)
 	return err
+}
+
+// endRange asks whether what was read counts (J2): the buddy was the same life
+// to the end, and kept the range to the end.
+func (l *Life) endRange(ctx context.Context, b proto.Member, id uint64) error {
+	if plant.Is(plant.PullEnd) {
+		return nil
+	}
+	return l.cfg.Control.Call(ctx, b.Node, kindEnd, endRequest{b, id}, nil)
 }
 
 // budget is a shard's part of what a recovery may move.

@@ -164,6 +164,7 @@ type Listed struct {
 func (s *Store) ListHashes(first, last uint64, damaged func(pos uint64), fn func(x *Listed) bool) error {
 	r := s.NewReader()
 	defer r.Close()
+	defer r.leave() // after a fault, too
 	words := make([]index.Word, 0, index.PageWords)
 	page := make([]Listed, 0, index.PageWords)
 	for {
