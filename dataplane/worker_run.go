@@ -128,6 +128,8 @@ func (w *Worker) SleepTime() time.Duration {
 		return time.Millisecond // stalled on room
 	case w.st.Flushed() < w.st.Tail():
 		return time.Duration(w.limit.backgroundEvery)
+	case w.st.CleanerWaits():
+		return time.Duration(w.limit.backgroundEvery)
 	case w.busy > 0 || w.resting():
 		return time.Duration(w.limit.deadlineEvery)
 	}

@@ -259,7 +259,6 @@ const (
 	StopReaders      Bug = "mapping-goes-under-readers"
 	BuddyPin         Bug = "range-not-pinned"
 	RollVisible      Bug = "leftovers-not-waited-for"
-	WorkerGiveUp     Bug = "range-given-up-without-a-word-in-the-superblock"
 	WorkerPatience   Bug = "broken-stream-looked-at-for-ever"
 	RollDeaf         Bug = "waiting-for-leftovers-hears-nothing"
 	RetryNews        Bug = "news-ends-the-pause-between-two-tries"
@@ -332,7 +331,7 @@ var All = []Bug{
 	RecoverBody, RecoverDamage, RecoverFloor, RecoverTorn, RecoverRepair, RecoverNumber,
 	RecoverDropped, WorkerLease, WorkerFlush, WorkerStable, WorkerFailed, WorkerPin,
 	WorkerIndex, AdoptDropped, PullUnverified, PullEnd, PullLast, PullLock,
-	InstalledEarly, StopReaders, BuddyPin, RollVisible, WorkerGiveUp,
+	InstalledEarly, StopReaders, BuddyPin, RollVisible,
 	WorkerPatience, RollDeaf, RetryNews, LifelessLease,
 	TCPTokenTwice, TCPTokenOld, TCPLife, TCPPosition, TCPTag, TCPSum,
 	TCPHeader, TCPRewind, TCPWait, TCPResume, TCPDetach, TCPWoken,
@@ -355,5 +354,5 @@ var All = []Bug{
 	ColdLeft, ViewOfNobody, ColdMute, ForcedInCold, ColdHearsay, ColdKnowing, ForcedLong,
 	SeedUncompared, SeedRehashed, RefusedForGood, RefusedProves, RefusedPolls, VoteWaits, FactDropped,
 	BootstrapAbsent, BootstrapUsed, BootstrapFew, OlderVotes, OlderByAsking, OlderUnflagged, OlderGrants, TurnsForgotten,
-	SpaceRelease,
+	SpaceRelease, SpaceUnlisted, SpaceUnstable, SpaceForgets, SpacePinAhead,
 }

@@ -53,7 +53,7 @@ func TestDigestFollows(t *testing.T) {
 		write := func(n int) {
 			m.put(r, model, n, 8+r.IntN(60), r.IntN(5) == 0)
 			m.SetFlushed(m.Tail())
-			m.Clean(8192, m.Tail(), m.Flushed())
+			m.Clean(8192, Upto(m.Tail()), m.Flushed())
 			if k := r.IntN(keys); model[k].deleted && m.drop(k) {
 				dropped++
 				delete(model, k)
@@ -232,7 +232,7 @@ func benchmarkPutDigest(b *testing.B, with bool) {
 		if i&31 == 0 {
 			m.SetFlushed(m.Tail())
 			if m.WantsCleaning() {
-				m.Clean(1<<14, m.Tail(), m.Flushed())
+				m.Clean(1<<14, Upto(m.Tail()), m.Flushed())
 			}
 		}
 	}
