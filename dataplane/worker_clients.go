@@ -320,6 +320,7 @@ func (w *Worker) expire() {
 // abandon answers everything under way when the life ends: what reached the
 // log may yet be rolled forward by others.
 func (w *Worker) abandon() {
+	w.pool.EndFlush() // it wakes the endpoint, which may be closed soon
 	for h := range w.ops {
 		s := &w.ops[h]
 		if s.op == nil {

@@ -106,15 +106,25 @@ func (s *Shard) appendOwn(img []byte, end, hash uint64, ts proto.TS, h Handle) {
 }
 
 // note extends the newest span if that has not been published as a burst of
-// its own, which is when it is not flushed yet and short; else it adds one.
+// its own, which is when it is not flushed yet, nor on its way, and short; else
+// it adds one.
 func (s *spans) note(seq, before, after uint64) {
-	if s.durable < s.tail {
+	if max(s.durable, s.fixed) < s.tail {
 		if b := s.back(); after-b.before < spanBytes {
 			b.seq, b.after = seq, after
 			return
 		}
 	}
 	s.add(seq, before, after)
+}
+
+// FlushStarted says that a flush through the present tail has begun and goes on
+// beside the caller: what is written from here on belongs to the next one, and
+// must not keep what came before waiting.
+func (s *Shard) FlushStarted() {
+	if !plant.Is(plant.FlushExtended) {
+		s.spans.fixed = s.spans.tail
+	}
 }
 
 // spanBytes bounds how much of the own stream one span covers.
