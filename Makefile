@@ -12,6 +12,7 @@ CHAOSFAULTS ?= 300
 LABRESETS ?= 3
 MATRIXSHARE ?= 1
 PEERS     ?=
+MEASURE   ?=
 FAILOVERTIMES ?= 3
 
 # A clone made by another user (CI) must build too: the version comes from git
@@ -103,9 +104,12 @@ soak: build ## six saturated nodes for SOAKTIME: no view change, no lost lease
 	bin/node bench --out out/soak --workload write-only --keys 100000 --time $(SOAKTIME) --runs 1 --expect-epoch-stable
 
 .PHONY: bench
-bench: build ## micro-benchmarks, then the workloads of bench.md
+bench: build bin/peers ## floors, product and peers into docs/measurements.md: about an hour, on a machine that does nothing else (MEASURE="-only floors,load" for parts)
+	$(GO) run ./bench/measure -go $(GO) $(MEASURE)
+
+.PHONY: bench-micro
+bench-micro: ## all micro-benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime=$(BENCHTIME) $(BENCH)
-	bin/node bench
 
 .PHONY: peers
 peers: bin/peers ## beside etcd, flushed; then beside etcd, ZooKeeper, Redis, dragonboat, not flushed: judged, in out/peers (PEERS="--time 5s --runs 1")

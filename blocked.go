@@ -16,6 +16,9 @@ func (n *Node) blocked(s *Status, v *proto.View, m *membership.Status, waits str
 	if s.Serving {
 		return ""
 	}
+	if s.Role == "failed" {
+		return s.Failing.said()
+	}
 	b := blockade{self: proto.NodeID(n.cfg.Node), configured: n.configured(), view: v, members: m, stuck: n.stuck.Load()}
 	return b.why(s.Role, waits)
 }

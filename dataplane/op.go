@@ -38,7 +38,7 @@ var (
 	// ErrDamaged: the record does not verify here. It is refused, never guessed
 	// and never taken for a miss.
 	ErrDamaged    = errors.New("healkv: this node's record of the key is damaged; read it at another node")
-	ErrPoolFailed = errors.New("healkv: the pool failed; the node has stopped serving")
+	ErrPoolFailed = errors.New("healkv: the pool failed, not applied: this node has left the group until its device works again; ask another node")
 )
 
 // OpKind is what an Op asks for.

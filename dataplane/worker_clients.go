@@ -233,12 +233,14 @@ func (w *Worker) answer() {
 	for _, c := range w.rep.Done() {
 		h := int32(c.Handle)
 		s := w.ops[h]
+		if s.op != nil && c.Pos != 0 {
+			w.value(s.op, c.Pos, c.TS) // a fault in it finds the operation in its slot yet
+		}
 		w.release(h)
 		if s.op == nil {
 			continue
 		}
 		if c.Pos != 0 {
-			w.value(s.op, c.Pos, c.TS)
 			w.ended = append(w.ended, ended{s.op, s.lane})
 			continue
 		}

@@ -85,7 +85,7 @@ func (m *HeapMedium) Open(id Identity) (*Pool, error) {
 		p.stableEvery, p.tailEvery = m.SuperEvery, m.SuperEvery
 	}
 	p.found(&s, damaged)
-	if err := guard(p.recover); err != nil {
+	if err := Guard(p.recover); err != nil {
 		return nil, err
 	}
 	return p, nil

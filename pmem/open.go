@@ -31,7 +31,7 @@ type OpenOptions struct {
 	Identity
 	Domain Domain // DomainAuto: as formatted
 
-	onMap func(*Region) // tests: before anything is read
+	OnMap func(*Region) // for tests: before anything is read; may be nil
 }
 
 // Open locks, checks and recovers the pool of one shard. The Pool answers
@@ -65,7 +65,7 @@ func Open(o OpenOptions) (*Pool, error) {
 			p.releaseAll()
 		}
 	}()
-	if err := guard(func() error { return p.open(&o, begun) }); err != nil {
+	if err := Guard(func() error { return p.open(&o, begun) }); err != nil {
 		return nil, err
 	}
 	opened = true
@@ -94,8 +94,8 @@ func (p *Pool) open(o *OpenOptions, begun time.Time) error {
 	if p.region, err = MapRegion(p.path, s.SizeBytes, s.Domain, MapOptions{Populate: hugeFile(p.path)}); err != nil {
 		return err
 	}
-	if o.onMap != nil {
-		o.onMap(p.region)
+	if o.OnMap != nil {
+		o.OnMap(p.region)
 	}
 	p.found(&s, damaged)
 	p.recovered.MapTime = time.Since(begun)

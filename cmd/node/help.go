@@ -215,6 +215,13 @@ longest stall of writes of each. Writes DIR/processes.md and .json. A tenth:
   node chaos --matrix --share 0.1 --seed 7
 
 `,
+	"floor": `usage: node floor [FLAGS]
+
+Measures the floors below the product's figures: copying, checksums, probes of
+memory, flushing, a round trip between processes awake and asleep, and the work
+of a write without any protocol. Takes half a minute and 1 GiB of tmpfs.
+
+`,
 	"bench": `usage: node bench [FLAGS]
 
 Runs the published workloads (TAOBench A, O, read-only; YCSB) with generators
@@ -289,6 +296,9 @@ func explain(w io.Writer, name string) {
 	case "chaos":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, chaosFlags(&chaosArgs{}))
+	case "floor":
+		fmt.Fprint(w, "flags:\n")
+		explainFlags(w, floorFlags(&floorArgs{}))
 	case "bench":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, benchFlags(&benchArgs{}))

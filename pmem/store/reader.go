@@ -81,6 +81,9 @@ func (r *Reader) enter() bool {
 
 func (r *Reader) leave() { r.at.Store(0) }
 
+// Leave is for whoever recovered from a fault in Get.
+func (r *Reader) Leave() { r.leave() }
+
 // left says whether every reader that entered before the epoch has left.
 func (s *Store) left(epoch uint64) bool {
 	for r := s.readers.Load(); r != nil; r = r.next {

@@ -51,6 +51,12 @@ func (s *Store) SpaceShort() bool {
 	return s.clean.pressed || s.log.FreeSegments() <= reserve+max(1, s.log.SegmentCount()/16)
 }
 
+// CleanerWaits says that the cleaner has begun something and waits for a flush,
+// for readers or for the release bound. Worker only.
+func (s *Store) CleanerWaits() bool {
+	return s.clean.victim != 0 || s.clean.waiting != 0 || s.log.Pending()
+}
+
 // WantsCleaning says that Clean has something to do or to wait for. A few
 // instructions; asked once per turn of the worker.
 func (s *Store) WantsCleaning() bool {

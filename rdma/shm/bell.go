@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"healkv/dataplane/plant"
+	"healkv/rdma/futex"
 )
 
 // bell is a mapped doorbell line.
@@ -30,7 +31,7 @@ func (b *bellLine) ring() bool {
 		return false
 	}
 	b.word.Add(1)
-	wake(&b.word)
+	futex.Wake(&b.word)
 	b.rung.Store(n)
 	return true
 }
@@ -71,7 +72,7 @@ func (s *sleeper) sleep(timeout time.Duration) {
 	}
 	left := timeout
 	for timeout != 0 && s.line.word.Load() == s.old {
-		errno := wait(&s.line.word, s.old, left)
+		errno := futex.Wait(&s.line.word, s.old, left)
 		if errno == syscall.ETIMEDOUT {
 			break
 		}

@@ -1,4 +1,9 @@
-package shm
+// Package futex sleeps on a word of shared memory and wakes whoever sleeps
+// there, in this process or another one.
+//
+// It is not a lock: the caller stores the word before it wakes and looks again
+// after it slept. Source: futex(2).
+package futex
 
 import (
 	"sync/atomic"
@@ -17,9 +22,9 @@ const (
 	futexWake = 1
 )
 
-// wait sleeps while *word is old, at most timeout; negative waits for ever. It
+// Wait sleeps while *word is old, at most timeout; negative waits for ever. It
 // may return early (EINTR), so callers look again.
-func wait(word *atomic.Uint32, old uint32, timeout time.Duration) syscall.Errno {
+func Wait(word *atomic.Uint32, old uint32, timeout time.Duration) syscall.Errno {
 	var ts *unix.Timespec
 	if timeout >= 0 {
 		t := unix.NsecToTimespec(int64(timeout))
@@ -30,7 +35,7 @@ func wait(word *atomic.Uint32, old uint32, timeout time.Duration) syscall.Errno 
 	return errno
 }
 
-// wake wakes the one thread that sleeps on word, if any.
-func wake(word *atomic.Uint32) {
+// Wake wakes the one thread that sleeps on word, if any.
+func Wake(word *atomic.Uint32) {
 	unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWake, 1, 0, 0, 0)
 }

@@ -1,0 +1,88 @@
+package healkv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"healkv/dataplane"
+)
+
+// NewSession makes a client of this node, for one goroutine.
+func (n *Node) NewSession() *dataplane.Session { return n.host.NewSession() }
+
+// NewWideSession makes a client for one goroutine that serves many clients of
+// its own; notify: see dataplane.Host.NewWideSession.
+func (n *Node) NewWideSession(notify func()) *dataplane.Session { return n.host.NewWideSession(notify) }
+
+// Ready reports whether the node serves at this moment.
+func (n *Node) Ready() bool {
+	c := n.host.Core()
+	return c != nil && c.Serving()
+}
+
+// WaitReady returns when the node serves, or why it never will.
+func (n *Node) WaitReady(ctx context.Context) error {
+	for !n.Ready() {
+		n.mu.Lock()
+		ready := n.ready
+		n.mu.Unlock()
+		select {
+		case <-ready:
+			if !n.Ready() {
+				time.Sleep(time.Millisecond)
+			}
+		case <-n.done:
+			return errors.Join(ErrClosed, n.Err())
+		case <-ctx.Done():
+			return fmt.Errorf("healkv: node %d does not serve yet: %w", n.cfg.Node, ctx.Err())
+		}
+	}
+	return nil
+}
+
+// LiveKeys counts keys with a value at this node.
+func (n *Node) LiveKeys() uint64 {
+	if c := n.host.Core(); c != nil {
+		return c.LiveKeys()
+	}
+	return 0
+}
+
+// watchReady opens ready while the life serves.
+func (n *Node) watchReady(l *life) {
+	t := time.NewTicker(time.Millisecond)
+	defer t.Stop()
+	for range t.C {
+		n.mu.Lock()
+		current := n.life == l
+		if current && l.core.Serving() {
+			if !n.isOpen {
+				n.isOpen = true
+				close(n.ready)
+			}
+			n.mu.Unlock()
+			n.firstServed(l)
+			return
+		}
+		n.mu.Unlock()
+		if !current || n.ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// firstServed makes the first read of the life through a session, as a client
+// would, for the recovery's timeline.
+func (n *Node) firstServed(l *life) {
+	s := n.NewSession()
+	defer s.Close()
+	for n.ctx.Err() == nil && n.host.Core() == l.core {
+		if _, _, err := s.Get([]byte{0}, nil); err == nil || errors.Is(err, ErrNotFound) {
+			n.event("first_read_served", uint32(l.heal.Installed().Epoch), "")
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
