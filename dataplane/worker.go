@@ -93,6 +93,7 @@ type Worker struct {
 	full         bool  // writes are refused until room is found again
 	lastFlush    int64
 	lastDeadline int64
+	digestAt     int64
 	published    uint64 // stream tail peers can see
 	pin          uint64 // the cleaner stays below; ^0 without a recovery
 	lostThrough  proto.Epoch
@@ -113,6 +114,7 @@ type WorkerCounters struct {
 	Reads, Rejected, NoRoom, Unknown, RingFullTurns uint64
 	Flushes, FlushNanos, Sleeps, StreamFaults       uint64
 	CleanedBytes, CleanedSegments                   uint64
+	Hurt                                            uint64 // refused because of a damaged record
 }
 
 // slot is one operation under way at the worker.
@@ -159,6 +161,7 @@ func (w *Worker) Begin(self proto.Member, markers []byte) error {
 	w.lostThrough, w.seen = proto.Epoch(w.pool.Super().LostThrough), w.pool.Super().Seen
 	w.rep = replica.New(w.gates, w.st, w.limit.ops)
 	w.self = self
+	w.pool.OnFlushed(w.flushed)
 	return w.rep.Begin(self, w.ep.Out(), w.pool.Stable(), markers)
 }
 
@@ -272,7 +275,12 @@ func (w *Worker) turn() (moved bool) {
 	if w.clean() {
 		moved = true
 	}
-	w.flush()
+	if w.digests(moved) {
+		moved = true
+	}
+	if w.flush() {
+		moved = true
+	}
 	if w.rep.Advance() {
 		moved = true
 	}
@@ -340,36 +348,6 @@ func (w *Worker) fault(n proto.NodeID, err error) {
 			w.refused(w.shard, w.rep.View().Member(n), err)
 		}
 	}
-}
-
-// flush makes the log durable as the model's row says.
-func (w *Worker) flush() {
-	flushed, tail := w.st.Flushed(), w.st.Tail()
-	if flushed == tail {
-		return
-	}
-	if w.gates.Flush == proto.FlushBackground && !w.rep.WantFlush() &&
-		tail-flushed < w.limit.backgroundBytes && w.now-w.lastFlush < w.limit.backgroundEvery {
-		return
-	}
-	stable := w.rep.StablePos()
-	if plant.Is(plant.WorkerStable) {
-		stable = tail
-	}
-	if w.pool.SuperDue() {
-		w.see(w.rep.View(), false)
-	}
-	w.pool.SetStable(stable) // goes out with a flush now and then
-	if plant.Is(plant.WorkerFlush) {
-		w.st.SetFlushed(tail)
-		return
-	}
-	if err := w.pool.Flush(); err != nil {
-		w.failed(err)
-		return
-	}
-	w.Counters.Flushes++
-	w.lastFlush = w.now
 }
 
 // failed stops the node: it can no longer keep a promise.

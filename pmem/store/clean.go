@@ -73,6 +73,10 @@ func (s *Store) Clean(budgetBytes int, b Bounds, flushed uint64) (r CleanResult)
 	s.releasePages()
 	s.releaseSegments(&r, b.Below, flushed)
 	work := s.work(budgetBytes)
+	if s.holesDue.Load() {
+		s.hunt(&budgetBytes)
+		r.LookedAt++
+	}
 	for more := true; more && r.Err == nil; {
 		switch {
 		case c.victim != 0 && work > 0:
@@ -136,6 +140,9 @@ func (s *Store) releaseSegments(r *CleanResult, bound, flushed uint64) {
 			break
 		}
 		s.log.Release(w.number)
+		if len(s.holes.all) > 0 {
+			s.released(w.number)
+		}
 		c.released++
 		r.FreedSegments++
 	}
@@ -188,6 +195,9 @@ func (s *Store) examine(r *CleanResult, budget *int, b *Bounds) {
 	for *budget > 0 {
 		pos, img := c.walk.Next(&h)
 		if img == nil {
+			if s.skip(&c.walk) {
+				continue
+			}
 			s.finish(r)
 			return
 		}
@@ -241,6 +251,7 @@ func (s *Store) move(pos uint64, h *record.Header, img []byte, b *Bounds) (bytes
 	}
 	// A damaged body must not get a place where it would look new.
 	if err := record.VerifyBody(img, h); err != nil && !plant.Is(plant.StoreMoveDamaged) {
+		s.NoteRecord(h.Hash, pos)
 		return 0, false, &seglog.Damage{Pos: pos, Cause: err}
 	}
 	h.Flags = b.flags(pos, h.Flags)
@@ -294,6 +305,10 @@ func (s *Store) count(r *CleanResult, budget *int) {
 	for *budget > 0 {
 		before := c.walk.Pos()
 		pos, img := c.walk.Next(&h)
+		if img == nil && c.walk.Skip(s.genuine) != (seglog.Extent{}) {
+			s.log.Counted(c.walk.Pos()) // what could not be read counts as live
+			continue
+		}
 		if img == nil {
 			// At its end, or damaged: what lies behind the damage counts as live.
 			_, end := s.log.Bounds(c.counting)
