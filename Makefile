@@ -11,6 +11,7 @@ CHAOSTIME ?= 30m
 CHAOSFAULTS ?= 300
 LABRESETS ?= 3
 MATRIXSHARE ?= 1
+DAMAGESHARE ?= 1
 PEERS     ?=
 MEASURE   ?=
 FAILOVERTIMES ?= 3
@@ -99,6 +100,10 @@ matrix: build ## the whole fault matrix: every cell in the simulator, then on re
 	@echo "two cores: about 3 minutes in the simulator, then about 50 on processes, or MATRIXSHARE ($(MATRIXSHARE)) of that"
 	$(GO) test -count=1 -timeout 20m -run TestMatrix ./heal/simulation -sim.matrix 1 -sim.parallel 2 -sim.matrix-out $(CURDIR)/out/matrix
 	bin/node chaos --matrix --share $(MATRIXSHARE) --out out/matrix --keep-going
+
+.PHONY: damage
+damage: build ## the damage matrix: 1 600 cells of six nodes whose files are hurt (DAMAGESHARE=0.04 for a part); out/damage
+	bin/node damage --out out/damage --share $(DAMAGESHARE) --quiet
 
 .PHONY: failover
 failover: build ## stall per kind of fault, rolling restart, all killed: judged, in out/failover, about 3 minutes (FAILOVERTIMES=10, FAILOVER="--rate 60000")

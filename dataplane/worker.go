@@ -114,6 +114,7 @@ type WorkerCounters struct {
 	Reads, Rejected, NoRoom, Unknown, RingFullTurns uint64
 	Flushes, FlushNanos, Sleeps, StreamFaults       uint64
 	CleanedBytes, CleanedSegments                   uint64
+	Hurt                                            uint64 // refused because of a damaged record
 }
 
 // slot is one operation under way at the worker.
@@ -160,6 +161,7 @@ func (w *Worker) Begin(self proto.Member, markers []byte) error {
 	w.lostThrough, w.seen = proto.Epoch(w.pool.Super().LostThrough), w.pool.Super().Seen
 	w.rep = replica.New(w.gates, w.st, w.limit.ops)
 	w.self = self
+	w.pool.OnFlushed(w.flushed)
 	return w.rep.Begin(self, w.ep.Out(), w.pool.Stable(), markers)
 }
 
@@ -276,7 +278,9 @@ func (w *Worker) turn() (moved bool) {
 	if w.digests(moved) {
 		moved = true
 	}
-	w.flush()
+	if w.flush() {
+		moved = true
+	}
 	if w.rep.Advance() {
 		moved = true
 	}
@@ -344,36 +348,6 @@ func (w *Worker) fault(n proto.NodeID, err error) {
 			w.refused(w.shard, w.rep.View().Member(n), err)
 		}
 	}
-}
-
-// flush makes the log durable as the model's row says.
-func (w *Worker) flush() {
-	flushed, tail := w.st.Flushed(), w.st.Tail()
-	if flushed == tail {
-		return
-	}
-	if w.gates.Flush == proto.FlushBackground && !w.rep.WantFlush() &&
-		tail-flushed < w.limit.backgroundBytes && w.now-w.lastFlush < w.limit.backgroundEvery {
-		return
-	}
-	stable := w.rep.StablePos()
-	if plant.Is(plant.WorkerStable) {
-		stable = tail
-	}
-	if w.pool.SuperDue() {
-		w.see(w.rep.View(), false)
-	}
-	w.pool.SetStable(stable) // goes out with a flush now and then
-	if plant.Is(plant.WorkerFlush) {
-		w.st.SetFlushed(tail)
-		return
-	}
-	if err := w.pool.Flush(); err != nil {
-		w.failed(err)
-		return
-	}
-	w.Counters.Flushes++
-	w.lastFlush = w.now
 }
 
 // failed stops the node: it can no longer keep a promise.

@@ -100,7 +100,13 @@ func (p *Pool) open(o *OpenOptions, begun time.Time) error {
 	p.found(&s, damaged)
 	p.recovered.MapTime = time.Since(begun)
 	p.indexPath = indexPath(o.IndexDir, o.Shard, s.PoolID)
-	return p.recover()
+	if err := p.recover(); err != nil {
+		return err
+	}
+	if p.region.domain == DomainFile {
+		p.fly()
+	}
+	return nil
 }
 
 // found notes what the superblock says.

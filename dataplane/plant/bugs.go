@@ -348,11 +348,12 @@ var All = []Bug{
 	DigestOverwrite, DigestCursor, DigestRange, DigestTombstone, DigestExtra, DigestBegun,
 	SuspectGap, SuspectFlaps, SlowOnce, SlowAll, SlowOwn, SlowMinority, SlowWitness, SlowOften, SlowPromoted,
 
-	FaultReader, FaultInside, FaultRejected, FaultBuddy, PoolFinal, PoolAtOnce,
+	FaultReader, FaultInside, FaultRejected, FaultBuddy, PoolFinal, PoolAtOnce, MendNever, MendUnwritten, MendVotes,
 	TCPPeer, TCPInClear, TCPCrowdOne, IdentKept, IdentDropEarly, CtlCrowdOne, CtlAgain, CtlBreak, CtlRefused, CtlRefusedIn, RefusedTrusted,
 	HeirUnasked, ShadowAnyLife, DrainedAdmitted, RenewalsPile, RegisterOlder,
 	ColdLeft, ViewOfNobody, ColdMute, ForcedInCold, ColdHearsay, ColdKnowing, ForcedLong,
 	SeedUncompared, SeedRehashed, RefusedForGood, RefusedProves, RefusedPolls, VoteWaits, FactDropped,
+	FlushEarly, FlushLateTail, SuperFlight, FlushNotAwaited, FlushError, FlushJoined, FlushUnwoken, FlushExtended, FlushFolios,
 	BootstrapAbsent, BootstrapUsed, BootstrapFew, OlderVotes, OlderByAsking, OlderUnflagged, OlderGrants, TurnsForgotten,
 	SpaceRelease, SpaceUnlisted, SpaceUnstable, SpaceForgets, SpacePinAhead,
 }

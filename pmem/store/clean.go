@@ -67,6 +67,9 @@ func (s *Store) Clean(budgetBytes int, b Bounds, flushed uint64) (r CleanResult)
 	c := &s.clean
 	s.releasePages()
 	s.releaseSegments(&r, b.Below, flushed)
+	if s.holesDue.Load() {
+		s.hunt(&budgetBytes)
+	}
 	for budgetBytes > 0 {
 		switch {
 		case c.victim != 0:
@@ -131,6 +134,9 @@ func (s *Store) releaseSegments(r *CleanResult, bound, flushed uint64) {
 			break
 		}
 		s.log.Release(w.number)
+		if len(s.holes.all) > 0 {
+			s.released(w.number)
+		}
 		c.released++
 		r.FreedSegments++
 	}
@@ -183,6 +189,9 @@ func (s *Store) examine(r *CleanResult, budget *int, b *Bounds) {
 	for *budget > 0 {
 		pos, img := c.walk.Next(&h)
 		if img == nil {
+			if s.skip(&c.walk) {
+				continue
+			}
 			s.finish(r)
 			return
 		}
@@ -235,6 +244,7 @@ func (s *Store) move(pos uint64, h *record.Header, img []byte, b *Bounds) (bytes
 	}
 	// A damaged body must not get a place where it would look new.
 	if err := record.VerifyBody(img, h); err != nil && !plant.Is(plant.StoreMoveDamaged) {
+		s.NoteRecord(h.Hash, pos)
 		return 0, false, &seglog.Damage{Pos: pos, Cause: err}
 	}
 	h.Flags = b.flags(pos, h.Flags)
@@ -287,6 +297,10 @@ func (s *Store) count(r *CleanResult, budget *int) {
 	for *budget > 0 {
 		before := c.walk.Pos()
 		pos, img := c.walk.Next(&h)
+		if img == nil && c.walk.Skip(s.genuine) != (seglog.Extent{}) {
+			s.log.Counted(c.walk.Pos()) // what could not be read counts as live
+			continue
+		}
 		if img == nil {
 			// At its end, or damaged: what lies behind the damage counts as live.
 			_, end := s.log.Bounds(c.counting)

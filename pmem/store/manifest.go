@@ -60,6 +60,9 @@ func (m *manifest) stride(fn func(pos uint64, off int64, n int, inc uint32, lock
 	for range manifestStride {
 		pos, img := m.walk.Next(&h)
 		if img == nil {
+			if m.s.skip(&m.walk) {
+				continue
+			}
 			if !plant.Is(plant.StoreListed) {
 				m.emit(fn)
 			}

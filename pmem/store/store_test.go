@@ -560,18 +560,8 @@ func TestFlippedBitsInRecords(t *testing.T) {
 	damaged := 0
 	for bit := range (record.HeaderBytes + 10 + 40) * 8 {
 		m.arena[int(off)+bit/8] ^= 1 << (bit % 8)
-		st := Found
-		for range verifyEvery {
-			_, _, st = rd.Get(m.Hash(key), key, nil)
-			if st == Damaged {
-				break
-			}
-			if st == Missing {
-				t.Fatalf("bit %d: damage taken for a miss", bit)
-			}
-		}
-		if st != Damaged {
-			t.Fatalf("bit %d of %d: not noticed in %d reads: %v", bit, n*8, verifyEvery, st)
+		if _, _, st := rd.Get(m.Hash(key), key, nil); st != Damaged {
+			t.Fatalf("bit %d of %d: not noticed: %v", bit, n*8, st)
 		}
 		damaged++
 		var e Entry
