@@ -124,6 +124,20 @@ order stands also after --within. Nodes that were left out come back by a full
 copy when they are started: what they held is discarded.
 
 `,
+	"forget": `usage: node forget --dir D [--node I]
+       node forget --config FILE
+
+What an absent node has missed is kept in the logs of the live ones until it is
+back. This order has them forget it, for all nodes that are away now: the cleaner
+may have the space at once. No data is lost. When such a node comes back it
+compares digests of what it holds with a live node's and fetches what differs
+(recovery "digest"): more work at both than by what it missed, far less than a
+full copy.
+
+With --dir alone every live node of the local cluster gets the order. A node that
+comes back is healed by range where the live node it asks was not told.
+
+`,
 	"rolling": `usage: node rolling --dir D [--pause T] [--within T] [--force]
 
 Restarts the nodes of the local cluster in D one after the other, for a new
@@ -287,6 +301,9 @@ func explain(w io.Writer, name string) {
 	case "cold-start":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, coldStartFlags(&coldStartArgs{}))
+	case "forget":
+		fmt.Fprint(w, "flags:\n")
+		explainFlags(w, forgetFlags(&targetArgs{}))
 	case "rolling":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, rollingFlags(&rollingArgs{}))
