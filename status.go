@@ -306,6 +306,9 @@ func (n *Node) Digest() (d Digest) {
 	}
 	for _, w := range core.Workers() {
 		st := w.Pool().Store()
+		for !st.Sure() && !w.Stopping() {
+			time.Sleep(time.Millisecond) // the worker is on it
+		}
 		r := st.NewReader()
 		st.ForEach(r, func(_ uint64, locked bool, img []byte) bool {
 			if locked {

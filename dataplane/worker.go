@@ -272,6 +272,9 @@ func (w *Worker) turn() (moved bool) {
 	if w.clean() {
 		moved = true
 	}
+	if w.pool.Tend() {
+		moved = true
+	}
 	w.flush()
 	if w.rep.Advance() {
 		moved = true

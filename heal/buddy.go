@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"healkv/dataplane"
 	"healkv/dataplane/plant"
@@ -221,6 +222,9 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 		page, last, room = page[:0], run{}, limit.PageBytes // every page decodes on its own
 		return !given
 	}
+	for !st.Sure() && !w.Stopping() {
+		l.env.Wait(unsurePause) // a list needs the whole index
+	}
 	err := l.walk(st, from, tail, q.Full, add)
 	for done := false; !done && !given && err == nil; {
 		from = tail
@@ -248,6 +252,10 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 	}
 	l.cfg.Event("buddy_of", q.Epoch, fmt.Sprintf("node %d, shard %d: %d runs, %d bytes", q.From.Node, q.Shard, runs, records))
 }
+
+// unsurePause is how often a list looks whether the worker has verified the
+// index that it took over.
+const unsurePause = time.Millisecond
 
 // walk is Store.Manifest with the pauses of Limits in between. It never waits
 // inside: the store's readers must not.

@@ -169,7 +169,7 @@ func (p *Pool) recover() error {
 	r.LogTime = time.Since(begun)
 
 	begun = time.Now()
-	if err := p.openIndex(info.Torn); err != nil {
+	if err := p.openIndex(); err != nil {
 		return err
 	}
 	r.Keys = p.index.Len()
@@ -187,6 +187,7 @@ func (p *Pool) recover() error {
 	p.marker.Store(r.LastMarker)
 	p.store = store.New(p.log, p.index, p.super.HashSeed)
 	p.store.SetLastMarker(r.LastMarker)
+	p.keep(r.Stable)
 	return nil
 }
 
@@ -236,8 +237,8 @@ func (p *Pool) flushAgain(ranges []seglog.Range, durable uint64) error {
 }
 
 // openIndex keeps the index if it can and makes a new one otherwise.
-func (p *Pool) openIndex(torn bool) error {
-	why := p.keepIndex(torn)
+func (p *Pool) openIndex() error {
+	why := p.keepIndex()
 	if why == "" {
 		return nil
 	}
@@ -246,7 +247,7 @@ func (p *Pool) openIndex(torn bool) error {
 
 // keepIndex takes over the index of the last life and replays the log's end
 // over it. It returns why that is not possible, "" if it was.
-func (p *Pool) keepIndex(torn bool) string {
+func (p *Pool) keepIndex() string {
 	r := &p.recovered
 	switch {
 	case !r.SameBoot && !plant.Is(plant.IndexBoot):
@@ -261,7 +262,7 @@ func (p *Pool) keepIndex(torn bool) string {
 		}
 		return err.Error()
 	}
-	why := p.replay(f, torn)
+	why := p.replay(f)
 	if why != "" {
 		_ = f.region.Close()
 		p.index = nil
@@ -271,7 +272,7 @@ func (p *Pool) keepIndex(torn bool) string {
 	return ""
 }
 
-func (p *Pool) replay(f *indexFile, torn bool) string {
+func (p *Pool) replay(f *indexFile) string {
 	r := &p.recovered
 	x, err := index.Open(f.region.Bytes(), f.ensure, p.indexTag())
 	if err != nil {
@@ -291,12 +292,8 @@ func (p *Pool) replay(f *indexFile, torn bool) string {
 	}
 	// A record that was torn when the process died is in no index word. Words
 	// at or above the tail mean that records were lost which were whole.
-	if torn {
-		beyond := false
-		x.Words(func(w index.Word) bool { beyond = w.Pos() >= tail && !plant.Is(plant.IndexBeyond); return !beyond })
-		if beyond {
-			return fmt.Sprintf("index refers to records above the log's end at %d", tail)
-		}
+	if x.Top() >= tail && !plant.Is(plant.IndexBeyond) {
+		return fmt.Sprintf("index refers to records above the log's end at %d", tail)
 	}
 	stable := min(x.Mark(markStable), tail)
 	marker := x.Mark(markMarker)
@@ -330,6 +327,9 @@ func (p *Pool) replay(f *indexFile, torn bool) string {
 // redo brings the index to what it must be after the record at pos.
 func (p *Pool) redo(x *index.Index, pos uint64, h *record.Header, stable uint64) error {
 	locked := lockedAfterCrash(pos, h.Flags&record.FlagRelocated != 0, stable)
+	if err := x.Warm(h.Hash); err != nil {
+		return err
+	}
 	var c index.Cursor
 	x.Seek(&c, h.Hash)
 	w := index.MakeWord(h.Hash, pos, locked)

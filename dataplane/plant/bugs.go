@@ -342,6 +342,7 @@ var All = []Bug{
 	CtlCluster, CtlTo, CtlFrame, CtlAnswer, CtlHeard, CtlCrowd,
 	HelloName, RangeName, PullCut, TCPAsked, TCPAlone, TCPClients,
 	TCPSumRanges,
+	IndexSum, IndexSumRedo, IndexSumIgnored, UnsureMissing, ColdEmpty,
 	ForcedLiveUntil, ForcedRunning, FailedForgotten, BackoffAtOnce, OlderCounts, SeenForgotten, WorkerMalformed,
 	ProbeUnprovable, DrainOpen, DrainSilent, EndWaits, ResumeEnding,
 	CtlFrameVersion, LapseUnawaited, LeaveAll, NextUnpromised, LeadDeclines, LeadKept, GuardFirst,

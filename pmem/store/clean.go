@@ -228,7 +228,7 @@ func (s *Store) move(pos uint64, h *record.Header, img []byte) (bytes int, ok bo
 		return n, true, nil
 	}
 	var cur index.Cursor
-	if !s.seek(&cur, h.Hash, pos) {
+	if !s.own(&cur, h.Hash, pos) {
 		return 0, true, nil
 	}
 	w := cur.Word()
@@ -304,7 +304,7 @@ func (s *Store) count(r *CleanResult, budget *int) {
 		var cur index.Cursor
 		switch {
 		case h.Kind == record.Marker && pos == s.lastMarker:
-		case h.Kind == record.Marker || !s.seek(&cur, h.Hash, pos):
+		case h.Kind == record.Marker || !s.own(&cur, h.Hash, pos):
 			s.log.Dead(pos, h.Bytes())
 		case h.Kind == record.Delete:
 			s.tombstones.Add(1)
