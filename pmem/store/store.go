@@ -23,6 +23,8 @@ type Store struct {
 	pageEpoch  uint64 // retired index pages wait for readers announced before it; 0: none wait
 	clean      cleaner
 
+	releaseBound uint64 // SetReleaseBound
+
 	_ [64]byte
 	// Loaded by every read, stored by the worker a few times a second.
 	epoch   atomic.Uint64 // from 1; Reader.enter loads it, retire advances it
@@ -40,7 +42,7 @@ type Store struct {
 // Records that were in the log before are counted by Clean, step by step:
 // until then LiveKeys takes their tombstones for keys.
 func New(l *seglog.Log, x *index.Index, seed uint64) *Store {
-	s := &Store{log: l, x: x, seed: seed}
+	s := &Store{log: l, x: x, seed: seed, releaseBound: ^uint64(0)}
 	s.hashOf = func(pos uint64) uint64 { return record.Hash(s.log.Record(pos)) }
 	s.epoch.Store(1)
 	s.clean.uncounted, s.clean.freed = true, l.Freed()
