@@ -304,17 +304,18 @@ func (p *Pool) replay(f *indexFile) string {
 	if plant.Is(plant.ReplayShort) {
 		from = tail
 	}
+	var failed error
 	err = p.log.Scan(from, tail, func(pos uint64, h *record.Header, img []byte) bool {
 		r.Replayed++
 		switch h.Kind {
 		case record.Put, record.Delete:
-			err = p.redo(x, pos, h, stable)
+			failed = p.redo(x, pos, h, stable)
 		case record.Marker:
 			marker = max(marker, pos)
 		}
-		return err == nil
+		return failed == nil
 	})
-	if err != nil {
+	if err = errors.Join(err, failed); err != nil {
 		return err.Error()
 	}
 	r.Stable, r.LastMarker, r.Kept = stable, marker, true

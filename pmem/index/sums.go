@@ -27,3 +27,13 @@ func (pg *page) sum() uint64 {
 
 // sumOffset is where the sum of a page lies.
 func (g *geometry) sumOffset(p uint32) int { return sumsOffset(g.depthMax) + 8*int(p) }
+
+// PagesOffset is where the pages begin in memory of that many bytes; 0 if it is
+// too small for an index.
+func PagesOffset(bytes int) int {
+	geo, err := geometryOf(bytes)
+	if err != nil {
+		return 0
+	}
+	return geo.pagesOff
+}
