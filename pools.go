@@ -14,7 +14,7 @@ func (n *Node) openPools() ([]*pmem.Pool, error) {
 	}
 	var pools []*pmem.Pool
 	for i := range n.cfg.Shards {
-		p, err := pmem.Open(pmem.OpenOptions{Dir: n.cfg.PoolDir, IndexDir: n.cfg.IndexDir, Domain: n.cfg.Domain,
+		p, err := pmem.Open(pmem.OpenOptions{Dir: n.cfg.PoolDir, IndexDir: n.cfg.IndexDir, Domain: n.cfg.Domain, CheckpointBytes: n.cfg.CheckpointBytes,
 			Identity: pmem.Identity{Cluster: id, Node: uint8(n.cfg.Node), Shard: uint8(i), Shards: uint8(n.cfg.Shards), HashSeed: n.cfg.HashSeed}})
 		if err != nil {
 			for _, p := range pools {

@@ -102,6 +102,7 @@ type Worker struct {
 	faults       [proto.NodesMax]int // of a stream in a row
 	refused      func(int, proto.Member, error)
 	seen         [proto.NodesMax]pmem.Seen
+	unkept       uint64    // checkpoints that failed, as last logged
 	malformed    malformed // the endpoint; nil: it gives no stream up
 
 	Counters WorkerCounters
@@ -272,7 +273,7 @@ func (w *Worker) turn() (moved bool) {
 	if w.clean() {
 		moved = true
 	}
-	if w.pool.Tend() {
+	if w.tend() {
 		moved = true
 	}
 	w.flush()

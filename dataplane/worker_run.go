@@ -99,6 +99,8 @@ func (w *Worker) SleepTime() time.Duration {
 	switch {
 	case len(w.active) > 0 || w.adopting != nil:
 		return time.Millisecond // stalled on room
+	case w.pool.Tending():
+		return time.Millisecond // pages to load, or a checkpoint under way
 	case w.st.Flushed() < w.st.Tail():
 		return time.Duration(w.limit.backgroundEvery)
 	case w.busy > 0 || w.resting():

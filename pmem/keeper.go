@@ -13,21 +13,13 @@ import (
 // per turn: some ten microseconds.
 const warmPages = 4
 
-// keeper answers the index (index.Keeper) while pages of it are in doubt.
-//
-// A page in doubt was touched by nobody since Open: none of its keys has a
-// record above the tail of then, and every lock in it is as Open left it. So
-// what it should hold follows from the log below that tail alone.
-type keeper struct {
-	p      *Pool
-	tail   uint64 // as of Open
-	stable uint64
-}
-
 // keep puts the keeper in place. Without files nothing is done behind the
 // caller's back: a simulation has all of it at once.
 func (p *Pool) keep(stable uint64) {
-	p.index.SetKeeper(&keeper{p, p.log.Tail(), stable})
+	if p.keeper == nil {
+		p.keeper = &keeper{p: p, x: p.index, tail: p.log.Tail(), stable: stable}
+		p.index.SetKeeper(p.keeper)
+	}
 	if p.heapIndex != nil {
 		for !p.index.Sure() {
 			p.index.WarmSome(1 << 20)
@@ -35,24 +27,22 @@ func (p *Pool) keep(stable uint64) {
 	}
 }
 
-// Tend does a bounded step of what the pool does on the side: it verifies the
-// pages of the index that it took over. True if there was anything. Worker only.
+// Tend does a bounded step of what the pool does on the side: it verifies or
+// loads the pages of the index that it took over, and takes checkpoints. True
+// if there was anything. Worker only.
 func (p *Pool) Tend() bool {
-	if p.index.Sure() {
-		return false
+	if !p.index.Sure() {
+		n := p.keeper.room()
+		return n > 0 && p.index.WarmSome(n) > 0
 	}
-	return p.index.WarmSome(warmPages) > 0
+	p.keeper.list = nil
+	return p.ckpt.step()
 }
 
-func (k *keeper) Load(uint32, []byte) {}
-
-func (k *keeper) Warmed(index.Span, uint32) {}
-
-func (k *keeper) HashOf(pos uint64) uint64 { return record.Hash(k.p.log.Record(pos)) }
-
-// Refers: below the tail of Open and in a segment that is there.
-func (k *keeper) Refers(pos uint64) bool {
-	return pos < k.tail && k.p.log.Record(pos) != nil
+// Tending says that Tend has something to do or to wait for: the worker should
+// not sleep long. Worker only.
+func (p *Pool) Tending() bool {
+	return !p.index.Sure() || p.ckpt.phase != ckptIdle
 }
 
 // Mend reads the log. It takes as long as that takes: the node does not get its
@@ -116,3 +106,11 @@ type lost struct{ error }
 
 // Addr makes it one of those faults.
 func (lost) Addr() uintptr { return 0 }
+
+// stopSide ends what runs beside the worker.
+func (p *Pool) stopSide() {
+	if p.keeper != nil {
+		p.keeper.stop()
+	}
+	_ = p.ckpt.shut()
+}

@@ -30,6 +30,9 @@ type OpenOptions struct {
 	IndexDir string // on tmpfs
 	Identity
 	Domain Domain // DomainAuto: as formatted
+	// CheckpointBytes of log lie between two checkpoints of the index, in pools
+	// that survive a power loss; 0: CheckpointBytes; below 0: none are taken.
+	CheckpointBytes int64
 
 	onMap func(*Region) // tests: before anything is read
 }
@@ -100,6 +103,7 @@ func (p *Pool) open(o *OpenOptions, begun time.Time) error {
 	p.found(&s, damaged)
 	p.recovered.MapTime = time.Since(begun)
 	p.indexPath = indexPath(o.IndexDir, o.Shard, s.PoolID)
+	p.openCheckpoints(ckptPath(o), o.CheckpointBytes)
 	return p.recover()
 }
 
@@ -237,12 +241,29 @@ func (p *Pool) flushAgain(ranges []seglog.Range, durable uint64) error {
 }
 
 // openIndex keeps the index if it can and makes a new one otherwise.
+//
+// A kept index first, then one of a checkpoint, then one of the whole log.
 func (p *Pool) openIndex() error {
 	why := p.keepIndex()
 	if why == "" {
+		p.ckpt.resume()
 		return nil
 	}
-	return p.rebuildIndex(why)
+	if !p.ckpt.never {
+		no := p.restoreIndex()
+		if no == "" {
+			p.recovered.Why += " (" + why + ")"
+			return nil
+		}
+		why += "; " + no
+	}
+	if err := p.rebuildIndex(why); err != nil {
+		return err
+	}
+	if !p.ckpt.never {
+		p.ckpt.restart()
+	}
+	return nil
 }
 
 // keepIndex takes over the index of the last life and replays the log's end
@@ -274,6 +295,7 @@ func (p *Pool) keepIndex() string {
 
 func (p *Pool) replay(f *indexFile) string {
 	r := &p.recovered
+	p.ckpt.size(len(f.region.Bytes()))
 	x, err := index.Open(f.region.Bytes(), f.ensure, p.indexTag())
 	if err != nil {
 		return err.Error()
@@ -328,6 +350,13 @@ func (p *Pool) replay(f *indexFile) string {
 // redo brings the index to what it must be after the record at pos.
 func (p *Pool) redo(x *index.Index, pos uint64, h *record.Header, stable uint64) error {
 	locked := lockedAfterCrash(pos, h.Flags&record.FlagRelocated != 0, stable)
+	if locked {
+		p.leftovers = append(p.leftovers, pos) // superseded ones are sorted out by Leftovers
+	}
+	return p.apply(x, pos, h, locked)
+}
+
+func (p *Pool) apply(x *index.Index, pos uint64, h *record.Header, locked bool) error {
 	if err := x.Warm(h.Hash); err != nil {
 		return err
 	}
@@ -341,11 +370,6 @@ func (p *Pool) redo(x *index.Index, pos uint64, h *record.Header, stable uint64)
 		}
 	case c.Word().Pos() == pos, newer(h.TS, pos, record.TS(p.log.Record(c.Word().Pos())), c.Word().Pos()):
 		x.Store(&c, w)
-	default:
-		return nil
-	}
-	if locked {
-		p.leftovers = append(p.leftovers, pos) // superseded ones are sorted out by Leftovers
 	}
 	return nil
 }
@@ -355,12 +379,13 @@ func (p *Pool) indexTag() uint64 { return binary.LittleEndian.Uint64(p.super.Poo
 func (p *Pool) rebuildIndex(why string) error {
 	r := &p.recovered
 	p.leftovers = nil
-	r.Replayed, r.Leftovers, r.Kept = 0, 0, false
+	r.Replayed, r.Leftovers, r.Kept, r.Restored = 0, 0, false, false
 	f, err := p.openIndexFile(true)
 	if err != nil {
 		return err
 	}
 	p.indexFile = f
+	p.ckpt.size(len(f.region.Bytes()))
 	goroutines := rebuildGoroutines()
 	if p.heapIndex != nil {
 		goroutines = 1 // one order, whatever the machine: a simulation is repeatable
@@ -399,6 +424,7 @@ func (p *Pool) rebuildIndex(why string) error {
 // releaseAll undoes a part of open.
 func (p *Pool) releaseAll() {
 	p.finished = true
+	p.stopSide()
 	if p.indexFile != nil {
 		_ = p.indexFile.region.Close()
 	}

@@ -18,6 +18,7 @@ type Recovered struct {
 	SuperDamaged        int  // superblock copies that did not verify (0 or 1)
 	SameBoot            bool
 	Kept                bool // the index was kept
+	Restored            bool // the index is a checkpoint's, loaded page by page
 	Why                 string
 
 	Replayed  uint64 // records replayed over a kept index

@@ -32,7 +32,8 @@ type Keeper interface {
 	Mend(spans []Span, fn func(span int, hash uint64, w Word))
 	// HashOf is the hash of the key whose record lies at pos.
 	HashOf(pos uint64) uint64
-	// Refers says whether a record can lie at the position.
+	// Refers says whether the log still has the position. A word of a page that
+	// was loaded goes if it has not: what replaced it is for Warmed to add.
 	Refers(pos uint64) bool
 }
 
@@ -137,13 +138,26 @@ func (x *Index) warmBlock(depth, i int) error {
 			return fmt.Errorf("%w: page %d", ErrPage, e.page())
 		}
 		x.mend(depth, i)
+		x.finishWarm()
 		return nil
+	}
+	if x.warm.isCold(e.page()) && !plant.Is(plant.CkptGone) {
+		x.prune(e.page())
 	}
 	x.trust(depth, i, e)
 	if k := x.warm.keeper; k != nil {
 		k.Warmed(spanOf(depth, i, e), e.page())
 	}
+	x.finishWarm()
 	return nil
+}
+
+// finishWarm ends a Restore when the last page is there.
+func (x *Index) finishWarm() {
+	if x.warm.finish && x.Sure() {
+		x.warm.finish, x.warm.cold, x.warm.words = false, nil, nil
+		x.publish()
+	}
 }
 
 func spanOf(depth, i int, e entry) Span { return Span{uint64(i) << (64 - depth), e.local()} }
@@ -152,22 +166,33 @@ func spanOf(depth, i int, e entry) Span { return Span{uint64(i) << (64 - depth),
 func (x *Index) check(e entry) bool {
 	p := e.page()
 	cold := x.warm.isCold(p)
-	if cold && !plant.Is(plant.ColdEmpty) {
+	if cold && plant.Is(plant.ColdEmpty) {
+		return true
+	}
+	if cold {
 		x.warm.keeper.Load(p, x.mem.pageBytes(p))
 	}
 	pg := x.mem.page(p)
 	if pg.sum() != x.mem.get(x.geo.sumOffset(p)) && !plant.Is(plant.IndexSumIgnored) {
 		return false
 	}
-	if !cold {
-		return true
-	}
-	for _, w := range pg {
+	return true
+}
+
+// prune erases the words of a loaded page whose records the log has given up
+// since the page was copied.
+func (x *Index) prune(p uint32) {
+	pg, gone := x.mem.page(p), uint64(0)
+	for i, w := range pg {
 		if live(w) && !x.warm.keeper.Refers(Word(w).Pos()) {
-			return false // such as of an old checkpoint that came back
+			sum := x.geo.sumOffset(p)
+			x.mem.set(sum, x.mem.get(sum)-slotSum(i, w)+slotSum(i, deadWord))
+			storeWord(&pg[i], deadWord)
+			gone++
 		}
 	}
-	return true
+	length := x.mem.get(headLen)
+	x.mem.store(headLen, length-min(length, gone))
 }
 
 // trust takes the doubt off a block.
@@ -205,11 +230,12 @@ func (x *Index) mend(depth, start int) {
 		x.unpublish() // who dies from here on leaves pages that lack keys
 	}
 	length := x.mem.get(headLen)
-	cold := make([]bool, len(spans))
+	cold, pages := make([]bool, len(spans)), make([]uint32, len(spans))
 	for n, s := range spans {
 		i := int(s.Start >> (64 - depth))
 		o := x.entryAt(depth, i)
 		p := o.page()
+		pages[n] = p
 		if cold[n] = x.warm.isCold(p); cold[n] {
 			length -= min(length, uint64(x.warm.words[p]))
 		}
@@ -232,7 +258,16 @@ func (x *Index) mend(depth, start int) {
 	if published {
 		x.publish()
 	}
-	for _, s := range spans {
-		x.warm.keeper.Warmed(s, pageMask)
+	for n, s := range spans {
+		x.warm.keeper.Warmed(s, pages[n])
 	}
+}
+
+func (x *Index) liveIn(p uint32) (n int) {
+	for _, w := range x.mem.page(p) {
+		if live(w) {
+			n++
+		}
+	}
+	return n
 }

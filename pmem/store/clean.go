@@ -74,7 +74,7 @@ func (s *Store) Clean(budgetBytes int, bound, flushed uint64) (r CleanResult) {
 		case c.victim != 0:
 			s.examine(&r, &budgetBytes, bound)
 		case c.counting == 0 && c.waiting < waitingMax && s.begin(bound):
-		case c.uncounted:
+		case c.uncounted && s.x.Sure(): // else it would load the index page by page
 			s.count(&r, &budgetBytes)
 		default:
 			budgetBytes = 0
