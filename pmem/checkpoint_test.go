@@ -21,6 +21,7 @@ type memFile struct {
 	now, media []byte
 	dirty      []span // of now, since the last sync
 	stopAt     int    // operations until the process dies; 0: it does not
+	visit      func() // before every operation
 	fail       error
 	writes     int
 	syncs      int
@@ -38,6 +39,9 @@ func (f *memFile) ReadAt(b []byte, off int64) (int, error) {
 }
 
 func (f *memFile) operation() {
+	if f.visit != nil {
+		f.visit()
+	}
 	if f.stopAt > 0 {
 		if f.stopAt--; f.stopAt == 0 {
 			panic(stopped{})
@@ -326,6 +330,146 @@ func TestCheckpointAgainstTheLog(t *testing.T) {
 	if c.mended != 0 {
 		t.Fatalf("%d pages of checkpoints in force did not verify: a slot or a table went out of order", c.mended)
 	}
+}
+
+// states are what a power loss can leave of the file: of the writes since the
+// last sync none, all, each alone, all but one, and of the last one a part.
+func (f *memFile) states(fn func(what string, b []byte)) {
+	try := func(what string, keep func(i int) bool) {
+		b := append([]byte(nil), f.media...)
+		if len(b) < len(f.now) {
+			b = append(b, make([]byte, len(f.now)-len(b))...)
+		}
+		for i, d := range f.dirty {
+			if keep(i) {
+				copy(b[d.from:d.to], f.now[d.from:d.to])
+			}
+		}
+		fn(what, b)
+	}
+	n := len(f.dirty)
+	try("none", func(int) bool { return false })
+	if n == 0 {
+		return
+	}
+	try("all", func(int) bool { return true })
+	for k := range n {
+		if n > 1 {
+			try("one", func(i int) bool { return i == k })
+			try("all but one", func(i int) bool { return i != k })
+		}
+	}
+	last := f.dirty[n-1]
+	try("half of the last", func(i int) bool { return i != n-1 })
+	fn("half of the last", func() []byte {
+		b := append([]byte(nil), f.now...)
+		half := last.from + (last.to-last.from)/2&^511
+		clear(b[half:last.to])
+		if int(last.to) <= len(f.media) {
+			copy(b[half:last.to], f.media[half:last.to])
+		}
+		return b
+	}())
+}
+
+// TestCheckpointFileStates: at every write and sync of a checkpoint, whatever a
+// power loss leaves of the file, the newest checkpoint in force is whole, and
+// the index made of it is the log's.
+func TestCheckpointFileStates(t *testing.T) {
+	l := newCkptLives(t, 4, 4000)
+	l.medium.CheckpointBytes = 16 << 10
+	p, err := l.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Begin(1); err != nil {
+		t.Fatal(err)
+	}
+	write := func(n int) {
+		for range n {
+			l.ts++
+			put(p, int(l.ts*7)%l.keys, l.ts, false)
+		}
+	}
+	save := func() {
+		flush(t, p)
+		p.SetStable(p.Store().Flushed())
+	}
+	for range 100 {
+		write(60)
+		save()
+		for range 40 {
+			p.Tend()
+		}
+	}
+	if p.Checkpoints().Taken < 3 {
+		t.Fatalf("%+v", p.Checkpoints())
+	}
+	tried, restored, older := 0, 0, 0
+	var image []byte
+	var want []uint64
+	oracle := l.medium
+	oracle.Watch = nil
+	l.file.visit = func() {
+		if !bytes.Equal(image, l.m.image) {
+			image = bytes.Clone(l.m.image)
+			o := oracle
+			o.Pool, o.Index, o.Checkpoint, o.BootID = bytes.Clone(image), make([]byte, len(l.medium.Index)), nil, [16]byte{0xfe}
+			q, err := o.Open(l.id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want = words(q)
+		}
+		l.file.states(func(what string, b []byte) {
+			o := oracle
+			o.Pool, o.Index, o.Checkpoint, o.BootID = bytes.Clone(image), make([]byte, len(l.medium.Index)), &memFile{now: b}, [16]byte{0xfd}
+			q, err := o.Open(l.id)
+			if err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			r := q.Recovered()
+			if got := words(q); !slices.Equal(got, want) {
+				t.Fatalf("%s of %d writes: %s: %s", what, len(l.file.dirty), r.How(), difference(got, want))
+			}
+			if q.index.Damaged() > 0 {
+				t.Fatalf("%s of %d writes: %d pages of the checkpoint in force are not whole: %s", what, len(l.file.dirty), q.index.Damaged(), r.How())
+			}
+			if !r.Restored {
+				t.Fatalf("%s of %d writes: no checkpoint in force: %s", what, len(l.file.dirty), r.How())
+			}
+			tried++
+			restored++
+			if q.Checkpoints().Generation < p.Checkpoints().Generation {
+				older++
+			}
+		})
+	}
+	// With the log flushed all the time; then with a log that is not flushed
+	// while one checkpoint after the other is due.
+	for round := range 4 {
+		if round < 2 {
+			for range 6 {
+				write(40)
+				save()
+				for range 8 {
+					p.Tend()
+				}
+			}
+			continue
+		}
+		for range 6 {
+			write(150)
+			for range 40 {
+				p.Tend()
+			}
+		}
+		save()
+	}
+	if tried < 100 {
+		t.Fatalf("only %d states", tried)
+	}
+	t.Logf("%d states of the file at %d checkpoints: all have a whole one in force; %d are of an older one", tried, p.Checkpoints().Taken, older)
 }
 
 // TestDamagedCheckpoint: whatever becomes of the file, the index that is made of
