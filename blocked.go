@@ -16,6 +16,9 @@ func (n *Node) blocked(s *Status, v *proto.View, m *membership.Status, waits str
 	if s.Serving {
 		return ""
 	}
+	if s.Role == "failed" {
+		return s.Failing.said()
+	}
 	b := blockade{self: proto.NodeID(n.cfg.Node), configured: n.configured(), view: v, members: m, stuck: n.stuck.Load()}
 	return b.why(s.Role, waits)
 }
@@ -70,7 +73,7 @@ func (b *blockade) answer() (with proto.NodeSet) {
 func (b *blockade) majority() string {
 	text := fmt.Sprintf("acceptors %s of %s answer, %d needed", list(b.answer()), list(b.configured), register.Majority(b.configured))
 	if b.members.Stopped != "" {
-		text += "; its own votes no more: " + b.members.Stopped
+		text += "; its own votes no more, and tries to write its file again: " + b.members.Stopped
 	}
 	return text
 }

@@ -88,6 +88,8 @@ type Config struct {
 	// more. 0: half of that; below 0: nobody is demoted.
 	Slow time.Duration
 
+	onMap func(shard int, r *pmem.Region) // for tests: hears of every opening of a pool
+
 	Recovery            string // RecoveryHeal (also "") or RecoveryFull
 	RecoveryBudgetBytes int    // bytes per millisecond a recovery may move; 0: no limit
 	Logger              *slog.Logger

@@ -1,6 +1,23 @@
 package healkv
 
-import "healkv/heal/membership"
+import (
+	"healkv/heal/membership"
+	"healkv/pmem"
+)
 
 // Members is for tests that change the view in another node's name.
 func (n *Node) Members() *membership.Service { return n.members }
+
+// OnMap has fn hear of every opening of a pool, to set hooks.
+func (c *Config) OnMap(fn func(shard int, r *pmem.Region)) { c.onMap = fn }
+
+// Pool is a shard's pool in the present life; nil between two.
+func (n *Node) Pool(shard int) *pmem.Pool {
+	if l := n.present(); l != nil {
+		return l.pools[shard]
+	}
+	return nil
+}
+
+// FailPause is for a test of how it grows.
+var FailPause = failPause

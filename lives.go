@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"healkv/dataplane"
@@ -25,8 +26,9 @@ type life struct {
 	gate      *gate
 	heal      *heal.Life
 	turns     []uint64
-	whole     bool   // the way back is over and recorded; Node.mu, as the next
-	waits     string // why the way back cannot go on
+	failed    atomic.Pointer[error] // of a pool: the life ends
+	whole     bool                  // the way back is over and recorded; Node.mu, as the next
+	waits     string                // why the way back cannot go on
 }
 
 // run is one life after the other.
@@ -38,7 +40,7 @@ func (n *Node) run() {
 		if !ok {
 			break
 		}
-		err = n.live(ctx, full)
+		err = pmem.Guard(func() error { return n.live(ctx, full) })
 		end()
 		full = ""
 		var f *heal.Fenced
@@ -49,11 +51,15 @@ func (n *Node) run() {
 		if n.ctx.Err() != nil || n.closing.Load() {
 			break
 		}
-		if n.isDrained() && (again || errors.Is(err, context.Canceled)) {
+		if n.isDrained() && (again || errors.Is(err, context.Canceled) || !n.isFinal(err)) {
 			continue
 		}
 		if !again {
-			break
+			if n.isFinal(err) {
+				break
+			}
+			n.failAgain(err)
+			continue
 		}
 		n.event("fenced", 0, f.Why)
 		n.log.Warn("begins another life", "why", f.Why, "full", f.Full)
@@ -63,7 +69,7 @@ func (n *Node) run() {
 		}
 	}
 	n.host.Close()
-	if n.failure.Load() == nil && (n.ctx.Err() != nil || n.closing.Load()) {
+	if n.ctx.Err() != nil || n.closing.Load() {
 		err = nil
 	}
 	n.mu.Lock()
@@ -119,7 +125,7 @@ func (n *Node) live(ctx context.Context, force string) (err error) {
 			return err
 		}
 		workers[i] = dataplane.NewWorker(dataplane.WorkerConfig{Shard: i, Nodes: n.cfg.Nodes, Pool: p, Endpoint: ep,
-			Model: n.cfg.Model, Lease: l.gate, SpinTurns: n.cfg.spinTurns(), OnFailure: n.poolFailed, Logger: n.log,
+			Model: n.cfg.Model, Lease: l.gate, SpinTurns: n.cfg.spinTurns(), OnFailure: func(shard int, err error) { n.poolFailed(l, shard, err) }, Logger: n.log,
 			OnRefused: func(_ int, peer proto.Member, err error) { l.heal.Refused(peer, err) }})
 	}
 	l.core = dataplane.NewCore(workers, l.gate)
@@ -134,7 +140,8 @@ func (n *Node) live(ctx context.Context, force string) (err error) {
 	}
 	go n.watchReady(l)
 	err = l.heal.Run(ctx)
-	if p := n.failure.Load(); p != nil {
+	if p := l.failed.Load(); p != nil {
+		n.leaveFailed(l)
 		return *p
 	}
 	return err
@@ -167,10 +174,13 @@ func (n *Node) enter(l *life, full bool) error {
 		return err
 	}
 	for _, w := range l.core.Workers() {
-		if err := w.Open(l.self, full); err != nil {
+		if err := pmem.Guard(func() error { return w.Open(l.self, full) }); err != nil {
 			return err
 		}
 	}
+	n.mu.Lock()
+	n.failing.begun = true
+	n.mu.Unlock()
 	for _, w := range l.core.Workers() {
 		w.Start()
 	}
@@ -182,13 +192,14 @@ func (n *Node) enter(l *life, full bool) error {
 func (n *Node) promoted(l *life) error {
 	// The view that was decided, which the shards may not have installed yet: at
 	// the very first start they have none.
-	if err := l.core.Complete(n.members.Current().Epoch); err != nil {
+	if err := pmem.Guard(func() error { return l.core.Complete(n.members.Current().Epoch) }); err != nil {
 		return err
 	}
 	r := l.heal.Recovery()
 	n.mu.Lock()
 	n.last, l.whole = recoveryStatus(&r), true
 	n.mu.Unlock()
+	n.works()
 	return nil
 }
 
@@ -213,7 +224,7 @@ func (n *Node) bury(l *life) {
 	}
 	var wrong error
 	for i, p := range l.pools {
-		if err := p.Close(entered && n.failure.Load() == nil); err != nil {
+		if err := pmem.Guard(func() error { return p.Close(entered && l.failed.Load() == nil) }); err != nil {
 			n.log.Warn("closing a pool", "shard", i, "err", err)
 			wrong = errors.Join(wrong, fmt.Errorf("closing the pool of shard %d in %s: %w; what was not flushed is trusted no more, and fetched when the node is back: look after the disk first", i, n.cfg.PoolDir, err))
 		}

@@ -47,9 +47,9 @@ type Node struct {
 	opened string
 	last   *RecoveryStatus
 
-	stuck   atomic.Bool           // the shards did not turn when they were asked last
-	failure atomic.Pointer[error] // of a pool: the node stops
-	closing atomic.Bool           // no further life
+	stuck   atomic.Bool // the shards did not turn when they were asked last
+	closing atomic.Bool // no further life
+	failing failing     // Node.mu
 
 	orders  orders
 	drained bool   // no further life until Resume; Node.mu, as the next four

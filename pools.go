@@ -3,7 +3,6 @@ package healkv
 import (
 	"fmt"
 
-	"healkv/dataplane"
 	"healkv/pmem"
 )
 
@@ -14,7 +13,11 @@ func (n *Node) openPools() ([]*pmem.Pool, error) {
 	}
 	var pools []*pmem.Pool
 	for i := range n.cfg.Shards {
-		p, err := pmem.Open(pmem.OpenOptions{Dir: n.cfg.PoolDir, IndexDir: n.cfg.IndexDir, Domain: n.cfg.Domain, CheckpointBytes: n.cfg.CheckpointBytes,
+		var onMap func(*pmem.Region)
+		if n.cfg.onMap != nil {
+			onMap = func(r *pmem.Region) { n.cfg.onMap(i, r) }
+		}
+		p, err := pmem.Open(pmem.OpenOptions{Dir: n.cfg.PoolDir, IndexDir: n.cfg.IndexDir, Domain: n.cfg.Domain, CheckpointBytes: n.cfg.CheckpointBytes, OnMap: onMap,
 			Identity: pmem.Identity{Cluster: id, Node: uint8(n.cfg.Node), Shard: uint8(i), Shards: uint8(n.cfg.Shards), HashSeed: n.cfg.HashSeed}})
 		if err != nil {
 			for _, p := range pools {
@@ -27,9 +30,14 @@ func (n *Node) openPools() ([]*pmem.Pool, error) {
 	return pools, nil
 }
 
-func (n *Node) poolFailed(shard int, err error) {
-	err = fmt.Errorf("shard %d: %w: %w", shard, dataplane.ErrPoolFailed, err)
-	n.failure.CompareAndSwap(nil, &err)
+// poolFailed hears, from whoever met it, that a life can keep no promise any
+// more. The failure itself is recorded by the pool; what follows is run's.
+func (n *Node) poolFailed(l *life, shard int, err error) {
+	err = fmt.Errorf("shard %d: %w", shard, err)
+	if !l.failed.CompareAndSwap(nil, &err) {
+		return
+	}
 	n.event("pool_failed", 0, err.Error())
-	go n.cancel()
+	l.gate.shut()
+	l.heal.Failed(err)
 }

@@ -56,7 +56,7 @@ func recoveryStatus(r *heal.Recovery) *RecoveryStatus {
 type Status struct {
 	PID           int               `json:"pid"`
 	Node          int               `json:"node"`
-	Role          string            `json:"role"` // starting, joining, shadow, live, cold, fenced, draining, drained, stopped
+	Role          string            `json:"role"` // starting, joining, shadow, live, cold, fenced, draining, drained, failed, stopped
 	Serving       bool              `json:"serving"`
 	Epoch         uint32            `json:"epoch"`
 	EpochsLeft    uint32            `json:"epochs_left"` // views that can follow; a warning at a tenth of all
@@ -86,6 +86,8 @@ type Status struct {
 	Certificate *CertificateStatus `json:"certificate,omitempty"`
 	Events      []Event            `json:"events"`
 	Error       string             `json:"error,omitempty"`
+	// Failing is nil while all is well with what the node stands on.
+	Failing *FailingStatus `json:"failing,omitempty"`
 }
 
 // RecoveryProgress is where a node is on its way back.
@@ -167,12 +169,15 @@ func (n *Node) Status() (s Status) {
 	}
 	s.Opened, s.LastRecovery = n.opened, n.last
 	s.Events = append([]Event(nil), n.events...)
+	failures := n.failing.total
 	if n.err != nil {
 		s.Error = n.err.Error()
 	}
 	n.mu.Unlock()
-	if p := n.failure.Load(); p != nil {
-		s.Error = (*p).Error()
+	s.Failing = n.failingStatus()
+	s.Counters["failures"] = failures
+	if s.Failing != nil && s.Error == "" {
+		s.Error = s.Failing.Why
 	}
 	select {
 	case <-n.done:
@@ -182,8 +187,11 @@ func (n *Node) Status() (s Status) {
 	}
 	defer func() { s.Blocked = n.blocked(&s, &v, &m, waits) }()
 	if l == nil {
-		if drained {
+		switch {
+		case drained:
 			s.Role = "drained"
+		case s.Failing != nil:
+			s.Role = "failed"
 		}
 		return s
 	}
@@ -266,7 +274,7 @@ func countShard(w *dataplane.Worker, ep rdma.Endpoint, c map[string]uint64) {
 	for name, x := range map[string]uint64{
 		"reads_at_worker": k.Reads, "rejected": k.Rejected, "no_room": k.NoRoom, "unknown": k.Unknown,
 		"ring_full_turns": k.RingFullTurns, "flushes": k.Flushes, "sleeps": k.Sleeps, "stream_faults": k.StreamFaults,
-		"cleaned_bytes": k.CleanedBytes, "cleaned_segments": k.CleanedSegments, "ranges_given_up": k.GivenUp,
+		"cleaned_bytes": k.CleanedBytes, "cleaned_segments": k.CleanedSegments,
 		"writes": r.Writes, "superseded": r.Superseded, "confirmed": r.Confirmed, "waited_for_view": r.WaitedForView,
 		"locked_reads": r.LockedReads, "adopted": r.Adopted, "adopted_locked": r.AdoptedLocked,
 		"rolled_forward": r.RolledForward, "ring_full": r.RingFull, "stalled_no_space": r.StalledNoSpace,

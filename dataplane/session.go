@@ -227,8 +227,11 @@ func (s *Session) lookup(i int, hash uint64, key, dst []byte) (value []byte, ts 
 		return dst, 0, 0, ErrTryAgain
 	}
 	generation := c.lease.Generation()
-	value, raw, st := s.readers[i].Get(hash, key, dst)
+	value, raw, st, fault := get(s.readers[i], hash, key, dst)
 	switch {
+	case fault != nil:
+		c.workers[i].Fault(fault)
+		return dst, 0, store.Shut, ErrPoolFailed
 	case st == store.Locked:
 		return dst, 0, st, errLocked
 	case plant.Is(plant.H12Session) && st == store.Found:

@@ -158,6 +158,9 @@ func (w *Worker) admitted(a replica.Admission, op *Op, l *lane, h int32) bool {
 	case replica.NoKeys: // for good: keys do not go away
 		w.Counters.NoRoom++
 		w.end(op, l, ErrNoRoom)
+	case replica.Hurt:
+		w.Counters.Hurt++
+		w.end(op, l, ErrDamaged)
 	case replica.Absent: // as a read that misses: the lease must have held
 		op.Err = nil
 		w.ended = append(w.ended, ended{op, l})
@@ -184,14 +187,23 @@ func (w *Worker) startGet(op *Op, l *lane, h int32) {
 		w.hold(op, l, h)
 	case replica.ReadBusy:
 		w.end(op, l, ErrOverload)
+	case replica.ReadHurt:
+		w.Counters.Hurt++
+		w.end(op, l, ErrDamaged)
 	default:
 		w.end(op, l, ErrTryAgain)
 	}
 }
 
-// value copies the record at pos into the operation.
+// value copies the record at pos into the operation, verified.
 func (w *Worker) value(op *Op, pos uint64, ts proto.TS) {
 	w.Counters.Reads++
+	if !w.st.Whole(pos) {
+		w.Counters.Hurt++
+		w.st.NoteRecord(op.hash, pos)
+		op.Err = ErrDamaged
+		return
+	}
 	img := w.st.Record(pos)
 	op.TS = ts
 	if record.KindOf(img) == record.Delete {
@@ -233,12 +245,14 @@ func (w *Worker) answer() {
 	for _, c := range w.rep.Done() {
 		h := int32(c.Handle)
 		s := w.ops[h]
+		if s.op != nil && c.Pos != 0 {
+			w.value(s.op, c.Pos, c.TS) // a fault in it finds the operation in its slot yet
+		}
 		w.release(h)
 		if s.op == nil {
 			continue
 		}
 		if c.Pos != 0 {
-			w.value(s.op, c.Pos, c.TS)
 			w.ended = append(w.ended, ended{s.op, s.lane})
 			continue
 		}
@@ -306,6 +320,7 @@ func (w *Worker) expire() {
 // abandon answers everything under way when the life ends: what reached the
 // log may yet be rolled forward by others.
 func (w *Worker) abandon() {
+	w.pool.EndFlush() // it wakes the endpoint, which may be closed soon
 	for h := range w.ops {
 		s := &w.ops[h]
 		if s.op == nil {

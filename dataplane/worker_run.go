@@ -3,10 +3,12 @@ package dataplane
 import (
 	"fmt"
 	"runtime"
-	"runtime/debug"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"healkv/dataplane/plant"
+	"healkv/pmem"
 )
 
 // Start runs the worker on a goroutine of its own until the life is stopped.
@@ -16,24 +18,49 @@ func (w *Worker) Start() { go w.run() }
 // the node, not a crash of the program that embeds it.
 func (w *Worker) run() {
 	runtime.LockOSThread()
-	debug.SetPanicOnFault(true)
+	NameThread(fmt.Sprintf("%s%d", ThreadName, w.shard))
 	defer close(w.stopped)
-	defer func() {
-		if r := recover(); r != nil {
-			re, fault := r.(interface{ Addr() uintptr })
-			if !fault {
-				panic(r)
-			}
-			w.failed(fmt.Errorf("%w: fault at address %#x: %v", ErrPoolFailed, re.Addr(), r))
-		}
-		w.abandon()
-	}()
+	if err := pmem.Guard(w.rounds); err != nil {
+		w.faulted(err)
+	}
+	w.abandon()
+}
+
+func (w *Worker) rounds() error {
 	for !w.stopping.Load() {
 		if w.round() {
 			// Whoever this worker waits for may want this very core.
 			unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 		}
 	}
+	return nil
+}
+
+// faulted ends the shard in the middle of a turn. The operation at the head of
+// a lane may be the one that was being carried out, and then a part of it may
+// stand in the log or in the stream: nobody is told that it was not applied.
+func (w *Worker) faulted(err error) {
+	w.failed(err)
+	for _, l := range w.active {
+		if l.subHead == l.subTail.Load() {
+			continue
+		}
+		op := l.sub[l.subHead&laneMask]
+		l.sub[l.subHead&laneMask] = nil
+		l.subHead++
+		outcome := ErrUnknown
+		if op.Kind == OpGet || plant.Is(plant.FaultRejected) {
+			outcome = ErrTryAgain
+		}
+		w.end(op, l, outcome)
+	}
+}
+
+// Fault ends the shard because of a fault that was met outside its goroutine:
+// by a reader, or by a recovery that walks the log. Any goroutine.
+func (w *Worker) Fault(err error) {
+	w.failed(err)
+	w.ep.Wake()
 }
 
 // round is a turn and, after enough of them without work, the way to sleep.
@@ -101,7 +128,9 @@ func (w *Worker) SleepTime() time.Duration {
 		return time.Millisecond // stalled on room
 	case w.pool.Tending():
 		return time.Millisecond // pages to load, or a checkpoint under way
-	case w.st.Flushed() < w.st.Tail():
+	case w.st.Flushed() < w.st.Tail() && !w.pool.Flushing(): // the end of a flush under way wakes
+		return time.Duration(w.limit.backgroundEvery)
+	case w.st.CleanerWaits():
 		return time.Duration(w.limit.backgroundEvery)
 	case w.busy > 0 || w.resting():
 		return time.Duration(w.limit.deadlineEvery)

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"healkv/dataplane"
 	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/heal/rejoin"
+	"healkv/pmem"
 	"healkv/pmem/store"
 )
 
@@ -21,27 +23,28 @@ import (
 type served struct {
 	to    proto.Member
 	shard int
-	pin   uint64
+	pin   atomic.Uint64 // nothing at or above it is moved; only rises
 
 	mu      sync.Mutex
 	more    chan struct{} // closed and replaced when a page is added
 	list    []byte        // encoded runs
 	ends    []int         // offsets in list at which pages end
 	records uint64        // bytes of the records listed
+	listed  uint64        // position behind the last of them
 	done    bool
 	err     error
 	dropped bool
 }
 
 // page adds a page to the list, or ends it. False: nobody wants it any more.
-func (s *served) page(data []byte, records uint64, done bool, err error) bool {
+func (s *served) page(data []byte, records, listed uint64, done bool, err error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(data) > 0 {
 		s.list = append(s.list, data...)
 		s.ends = append(s.ends, len(s.list))
 	}
-	s.records, s.done, s.err = records, done, err
+	s.records, s.listed, s.done, s.err = records, max(s.listed, listed), done, err
 	close(s.more)
 	s.more = make(chan struct{})
 	return !s.dropped
@@ -175,7 +178,7 @@ func (l *Life) onRange(_ context.Context, from proto.Member, q *rangeRequest) (*
 			first = pos
 		}
 		tail = w.Pool().Store().Tail()
-		s.pin = first
+		s.pin.Store(first)
 		l.addRange(s, r)
 	}) {
 		return nil, errNoLife
@@ -206,7 +209,7 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 	limit := &l.cfg.Limits
 	var last run
 	var page []byte
-	var records uint64
+	var records, paged uint64
 	runs, room, given := 0, limit.FirstPageBytes, false
 	st := w.Pool().Store()
 	add := func(pos uint64, off int64, n int, inc uint32, locked bool) bool {
@@ -215,17 +218,18 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 		last = next
 		runs++
 		records += uint64(n)
-		if len(page) < room {
+		if len(page) < room && records-paged < limit.PageRecords {
 			return true
 		}
-		given = !s.page(page, records, false, nil)
+		paged = records
+		given = !s.page(page, records, pos+uint64(n), false, nil)
 		page, last, room = page[:0], run{}, limit.PageBytes // every page decodes on its own
 		return !given
 	}
 	for !st.Sure() && !w.Stopping() {
 		l.env.Wait(unsurePause) // a list needs the whole index
 	}
-	err := l.walk(st, from, tail, q.Full, add)
+	err := l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, add) })
 	for done := false; !done && !given && err == nil; {
 		from = tail
 		if !w.Do(func() {
@@ -240,13 +244,13 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 			err = errNoLife
 		}
 		if !done && err == nil {
-			err = l.walk(st, from, tail, q.Full, add)
+			err = l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, add) })
 		}
 	}
 	if given { // up: nobody reads on
 		return
 	}
-	s.page(page, records, true, err)
+	s.page(page, records, last.pos+uint64(last.bytes), true, err)
 	if err != nil {
 		l.log.Error("listing a missed range", "for", q.From, "shard", q.Shard, "err", err)
 	}
@@ -256,6 +260,19 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 // unsurePause is how often a list looks whether the worker has verified the
 // index that it took over.
 const unsurePause = time.Millisecond
+
+// guarded runs what reads the pool outside its worker. A fault on one of its
+// pages ends the life, as it does in the worker, and not the program.
+func (l *Life) guarded(w *dataplane.Worker, fn func() error) error {
+	if plant.Is(plant.FaultBuddy) {
+		return fn()
+	}
+	err := pmem.Guard(fn)
+	if errors.Is(err, pmem.ErrFault) {
+		w.Fault(err)
+	}
+	return err
+}
 
 // walk is Store.Manifest with the pauses of Limits in between. It never waits
 // inside: the store's readers must not.
@@ -303,7 +320,7 @@ func (l *Life) repin(shard int) {
 	pin := ^uint64(0)
 	for _, s := range l.ranges {
 		if s.shard == shard && !plant.Is(plant.BuddyPin) {
-			pin = min(pin, s.pin)
+			pin = min(pin, s.pin.Load())
 		}
 	}
 	l.workers[shard].Pin(pin)
@@ -342,6 +359,7 @@ func (l *Life) onPage(ctx context.Context, from proto.Member, q *pageRequest) (*
 	if s == nil || s.to.Node != from.Node {
 		return nil, errPage
 	}
+	l.raise(s, q.Read)
 	for {
 		s.mu.Lock()
 		more := s.more

@@ -48,7 +48,7 @@ func TestBuddyRefuses(t *testing.T) {
 		if _, err := l.onEnd(ctx, other, &endRequest{b.self, 77}); !errors.Is(err, errPage) {
 			t.Errorf("a range that is not kept: %v", err)
 		}
-		if _, err := l.onPage(ctx, other, &pageRequest{b.self, 77, 0}); !errors.Is(err, errPage) {
+		if _, err := l.onPage(ctx, other, &pageRequest{To: b.self, ID: 77}); !errors.Is(err, errPage) {
 			t.Errorf("a page of it: %v", err)
 		}
 	})
@@ -98,7 +98,7 @@ func TestNobodySpeaksForAnother(t *testing.T) {
 		// A range is read and ended by whom it is for.
 		s := &served{to: other, more: make(chan struct{})}
 		l.ranges[7] = s
-		_, page := l.onPage(ctx, asks, &pageRequest{b.self, 7, 0})
+		_, page := l.onPage(ctx, asks, &pageRequest{To: b.self, ID: 7})
 		_, end := l.onEnd(ctx, asks, &endRequest{b.self, 7})
 		if !errors.Is(page, errPage) || !errors.Is(end, errPage) || l.ranges[7] != s {
 			t.Errorf("page: %v, end: %v, kept %v", page, end, l.ranges[7] == s)
@@ -431,8 +431,8 @@ func TestRangeIsPinned(t *testing.T) {
 			}
 			for _, s := range b.life.ranges {
 				looks++
-				if at := b.driven.Pinned(); at > s.pin {
-					t.Fatalf("node %d serves a range from %d and is pinned at %d", b.id, s.pin, at)
+				if at := b.driven.Pinned(); at > s.pin.Load() {
+					t.Fatalf("node %d serves a range from %d and is pinned at %d", b.id, s.pin.Load(), at)
 				}
 			}
 		}

@@ -184,6 +184,13 @@ func (l *Life) Refused(peer proto.Member, err error) {
 	l.end(&Fenced{Why: fmt.Sprintf("the stream of %v does not verify here: %v", peer, err)})
 }
 
+// Failed ends this life because it can keep no promise any more: a pool of it
+// failed. Any goroutine.
+func (l *Life) Failed(err error) {
+	l.cfg.Core.SetServing(false)
+	l.end(err)
+}
+
 // Fenced is why a life ended that is to be followed by another one.
 type Fenced struct {
 	Why  string

@@ -131,7 +131,8 @@ type puller struct {
 	// much was superseded, and a round trip for each would be all that counts.
 	plan      []run
 	ranges    []rdma.Range
-	planned   int // bytes
+	planned   int    // bytes
+	listed    uint64 // behind the last run that was planned
 	listBytes uint64
 	records   uint64
 	adopted   uint64
@@ -153,7 +154,7 @@ func (p *puller) init() {
 func (p *puller) pages(ctx context.Context, b proto.Member, r *rangeReply) error {
 	for off, more := 0, true; more; {
 		var page pageReply
-		if err := p.l.cfg.Control.Call(ctx, b.Node, kindPage, pageRequest{b, r.ID, off}, &page); err != nil {
+		if err := p.l.cfg.Control.Call(ctx, b.Node, kindPage, pageRequest{b, r.ID, off, p.read()}, &page); err != nil {
 			return err
 		}
 		off += len(page.Data)
@@ -173,10 +174,19 @@ func (p *puller) pages(ctx context.Context, b proto.Member, r *rangeReply) error
 			if err := p.run(ctx, next); err != nil {
 				return err
 			}
+			p.listed = next.pos + uint64(next.bytes)
 		}
 	}
 	_, _, err := p.fetch(false)
 	return err
+}
+
+// read is the position below which every record listed so far has been read.
+func (p *puller) read() uint64 {
+	if len(p.plan) > 0 {
+		return p.plan[0].pos
+	}
+	return p.listed
 }
 
 // expect tells how much this shard's part is.

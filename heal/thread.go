@@ -4,7 +4,13 @@ import (
 	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"healkv/dataplane"
 )
+
+// ThreadName is the name of a thread that a recovery goroutine has for itself,
+// as the kernel shows it.
+const ThreadName = "hk-recovery"
 
 // ownThread locks a recovery goroutine to its thread, which dies with it, and
 // puts that on the last core it may use, if there is one beyond what the shard
@@ -14,6 +20,7 @@ func (l *Life) ownThread() {
 		return
 	}
 	runtime.LockOSThread()
+	dataplane.NameThread(ThreadName)
 	var allowed unix.CPUSet
 	if unix.SchedGetaffinity(0, &allowed) != nil || allowed.Count() < len(l.workers)+2 {
 		return

@@ -264,7 +264,7 @@ func (l *ckptLives) live(p *Pool) (err error) {
 			}
 		}
 		for range rng.IntN(4) {
-			r := p.Store().Clean(32<<10, p.Stable(), p.Store().Flushed())
+			r := p.Store().Clean(32<<10, store.Upto(p.Stable()), p.Store().Flushed())
 			l.counts.moved += r.MovedRecords
 		}
 		if rng.IntN(200) == 0 {
@@ -719,7 +719,7 @@ func TestCheckpointFails(t *testing.T) {
 				flush(t, p)
 				p.SetStable(p.Store().Flushed())
 			}
-			p.Store().Clean(64<<10, p.Stable(), p.Store().Flushed())
+			p.Store().Clean(64<<10, store.Upto(p.Stable()), p.Store().Flushed())
 			p.Tend()
 		}
 	}

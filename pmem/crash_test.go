@@ -160,7 +160,7 @@ func (l *lives) live() error {
 			}
 			l.flushedAll()
 		}
-		r := p.Store().Clean(64<<10, p.Stable(), p.log.Flushed())
+		r := p.Store().Clean(64<<10, store.Upto(p.Stable()), p.log.Flushed())
 		if r.Err != nil {
 			return r.Err
 		}
@@ -258,7 +258,7 @@ func (l *lives) oneLife() error {
 	}
 	o := l.at.options()
 	var region *Region
-	o.onMap = func(r *Region) { region = r; l.m.watch(r) }
+	o.OnMap = func(r *Region) { region = r; l.m.watch(r) }
 	l.p = nil
 	err, died := untilStopped(func() error {
 		l.m.opening = true

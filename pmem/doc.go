@@ -22,9 +22,13 @@
 //	P4  After a failed drain nothing more is ever reported durable.
 //	P5  Positions are never used twice in the life of a pool.
 //	P6  The index lies on tmpfs, never in a file that is flushed.
+//	P7  One flush is under way at a time; while it is, nobody else drains or
+//	    writes a superblock. It makes durable what the log held when it began.
 //
-// Goroutines: a Pool's Flush, SetStable and Discard belong to the shard's
-// worker; WriteSuperblock, Info and the getters may be called by anyone.
+// Goroutines: a Pool's Flush, StartFlush, FinishFlush, SetStable and Discard
+// belong to the shard's worker; WriteSuperblock, Info and the getters may be
+// called by anyone. In the file domain the drain of a flush that StartFlush
+// began runs on a goroutine of the pool's (flush.go).
 // Memory: opening, formatting and rebuilding allocate; Flush in its steady
 // state does not.
 //

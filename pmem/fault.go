@@ -11,23 +11,29 @@ import (
 // truncated, the media failed, or its file system is full.
 var ErrFault = errors.New("pmem: fault on a mapped page; check the file and its media")
 
-// guard runs fn so that a fault on mapped memory becomes ErrFault with the
+// Guard runs fn so that a fault on mapped memory becomes ErrFault with the
 // address, in this goroutine only. Other panics pass.
-func guard(fn func() error) (err error) {
+func Guard(fn func() error) (err error) {
 	before := debug.SetPanicOnFault(true)
 	defer debug.SetPanicOnFault(before)
 	defer func() {
-		p := recover()
-		if p == nil {
-			return
-		}
-		if e, ok := p.(runtime.Error); ok {
-			if a, ok := p.(interface{ Addr() uintptr }); ok {
-				err = fmt.Errorf("%w: address %#x: %w", ErrFault, a.Addr(), e)
-				return
+		if p := recover(); p != nil {
+			if err = Fault(p); err == nil {
+				panic(p)
 			}
 		}
-		panic(p)
 	}()
 	return fn()
+}
+
+// Fault is the error of what recover gave in a goroutine with SetPanicOnFault,
+// for those on whose path there is no room for a closure; nil if the panic is
+// another one, which must go on.
+func Fault(p any) error {
+	if _, ok := p.(runtime.Error); ok {
+		if a, ok := p.(interface{ Addr() uintptr }); ok {
+			return fmt.Errorf("%w: address %#x", ErrFault, a.Addr())
+		}
+	}
+	return nil
 }

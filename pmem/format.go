@@ -128,7 +128,7 @@ func formatLocked(path string, o *FormatOptions) (err error) {
 	if s.BootID, err = bootID(); err != nil {
 		return err
 	}
-	if err := guard(func() error { return formatSuper(r, &s) }); err != nil {
+	if err := Guard(func() error { return formatSuper(r, &s) }); err != nil {
 		return err
 	}
 	switch err := unix.Renameat2(unix.AT_FDCWD, draft, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE); {

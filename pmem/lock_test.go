@@ -44,7 +44,7 @@ func TestFaultBecomesError(t *testing.T) {
 		t.Fatal(err)
 	}
 	var sum byte
-	err = guard(func() error { sum += r.Bytes()[3<<20]; return nil })
+	err = Guard(func() error { sum += r.Bytes()[3<<20]; return nil })
 	if !errors.Is(err, ErrFault) {
 		t.Fatalf("got %v (%d)", err, sum)
 	}

@@ -21,6 +21,11 @@ type HeapMedium struct {
 	// Watch, if not nil, is given the region before anything is read or
 	// written, to set its hooks. With hooks the code goes through its flushes.
 	Watch func(*Region)
+	// Later, if not nil, makes flushes run beside the worker, as in the file
+	// domain: it is given the drain of every flush that StartFlush begins, and
+	// calls it when it likes; a call that comes too late, or twice, does nothing.
+	// Whoever must wait for the flush runs it at once.
+	Later func(job func())
 	// SuperEvery is how many bytes of log, or of stable position, bring the
 	// superblock along with a flush; 0: as for files.
 	SuperEvery uint64
@@ -89,9 +94,10 @@ func (m *HeapMedium) Open(id Identity) (*Pool, error) {
 	if m.SuperEvery != 0 {
 		p.stableEvery, p.tailEvery = m.SuperEvery, m.SuperEvery
 	}
+	p.later = m.Later
 	p.found(&s, damaged)
 	p.mediumCheckpoints(m.Checkpoint, m.CheckpointBytes)
-	if err := guard(p.recover); err != nil {
+	if err := Guard(p.recover); err != nil {
 		return nil, err
 	}
 	return p, nil

@@ -34,7 +34,7 @@ type OpenOptions struct {
 	// that survive a power loss; 0: CheckpointBytes; below 0: none are taken.
 	CheckpointBytes int64
 
-	onMap func(*Region) // tests: before anything is read
+	OnMap func(*Region) // for tests: before anything is read; may be nil
 }
 
 // Open locks, checks and recovers the pool of one shard. The Pool answers
@@ -68,7 +68,7 @@ func Open(o OpenOptions) (*Pool, error) {
 			p.releaseAll()
 		}
 	}()
-	if err := guard(func() error { return p.open(&o, begun) }); err != nil {
+	if err := Guard(func() error { return p.open(&o, begun) }); err != nil {
 		return nil, err
 	}
 	opened = true
@@ -97,14 +97,20 @@ func (p *Pool) open(o *OpenOptions, begun time.Time) error {
 	if p.region, err = MapRegion(p.path, s.SizeBytes, s.Domain, MapOptions{Populate: hugeFile(p.path)}); err != nil {
 		return err
 	}
-	if o.onMap != nil {
-		o.onMap(p.region)
+	if o.OnMap != nil {
+		o.OnMap(p.region)
 	}
 	p.found(&s, damaged)
 	p.recovered.MapTime = time.Since(begun)
 	p.indexPath = indexPath(o.IndexDir, o.Shard, s.PoolID)
 	p.openCheckpoints(ckptPath(o), o.CheckpointBytes)
-	return p.recover()
+	if err := p.recover(); err != nil {
+		return err
+	}
+	if p.region.domain == DomainFile {
+		p.fly()
+	}
+	return nil
 }
 
 // found notes what the superblock says.

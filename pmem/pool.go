@@ -62,8 +62,14 @@ type Pool struct {
 	recovered Recovered
 	leftovers []uint64 // positions found by Open
 
-	ranges   []seglog.Range // of Flush, reused
-	settled  uint64         // stable as of the last Flush
+	ranges   []seglog.Range // of a flush, reused
+	flight   flight
+	flushes  FlushStats
+	later    func(job func()) // runs a drain beside the worker; nil: at once
+	job      func()           // drainFlight
+	flusher  *flusher         // behind later; nil in a simulation
+	wake     func()           // guarded by mu
+	settled  uint64           // stable as of the last Flush
 	began    bool
 	finished bool
 
@@ -157,69 +163,6 @@ func (p *Pool) Leftovers(fn func(hash, pos, ts uint64)) error {
 	return nil
 }
 
-// Flush makes the log durable through its tail as it stands now, as far as the
-// domain goes. An error is final: the node must stop (ErrFlush).
-func (p *Pool) Flush() error {
-	tail := p.log.Tail()
-	from := p.log.Flushed()
-	if tail == from && !p.log.Pending() {
-		p.settle()
-		return p.region.Failed()
-	}
-	p.marker.Store(p.store.LastMarker())
-	p.index.SetMark(markMarker, p.marker.Load())
-	if p.region.flushes() {
-		if err := p.flushLog(from, tail); err != nil {
-			return err
-		}
-	} else if p.superDue(tail) {
-		if err := p.writeSuperOnce(); err != nil {
-			return err
-		}
-	}
-	p.log.SetFlushed(tail)
-	p.index.SetMark(markApplied, tail)
-	p.settle()
-	return nil
-}
-
-// settle notes a position below which the worker has unlocked everything: what
-// it called stable a flush ago. A replay over a kept index begins there.
-func (p *Pool) settle() {
-	p.index.SetMark(markSettled, p.settled)
-	p.settled = p.stable.Load()
-}
-
-func (p *Pool) flushLog(from, tail uint64) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err := p.region.Failed(); err != nil {
-		return err // and leave the superblock as recordFailure left it
-	}
-	p.ranges = p.log.Ranges(p.ranges[:0], from, tail)
-	if plant.Is(plant.FlushSkipped) {
-		p.ranges = p.ranges[:0]
-	}
-	for _, r := range p.ranges {
-		p.region.Flush(dataOffset+r.Off, r.Len)
-	}
-	due := p.superDue(tail)
-	if due {
-		// Both go out with one drain, in no order: so the superblock may
-		// claim only what earlier drains have covered (P1).
-		p.refreshSuper()
-		writeSuper(p.region, &p.super)
-	}
-	if plant.Is(plant.FenceSkipped) {
-		return nil
-	}
-	if err := p.region.Drain(); err != nil {
-		p.recordFailure(due)
-		return err
-	}
-	return nil
-}
-
 // SuperDue reports whether the next Flush writes a superblock, if there is
 // anything to flush.
 func (p *Pool) SuperDue() bool { return p.superDue(p.log.Tail()) }
@@ -258,6 +201,7 @@ func (p *Pool) refreshSuper() {
 func (p *Pool) writeSuperOnce() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.exclude()
 	p.refreshSuper()
 	writeSuper(p.region, &p.super)
 	return p.region.Drain()
@@ -286,6 +230,7 @@ func (p *Pool) Stable() uint64 { return p.stable.Load() }
 func (p *Pool) WriteSuperblock(change func(*Super)) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.exclude()
 	if p.finished {
 		return ErrClosed
 	}
@@ -364,6 +309,9 @@ func (p *Pool) Discard(incarnation uint32) error {
 	if incarnation < p.super.Incarnation {
 		return fmt.Errorf("%w: given %d, the pool has seen %d", ErrIncarnation, incarnation, p.super.Incarnation)
 	}
+	if err := p.awaitFlush(); err != nil {
+		return err
+	}
 	p.stable.Store(0)
 	p.marker.Store(0)
 	p.settled = 0
@@ -404,6 +352,7 @@ func (p *Pool) Close(clean bool) error {
 			err = p.WriteSuperblock(func(s *Super) { s.Clean = true })
 		}
 	}
+	p.land()
 	p.mu.Lock()
 	p.finished = true
 	p.mu.Unlock()

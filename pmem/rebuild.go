@@ -78,7 +78,7 @@ func eachOf(count, n int, fn func(i int) error) error {
 	errs := make([]error, min(n, count))
 	for g := range errs {
 		wait.Go(func() {
-			errs[g] = guard(func() error {
+			errs[g] = Guard(func() error {
 				for {
 					i := int(next.Add(1)) - 1
 					if i >= count {

@@ -6,10 +6,9 @@ import (
 )
 
 const (
-	titleDefault = "HealKV recovery report"
-	titleFaults  = "HealKV failover and recovery report"
-	// missingInterference is said until the report has that part.
-	missingInterference = "Scheduling interference (who preempted the hot-path threads, on which core, for how long; eBPF sched_switch): not in this report yet."
+	titleDefault        = "HealKV recovery report"
+	titleFaults         = "HealKV failover and recovery report"
+	missingInterference = "Scheduling interference (who kept the hot-path threads off their cores, and for how long): "
 	sharedMachine       = "Absolute times and rates are of one machine that all nodes and load generators share. What may be quoted is a ratio between two runs of one report."
 )
 
@@ -25,7 +24,7 @@ type Report struct {
 	Cold         []ColdStart   `json:"cold_starts,omitempty"`
 	Verification *Verification `json:"verification"`
 	Notes        []string      `json:"notes"`
-	NotMeasured  []string      `json:"not_measured"`
+	NotMeasured  []string      `json:"not_measured,omitempty"`
 }
 
 // Headline compares the first run with the full copy, if there is one.
@@ -92,7 +91,9 @@ func Compute(in Input) (*Report, error) {
 	}
 	r.Notes = append(r.Notes, in.Notes...)
 	r.Notes = append(r.Notes, sharedMachine)
-	r.NotMeasured = []string{missingInterference}
+	if in.NoInterference != "" {
+		r.NotMeasured = append(r.NotMeasured, missingInterference+in.NoInterference)
+	}
 	if in.Verification == nil {
 		r.NotMeasured = append(r.NotMeasured, "Verification: nothing was verified in this run.")
 	}

@@ -47,6 +47,15 @@ func (r *Report) WriteAll(dir string) error {
 				}))
 			}
 		}
+		for k := range run.Phases {
+			if p := &run.Phases[k]; p.Interference != nil && p.Interference.Wakes > 0 {
+				name := fmt.Sprintf("%s-%s-wake.hgrm", run.Name, p.Name)
+				err = errors.Join(err, toFile(filepath.Join(dir, DirHist, name), func(w io.Writer) error {
+					_, err := p.Interference.HDR().PercentilesPrint(w, hgrmTicks, 1)
+					return err
+				}))
+			}
+		}
 		err = errors.Join(err, toFile(filepath.Join(dir, DirHist, run.Name+".hlog"), run.writeHistogramLog))
 	}
 	if err != nil {

@@ -76,6 +76,7 @@ type pageRun struct {
 	ByteBars  []byteBar
 	Stall     string
 	PerNode   string
+	Interfere [][]string // heads first
 }
 
 // boundRow is a verdict on the page; First of those on the same fault.
@@ -125,7 +126,7 @@ func (r *Report) WriteHTML(w io.Writer) error {
 	}
 	for i := range r.Runs {
 		run := &r.Runs[i]
-		pr := pageRun{RunReport: run, Label: run.label(), Stall: run.Stall.text(), PerNode: perNodeText(run.Stall.PerNode)}
+		pr := pageRun{RunReport: run, Label: run.label(), Stall: run.Stall.text(), PerNode: perNodeText(run.Stall.PerNode), Interfere: run.interferenceRows()}
 		for _, part := range run.Parts {
 			pr.PartBars = append(pr.PartBars, bar{part.Name, part.Ms, share(part.Ms, longest), partColor(part.Name)})
 			if run.RecoveryMs > 0 && longest > 2*run.RecoveryMs {

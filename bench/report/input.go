@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"healkv/bench/interference"
 	"healkv/bench/record"
 )
 
@@ -24,7 +25,9 @@ type Input struct {
 	Failover []Failover
 	Rolling  *Rolling    // may be nil
 	Cold     []ColdStart // may be empty
-	Notes    []string    // further lines for "How this was measured"
+	// NoInterference says why the scheduler was not watched, if it was not.
+	NoInterference string
+	Notes          []string // further lines for "How this was measured"
 }
 
 // Environment is what every figure carries.
@@ -69,6 +72,9 @@ type Run struct {
 	Events   []Event // of all nodes and of the one who killed; any order
 	Marks    Marks
 	Recovery Recovery
+	// Interference is what the hot-path threads of the nodes that lived on went
+	// through between two CLOCK_MONOTONIC moments; nil if nobody watched.
+	Interference func(from, to int64) interference.Share
 	// WallOffset added to a CLOCK_MONOTONIC time gives unix time, ns.
 	WallOffset int64
 }

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 
+	"healkv/bench/interference"
 	"healkv/bench/record"
 )
 
@@ -34,6 +35,8 @@ type Phase struct {
 	Read   Quantiles         `json:"read"`
 	Write  Quantiles         `json:"write"`
 	Errors map[string]uint64 `json:"errors"`
+
+	Interference *interference.Share `json:"interference,omitempty"` // of the live nodes' hot-path threads
 
 	read, write record.Merged
 }
@@ -96,6 +99,10 @@ func (r *Run) phases() ([]Phase, error) {
 			p.ChangePct, p.LiveChangePct = 0, 0
 		}
 		p.Read, p.Write = quantiles(&p.read), quantiles(&p.write)
+		if r.Interference != nil {
+			share := r.Interference(bounds[i], bounds[i+1])
+			p.Interference = &share
+		}
 	}
 	return out, nil
 }

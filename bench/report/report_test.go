@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+	"healkv/bench/interference"
 	"healkv/bench/record"
 )
 
@@ -264,6 +265,12 @@ func TestPageIsSelfContained(t *testing.T) {
 	in.Runs[0].Events = append(in.Runs[0].Events, Event{At: in.Runs[0].Marks.Killed + 1, Node: 2, Name: "</script><b>", Detail: "<i>&"})
 	in.Verification.OK = false
 	in.Verification.Problems = []string{"one lost write"}
+	in.NoInterference = "nobody watched"
+	in.Runs[0].Interference = func(from, to int64) interference.Share {
+		span := ms(to - from)
+		return interference.Share{Threads: 5, SpanMs: span, ThreadMs: 5 * span, OnCoreMs: span, GaveMs: span / 2, PreemptedMs: span / 4,
+			By: map[string]interference.By{interference.ByRecovery: {Ms: span / 8, Count: 1}}}
+	}
 	r, err := Compute(in)
 	if err != nil {
 		t.Fatal(err)
@@ -285,7 +292,7 @@ func TestPageIsSelfContained(t *testing.T) {
 	if n := strings.Count(html, "</script>"); n != 2 {
 		t.Errorf("%d script ends, want 2", n)
 	}
-	for _, want := range []string{"not in this report yet", "✗ failed", "one lost write", "Full copy", "failover", "p99.9", "Throughput and latency by phase", "prefers-color-scheme: dark"} {
+	for _, want := range []string{"nobody watched", "off its cores, HEAL", "2.50 %", "✗ failed", "one lost write", "Full copy", "failover", "p99.9", "Throughput and latency by phase", "prefers-color-scheme: dark"} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the page does not say %q", want)
 		}

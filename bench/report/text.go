@@ -30,6 +30,7 @@ func (r *Report) WriteTerminal(w io.Writer) error {
 		table(&b, rows)
 		fmt.Fprintf(&b, "  failover stall %s%s\n", run.Stall.text(), partsText(run.Stall.Parts))
 		fmt.Fprintf(&b, "  recovery %s%s\n", duration(run.RecoveryMs), partsText(run.Parts))
+		writeInterference(&b, run)
 		fmt.Fprintf(&b, "  moved %s in %s records", byteSize(run.Recovery.Bytes), count(run.Recovery.Records))
 		if run.Recovery.MissedBytes > 0 {
 			fmt.Fprintf(&b, "; missed %s", byteSize(run.Recovery.MissedBytes))

@@ -126,6 +126,7 @@ func demoFlags(a *demoArgs) *flag.FlagSet {
 	fs.IntVar(&a.o.History, "history", a.o.History, "go on until so many operations on those keys are done, and judge no fewer; 0: what the time allows")
 	fs.DurationVar(&a.o.HistoryWithin, "history-within", a.o.HistoryWithin, "`time` for that after the experiments")
 	fs.IntVar(&a.failover, "failover", 0, "before all that, measure what a kill, a stop and a planned leave cost the others, a rolling restart and cold starts, each so many `times`")
+	fs.BoolVar(&a.o.Interference, "interference", a.o.Interference, "watch the scheduler for who keeps the hot path off its cores (eBPF; as root)")
 	fs.BoolVar(&a.o.Check, "check", false, "with --failover: exit status 1 if one of these takes longer than it may, or an operation fails")
 	fs.IntVar(&a.o.Overwrite, "overwrite", a.o.Overwrite, "how many `times` 1 % of the keys are overwritten in the third experiment; 0 leaves it out")
 	return fs

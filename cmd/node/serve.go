@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -16,6 +17,7 @@ import (
 
 	"healkv"
 	"healkv/bench/agent"
+	"healkv/bench/interference"
 	"healkv/cmd/node/admin"
 	"healkv/cmd/node/config"
 	"healkv/cmd/node/local"
@@ -54,6 +56,7 @@ type served struct {
 	admin *admin.Server
 	resp  *resp.Server
 	orders
+	watcher *interference.Watcher // nil unless bench.interference
 }
 
 func serve(ctx context.Context, c *config.Config, log *slog.Logger) error {
@@ -100,6 +103,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) error {
 		return err
 	}
 	s.node.Store(node)
+	defer s.watchScheduler()()
 	defer s.takeOrders(node, log)()
 	broken := make(chan error, 1)
 	go func() {
@@ -262,7 +266,7 @@ func (s *served) status() healkv.Status {
 
 func (s *served) metrics() []admin.Metric {
 	st := s.status()
-	return append(nodeMetrics(&st, s.Ready()), respMetrics(s.resp.Stats())...)
+	return slices.Concat(nodeMetrics(&st, s.Ready()), respMetrics(s.resp.Stats()), s.interferenceMetrics())
 }
 
 // Ready, NewSession, LiveKeys and Info make served the front end's backend;

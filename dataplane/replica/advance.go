@@ -131,6 +131,15 @@ func (s *Shard) advanceStable(flushed uint64) {
 	if s.forward.len() > 0 && !plant.Is(plant.ForwardStable) {
 		return
 	}
+	if floor := s.floor(flushed); floor > s.stablePos {
+		assert(floor <= flushed || plant.Is(plant.H20Flushed), r5)
+		s.stablePos = floor
+	}
+}
+
+// floor is the lowest log position of an entry, from any stream, that is not
+// stable yet, or the flushed position if that is lower.
+func (s *Shard) floor(flushed uint64) uint64 {
 	floor := s.lentFloor(s.spans.floor(s.st.Tail()))
 	if !plant.Is(plant.H20Flushed) {
 		floor = min(floor, flushed)
@@ -140,10 +149,7 @@ func (s *Shard) advanceStable(flushed uint64) {
 			floor = st.spans.floor(floor)
 		}
 	}
-	if floor > s.stablePos {
-		assert(floor <= flushed || plant.Is(plant.H20Flushed), r5)
-		s.stablePos = floor
-	}
+	return floor
 }
 
 // lentFloor is floor, or the position of the first lent record that is still

@@ -58,6 +58,7 @@ type span struct {
 type spans struct {
 	queue[span]
 	durable uint64 // index of the first span not known to be flushed
+	fixed   uint64 // spans before this index are in a flush that has begun
 }
 
 // spansMax bounds the memory of a stream whose stable lags far behind: beyond
@@ -104,5 +105,5 @@ func (s *spans) floor(tail uint64) uint64 {
 
 func (s *spans) clear() {
 	s.reset()
-	s.durable = 0
+	s.durable, s.fixed = 0, 0
 }

@@ -16,15 +16,15 @@ var errDisk = errors.New("simulation: input/output error")
 // acceptorDisk is the file of the view register's acceptor. It survives: what
 // was synced survives a power loss too.
 type acceptorDisk struct {
-	m        *machine
-	file     [8192]byte // as a process sees it
-	synced   [8192]byte
-	failNext bool
-	slow     time.Duration // a sync takes up to that
-	slows    bool          // none has yet
-	copyOf   [8192]byte    // an older copy
-	older    bool          // that, or a file made anew, came back and was found to be older
-	foreign  bool          // the file is another node's
+	m       *machine
+	file    [8192]byte // as a process sees it
+	synced  [8192]byte
+	fails   bool
+	slow    time.Duration // a sync takes up to that
+	slows   bool          // none has yet
+	copyOf  [8192]byte    // an older copy
+	older   bool          // that, or a file made anew, came back and was found to be older
+	foreign bool          // the file is another node's
 }
 
 func (d *acceptorDisk) ReadAt(p []byte, off int64) (int, error) {
@@ -47,8 +47,7 @@ func (d *acceptorDisk) Sync() error {
 		}
 		p.Wait(time.Duration(w.rng.Int64N(int64(d.slow))))
 	}
-	if d.failNext {
-		d.failNext = false
+	if d.fails {
 		w.count("acceptor disks that failed")
 		w.took(doAcceptor)
 		return errDisk
@@ -89,6 +88,7 @@ type medium struct {
 	image  []byte // what the media holds, superblocks first; nil in the memory domain
 	ranges []flushed
 	drains int
+	beside bool // a flush is under way beside its worker
 
 	copyOf []byte // an older copy of image
 	want   *wanted
@@ -116,6 +116,9 @@ func (d *medium) format() {
 	}
 	if w.o.Power {
 		d.heap.Watch = d.watch
+		if w.o.Beside {
+			d.heap.Later = d.later
+		}
 		d.image = append([]byte(nil), d.heap.Pool[:pmem.SuperBytes]...)
 		d.image = append(d.image, d.heap.Pool[pmem.DataOffset:]...)
 	}
@@ -133,7 +136,7 @@ func at(off int) int {
 type died struct{ m *machine }
 
 func (d *medium) watch(r *pmem.Region) {
-	d.ranges = d.ranges[:0] // flushed and not drained in the last life
+	d.ranges, d.beside = d.ranges[:0], false // flushed and not drained in the last life
 	r.SetFlushHook(func(off, n int) { d.ranges = append(d.ranges, flushed{off, n}) })
 	r.SetSyncHook(func() error {
 		d.drains++
@@ -147,13 +150,16 @@ func (d *medium) watch(r *pmem.Region) {
 			}
 			m.w.count("deaths in a flush")
 			m.w.took(doInFlush)
-			if m.w.rounding != nil {
+			if m.w.rounding != nil || m.w.landing {
 				panic(died{m})
 			}
 			m.w.sim.At(0, func() { m.crash(m.dieByPower) }) // a task's: it sees an error for an instant
 			return errDisk
 		}
-		if m.failFlush {
+		if now := m.w.sim.Now(); m.failFlush || now < m.failUntil {
+			if m.failFlush {
+				m.failUntil = now + int64(m.failFor)
+			}
 			m.failFlush = false
 			for _, f := range d.ranges {
 				if m.w.rng.IntN(2) == 0 {

@@ -310,7 +310,7 @@ func newCell(p matrix.Place, seed uint64) *cell {
 		panic(err)
 	}
 	c := &cell{rng: rand.New(rand.NewPCG(h.Sum64(), 0x63656c6c)), length: 16}
-	c.o = Options{Seed: h.Sum64() >> 1, Nodes: 5, Shards: 1, Model: model, Power: p.Domain == matrix.File, OneHost: p.Provider == matrix.SHM, Lease: cellLease,
+	c.o = Options{Seed: h.Sum64() >> 1, Nodes: 5, Shards: 1, Model: model, Power: p.Domain == matrix.File, Beside: p.Domain == matrix.File, OneHost: p.Provider == matrix.SHM, Lease: cellLease,
 		Drift: cellLease / 10, LogBytes: 2 << 20, Segment: 8 << 10, Ring: 32 << 10, Keys: 24, ValueMax: 200, Clients: 8, Spin: 1, TurnMax: 8, DelayMax: 10, CallMax: 60}
 	who := c.rng.Perm(c.o.Nodes)
 	c.victim, c.other, c.third, c.fourth = who[0], who[1], who[2], who[3]

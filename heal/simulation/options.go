@@ -35,6 +35,7 @@ type Options struct {
 	FullCopy     bool
 	Keep         bool // somebody who is live always runs, but for the faults that say all
 	Small        bool // small bursts in the workers
+	Beside       bool // with Power: flushes run beside the workers, as in the file domain
 	TrustRefused bool // a refused connection proves a death; also where trusts says so
 	NoProbes     bool // idle streams are not probed: the specification knows no such entries
 	Ops          int
@@ -42,9 +43,9 @@ type Options struct {
 }
 
 func (o *Options) String() string {
-	return fmt.Sprintf("seed=%d nodes=%d shards=%d model=%v power=%v onehost=%v lease=%v drift=%v log=%d segment=%d ring=%d keys=%d value=%d clients=%d ms=%d spin=%d turn=%d delay=%d call=%d full=%v keep=%v small=%v",
+	return fmt.Sprintf("seed=%d nodes=%d shards=%d model=%v power=%v onehost=%v lease=%v drift=%v log=%d segment=%d ring=%d keys=%d value=%d clients=%d ms=%d spin=%d turn=%d delay=%d call=%d full=%v keep=%v small=%v beside=%v",
 		o.Seed, o.Nodes, o.Shards, o.Model, o.Power, o.OneHost, o.Lease, o.Drift, o.LogBytes, o.Segment, o.Ring, o.Keys, o.ValueMax, o.Clients,
-		o.Millis, o.Spin, o.TurnMax, o.DelayMax, o.CallMax, o.FullCopy, o.Keep, o.Small)
+		o.Millis, o.Spin, o.TurnMax, o.DelayMax, o.CallMax, o.FullCopy, o.Keep, o.Small, o.Beside)
 }
 
 func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
@@ -67,6 +68,7 @@ func Draw(seed uint64) (Options, *Script) {
 	kept := 2 * o.Nodes * (64 << 10) * o.Segment / (o.Segment - o.ValueMax - 200)
 	o.LogBytes = (2*kept + (192+64*r.IntN(8))<<10) &^ (o.Segment - 1)
 	o.Power = o.Power || o.oldAll()
+	o.Beside = o.Power && rand.New(rand.NewPCG(seed, 0x62_6573_6964)).IntN(4) != 0 // drawn apart: the rest of a seed stays what it is
 	if seed%16 == 7 {
 		return longAway(o, r)
 	}
@@ -74,8 +76,9 @@ func Draw(seed uint64) (Options, *Script) {
 }
 
 // longAway makes logs so large that space counts as short, at a sixteenth of
-// it, before the replica takes no writes any more, and fills them while a node
-// is away: its missed range is given up. The faults are mostly mild.
+// it, before the replica takes no writes any more, and fills them several times
+// over while a node is away: the cleaner works inside its missed range. The
+// faults are mostly mild.
 func longAway(o Options, r *rand.Rand) (Options, *Script) {
 	o.Nodes, o.Shards, o.Ring, o.Segment, o.LogBytes, o.ValueMax = 3, 1, 64<<10, 64<<10, 9<<20, 7000
 	o.Ops, o.Faults, o.Keep, o.FullCopy, o.Small = 4500, 0, true, false, false

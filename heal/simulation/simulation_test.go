@@ -55,10 +55,10 @@ var always = []string{
 	"replays (equal TS)", "superseded INVs", "locked reads", "entries that waited for their view", "leftovers rolled forward", "rolled forward",
 	"records adopted", "records adopted locked", "adoptions skipped", "ring full", "room refused", "bad entries refused",
 	"transfers begun again", "deaths of a buddy", "cold starts", "cold starts after power losses of all",
-	"promoted: heal", "promoted: full", "promoted: cold", "missed ranges given up", "views skipped", "leases lost and won again", "changes of the view that were too late",
+	"promoted: heal", "promoted: full", "promoted: cold", "views skipped", "leases lost and won again", "changes of the view that were too late",
 	"asked for a full copy: the pool is older than what the members saw it flush", "pools blank", "opened an incomplete pool", "opened after a failed flush",
 	"index kept", "index rebuilt", "segments cleaned", "streams refused", "lives ended by a stream that does not verify", "lives fenced",
-	"acceptor disks that failed", "nodes stopped by a failed flush", "deaths in a flush", "control messages damaged", "left in order", "older pools brought back",
+	"acceptor disks that failed", "lives ended by a failed device", "live again after failures of the device", "faults on pages", "deaths in a flush", "control messages damaged", "left in order", "older pools brought back",
 	"operations unknown", "operations lost with a process", "operations rejected: try again", "operations rejected: no room", "operations rejected: deadline",
 	"scopes persisted", "reads that stood still", "leases not renewed for want of progress", "watermark lines torn",
 	"stream bytes corrupted", "stream bytes cut short",
@@ -66,6 +66,7 @@ var always = []string{
 	"newer ones that were not promised and are gone", "keys judged by an exhaustive search",
 	"orders taken", "orders refused", "cold starts forced", "forced cold starts that may lose nothing", "lost members that come back",
 	"older pools after all others restarted", "connections refused", "members dead by refused connections", "drained",
+	"power losses with a flush beside a worker", "process crashes with a flush beside a worker",
 	"pools compared: a process crash", "pools compared: a power loss, flushed", "pools compared: the end of a life",
 }
 

@@ -14,7 +14,7 @@ import (
 func slowCell(seed uint64, model proto.Model, leases float64, slow func(c *cell) []int) *cell {
 	const rest = 12 // leases: nobody is demoted soon after the start
 	c := &cell{rng: rand.New(rand.NewPCG(seed, 0x736c6f77)), length: rest + leases + 24}
-	c.o = Options{Seed: seed<<4 | 1, Nodes: 5, Shards: 1, Model: model, Power: true, Lease: cellLease, Slow: cellLease / 4,
+	c.o = Options{Seed: seed<<4 | 1, Nodes: 5, Shards: 1, Model: model, Power: true, Beside: true, Lease: cellLease, Slow: cellLease / 4,
 		Drift: cellLease / 10, LogBytes: 2 << 20, Segment: 8 << 10, Ring: 32 << 10, Keys: 24, ValueMax: 200, Clients: 8, Spin: 1, TurnMax: 8, DelayMax: 10, CallMax: 60}
 	who := c.rng.Perm(c.o.Nodes)
 	c.victim, c.other, c.third, c.fourth = who[0], who[1], who[2], who[3]

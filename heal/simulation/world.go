@@ -44,6 +44,7 @@ type world struct {
 	inClient bool
 	kicking  bool
 	rounding *driver // whose turn it is
+	landing  bool    // a flush ends that ran beside its worker
 	stood    int     // times that happened
 	looked   bool    // the client in Submit has looked at its lease
 	calm     bool

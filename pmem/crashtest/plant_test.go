@@ -107,9 +107,9 @@ func plantRun(r *run, seed uint64, seq []op) (lost int, noticed error) {
 // as another one follows before anything is promised; left out everywhere they
 // are noticed like all others. A key may name a sequence first.
 var needless = map[string]string{
-	"(*Region).Persist: drain":  "the superblock is drained before recovery relies on it: that matters when it is a Discard's",
-	"(*Pool).flushAgain: drain": "what recovery repaired, the next recovery repairs again: it matters when the last life left records in flight",
-	"killed in a release/(*Pool).flushLog: flush of a segment's header": "the process dies before it relies on the zero magic, and recovery flushes all headers",
+	"(*Region).Persist: drain":                                        "the superblock is drained before recovery relies on it: that matters when it is a Discard's",
+	"(*Pool).flushAgain: drain":                                       "what recovery repaired, the next recovery repairs again: it matters when the last life left records in flight",
+	"killed in a release/(*Pool).launch: flush of a segment's header": "the process dies before it relies on the zero magic, and recovery flushes all headers",
 }
 
 // spare is why a call may be left out alone, "" if it may not.

@@ -139,7 +139,7 @@ func (x *Index) Reset() {
 //
 // When the key's page is due to split, hashOf is called once for each of its up
 // to 2 000 words and must return the hash of the key whose record lies at pos;
-// it must not touch the index. ErrFull leaves the index as it was.
+// it must not touch the index; UnknownHash says that the record is damaged. ErrFull leaves the index as it was.
 func (x *Index) Insert(hash uint64, w Word, hashOf func(pos uint64) uint64) error {
 	assert(MakeWord(hash, w.Pos(), w.Locked()) == w && live(uint64(w)), x1)
 	for {
@@ -230,14 +230,18 @@ func (x *Index) Top() uint64 { return x.top << posShift }
 func (x *Index) Erase(c *Cursor) {
 	assert(live(c.word), x1)
 	assert(c.SameDirectory(), x3)
+	c.word = deadWord
+	x.eraseSlot(entry(c.entry).page(), c.slotIn())
+}
+
+func (x *Index) eraseSlot(p uint32, slot int) {
 	length := x.mem.get(headLen)
 	length -= min(length, 1)
-	p, at := entry(c.entry).page(), c.at()
+	at := &x.mem.page(p)[slot]
 	x.mem.set(headWas, *at)
-	x.mem.set(headPend, pendWord(0, p, c.slotIn(), length))
+	x.mem.set(headPend, pendWord(0, p, slot, length))
 	x.step("erase: pending")
-	c.word = deadWord
-	x.exchange(p, c.slotIn(), at, deadWord, length, &eraseSteps)
+	x.exchange(p, slot, at, deadWord, length, &eraseSteps)
 }
 
 // Reload seeks the cursor's hash again: after an Insert, or when Valid or

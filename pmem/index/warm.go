@@ -85,15 +85,13 @@ func (x *Index) doubt(depth int) {
 func (x *Index) Own(c *Cursor, hash uint64) {
 	x.Seek(c, hash)
 	if c.Unsure() {
-		x.own(c, hash)
+		x.own(hash)
+		x.Seek(c, hash)
 	}
 }
 
 //go:noinline
-func (x *Index) own(c *Cursor, hash uint64) {
-	assert(x.Warm(hash) == nil, x7)
-	x.Seek(c, hash)
-}
+func (x *Index) own(hash uint64) { assert(x.Warm(hash) == nil, x7) }
 
 // Warm verifies the page of the hash if nobody has yet, and has the keeper mend
 // it if it is damaged. Without a keeper that is ErrPage. Worker only.

@@ -61,19 +61,20 @@ type CleanResult struct {
 
 // Clean does one bounded step: it gives back what has become free, counts
 // segments found at Open, and moves live records out of sparse segments,
-// spending about budgetBytes. It touches nothing at or above bound (the lowest
-// of stable position, missed ranges and pins, which must not be below
-// positions the caller still names). flushed is how far the log is durable.
+// spending about budgetBytes. flushed is how far the log is durable.
 // Above half free it only finishes what it has begun. Worker only.
-func (s *Store) Clean(budgetBytes int, bound, flushed uint64) (r CleanResult) {
+func (s *Store) Clean(budgetBytes int, b Bounds, flushed uint64) (r CleanResult) {
 	c := &s.clean
 	s.releasePages()
-	s.releaseSegments(&r, bound, flushed)
+	s.releaseSegments(&r, b.Below, flushed)
+	if s.holesDue.Load() {
+		s.hunt(&budgetBytes)
+	}
 	for budgetBytes > 0 {
 		switch {
 		case c.victim != 0:
-			s.examine(&r, &budgetBytes, bound)
-		case c.counting == 0 && c.waiting < waitingMax && s.begin(bound):
+			s.examine(&r, &budgetBytes, &b)
+		case c.counting == 0 && c.waiting < waitingMax && s.begin(b.Below):
 		case c.uncounted && s.x.Sure(): // else it would load the index page by page
 			s.count(&r, &budgetBytes)
 		default:
@@ -133,6 +134,9 @@ func (s *Store) releaseSegments(r *CleanResult, bound, flushed uint64) {
 			break
 		}
 		s.log.Release(w.number)
+		if len(s.holes.all) > 0 {
+			s.released(w.number)
+		}
 		c.released++
 		r.FreedSegments++
 	}
@@ -174,9 +178,9 @@ func (s *Store) begin(bound uint64) bool {
 }
 
 // examine moves live records out of the victim until the budget is spent.
-func (s *Store) examine(r *CleanResult, budget *int, bound uint64) {
+func (s *Store) examine(r *CleanResult, budget *int, b *Bounds) {
 	c := &s.clean
-	if (c.victim+1)*uint64(s.log.SegmentBytes()) > bound {
+	if (c.victim+1)*uint64(s.log.SegmentBytes()) > b.Below {
 		// A pin made since covers it. What was moved stays moved.
 		s.abandon()
 		return
@@ -185,12 +189,15 @@ func (s *Store) examine(r *CleanResult, budget *int, bound uint64) {
 	for *budget > 0 {
 		pos, img := c.walk.Next(&h)
 		if img == nil {
+			if s.skip(&c.walk) {
+				continue
+			}
 			s.finish(r)
 			return
 		}
 		*budget -= headerCost
 		r.LookedAt++
-		moved, ok, err := s.move(pos, &h, img)
+		moved, ok, err := s.move(pos, &h, img, b)
 		if !ok {
 			r.Err = err
 			s.log.Postpone(c.victim)
@@ -214,7 +221,7 @@ func (s *Store) affords(n int) bool {
 
 // move appends the record once more if the index refers to it. ok is false if
 // it must stay where it is: locked, no room, or damaged (err).
-func (s *Store) move(pos uint64, h *record.Header, img []byte) (bytes int, ok bool, err error) {
+func (s *Store) move(pos uint64, h *record.Header, img []byte, b *Bounds) (bytes int, ok bool, err error) {
 	n := h.Bytes()
 	if h.Kind == record.Marker {
 		if pos != s.lastMarker || plant.Is(plant.StoreMoveMarker) {
@@ -237,9 +244,10 @@ func (s *Store) move(pos uint64, h *record.Header, img []byte) (bytes int, ok bo
 	}
 	// A damaged body must not get a place where it would look new.
 	if err := record.VerifyBody(img, h); err != nil && !plant.Is(plant.StoreMoveDamaged) {
+		s.NoteRecord(h.Hash, pos)
 		return 0, false, &seglog.Damage{Pos: pos, Cause: err}
 	}
-	h.Flags |= record.FlagRelocated
+	h.Flags = b.flags(pos, h.Flags)
 	to := s.log.AppendCopy(h, img)
 	s.x.Store(&cur, w.WithPos(to))
 	if h.Kind == record.Delete && !s.log.CountedAt(pos) {
@@ -289,6 +297,10 @@ func (s *Store) count(r *CleanResult, budget *int) {
 	for *budget > 0 {
 		before := c.walk.Pos()
 		pos, img := c.walk.Next(&h)
+		if img == nil && c.walk.Skip(s.genuine) != (seglog.Extent{}) {
+			s.log.Counted(c.walk.Pos()) // what could not be read counts as live
+			continue
+		}
 		if img == nil {
 			// At its end, or damaged: what lies behind the damage counts as live.
 			_, end := s.log.Bounds(c.counting)

@@ -51,10 +51,16 @@ func (s *Store) SpaceShort() bool {
 	return s.clean.pressed || s.log.FreeSegments() <= reserve+max(1, s.log.SegmentCount()/16)
 }
 
+// CleanerWaits says that the cleaner has begun something and waits for a flush,
+// for readers or for the release bound. Worker only.
+func (s *Store) CleanerWaits() bool {
+	return s.clean.victim != 0 || s.clean.waiting != 0 || s.log.Pending()
+}
+
 // WantsCleaning says that Clean has something to do or to wait for. A few
 // instructions; asked once per turn of the worker.
 func (s *Store) WantsCleaning() bool {
 	c := &s.clean
-	return c.pressed || c.uncounted || c.victim != 0 || c.waiting != 0 || s.log.Pending() ||
+	return c.pressed || c.uncounted || s.holesDue.Load() || c.victim != 0 || c.waiting != 0 || s.log.Pending() ||
 		2*s.log.FreeSegments() < s.log.SegmentCount() || s.log.Crowded()
 }

@@ -128,7 +128,8 @@ type Admin struct {
 
 // Bench lets load generators run inside the node.
 type Bench struct {
-	Enabled bool `toml:"enabled"`
+	Enabled      bool `toml:"enabled"`
+	Interference bool `toml:"interference"`
 }
 
 // Log is what the node writes to standard error.
@@ -371,6 +372,8 @@ func keys() []Key {
 			field: text(func(c *Config) *string { return &c.Log.Level }), check: levelOK},
 		{Name: "bench.enabled", Help: "run load generators inside the node on request of the admin port; for `node demo` and `node bench`, never on a node with data of worth", Allowed: "true, false",
 			field: func(c *Config) value { return boolValue{&c.Bench.Enabled} }},
+		{Name: "bench.interference", Help: "show in /metrics who keeps the shard workers off their cores (eBPF; needs root, or CAP_BPF and CAP_PERFMON)", Allowed: "true, false",
+			field: func(c *Config) value { return boolValue{&c.Bench.Interference} }},
 	}
 }
 

@@ -27,6 +27,7 @@ type Options struct {
 	History       int           // operations of watched keys to be judged, at least: the load goes on until there are as many
 	HistoryWithin time.Duration // bound on that
 	Lease         time.Duration // of the cluster: on machines that need a long one everything takes longer
+	Interference  bool          // watch the scheduler, for the report
 	Commit        string
 	Verify        Minima
 	Measured      Measured // before, for the report
@@ -46,6 +47,7 @@ type Minima struct {
 func Defaults() Options {
 	return Options{Nodes: 6, Keys: 500_000, Workload: "taobench-a", Rate: 60_000, Victim: 2,
 		Steady: 6 * time.Second, Away: 5 * time.Second, After: 5 * time.Second, Full: true, Overwrite: 100, WatchRate: 300, HistoryWithin: 10 * time.Minute,
+		Interference: true,
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"healkv"
 	"healkv/bench/agent"
 	"healkv/bench/check"
+	"healkv/bench/interference"
 	"healkv/bench/record"
 	"healkv/bench/report"
 	"healkv/bench/workload"
@@ -56,6 +57,10 @@ type runner struct {
 	// Of the watched keys' operations, as verify found them.
 	unknown, rejected int
 
+	watcher   *interference.Watcher // nil: nobody watches the scheduler, and why is in unwatched
+	unwatched string
+	pids      []int // of all node processes ever
+
 	notes  []string
 	events []report.Event // of the one who kills and restarts
 	seen   map[int]map[healkv.Event]bool
@@ -83,6 +88,7 @@ func Run(ctx context.Context, o Options, c *local.Cluster, out io.Writer) error 
 	r := &runner{o: o, k: newCluster(c, o.Program), spec: spec, files: files, started: time.Now(),
 		windows: map[int][]string{}, life: make([]int, o.Nodes), seen: map[int]map[healkv.Event]bool{}}
 	defer r.k.client.CloseIdleConnections()
+	defer r.watchScheduler()()
 	in, err := r.all(ctx)
 	// Everybody goes: the last ones would wait for a majority to leave the view.
 	if stopErr := r.k.stop(syscall.SIGHUP); err == nil {
@@ -142,6 +148,7 @@ func (r *runner) all(ctx context.Context) (*report.Input, error) {
 	if err := r.load(ctx); err != nil {
 		return nil, err
 	}
+	r.watchNodes()
 	heal, err := r.experiment(ctx, "heal", nil)
 	if err != nil {
 		return nil, err
@@ -176,7 +183,8 @@ func (r *runner) all(ctx context.Context) (*report.Input, error) {
 	v.Problems = append(v.Problems, r.problems...)
 	v.OK = v.OK && len(v.Problems) == 0
 	in := &report.Input{Env: r.env, Verification: v, Notes: r.notes,
-		Failover: r.o.Measured.Failover, Rolling: r.o.Measured.Rolling, Cold: r.o.Measured.Cold}
+		NoInterference: r.unwatched,
+		Failover:       r.o.Measured.Failover, Rolling: r.o.Measured.Rolling, Cold: r.o.Measured.Cold}
 	in.Env.DurationS = time.Since(r.started).Seconds()
 	for _, x := range runs {
 		if err := r.traces(x); err != nil {
@@ -305,6 +313,7 @@ func (r *runner) experiment(ctx context.Context, name string, flags []string) (*
 			return nil, err
 		}
 	}
+	x.Interference = r.interference(v)
 	x.Marks.Begin = now()
 	if err := sleep(ctx, r.o.Steady); err != nil {
 		return nil, err
@@ -334,6 +343,7 @@ func (r *runner) experiment(ctx context.Context, name string, flags []string) (*
 	if err != nil {
 		return nil, err
 	}
+	r.watchNodes()
 	after := r.acked()
 	l := s.LastRecovery
 	x.Recovery = report.Recovery{Kind: l.Kind, Why: l.Why, Buddy: l.Buddy, ToAdmitted: int64(l.ToAdmitted), ToInstalled: int64(l.ToInstalled),
