@@ -27,7 +27,7 @@ type Event struct {
 
 // RecoveryStatus is what the last way back cost. Times in nanoseconds.
 type RecoveryStatus struct {
-	Kind        string        `json:"kind"` // none, heal, full, cold
+	Kind        string        `json:"kind"` // none, heal, digest, full, cold
 	Why         string        `json:"why,omitempty"`
 	Buddy       int           `json:"buddy"` // -1: none
 	Start       int64         `json:"start"`
@@ -43,13 +43,17 @@ type RecoveryStatus struct {
 	RangeBytes  uint64        `json:"range_bytes"`
 	StoreBytes  uint64        `json:"store_bytes"`
 	Leftovers   uint64        `json:"leftovers"`
+	// Of a recovery by digests.
+	Ranges uint64 `json:"digest_ranges,omitempty"` // of keys whose digests differed
+	Buried uint64 `json:"buried,omitempty"`        // own records deleted, as the buddy had no such key
+	Unlike uint64 `json:"unlike,omitempty"`        // records of one timestamp and two values
 }
 
 func recoveryStatus(r *heal.Recovery) *RecoveryStatus {
 	return &RecoveryStatus{Kind: r.Kind, Why: r.Why, Buddy: r.Buddy, Start: r.Start, ToAdmitted: r.ToAdmitted,
 		ToInstalled: r.ToInstalled, Transfer: r.Transfer, Finish: r.Finish, Total: r.Total, Bytes: r.Bytes,
 		Records: r.Records, Applied: r.Applied, Missed: r.Missed, RangeBytes: r.RangeBytes, StoreBytes: r.StoreBytes,
-		Leftovers: r.Leftovers}
+		Leftovers: r.Leftovers, Ranges: r.Ranges, Buried: r.Buried, Unlike: r.Unlike}
 }
 
 // Status is what a node says of itself.

@@ -93,6 +93,7 @@ type Worker struct {
 	full         bool  // writes are refused until room is found again
 	lastFlush    int64
 	lastDeadline int64
+	digestAt     int64
 	published    uint64 // stream tail peers can see
 	pin          uint64 // the cleaner stays below; ^0 without a recovery
 	lostThrough  proto.Epoch
@@ -276,6 +277,9 @@ func (w *Worker) turn() (moved bool) {
 		moved = true
 	}
 	if w.tend() {
+		moved = true
+	}
+	if w.digests(moved) {
 		moved = true
 	}
 	if w.flush() {

@@ -64,6 +64,9 @@ func Serve(c Control, current func() *Life) {
 	c.Handle(kindAwait, handler(current, (*Life).onAwait))
 	c.Handle(kindRange, handler(current, (*Life).onRange))
 	c.Handle(kindPage, handler(current, (*Life).onPage))
+	c.Handle(kindDigest, handler(current, (*Life).onDigest))
+	c.Handle(kindParts, handler(current, (*Life).onParts))
+	c.Handle(kindEntries, handler(current, (*Life).onEntries))
 	c.Handle(kindEnd, handler(current, (*Life).onEnd))
 	c.Handle(kindCold, handler(current, (*Life).onCold))
 }

@@ -363,7 +363,7 @@ func TestRunsAreReadTogether(t *testing.T) {
 }
 
 // TestRangeThatWasGivenUp: the superblock says that the range is gone from the
-// log, whatever the markers say: the node is healed by full copy.
+// log, whatever the markers say: the node compares what it has with its buddy's.
 func TestRangeThatWasGivenUp(t *testing.T) {
 	r := newRig(t, 3, 1)
 	for _, n := range r.nodes[:2] {
@@ -383,7 +383,7 @@ func TestRangeThatWasGivenUp(t *testing.T) {
 	x.start()
 	r.back()
 	r.same(20)
-	r.has("node 2 enters, full false", "node 2 fenced: the members no longer have the range", "node 2 enters, full true", "node 2: promoted")
+	r.has("node 2 enters, full false", "transfer_done", "node 2: promoted 4 digest")
 }
 
 // TestInstalledMeansInTheShards: nobody hears of an install before it is one;

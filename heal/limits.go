@@ -26,6 +26,9 @@ type Limits struct {
 	WalkBytes uint64
 	WalkPause time.Duration
 	Leftovers int // offered to a worker at once
+	// PartBits is into how many parts, 1<<PartBits, each range whose digest differs
+	// is cut; 0: by how many keys there are.
+	PartBits int
 }
 
 func (l Limits) filled() Limits {

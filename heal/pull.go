@@ -19,7 +19,7 @@ import (
 // side, and tells the machine how it went.
 func (l *Life) transfer(ctx context.Context, m *rejoin.Machine, a rejoin.Action) error {
 	e := m.View().Epoch
-	l.recovery.transferring(a.Buddy.Node, a.Full)
+	l.recovery.transferring(a.Buddy.Node, a.Full, a.Digest)
 	l.cfg.Event("transfer_begun", e, fmt.Sprintf("buddy %d", a.Buddy.Node))
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -30,7 +30,11 @@ func (l *Life) transfer(ctx context.Context, m *rejoin.Machine, a rejoin.Action)
 	pulls := flow.NewGroup(l.env)
 	for i := range l.workers {
 		pulls.Go(func() {
-			if errs[i] = l.pull(ctx, e, a, i); errs[i] != nil {
+			pull := l.pull
+			if a.Digest {
+				pull = l.pullDigest
+			}
+			if errs[i] = pull(ctx, e, a, i); errs[i] != nil {
 				cancel()
 			}
 		})
@@ -102,12 +106,20 @@ func (l *Life) pull(ctx context.Context, e proto.Epoch, a rejoin.Action, shard i
 	p.expect(p.upper)
 	err = p.pages(ctx, b, &r)
 	err = errors.Join(err, p.finish())
-	if err == nil && !plant.Is(plant.PullEnd) {
-		// J2: the same life to the end, and the range was kept to the end.
-		err = l.cfg.Control.Call(ctx, b.Node, kindEnd, endRequest{b, r.ID}, nil)
+	if err == nil {
+		err = l.endRange(ctx, b, r.ID)
 	}
 	l.recovery.add(p.listBytes+remote.BytesRead(), p.records, p.adopted, p.missed, r.RangeBytes, r.StoreBytes)
 	return err
+}
+
+// endRange asks whether what was read counts (J2): the buddy was the same life
+// to the end, and kept the range to the end.
+func (l *Life) endRange(ctx context.Context, b proto.Member, id uint64) error {
+	if plant.Is(plant.PullEnd) {
+		return nil
+	}
+	return l.cfg.Control.Call(ctx, b.Node, kindEnd, endRequest{b, id}, nil)
 }
 
 // budget is a shard's part of what a recovery may move.

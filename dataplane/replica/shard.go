@@ -90,7 +90,7 @@ type Counters struct {
 	Writes, Superseded, Confirmed, WaitedForView      uint64
 	LockedReads, Adopted, AdoptedLocked, AdoptSkipped uint64
 	RolledForward, RingFull, NoRoom, BadEntries       uint64
-	StalledNoSpace, Probes                            uint64
+	StalledNoSpace, Probes, Buried                    uint64
 	Hurt, ForwardHurt                                 uint64 // writes refused, and records not rolled forward, for damage
 }
 

@@ -86,7 +86,7 @@ func (w *world) tookN(do string, n int) {
 
 // late are the faults that tryFault only gets ready; who carries them out
 // counts them.
-var late = []string{doOldPool, doOldAll, doInFlush, doHang, doSlow, doSlowDisk, doFailDisk, doAcceptor, doOldVotes, doCorrupt, doTruncate, doGarbage, doAtStep}
+var late = []string{doOldPool, doOldAll, doInFlush, doHang, doSlow, doSlowDisk, doFailDisk, doAcceptor, doOldVotes, doCorrupt, doTruncate, doGarbage, doAtStep, doForget}
 
 // fault does something bad, to another node if that one cannot have it now.
 func (w *world) fault(e Entry) {
@@ -335,6 +335,9 @@ func (w *world) tryFault(e Entry) bool {
 		}
 		done()
 		m.leave(us(e.A))
+	case doForget:
+		done()
+		w.forget(w.sim.Now() + e.A*1000)
 	case doDrain:
 		if !m.mayDrain() {
 			return false
@@ -467,6 +470,7 @@ func (w *world) event(l *life, name string, e proto.Epoch, detail string) {
 		w.guarded = w.guarded.Without(proto.NodeID(p.m.id))
 		p.m.blank = false
 		w.count("promoted: " + detail)
+		w.digests(l)
 	case "view_installed":
 		v := l.heal.Installed()
 		if l.installed != 0 && e > l.installed+1 {

@@ -294,6 +294,7 @@ func (w *world) same() {
 		known bool
 	}
 	var first []is
+	w.sums()
 	for i, m := range w.nodes {
 		has := make([]is, w.o.Keys)
 		for shard, p := range m.p.life.pools {

@@ -262,7 +262,8 @@ func (p *process) live(ctx context.Context, force string) (err error) {
 		},
 		Lease: w.o.Lease, Running: p.members.Running, HeldBack: p.members.HeldBack,
 		Logger: p.log, Env: p.Process,
-		Limits: heal.Limits{Batches: 2, BatchBytes: 4 << 10, FirstPageBytes: 64, PageBytes: 512, LastStepBytes: 2 << 10, WalkBytes: 8 << 10, WalkPause: 100 * time.Microsecond, Leftovers: 8},
+		Limits: heal.Limits{Batches: 2, BatchBytes: 4 << 10, FirstPageBytes: 64, PageBytes: 512, LastStepBytes: 2 << 10, WalkBytes: 8 << 10, WalkPause: 100 * time.Microsecond, Leftovers: 8,
+			PartBits: int(w.o.Seed % 3)},
 	}
 	v := p.members.Current()
 	c.Opened(l.pools, &v, p.m.begun)

@@ -25,6 +25,7 @@ type Store struct {
 	hurts      hurts
 	holes      holes
 	genuine    seglog.Genuine // made once
+	digest     digest
 
 	releaseBound uint64 // SetReleaseBound
 
@@ -52,6 +53,8 @@ func New(l *seglog.Log, x *index.Index, seed uint64) *Store {
 	s.beside.Store(x.Mark(MarkBeside) != 0)
 	s.epoch.Store(1)
 	s.clean.uncounted, s.clean.freed = true, l.Freed()
+	s.digest.sums = make([]Sum, DigestRanges)
+	s.digest.reset(x.Len() == 0)
 	s.setDebt(0)
 	return s
 }
@@ -74,6 +77,7 @@ func (s *Store) soundHash(pos uint64) uint64 {
 func (s *Store) Reset() {
 	s.lastMarker, s.pageEpoch = 0, 0
 	s.clean = cleaner{freed: s.log.Freed()}
+	s.digest.reset(true)
 	s.setDebt(0)
 	s.tombstones.Store(0)
 	s.beside.Store(false)
@@ -120,6 +124,7 @@ type Entry struct {
 	Floor   uint64
 
 	hash    uint64
+	crc     uint32 // of key and value, as the record's header has it
 	bytes   int
 	inserts uint64 // Store.inserts at the Find
 	cursor  index.Cursor
@@ -150,7 +155,7 @@ func (s *Store) Find(e *Entry, hash uint64, key []byte) {
 // found takes over what a sound header says.
 func (e *Entry) found(w index.Word, img []byte) {
 	e.OK, e.Locked, e.Tombstone = true, w.Locked(), record.KindOf(img) == record.Delete
-	e.TS, e.Pos, e.bytes = record.TS(img), w.Pos(), record.ImageBytes(img)
+	e.TS, e.Pos, e.bytes, e.crc = record.TS(img), w.Pos(), record.ImageBytes(img), record.BodyCRC(img)
 }
 
 // holds says whether the record is the key's. It looks at nothing beyond img,
@@ -256,6 +261,7 @@ func (s *Store) refer(e *Entry, h *record.Header, pos uint64, locked bool) error
 	if h.Kind == record.Delete {
 		s.tombstones.Add(1)
 	}
+	s.digest.replaced(e, h)
 	return nil
 }
 
