@@ -234,7 +234,7 @@ func (s *Store) Whole(pos uint64) bool {
 // this hash, if it is damaged and still current. Worker only.
 func (s *Store) NoteRecord(hash, pos uint64) {
 	var c index.Cursor
-	if !s.seek(&c, hash, pos) {
+	if !s.own(&c, hash, pos) {
 		return
 	}
 	switch img, is := s.soundness(pos); is {
