@@ -92,7 +92,7 @@ func (a *restartArgs) cluster(records uint64) (*local.Cluster, func(), error) {
 	}
 	// Header, key, value, padding; a third of it room for overwriting, and the
 	// least number of segments.
-	c.PoolSize = config.Size(records*uint64(a.o.ValueBytes+112)*4/3) + 12*c.SegmentSize
+	c.PoolSize = max(64*config.MiB, config.Size(records*uint64(a.o.ValueBytes+112)*4/3)+12*c.SegmentSize)
 	c.MaxKeys = int(records + records/8 + 100_000)
 	cl, err := local.Create(local.Options{Dir: dir, Ports: a.ports, Source: s, Format: formatNode})
 	if err != nil {
