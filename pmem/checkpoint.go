@@ -11,6 +11,7 @@ import (
 	"healkv/dataplane/plant"
 	"healkv/pmem/ckpt"
 	"healkv/pmem/index"
+	"healkv/pmem/store"
 )
 
 // CheckpointBytes is how many bytes of log lie between two checkpoints of the
@@ -409,6 +410,7 @@ func (c *checkpoints) close() bool {
 	}
 	t.Needs = c.p.log.Tail()
 	t.Life, _ = c.p.log.IncarnationOf(t.Needs - 1)
+	t.Flags = x.Mark(store.MarkBeside)
 	if plant.Is(plant.CkptReplay) {
 		t.From = t.Needs
 	}

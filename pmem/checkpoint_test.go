@@ -549,7 +549,7 @@ func TestDamagedCheckpoint(t *testing.T) {
 	}
 	try("nothing", func(b []byte) []byte { return b })
 	for range 12 {
-		try("bit flip in the table's head", flip(tableAt, tableAt+16+11*8+16))
+		try("bit flip in the table's head", flip(tableAt, tableAt+16+12*8+16))
 		try("bit flip in the table", flip(tableAt+4096, tableEnd))
 	}
 	for i := range len(newest.Blocks) {

@@ -9,6 +9,7 @@ import (
 	"healkv/pmem/ckpt"
 	"healkv/pmem/index"
 	"healkv/pmem/record"
+	"healkv/pmem/store"
 )
 
 // restoreIndex makes the index of the newest checkpoint in force and the log
@@ -52,6 +53,7 @@ func (p *Pool) restoreIndex() (why string) {
 	k := &keeper{p: p, tail: p.log.Tail(), stable: stable, x: x, table: t, file: c.file, layout: c.layout,
 		head: make([]uint32, len(t.Blocks))}
 	x.SetKeeper(k)
+	x.SetMark(store.MarkBeside, t.Flags)
 	marker := t.Marker
 	from := max(min(stable, t.From), p.super.Base)
 	err = p.log.Scan(from, k.tail, func(pos uint64, h *record.Header, _ []byte) bool {

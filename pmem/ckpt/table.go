@@ -43,6 +43,7 @@ type Table struct {
 	Needs      uint64 // the log must be durable through here: no image knows of more
 	Life       uint32 // incarnation of the segment that Needs lies in
 	Marker     uint64 // newest marker when it began
+	Flags      uint64 // the caller's
 	Blocks     []Block
 
 	Place int // 0 or 1, where in the file it lies
@@ -102,7 +103,7 @@ func (l Layout) Write(f File, t *Table, buf []byte) ([]byte, error) {
 		e[14], e[15] = k.Local, 0
 	}
 	words := [...]uint64{magic, version | PageBytes<<32, t.Generation, t.Base, t.Began, t.From, t.Needs,
-		uint64(t.Life), t.Marker, uint64(len(t.Blocks)), uint64(l.PagesMax)}
+		uint64(t.Life), t.Marker, uint64(len(t.Blocks)), uint64(l.PagesMax), t.Flags}
 	for i, w := range words {
 		binary.LittleEndian.PutUint64(buf[16+8*i:], w)
 	}
@@ -144,11 +145,11 @@ func (l Layout) read(f File, place int) (t Table, ok bool) {
 	}
 	sum := xxh3.Hash128(all[16:])
 	whole := binary.LittleEndian.Uint64(all) == sum.Lo && binary.LittleEndian.Uint64(all[8:]) == sum.Hi
-	if !whole && !plant.Is(plant.CkptTableSum) || [16]byte(all[16+8*11:16+8*11+16]) != l.Pool {
+	if !whole && !plant.Is(plant.CkptTableSum) || [16]byte(all[16+8*12:16+8*12+16]) != l.Pool {
 		return t, false
 	}
 	t = Table{Generation: word(2), Base: word(3), Began: word(4), From: word(5), Needs: word(6),
-		Life: uint32(word(7)), Marker: word(8), Blocks: make([]Block, count), Place: place}
+		Life: uint32(word(7)), Marker: word(8), Flags: word(11), Blocks: make([]Block, count), Place: place}
 	used := make([]bool, l.SlotsMax())
 	covered := uint64(0) // of 2^localMax
 	for i := range t.Blocks {

@@ -248,8 +248,15 @@ func (p *restartProbe) keep(n int) error {
 	r := bufio.NewReader(c)
 	for i := range restartKeys {
 		key, value := restartKey(n, i)
-		if got, err := command(c, r, "SET", key, value); err != nil || got != "OK" {
-			return fmt.Errorf("restart: SET: %q %w", got, err)
+		for try := 0; ; try++ {
+			got, err := command(c, r, "SET", key, value)
+			if err == nil && got == "OK" {
+				break
+			}
+			if try == 2000 || got == "" {
+				return fmt.Errorf("restart: SET: %q %w", got, err)
+			}
+			time.Sleep(time.Millisecond) // a lease of RestartLease is lost on a busy machine, and comes back
 		}
 	}
 	p.kept = n
