@@ -282,6 +282,7 @@ func countShard(w *dataplane.Worker, ep rdma.Endpoint, c map[string]uint64) {
 	} {
 		c[name] += x
 	}
+	countFlushes(w, c)
 	if e, ok := ep.(connections); ok {
 		e.Connections(func(name string, x uint64) { c[name] += x })
 	}

@@ -212,13 +212,18 @@ func (p *Pool) exclude() {
 	f := &p.flight
 	for f.under && !plant.Is(plant.FlushNotAwaited) {
 		if p.flusher == nil && !f.draining { // nobody's goroutine has it: a simulation's
-			p.mu.Unlock()
-			p.drainFlight()
-			p.mu.Lock()
+			p.drainNow()
 			continue
 		}
 		f.ended.Wait()
 	}
+}
+
+// drainNow lets go of mu for the drain, and has it again even if that panics.
+func (p *Pool) drainNow() {
+	p.mu.Unlock()
+	defer p.mu.Lock()
+	p.drainFlight()
 }
 
 func (p *Pool) finishFlush() error {
