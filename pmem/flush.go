@@ -44,6 +44,10 @@ func (p *Pool) StartFlush() error { return p.startFlush(p.later) }
 // note of.
 func (p *Pool) Flushing() bool { return p.flight.started }
 
+// FlushesBeside reports whether flushes run beside the worker: they wait for a
+// disk. Any goroutine, before Close.
+func (p *Pool) FlushesBeside() bool { return p.later != nil }
+
 // FinishFlush takes note of a flush that has ended, which makes it count. under:
 // one is still on its way. An error is final, as StartFlush's.
 func (p *Pool) FinishFlush() (under bool, err error) {

@@ -214,7 +214,7 @@ func TestIdleConnectionsAreSmall(t *testing.T) {
 	shelf := len(s.shelf)
 	s.mu.Unlock()
 	t.Logf("%d idle connections: %d KiB in use more, client sides included; %d worksets on the shelf", n, grown>>10, shelf)
-	if shelf > 8*runtime.GOMAXPROCS(0) {
+	if shelf > shelfMax() {
 		t.Errorf("%d worksets kept", shelf)
 	}
 	// Fixed part: the shelf, whose worksets hold at most shelfBytesKept each.

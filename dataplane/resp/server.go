@@ -275,12 +275,16 @@ func (s *Server) takeWorkset() *workset {
 	return ws
 }
 
-// giveWorkset takes back what a connection does not need any more. A few more
-// than can run at the same time are kept for the next ones.
+// shelfMax is how many worksets are kept: a few more than can run at the same
+// time, or as many as may well wait for a flush. To make one for every command
+// costs more than the command.
+func shelfMax() int { return max(8*runtime.GOMAXPROCS(0), 512) }
+
+// giveWorkset takes back what a connection does not need any more.
 func (s *Server) giveWorkset(ws *workset) {
 	ws.shrink()
 	s.mu.Lock()
-	keep := len(s.shelf) < 8*runtime.GOMAXPROCS(0) && !s.closing.Load()
+	keep := len(s.shelf) < shelfMax() && !s.closing.Load()
 	if keep {
 		s.shelf = append(s.shelf, ws)
 	}
