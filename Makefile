@@ -11,7 +11,9 @@ CHAOSTIME ?= 30m
 CHAOSFAULTS ?= 300
 LABRESETS ?= 3
 MATRIXSHARE ?= 1
+DAMAGESHARE ?= 1
 PEERS     ?=
+MEASURE   ?=
 FAILOVERTIMES ?= 3
 
 # A clone made by another user (CI) must build too: the version comes from git
@@ -62,6 +64,11 @@ unit: ## unit tests, fuzz seeds included
 race: ## tests under the race detector
 	$(GO) test -race -short -timeout 10m $(RACE)
 
+DIGESTKEYS ?= 1000000
+.PHONY: digests
+digests: build ## six nodes, DIGESTKEYS keys (a million), what a killed node missed forgotten by all: it heals by comparing digests
+	$(GO) test -tags=process -count=1 -v -timeout 14m -run '^TestProcessComparesDigests$$' ./cmd/node -digest.keys $(DIGESTKEYS)
+
 .PHONY: process
 process: build ## tests with real node processes (make verify has those under chaos)
 	$(GO) test -tags=process$(if $(VERBS),$(comma)verbs) -count=1 -p 1 -timeout 14m -run '^TestProcess' -skip '^TestProcessChaos' ./...
@@ -94,6 +101,10 @@ matrix: build ## the whole fault matrix: every cell in the simulator, then on re
 	$(GO) test -count=1 -timeout 20m -run TestMatrix ./heal/simulation -sim.matrix 1 -sim.parallel 2 -sim.matrix-out $(CURDIR)/out/matrix
 	bin/node chaos --matrix --share $(MATRIXSHARE) --out out/matrix --keep-going
 
+.PHONY: damage
+damage: build ## the damage matrix: 1 600 cells of six nodes whose files are hurt (DAMAGESHARE=0.04 for a part); out/damage
+	bin/node damage --out out/damage --share $(DAMAGESHARE) --quiet
+
 .PHONY: failover
 failover: build ## stall per kind of fault, rolling restart, all killed: judged, in out/failover, about 3 minutes (FAILOVERTIMES=10, FAILOVER="--rate 60000")
 	@sh scripts/failover.sh bin/node $(FAILOVERTIMES) $(FAILOVER)
@@ -103,9 +114,12 @@ soak: build ## six saturated nodes for SOAKTIME: no view change, no lost lease
 	bin/node bench --out out/soak --workload write-only --keys 100000 --time $(SOAKTIME) --runs 1 --expect-epoch-stable
 
 .PHONY: bench
-bench: build ## micro-benchmarks, then the workloads of bench.md
+bench: build bin/peers ## floors, product and peers into docs/measurements.md: about an hour, on a machine that does nothing else (MEASURE="-only floors,load" for parts)
+	$(GO) run ./bench/measure -go $(GO) $(MEASURE)
+
+.PHONY: bench-micro
+bench-micro: ## all micro-benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime=$(BENCHTIME) $(BENCH)
-	bin/node bench
 
 .PHONY: peers
 peers: bin/peers ## beside etcd, flushed; then beside etcd, ZooKeeper, Redis, dragonboat, not flushed: judged, in out/peers (PEERS="--time 5s --runs 1")

@@ -73,7 +73,7 @@ func (b *blockade) answer() (with proto.NodeSet) {
 func (b *blockade) majority() string {
 	text := fmt.Sprintf("acceptors %s of %s answer, %d needed", list(b.answer()), list(b.configured), register.Majority(b.configured))
 	if b.members.Stopped != "" {
-		text += "; its own votes no more: " + b.members.Stopped
+		text += "; its own votes no more, and tries to write its file again: " + b.members.Stopped
 	}
 	return text
 }

@@ -27,7 +27,7 @@ type Event struct {
 
 // RecoveryStatus is what the last way back cost. Times in nanoseconds.
 type RecoveryStatus struct {
-	Kind        string        `json:"kind"` // none, heal, full, cold
+	Kind        string        `json:"kind"` // none, heal, digest, full, cold
 	Why         string        `json:"why,omitempty"`
 	Buddy       int           `json:"buddy"` // -1: none
 	Start       int64         `json:"start"`
@@ -43,13 +43,17 @@ type RecoveryStatus struct {
 	RangeBytes  uint64        `json:"range_bytes"`
 	StoreBytes  uint64        `json:"store_bytes"`
 	Leftovers   uint64        `json:"leftovers"`
+	// Of a recovery by digests.
+	Ranges uint64 `json:"digest_ranges,omitempty"` // of keys whose digests differed
+	Buried uint64 `json:"buried,omitempty"`        // own records deleted, as the buddy had no such key
+	Unlike uint64 `json:"unlike,omitempty"`        // records of one timestamp and two values
 }
 
 func recoveryStatus(r *heal.Recovery) *RecoveryStatus {
 	return &RecoveryStatus{Kind: r.Kind, Why: r.Why, Buddy: r.Buddy, Start: r.Start, ToAdmitted: r.ToAdmitted,
 		ToInstalled: r.ToInstalled, Transfer: r.Transfer, Finish: r.Finish, Total: r.Total, Bytes: r.Bytes,
 		Records: r.Records, Applied: r.Applied, Missed: r.Missed, RangeBytes: r.RangeBytes, StoreBytes: r.StoreBytes,
-		Leftovers: r.Leftovers}
+		Leftovers: r.Leftovers, Ranges: r.Ranges, Buried: r.Buried, Unlike: r.Unlike}
 }
 
 // Status is what a node says of itself.
@@ -81,6 +85,7 @@ type Status struct {
 	Opened        string            `json:"opened"`
 	LastRecovery  *RecoveryStatus   `json:"last_recovery,omitempty"`
 	Counters      map[string]uint64 `json:"counters"`
+	Space         Space             `json:"space"`
 	Membership    any               `json:"membership,omitempty"`
 	// Certificate is nil where nodes need none: on one host.
 	Certificate *CertificateStatus `json:"certificate,omitempty"`
@@ -264,6 +269,7 @@ func (n *Node) count(l *life, s *Status) {
 		s.Domain = info.Domain.String()
 		s.PageSize = pageSize(info.PageSize)
 	}
+	s.Space = takeSpace(c)
 	wire := n.control.Stats()
 	c["control_refused"] = wire.Refused()
 }
@@ -274,7 +280,7 @@ func countShard(w *dataplane.Worker, ep rdma.Endpoint, c map[string]uint64) {
 	for name, x := range map[string]uint64{
 		"reads_at_worker": k.Reads, "rejected": k.Rejected, "no_room": k.NoRoom, "unknown": k.Unknown,
 		"ring_full_turns": k.RingFullTurns, "flushes": k.Flushes, "sleeps": k.Sleeps, "stream_faults": k.StreamFaults,
-		"cleaned_bytes": k.CleanedBytes, "cleaned_segments": k.CleanedSegments, "ranges_given_up": k.GivenUp,
+		"cleaned_bytes": k.CleanedBytes, "cleaned_segments": k.CleanedSegments,
 		"writes": r.Writes, "superseded": r.Superseded, "confirmed": r.Confirmed, "waited_for_view": r.WaitedForView,
 		"locked_reads": r.LockedReads, "adopted": r.Adopted, "adopted_locked": r.AdoptedLocked,
 		"rolled_forward": r.RolledForward, "ring_full": r.RingFull, "stalled_no_space": r.StalledNoSpace,
@@ -283,6 +289,7 @@ func countShard(w *dataplane.Worker, ep rdma.Endpoint, c map[string]uint64) {
 		c[name] += x
 	}
 	countFlushes(w, c)
+	countSpace(w, c)
 	if e, ok := ep.(connections); ok {
 		e.Connections(func(name string, x uint64) { c[name] += x })
 	}

@@ -92,37 +92,6 @@ func TestCleanerStaysBelowThePin(t *testing.T) {
 	}
 }
 
-// Space is short and only a missed range is in the way: the superblock says
-// that it is given up before anything of it goes.
-func TestGivenUpRangeIsInTheSuperblock(t *testing.T) {
-	r := newRig(t, rigOptions{nodes: 2, model: proto.Eventual, poolBytes: 128 << 20})
-	n := r.nodes[0]
-	v := r.view.Next(r.view.Live.Without(1), 0)
-	r.nodes[1].stop()
-	r.install(n, &v)
-	s := n.host.NewSession()
-	defer s.Close()
-	w := n.workers[0]
-	value := make([]byte, 250<<10)
-	for i := 0; ; i++ {
-		if _, err := s.Put([]byte("k"), value, 0); err != nil && !errors.Is(err, ErrNoRoom) {
-			t.Fatal(err)
-		}
-		var given uint64
-		var said uint32
-		w.Do(func() { given, said = w.Counters.GivenUp, n.pools[0].Super().LostThrough })
-		if given > 0 {
-			if said != 2 || w.lostThrough != 2 {
-				t.Errorf("given up through view %d, the superblock says %d", w.lostThrough, said)
-			}
-			return
-		}
-		if i == 2000 {
-			t.Fatal("never short of space")
-		}
-	}
-}
-
 // What a write waits for is a flush of the pool, not a number.
 func TestFlushedMeansFlushed(t *testing.T) {
 	r := newRig(t, rigOptions{nodes: 1, model: proto.Synchronous})

@@ -18,6 +18,7 @@ type Limits struct {
 	BackgroundBytes uint64        // Eventual, Scope: flush when so much waits
 	BackgroundEvery time.Duration // Eventual, Scope: flush at least so often
 	DeadlineEvery   time.Duration // how often operations under way are looked at
+	DigestEvery     time.Duration // how often a busy worker sums up another page of the index after an opening
 	FaultPause      time.Duration // how long a stream rests after bytes that fail their checks
 	// NoRoomPatience is how long a member may owe its first log space before a
 	// write is refused: a process that joins on a busy host is that slow.
@@ -28,19 +29,21 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{Ops: opsMax, ClientBurst: 512, StreamBurst: 256 << 10, ForwardBurst: 256, AdoptBurst: 256, CleanBurst: 64 << 10,
 		BackgroundBytes: 1 << 20, BackgroundEvery: 10 * time.Millisecond, DeadlineEvery: 20 * time.Millisecond,
-		FaultPause: 100 * time.Millisecond, NoRoomPatience: time.Second}
+		DigestEvery: 2 * time.Millisecond,
+		FaultPause:  100 * time.Millisecond, NoRoomPatience: time.Second}
 }
 
 const opsMax = 16 << 10
 
 // A slab of operations must be able to hold the longest lane.
-const _ = uint(opsMax - laneOps)
+const _ = uint(opsMax - sessionOpsMax)
 
 // limits are Limits as the worker uses them: times in nanoseconds.
 type limits struct {
 	ops, client, stream, forward, adopt, clean                 int
 	backgroundBytes                                            uint64
 	backgroundEvery, deadlineEvery, faultPause, noRoomPatience int64
+	digestEvery                                                int64
 }
 
 func (l Limits) filled() limits {
@@ -50,6 +53,7 @@ func (l Limits) filled() limits {
 		forward: cmp.Or(l.ForwardBurst, d.ForwardBurst), adopt: cmp.Or(l.AdoptBurst, d.AdoptBurst), clean: cmp.Or(l.CleanBurst, d.CleanBurst),
 		backgroundBytes: cmp.Or(l.BackgroundBytes, d.BackgroundBytes), backgroundEvery: int64(cmp.Or(l.BackgroundEvery, d.BackgroundEvery)),
 		deadlineEvery: int64(cmp.Or(l.DeadlineEvery, d.DeadlineEvery)), faultPause: int64(cmp.Or(l.FaultPause, d.FaultPause)),
+		digestEvery:    int64(cmp.Or(l.DigestEvery, d.DigestEvery)),
 		noRoomPatience: int64(cmp.Or(l.NoRoomPatience, d.NoRoomPatience)),
 	}
 }

@@ -37,7 +37,7 @@ var (
 	ErrClosed    = errors.New("healkv: node closed")
 	// ErrDamaged: the record does not verify here. It is refused, never guessed
 	// and never taken for a miss.
-	ErrDamaged    = errors.New("healkv: this node's record of the key is damaged; read it at another node")
+	ErrDamaged    = errors.New("healkv: rejected for now, not applied: this node's record of the key is damaged; it is fetched from the other nodes, try again or ask another node")
 	ErrPoolFailed = errors.New("healkv: the pool failed, not applied: this node has left the group until its device works again; ask another node")
 )
 

@@ -93,6 +93,7 @@ type Worker struct {
 	full         bool  // writes are refused until room is found again
 	lastFlush    int64
 	lastDeadline int64
+	digestAt     int64
 	published    uint64 // stream tail peers can see
 	pin          uint64 // the cleaner stays below; ^0 without a recovery
 	lostThrough  proto.Epoch
@@ -112,7 +113,8 @@ type Worker struct {
 type WorkerCounters struct {
 	Reads, Rejected, NoRoom, Unknown, RingFullTurns uint64
 	Flushes, FlushNanos, Sleeps, StreamFaults       uint64
-	CleanedBytes, CleanedSegments, GivenUp          uint64
+	CleanedBytes, CleanedSegments                   uint64
+	Hurt                                            uint64 // refused because of a damaged record
 }
 
 // slot is one operation under way at the worker.
@@ -273,6 +275,9 @@ func (w *Worker) turn() (moved bool) {
 	if w.clean() {
 		moved = true
 	}
+	if w.digests(moved) {
+		moved = true
+	}
 	if w.flush() {
 		moved = true
 	}
@@ -377,51 +382,6 @@ func (w *Worker) publish(members proto.NodeSet) {
 	w.ep.WakePeers()
 }
 
-// Pin keeps the cleaner below pos while a recovery reads this node's log; ^0
-// ends it. Inside Do.
-func (w *Worker) Pin(pos uint64) { w.pin = pos }
-
-// Pinned is what Pin was told last. Inside Do.
-func (w *Worker) Pinned() uint64 { return w.pin }
-
 // LostThrough is the pool's: missed ranges of nodes last live below it are
-// gone. Inside Do.
+// gone. Nothing sets it any more, but a pool may say so. Inside Do.
 func (w *Worker) LostThrough() proto.Epoch { return w.lostThrough }
-
-// clean lets the cleaner work below everything that is still needed. When
-// space is short and only a missed range is in its way, the range is given up,
-// durably before anything of it goes: that node gets a full copy.
-func (w *Worker) clean() bool {
-	if !w.st.WantsCleaning() {
-		return false
-	}
-	bound := min(w.rep.Bound(w.lostThrough), w.pin)
-	if plant.Is(plant.WorkerPin) {
-		bound = w.rep.Bound(w.lostThrough)
-	}
-	r := w.st.Clean(w.limit.clean, bound, w.st.Flushed())
-	w.Counters.CleanedBytes += uint64(r.MovedBytes)
-	w.Counters.CleanedSegments += uint64(r.FreedSegments)
-	if !r.Idle {
-		return true
-	}
-	if !w.st.SpaceShort() {
-		return false
-	}
-	through, ok := w.rep.GiveUp(w.lostThrough)
-	if !ok {
-		return false
-	}
-	if err := w.pool.WriteSuperblock(func(s *pmem.Super) {
-		if !plant.Is(plant.WorkerGiveUp) {
-			s.LostThrough = uint32(through)
-		}
-	}); err != nil {
-		w.failed(err)
-		return false
-	}
-	w.lostThrough = through
-	w.Counters.GivenUp++
-	w.log.Warn("missed range given up for space: the absent node will get a full copy", "shard", w.shard, "view", through)
-	return true
-}

@@ -35,12 +35,12 @@ func (w *Worker) clients() (moved bool) {
 			if ahead == l.subHead {
 				ahead = w.lookAhead(l, min(tail, l.subHead+opsAhead))
 			}
-			if !w.start(l.sub[l.subHead&laneMask], l) {
+			if !w.start(l.sub[l.subHead&l.mask], l) {
 				w.Counters.RingFullTurns++
 				w.rotate(i)
 				return moved
 			}
-			l.sub[l.subHead&laneMask] = nil
+			l.sub[l.subHead&l.mask] = nil
 			l.subHead++
 			budget--
 			moved = true
@@ -69,10 +69,10 @@ const opsAhead = 8
 // that their cache misses overlap.
 func (w *Worker) lookAhead(l *lane, to uint64) uint64 {
 	for i := l.subHead; i < to; i++ {
-		w.st.PrefetchKey(l.sub[i&laneMask].hash)
+		w.st.PrefetchKey(l.sub[i&l.mask].hash)
 	}
 	for i := l.subHead; i < to; i++ {
-		w.st.PrefetchRecord(l.sub[i&laneMask].hash)
+		w.st.PrefetchRecord(l.sub[i&l.mask].hash)
 	}
 	return to
 }
@@ -158,6 +158,9 @@ func (w *Worker) admitted(a replica.Admission, op *Op, l *lane, h int32) bool {
 	case replica.NoKeys: // for good: keys do not go away
 		w.Counters.NoRoom++
 		w.end(op, l, ErrNoRoom)
+	case replica.Hurt:
+		w.Counters.Hurt++
+		w.end(op, l, ErrDamaged)
 	case replica.Absent: // as a read that misses: the lease must have held
 		op.Err = nil
 		w.ended = append(w.ended, ended{op, l})
@@ -184,14 +187,23 @@ func (w *Worker) startGet(op *Op, l *lane, h int32) {
 		w.hold(op, l, h)
 	case replica.ReadBusy:
 		w.end(op, l, ErrOverload)
+	case replica.ReadHurt:
+		w.Counters.Hurt++
+		w.end(op, l, ErrDamaged)
 	default:
 		w.end(op, l, ErrTryAgain)
 	}
 }
 
-// value copies the record at pos into the operation.
+// value copies the record at pos into the operation, verified.
 func (w *Worker) value(op *Op, pos uint64, ts proto.TS) {
 	w.Counters.Reads++
+	if !w.st.Whole(pos) {
+		w.Counters.Hurt++
+		w.st.NoteRecord(op.hash, pos)
+		op.Err = ErrDamaged
+		return
+	}
 	img := w.st.Record(pos)
 	op.TS = ts
 	if record.KindOf(img) == record.Delete {
@@ -219,7 +231,7 @@ func (w *Worker) release(h int32) {
 // end gives an operation back to its session at the end of the turn.
 func (w *Worker) end(op *Op, l *lane, err error) {
 	op.Err = err
-	l.cmp[l.cmpNext&laneMask] = op
+	l.cmp[l.cmpNext&l.mask] = op
 	l.cmpNext++
 	if !l.dirty {
 		l.dirty = true
@@ -273,11 +285,11 @@ func (w *Worker) expire() {
 	w.lastDeadline = w.now
 	for _, l := range w.active {
 		for tail := l.subTail.Load(); l.subHead < tail; l.subHead++ {
-			op := l.sub[l.subHead&laneMask]
+			op := l.sub[l.subHead&l.mask]
 			if op.due == 0 || op.due > w.now {
 				break
 			}
-			l.sub[l.subHead&laneMask] = nil
+			l.sub[l.subHead&l.mask] = nil
 			w.end(op, l, ErrDeadline)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"healkv/dataplane"
 	"healkv/dataplane/plant"
@@ -21,27 +22,28 @@ import (
 type served struct {
 	to    proto.Member
 	shard int
-	pin   uint64
+	pin   atomic.Uint64 // nothing at or above it is moved; only rises
 
 	mu      sync.Mutex
 	more    chan struct{} // closed and replaced when a page is added
 	list    []byte        // encoded runs
 	ends    []int         // offsets in list at which pages end
 	records uint64        // bytes of the records listed
+	listed  uint64        // position behind the last of them
 	done    bool
 	err     error
 	dropped bool
 }
 
 // page adds a page to the list, or ends it. False: nobody wants it any more.
-func (s *served) page(data []byte, records uint64, done bool, err error) bool {
+func (s *served) page(data []byte, records, listed uint64, done bool, err error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(data) > 0 {
 		s.list = append(s.list, data...)
 		s.ends = append(s.ends, len(s.list))
 	}
-	s.records, s.done, s.err = records, done, err
+	s.records, s.listed, s.done, s.err = records, max(s.listed, listed), done, err
 	close(s.more)
 	s.more = make(chan struct{})
 	return !s.dropped
@@ -61,6 +63,9 @@ func Serve(c Control, current func() *Life) {
 	c.Handle(kindAwait, handler(current, (*Life).onAwait))
 	c.Handle(kindRange, handler(current, (*Life).onRange))
 	c.Handle(kindPage, handler(current, (*Life).onPage))
+	c.Handle(kindDigest, handler(current, (*Life).onDigest))
+	c.Handle(kindParts, handler(current, (*Life).onParts))
+	c.Handle(kindEntries, handler(current, (*Life).onEntries))
 	c.Handle(kindEnd, handler(current, (*Life).onEnd))
 	c.Handle(kindCold, handler(current, (*Life).onCold))
 }
@@ -175,7 +180,7 @@ func (l *Life) onRange(_ context.Context, from proto.Member, q *rangeRequest) (*
 			first = pos
 		}
 		tail = w.Pool().Store().Tail()
-		s.pin = first
+		s.pin.Store(first)
 		l.addRange(s, r)
 	}) {
 		return nil, errNoLife
@@ -206,7 +211,7 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 	limit := &l.cfg.Limits
 	var last run
 	var page []byte
-	var records uint64
+	var records, paged uint64
 	runs, room, given := 0, limit.FirstPageBytes, false
 	st := w.Pool().Store()
 	add := func(pos uint64, off int64, n int, inc uint32, locked bool) bool {
@@ -215,10 +220,11 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 		last = next
 		runs++
 		records += uint64(n)
-		if len(page) < room {
+		if len(page) < room && records-paged < limit.PageRecords {
 			return true
 		}
-		given = !s.page(page, records, false, nil)
+		paged = records
+		given = !s.page(page, records, pos+uint64(n), false, nil)
 		page, last, room = page[:0], run{}, limit.PageBytes // every page decodes on its own
 		return !given
 	}
@@ -243,7 +249,7 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 	if given { // up: nobody reads on
 		return
 	}
-	s.page(page, records, true, err)
+	s.page(page, records, last.pos+uint64(last.bytes), true, err)
 	if err != nil {
 		l.log.Error("listing a missed range", "for", q.From, "shard", q.Shard, "err", err)
 	}
@@ -309,7 +315,7 @@ func (l *Life) repin(shard int) {
 	pin := ^uint64(0)
 	for _, s := range l.ranges {
 		if s.shard == shard && !plant.Is(plant.BuddyPin) {
-			pin = min(pin, s.pin)
+			pin = min(pin, s.pin.Load())
 		}
 	}
 	l.workers[shard].Pin(pin)
@@ -348,6 +354,7 @@ func (l *Life) onPage(ctx context.Context, from proto.Member, q *pageRequest) (*
 	if s == nil || s.to.Node != from.Node {
 		return nil, errPage
 	}
+	l.raise(s, q.Read)
 	for {
 		s.mu.Lock()
 		more := s.more

@@ -48,7 +48,7 @@ func TestBuddyRefuses(t *testing.T) {
 		if _, err := l.onEnd(ctx, other, &endRequest{b.self, 77}); !errors.Is(err, errPage) {
 			t.Errorf("a range that is not kept: %v", err)
 		}
-		if _, err := l.onPage(ctx, other, &pageRequest{b.self, 77, 0}); !errors.Is(err, errPage) {
+		if _, err := l.onPage(ctx, other, &pageRequest{To: b.self, ID: 77}); !errors.Is(err, errPage) {
 			t.Errorf("a page of it: %v", err)
 		}
 	})
@@ -98,7 +98,7 @@ func TestNobodySpeaksForAnother(t *testing.T) {
 		// A range is read and ended by whom it is for.
 		s := &served{to: other, more: make(chan struct{})}
 		l.ranges[7] = s
-		_, page := l.onPage(ctx, asks, &pageRequest{b.self, 7, 0})
+		_, page := l.onPage(ctx, asks, &pageRequest{To: b.self, ID: 7})
 		_, end := l.onEnd(ctx, asks, &endRequest{b.self, 7})
 		if !errors.Is(page, errPage) || !errors.Is(end, errPage) || l.ranges[7] != s {
 			t.Errorf("page: %v, end: %v, kept %v", page, end, l.ranges[7] == s)
@@ -363,7 +363,7 @@ func TestRunsAreReadTogether(t *testing.T) {
 }
 
 // TestRangeThatWasGivenUp: the superblock says that the range is gone from the
-// log, whatever the markers say: the node is healed by full copy.
+// log, whatever the markers say: the node compares what it has with its buddy's.
 func TestRangeThatWasGivenUp(t *testing.T) {
 	r := newRig(t, 3, 1)
 	for _, n := range r.nodes[:2] {
@@ -383,7 +383,7 @@ func TestRangeThatWasGivenUp(t *testing.T) {
 	x.start()
 	r.back()
 	r.same(20)
-	r.has("node 2 enters, full false", "node 2 fenced: the members no longer have the range", "node 2 enters, full true", "node 2: promoted")
+	r.has("node 2 enters, full false", "transfer_done", "node 2: promoted 4 digest")
 }
 
 // TestInstalledMeansInTheShards: nobody hears of an install before it is one;
@@ -431,8 +431,8 @@ func TestRangeIsPinned(t *testing.T) {
 			}
 			for _, s := range b.life.ranges {
 				looks++
-				if at := b.driven.Pinned(); at > s.pin {
-					t.Fatalf("node %d serves a range from %d and is pinned at %d", b.id, s.pin, at)
+				if at := b.driven.Pinned(); at > s.pin.Load() {
+					t.Fatalf("node %d serves a range from %d and is pinned at %d", b.id, s.pin.Load(), at)
 				}
 			}
 		}

@@ -43,6 +43,7 @@ func (l *Life) drive(ctx context.Context) {
 		l.mu.Unlock()
 	}()
 	m := rejoin.New(rejoin.Config{Self: l.self, Full: l.cfg.Full, Blank: l.cfg.Blank, Lease: int64(l.cfg.Lease), Random: l.env.Random(),
+		Digests: true, Doubtful: l.cfg.Doubtful,
 		Leftovers: slices.ContainsFunc(l.cfg.Leftovers, func(of []Leftover) bool { return len(of) > 0 })})
 	l.recovery.begin()
 	last, why := rejoin.Wait, ""

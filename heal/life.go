@@ -34,7 +34,7 @@ type Register interface {
 // Leftover is one of the node's own records above its stable position.
 type Leftover struct{ Hash, Pos uint64 }
 
-// Config is what a life needs. All fields are required but Full, Blank, Budget
+// Config is what a life needs. All fields are required but Full, Doubtful, Blank, Budget
 // and those at the end. Opened fills in what the pools say.
 type Config struct {
 	Self       proto.Member
@@ -46,9 +46,12 @@ type Config struct {
 	Tails      []uint64     // recovered logs, by shard
 	Leftovers  [][]Leftover // by shard
 	// Seen is how far others had flushed, by shard, as the pools remember it.
-	Seen  [][proto.NodesMax]pmem.Seen
-	Full  string // why this life heals by full copy; empty: by range
-	Blank bool   // the pool has nothing for a cold start: made anew, cut off in a full copy, or an older copy
+	Seen [][proto.NodesMax]pmem.Seen
+	Full string // why this life heals by full copy; empty: by range
+	// Doubtful says why the pool may lack records that it should have: this life
+	// heals by comparing digests, if not by full copy. Empty: it lacks none.
+	Doubtful string
+	Blank    bool // the pool has nothing for a cold start: made anew, cut off in a full copy, or an older copy
 	// Budget bounds what a recovery moves, in bytes per millisecond; 0: none.
 	Budget int
 	// Lease is as long as the members' leases; 0: calls have their usual time,

@@ -13,6 +13,10 @@ type Limits struct {
 	BatchBytes     int // at least 4 KiB
 	FirstPageBytes int // the first page of a list is short: something to read at once
 	PageBytes      int
+	// PageRecords is after how many bytes of listed records a page ends, however
+	// short it is: with the next request the buddy hears what has been read and
+	// may clean there.
+	PageRecords uint64
 	// LastStepBytes is how much of the log the list's last step may walk on the
 	// shard's worker: about a millisecond's worth.
 	LastStepBytes uint64
@@ -22,6 +26,9 @@ type Limits struct {
 	WalkBytes uint64
 	WalkPause time.Duration
 	Leftovers int // offered to a worker at once
+	// PartBits is into how many parts, 1<<PartBits, each range whose digest differs
+	// is cut; 0: by how many keys there are.
+	PartBits int
 }
 
 func (l Limits) filled() Limits {
@@ -29,6 +36,7 @@ func (l Limits) filled() Limits {
 	l.BatchBytes = max(cmp.Or(l.BatchBytes, 256<<10), 4<<10)
 	l.FirstPageBytes = cmp.Or(l.FirstPageBytes, 4<<10)
 	l.PageBytes = cmp.Or(l.PageBytes, 128<<10)
+	l.PageRecords = cmp.Or(l.PageRecords, 4<<20)
 	l.LastStepBytes = cmp.Or(l.LastStepBytes, 128<<10)
 	l.Leftovers = cmp.Or(l.Leftovers, 4096)
 	return l

@@ -72,6 +72,9 @@ type pageRequest struct {
 	To  proto.Member
 	ID  uint64
 	Off int
+	// Read: every record listed below this log position has been read; the
+	// buddy need not keep it where it is any longer.
+	Read uint64
 }
 
 type pageReply struct {

@@ -19,7 +19,7 @@ import (
 // side, and tells the machine how it went.
 func (l *Life) transfer(ctx context.Context, m *rejoin.Machine, a rejoin.Action) error {
 	e := m.View().Epoch
-	l.recovery.transferring(a.Buddy.Node, a.Full)
+	l.recovery.transferring(a.Buddy.Node, a.Full, a.Digest)
 	l.cfg.Event("transfer_begun", e, fmt.Sprintf("buddy %d", a.Buddy.Node))
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -30,7 +30,11 @@ func (l *Life) transfer(ctx context.Context, m *rejoin.Machine, a rejoin.Action)
 	pulls := flow.NewGroup(l.env)
 	for i := range l.workers {
 		pulls.Go(func() {
-			if errs[i] = l.pull(ctx, e, a, i); errs[i] != nil {
+			pull := l.pull
+			if a.Digest {
+				pull = l.pullDigest
+			}
+			if errs[i] = pull(ctx, e, a, i); errs[i] != nil {
 				cancel()
 			}
 		})
@@ -102,12 +106,20 @@ func (l *Life) pull(ctx context.Context, e proto.Epoch, a rejoin.Action, shard i
 	p.expect(p.upper)
 	err = p.pages(ctx, b, &r)
 	err = errors.Join(err, p.finish())
-	if err == nil && !plant.Is(plant.PullEnd) {
-		// J2: the same life to the end, and the range was kept to the end.
-		err = l.cfg.Control.Call(ctx, b.Node, kindEnd, endRequest{b, r.ID}, nil)
+	if err == nil {
+		err = l.endRange(ctx, b, r.ID)
 	}
 	l.recovery.add(p.listBytes+remote.BytesRead(), p.records, p.adopted, p.missed, r.RangeBytes, r.StoreBytes)
 	return err
+}
+
+// endRange asks whether what was read counts (J2): the buddy was the same life
+// to the end, and kept the range to the end.
+func (l *Life) endRange(ctx context.Context, b proto.Member, id uint64) error {
+	if plant.Is(plant.PullEnd) {
+		return nil
+	}
+	return l.cfg.Control.Call(ctx, b.Node, kindEnd, endRequest{b, id}, nil)
 }
 
 // budget is a shard's part of what a recovery may move.
@@ -131,7 +143,8 @@ type puller struct {
 	// much was superseded, and a round trip for each would be all that counts.
 	plan      []run
 	ranges    []rdma.Range
-	planned   int // bytes
+	planned   int    // bytes
+	listed    uint64 // behind the last run that was planned
 	listBytes uint64
 	records   uint64
 	adopted   uint64
@@ -153,7 +166,7 @@ func (p *puller) init() {
 func (p *puller) pages(ctx context.Context, b proto.Member, r *rangeReply) error {
 	for off, more := 0, true; more; {
 		var page pageReply
-		if err := p.l.cfg.Control.Call(ctx, b.Node, kindPage, pageRequest{b, r.ID, off}, &page); err != nil {
+		if err := p.l.cfg.Control.Call(ctx, b.Node, kindPage, pageRequest{b, r.ID, off, p.read()}, &page); err != nil {
 			return err
 		}
 		off += len(page.Data)
@@ -173,10 +186,19 @@ func (p *puller) pages(ctx context.Context, b proto.Member, r *rangeReply) error
 			if err := p.run(ctx, next); err != nil {
 				return err
 			}
+			p.listed = next.pos + uint64(next.bytes)
 		}
 	}
 	_, _, err := p.fetch(false)
 	return err
+}
+
+// read is the position below which every record listed so far has been read.
+func (p *puller) read() uint64 {
+	if len(p.plan) > 0 {
+		return p.plan[0].pos
+	}
+	return p.listed
 }
 
 // expect tells how much this shard's part is.

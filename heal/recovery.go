@@ -14,7 +14,7 @@ import (
 // while it goes on and after its end. Times in nanoseconds; Start on
 // CLOCK_MONOTONIC, comparable between the processes of one host.
 type Recovery struct {
-	Kind        string // none, heal, full, cold
+	Kind        string // none, heal, digest, full, cold
 	Why         string // of a full copy
 	Buddy       int    // -1: none
 	Start       int64
@@ -30,6 +30,10 @@ type Recovery struct {
 	RangeBytes  uint64 // bytes of the log range they were picked from; 0 for a full copy
 	StoreBytes  uint64 // bytes of the buddy's log in use
 	Leftovers   uint64 // own records rolled forward
+	// Of a recovery by digests: ranges of keys whose sums differed, parts of them
+	// that did, own records buried since the buddy had no such key, and records
+	// that have one timestamp and two values.
+	Ranges, Parts, Buried, Unlike uint64
 
 	Phase string // what it is at: a Phase constant
 	// Of the transfer that goes on: bytes of records to move as far as known
@@ -166,8 +170,12 @@ func (r *recorder) admitted(cold bool) (first bool) {
 	return first
 }
 func (r *recorder) installed() { r.locked(func() { r.ToInstalled += r.lap() }) }
-func (r *recorder) transferring(b proto.NodeID, full bool) {
+func (r *recorder) transferring(b proto.NodeID, full, digest bool) {
 	r.locked(func() {
+		if digest {
+			r.Kind = "digest"
+		}
+		r.Ranges, r.Parts, r.Buried, r.Unlike = 0, 0, 0, 0
 		r.Buddy = int(b)
 		r.lap()
 		r.Bytes, r.Records, r.Applied, r.Missed, r.RangeBytes, r.StoreBytes = 0, 0, 0, 0, 0, 0
@@ -199,6 +207,15 @@ func (r *recorder) add(bytes, records, applied, missed, rangeBytes, store uint64
 		r.Missed += missed
 		r.RangeBytes += rangeBytes
 		r.StoreBytes += store
+	})
+}
+
+func (r *recorder) compared(ranges, parts, buried, unlike uint64) {
+	r.locked(func() {
+		r.Ranges += ranges
+		r.Parts += parts
+		r.Buried += buried
+		r.Unlike += unlike
 	})
 }
 

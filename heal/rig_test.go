@@ -76,6 +76,7 @@ type rigNode struct {
 	end      *sim.Endpoint
 	driven   *dataplane.Worker // gets rounds
 	begun    bool
+	doubtful string // Config.Doubtful of the lives to come
 	lives    int
 }
 
@@ -320,6 +321,7 @@ func (n *rigNode) live(full string) (err error) {
 		Promoted: func() error { return n.core.Complete(n.life.Installed().Epoch) },
 	}
 	c.Running, c.NoLink = n.running, n.noLink
+	c.Doubtful = n.doubtful
 	c.Opened([]*pmem.Pool{n.pool}, &r.view, n.begun)
 	if r.forget.Has(n.id) {
 		clear(c.Seen)

@@ -160,7 +160,7 @@ func (l *lives) live() error {
 			}
 			l.flushedAll()
 		}
-		r := p.Store().Clean(64<<10, p.Stable(), p.log.Flushed())
+		r := p.Store().Clean(64<<10, store.Upto(p.Stable()), p.log.Flushed())
 		if r.Err != nil {
 			return r.Err
 		}

@@ -75,7 +75,7 @@ func TestHeapPoolUnderReaders(t *testing.T) {
 		marker(p, uint32(ts))
 		p.SetStable(p.log.Flushed())
 		flush(t, p)
-		if r := p.Store().Clean(1<<20, p.Stable(), p.log.Flushed()); r.Err != nil {
+		if r := p.Store().Clean(1<<20, store.Upto(p.Stable()), p.log.Flushed()); r.Err != nil {
 			t.Fatal(r.Err)
 		}
 	}
@@ -157,7 +157,7 @@ func BenchmarkFlush(b *testing.B) {
 	for i := range b.N {
 		if p.Store().FreeBytes() < 4096 {
 			for p.Store().FreeBytes() < 8<<20 {
-				p.Store().Clean(1<<20, p.log.Flushed(), p.log.Flushed())
+				p.Store().Clean(1<<20, store.Upto(p.log.Flushed()), p.log.Flushed())
 				if err := p.Flush(); err != nil {
 					b.Fatal(err)
 				}

@@ -10,5 +10,8 @@ func init() {
 		one(plant.FaultBuddy, "a fault in a buddy's walk ends its life, not the program", unit(".", "TestFaultOfTheBuddy")),
 		one(plant.PoolFinal, "a failed pool is opened again", unit(".", "TestFailedFlushIsALife")),
 		one(plant.PoolAtOnce, "a node whose pool fails waits longer each time", unit(".", "TestFailPause")),
+		one(plant.MendNever, "an acceptor writes its file again when its disk works", unit("heal/membership", "TestFileIsMended")),
+		one(plant.MendUnwritten, "what a flush failed to bring is written anew, not only flushed", unit("heal/membership", "TestFileIsMended")),
+		one(plant.MendVotes, "an acceptor is silent until its file is written again", unit("heal/membership", "TestFileIsMended")),
 	)
 }

@@ -124,6 +124,20 @@ order stands also after --within. Nodes that were left out come back by a full
 copy when they are started: what they held is discarded.
 
 `,
+	"forget": `usage: node forget --dir D [--node I]
+       node forget --config FILE
+
+What an absent node has missed is kept in the logs of the live ones until it is
+back. This order has them forget it, for all nodes that are away now: the cleaner
+may have the space at once. No data is lost. When such a node comes back it
+compares digests of what it holds with a live node's and fetches what differs
+(recovery "digest"): more work at both than by what it missed, far less than a
+full copy.
+
+With --dir alone every live node of the local cluster gets the order. A node that
+comes back is healed by range where the live node it asks was not told.
+
+`,
 	"rolling": `usage: node rolling --dir D [--pause T] [--within T] [--force]
 
 Restarts the nodes of the local cluster in D one after the other, for a new
@@ -215,11 +229,17 @@ longest stall of writes of each. Writes DIR/processes.md and .json. A tenth:
   node chaos --matrix --share 0.1 --seed 7
 
 `,
-	"floor": `usage: node floor [FLAGS]
+	"damage": `usage: node damage [--share S] [--seed N] [--cell PATTERN] [FLAGS]
 
-Measures the floors below the product's figures: copying, checksums, probes of
-memory, flushing, a round trip between processes awake and asleep, and the work
-of a write without any protocol. Takes half a minute and 1 GiB of tmpfs.
+Carries the damage matrix out: record, segment header, index page, checkpoint and
+superblock, each with a flipped bit, zeroed, torn, as a stale copy and by a
+misdirected write, at every subset of six nodes (in this process, with real
+files): 1 600 cells. Every key is then read through every node: exact, refused
+(only where no good copy is left), or a failure. Writes DIR/damage.txt and
+damage.json. Exit status 0: no cell failed.
+
+  node damage --share 0.04 --seed 7
+  node damage --cell 'record|bit flip|0,2'
 
 `,
 	"bench": `usage: node bench [FLAGS]
@@ -281,6 +301,9 @@ func explain(w io.Writer, name string) {
 	case "cold-start":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, coldStartFlags(&coldStartArgs{}))
+	case "forget":
+		fmt.Fprint(w, "flags:\n")
+		explainFlags(w, forgetFlags(&targetArgs{}))
 	case "rolling":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, rollingFlags(&rollingArgs{}))
@@ -296,9 +319,9 @@ func explain(w io.Writer, name string) {
 	case "chaos":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, chaosFlags(&chaosArgs{}))
-	case "floor":
+	case "damage":
 		fmt.Fprint(w, "flags:\n")
-		explainFlags(w, floorFlags(&floorArgs{}))
+		explainFlags(w, damageFlags(&damageArgs{}))
 	case "bench":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, benchFlags(&benchArgs{}))

@@ -259,7 +259,6 @@ const (
 	StopReaders      Bug = "mapping-goes-under-readers"
 	BuddyPin         Bug = "range-not-pinned"
 	RollVisible      Bug = "leftovers-not-waited-for"
-	WorkerGiveUp     Bug = "range-given-up-without-a-word-in-the-superblock"
 	WorkerPatience   Bug = "broken-stream-looked-at-for-ever"
 	RollDeaf         Bug = "waiting-for-leftovers-hears-nothing"
 	RetryNews        Bug = "news-ends-the-pause-between-two-tries"
@@ -332,7 +331,7 @@ var All = []Bug{
 	RecoverBody, RecoverDamage, RecoverFloor, RecoverTorn, RecoverRepair, RecoverNumber,
 	RecoverDropped, WorkerLease, WorkerFlush, WorkerStable, WorkerFailed, WorkerPin,
 	WorkerIndex, AdoptDropped, PullUnverified, PullEnd, PullLast, PullLock,
-	InstalledEarly, StopReaders, BuddyPin, RollVisible, WorkerGiveUp,
+	InstalledEarly, StopReaders, BuddyPin, RollVisible,
 	WorkerPatience, RollDeaf, RetryNews, LifelessLease,
 	TCPTokenTwice, TCPTokenOld, TCPLife, TCPPosition, TCPTag, TCPSum,
 	TCPHeader, TCPRewind, TCPWait, TCPResume, TCPDetach, TCPWoken,
@@ -346,14 +345,15 @@ var All = []Bug{
 	ProbeUnprovable, DrainOpen, DrainSilent, EndWaits, ResumeEnding,
 	CtlFrameVersion, LapseUnawaited, LeaveAll, NextUnpromised, LeadDeclines, LeadKept, GuardFirst,
 	H29Mute, H29OldView, H34Gap, JudgeIncoming, AgreeUnasked,
+	DigestOverwrite, DigestCursor, DigestRange, DigestTombstone, DigestExtra, DigestBegun,
 	SuspectGap, SuspectFlaps, SlowOnce, SlowAll, SlowOwn, SlowMinority, SlowWitness, SlowOften, SlowPromoted,
 
-	FaultReader, FaultInside, FaultRejected, FaultBuddy, PoolFinal, PoolAtOnce,
+	FaultReader, FaultInside, FaultRejected, FaultBuddy, PoolFinal, PoolAtOnce, MendNever, MendUnwritten, MendVotes,
 	TCPPeer, TCPInClear, TCPCrowdOne, IdentKept, IdentDropEarly, CtlCrowdOne, CtlAgain, CtlBreak, CtlRefused, CtlRefusedIn, RefusedTrusted,
 	HeirUnasked, ShadowAnyLife, DrainedAdmitted, RenewalsPile, RegisterOlder,
 	ColdLeft, ViewOfNobody, ColdMute, ForcedInCold, ColdHearsay, ColdKnowing, ForcedLong,
 	SeedUncompared, SeedRehashed, RefusedForGood, RefusedProves, RefusedPolls, VoteWaits, FactDropped,
 	FlushEarly, FlushLateTail, SuperFlight, FlushNotAwaited, FlushError, FlushJoined, FlushUnwoken, FlushExtended, FlushFolios,
 	BootstrapAbsent, BootstrapUsed, BootstrapFew, OlderVotes, OlderByAsking, OlderUnflagged, OlderGrants, TurnsForgotten,
-	SpaceRelease,
+	SpaceRelease, SpaceUnlisted, SpaceUnstable, SpaceForgets, SpacePinAhead,
 }

@@ -9,4 +9,7 @@ const (
 	FaultBuddy    Bug = "fault-in-the-buddys-walk-ends-the-program"
 	PoolFinal     Bug = "failed-pool-ends-the-node"
 	PoolAtOnce    Bug = "failed-pool-opened-again-without-a-pause"
+	MendNever     Bug = "failed-acceptor-file-stays-failed"
+	MendUnwritten Bug = "failed-acceptor-file-flushed-and-not-written"
+	MendVotes     Bug = "acceptor-votes-with-a-failed-file"
 )

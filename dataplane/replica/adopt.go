@@ -39,7 +39,7 @@ func (s *Shard) Adopt(img []byte, locked bool) Adoption {
 	case e.OK && hd.TS < e.TS && !plant.Is(plant.AdoptOlder):
 		s.Counters.AdoptSkipped++
 		return AdoptOld
-	case e.OK && hd.TS == e.TS:
+	case e.OK && hd.TS == e.TS && (s.st.Whole(e.Pos) || plant.Is(plant.DamageAdopt)): // a damaged one is replaced
 		if !locked && e.Locked && !s.fromStream(e.Pos) && !plant.Is(plant.AdoptVisible) {
 			s.becomeVisible(&entry{hash: hash, pos: e.Pos})
 		}

@@ -131,6 +131,15 @@ func (s *Shard) advanceStable(flushed uint64) {
 	if s.forward.len() > 0 && !plant.Is(plant.ForwardStable) {
 		return
 	}
+	if floor := s.floor(flushed); floor > s.stablePos {
+		assert(floor <= flushed || plant.Is(plant.H20Flushed), r5)
+		s.stablePos = floor
+	}
+}
+
+// floor is the lowest log position of an entry, from any stream, that is not
+// stable yet, or the flushed position if that is lower.
+func (s *Shard) floor(flushed uint64) uint64 {
 	floor := s.lentFloor(s.spans.floor(s.st.Tail()))
 	if !plant.Is(plant.H20Flushed) {
 		floor = min(floor, flushed)
@@ -140,10 +149,7 @@ func (s *Shard) advanceStable(flushed uint64) {
 			floor = st.spans.floor(floor)
 		}
 	}
-	if floor > s.stablePos {
-		assert(floor <= flushed || plant.Is(plant.H20Flushed), r5)
-		s.stablePos = floor
-	}
+	return floor
 }
 
 // lentFloor is floor, or the position of the first lent record that is still
@@ -211,13 +217,15 @@ func (s *Shard) updateRoom() (moved bool) {
 	}
 	// What an idle coordinator was guaranteed is free for nobody else. So it is
 	// little beside what is free when the cleaner begins, and when it is all
-	// there is, space is short.
-	s.st.Press(space <= used)
+	// there is, space is short. So it is when a share would not take a large record:
+	// whoever has one to write would wait for ever.
+	large := min(s.out.Size(), s.st.SureLargest())
+	s.st.Press(space <= used || space/(n+1) < large)
 	if free <= used {
 		return false
 	}
 	spare := free - used
-	most := max(s.st.SureLargest()*5/4, s.st.SureWhenHalf()/(8*(n+1)))
+	most := max(s.st.SureLargest()*5/4, s.st.SureWhenCleaning()/(8*(n+1)))
 	share := min(s.out.Size(), free/(n+1), most)
 	s.limit, spare = topUp(s.limit, s.out.Tail()+share, spare)
 	for m := members.Without(s.self.Node); m != 0; m &= m - 1 {

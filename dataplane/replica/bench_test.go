@@ -114,7 +114,7 @@ func steps(b *testing.B, keys int) {
 		write, inv, complete, val = write+t1-t0, inv+t2-t1, complete+t4-t3, val+t5-t4
 		for _, u := range r.nodes { // what was superseded is given back
 			for range 4 {
-				u.st.Clean(1<<18, u.StablePos(), u.st.Flushed())
+				u.st.Clean(1<<18, u.CleanBounds(0), u.st.Flushed())
 				u.flush()
 			}
 			u.Advance()

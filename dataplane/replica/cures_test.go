@@ -225,7 +225,7 @@ func TestCleanerStaysBelowStable(t *testing.T) {
 	u.put("k", "v")
 	u.flush()
 	u.advance()
-	if b := u.Bound(0); b > u.StablePos() || u.StablePos() >= u.st.Tail() {
+	if b := u.CleanBounds(0).Below; b > u.StablePos() || u.StablePos() >= u.st.Tail() {
 		t.Errorf("bound %d, stable position %d, tail %d", b, u.StablePos(), u.st.Tail())
 	}
 }

@@ -184,45 +184,6 @@ func (s *Shard) firstMarker(until proto.Epoch) (marker, bool) {
 	return marker{}, false
 }
 
-// Bound is the log position below which the cleaner may work: under the stable
-// position and under every missed range that has not been given up.
-// lostThrough is the pool's.
-func (s *Shard) Bound(lostThrough proto.Epoch) uint64 {
-	if !s.installed {
-		return 0 // it is not known yet who is away: what is moved now drops out of their ranges
-	}
-	bound := s.stablePos
-	if plant.Is(plant.BoundStable) {
-		bound = s.st.Tail()
-	}
-	for a := s.view.Configured &^ s.view.Live; a != 0; a &= a - 1 {
-		u := s.view.LiveUntil[first(a)]
-		if u < lostThrough {
-			continue
-		}
-		if pos, ok := s.MissedFrom(u); ok && !plant.Is(plant.BoundMissed) {
-			bound = min(bound, pos)
-		}
-	}
-	return bound
-}
-
-// GiveUp names the view that lostThrough must become for the lowest missed
-// range to be given up; ok is false when no range holds the cleaner back.
-func (s *Shard) GiveUp(lostThrough proto.Epoch) (through proto.Epoch, ok bool) {
-	lowest := s.stablePos
-	for a := s.view.Configured &^ s.view.Live; a != 0; a &= a - 1 {
-		u := s.view.LiveUntil[first(a)]
-		if u < lostThrough {
-			continue
-		}
-		if m, has := s.firstMarker(u); has && m.pos < lowest {
-			lowest, through, ok = m.pos, m.epoch, true
-		}
-	}
-	return through, ok
-}
-
 const markerBytes = 12
 
 var errMarkers = errors.New("replica: the marker record in the log is malformed")

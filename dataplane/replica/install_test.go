@@ -273,19 +273,11 @@ func TestMissedRanges(t *testing.T) {
 			t.Errorf("last live in view %d: missed from %d (%v), want %d (%v)", c.until, pos, ok, c.pos, c.ok)
 		}
 	}
-	if b := u.Bound(0); b != before4 {
-		t.Errorf("bound %d, want %d", b, before4)
-	}
-	through, ok := u.GiveUp(0)
-	if !ok || through != 2 || u.Bound(through) != before3 {
-		t.Errorf("given up through view %d (%v): bound %d, want %d", through, ok, u.Bound(through), before3)
-	}
-	through, ok = u.GiveUp(through)
-	if !ok || through != 3 || u.Bound(through) != u.StablePos() {
-		t.Errorf("given up through view %d (%v): bound %d, want %d", through, ok, u.Bound(through), u.StablePos())
-	}
-	if _, ok = u.GiveUp(through); ok {
-		t.Error("something more to give up")
+	// What older pools have given up is no range any more.
+	for lost, want := range map[proto.Epoch]uint64{0: before4, 2: before3, 3: ^uint64(0)} {
+		if b := u.CleanBounds(lost); b.Missed != want || b.Below != u.StablePos() || b.Stable != u.StablePos() {
+			t.Errorf("lost through view %d: bounds %+v, want ranges from %d, stable is %d", lost, b, want, u.StablePos())
+		}
 	}
 	// The newest marker record says it all to a node that opens the log again.
 	img := u.st.Record(u.st.LastMarker())
@@ -303,14 +295,14 @@ func TestMissedRanges(t *testing.T) {
 	if err := next.Begin(self, ring.NewOut(make([]byte, 4096)), u.StablePos(), record.Value(img)); err != nil {
 		t.Fatal(err)
 	}
-	if b := next.Bound(0); b != 0 {
-		t.Errorf("bound %d before the first view of a life, want 0", b)
+	if b := next.CleanBounds(0); b.Below != 0 {
+		t.Errorf("bounds %+v before the first view of a life, want none", b)
 	}
 	v := r.view.Next(r.view.Live.Without(self.Node), r.view.Shadow.With(self.Node))
 	v.Incarnation[self.Node] = self.Incarnation
 	next.Install(&v)
-	if b := next.Bound(0); b != before4 {
-		t.Errorf("bound %d after it, want %d", b, before4)
+	if b := next.CleanBounds(0); b.Missed != before4 || b.Below == 0 {
+		t.Errorf("bounds %+v after it, want ranges from %d", b, before4)
 	}
 }
 

@@ -26,7 +26,7 @@ func TestIdleCoordinatorsDoNotStarveTheOther(t *testing.T) {
 		r.settle()
 		for _, u := range r.nodes {
 			if u.st.WantsCleaning() {
-				cleaned += u.st.Clean(256<<10, u.Bound(0), u.st.Flushed()).FreedSegments
+				cleaned += u.st.Clean(256<<10, u.CleanBounds(0), u.st.Flushed()).FreedSegments
 			}
 		}
 	}

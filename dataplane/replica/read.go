@@ -17,6 +17,7 @@ const (
 	ReadWaits                    // locked: a Completion will answer
 	ReadRefused                  // not live or no lease
 	ReadBusy                     // too many reads wait: reject for now
+	ReadHurt                     // a record that may be the key's is damaged: reject until it is repaired
 )
 
 // Read answers a read from the own log, or lets it wait for the timestamp it
@@ -36,6 +37,8 @@ func (s *Shard) Read(hash uint64, key []byte, leased bool, h Handle) (pos uint64
 	e := &s.scratch
 	s.st.Find(e, hash, key)
 	switch {
+	case e.Damaged:
+		return 0, 0, ReadHurt
 	case !e.OK:
 		return 0, 0, ReadMissing
 	case !e.Locked || plant.Is(plant.ReadLocked):
@@ -56,11 +59,18 @@ func (s *Shard) Cancel(hash uint64, h Handle) bool { return s.waiters.cancel(has
 // key under a stream of writes must not starve its readers (H26).
 func (s *Shard) wake(hash, pos uint64) {
 	w := &s.waiters
+	sound := s.st.Whole(pos) || plant.Is(plant.DamageHeader)
 	link := &w.bucket[hash%waiterBuckets]
 	for *link >= 0 {
 		i := *link
 		x := &w.slot[i]
 		if x.hash == hash {
+			if !sound { // whose it was is not known: the answer says that it is damaged
+				s.done = append(s.done, Completion{x.handle, 0, pos})
+				*link = x.next
+				w.release(i)
+				continue
+			}
 			img := s.st.Record(pos)
 			if ts := record.TS(img); (x.ts <= ts || plant.Is(plant.WakeOlder)) && (bytes.Equal(x.key, record.Key(img)) || plant.Is(plant.WakeKey)) {
 				c := Completion{x.handle, proto.TS(ts), pos}

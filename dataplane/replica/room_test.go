@@ -54,7 +54,7 @@ func TestRoomNeverExceedsFreeSpace(t *testing.T) {
 				u.flush()
 				u.advance()
 				if rnd.IntN(2) == 0 {
-					u.st.Clean(1<<rnd.IntN(17), u.StablePos(), u.st.Flushed())
+					u.st.Clean(1<<rnd.IntN(17), u.CleanBounds(0), u.st.Flushed())
 				}
 				r.each(r.marks)
 			}
@@ -115,7 +115,7 @@ func TestDeletesFindRoomInAFullPool(t *testing.T) {
 	}
 	for range 20 { // whatever the cleaner can gain, it has
 		for _, u := range r.nodes {
-			u.st.Clean(1<<20, u.StablePos(), u.st.Flushed())
+			u.st.Clean(1<<20, u.CleanBounds(0), u.st.Flushed())
 		}
 		r.settle()
 	}
@@ -129,14 +129,14 @@ func TestDeletesFindRoomInAFullPool(t *testing.T) {
 			}
 			r.settle()
 			for _, u := range r.nodes {
-				u.st.Clean(1<<16, u.StablePos(), u.st.Flushed())
+				u.st.Clean(1<<16, u.CleanBounds(0), u.st.Flushed())
 			}
 			r.settle()
 		}
 	}
 	for range 200 {
 		for _, u := range r.nodes {
-			u.st.Clean(1<<20, u.StablePos(), u.st.Flushed())
+			u.st.Clean(1<<20, u.CleanBounds(0), u.st.Flushed())
 		}
 		r.settle()
 	}

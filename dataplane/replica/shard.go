@@ -90,7 +90,8 @@ type Counters struct {
 	Writes, Superseded, Confirmed, WaitedForView      uint64
 	LockedReads, Adopted, AdoptedLocked, AdoptSkipped uint64
 	RolledForward, RingFull, NoRoom, BadEntries       uint64
-	StalledNoSpace, Probes                            uint64
+	StalledNoSpace, Probes, Buried                    uint64
+	Hurt, ForwardHurt                                 uint64 // writes refused, and records not rolled forward, for damage
 }
 
 // Shard is one shard's replica. See the package comment for who may call it.

@@ -4,6 +4,7 @@ import (
 	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/pmem/record"
+	"healkv/pmem/store"
 )
 
 // Admission is what became of a client's write when it was offered.
@@ -17,6 +18,7 @@ const (
 	NoKeys                // the index takes no new keys: reject
 	NeedsView             // version exhausted or record of a newer epoch: reject for now
 	Unsupported           // PERSIST without scopes in the model
+	Hurt                  // the key's record is damaged and its timestamp lost: reject until it is repaired
 	Absent                // delete of a key that was never written: nothing to do, as a read that misses
 )
 
@@ -49,7 +51,12 @@ func (s *Shard) Write(kind record.Kind, hash uint64, key, value []byte, scope ui
 	}
 	e := &s.scratch
 	s.st.Find(e, hash, key)
-	if !e.OK {
+	if e.Damaged && e.Floor == store.TSUnknown && !plant.Is(plant.DamageFloor) {
+		// What the members hold may be newer than any timestamp made here.
+		s.Counters.Hurt++
+		return Hurt, 0, false
+	}
+	if !e.OK && !e.Damaged {
 		// No member can have answered anything about the key but "missing", so
 		// a tombstone would only take space, for ever.
 		if kind == record.Delete {
@@ -60,9 +67,13 @@ func (s *Shard) Write(kind record.Kind, hash uint64, key, value []byte, scope ui
 			return NoKeys, 0, false
 		}
 	}
-	ts, ok := proto.TS(e.TS).Next(s.view.Epoch, s.self.Node)
+	base := e.TS
+	if e.Damaged && !plant.Is(plant.DamageFloor) {
+		base = max(base, e.Floor)
+	}
+	ts, ok := proto.TS(base).Next(s.view.Epoch, s.self.Node)
 	if !ok {
-		s.exhausted = proto.TS(e.TS).Epoch() <= s.view.Epoch
+		s.exhausted = proto.TS(base).Epoch() <= s.view.Epoch
 		return NeedsView, 0, false
 	}
 	dst, end, ok := s.out.Next(n)
@@ -74,7 +85,7 @@ func (s *Shard) Write(kind record.Kind, hash uint64, key, value []byte, scope ui
 	*hd = record.Header{TS: uint64(ts), Seq: end, Hash: hash, OwnerIncarnation: uint32(s.self.Incarnation),
 		Epoch: uint32(s.view.Epoch), Scope: scope, OwnerNode: uint8(s.self.Node), Kind: kind}
 	record.Encode(dst, hd, key, value, record.Seed(end-uint64(n), hd.OwnerIncarnation))
-	existed = e.OK && !e.Tombstone
+	existed = e.OK && !e.Tombstone || !e.OK && e.Damaged // behind the damage there was something
 	s.appendOwn(dst, end, hash, ts, h)
 	s.Counters.Writes++
 	return Taken, ts, existed
@@ -197,6 +208,13 @@ func (s *Shard) RollForward(budget int) (did int) {
 // replay appends one locked record of an earlier owner to the own stream. It
 // is false when ring or log have no space now.
 func (s *Shard) replay(p pending) bool {
+	if !s.st.Whole(p.pos) && !plant.Is(plant.DamageForward) {
+		// Whoever else has it rolls it forward. The key is refused meanwhile; a
+		// lookup queues the damage.
+		s.Counters.ForwardHurt++
+		s.st.NoteRecord(p.hash, p.pos)
+		return true
+	}
 	img := s.st.Record(p.pos)
 	hd := &s.head
 	record.Decode(img, hd)

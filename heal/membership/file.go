@@ -73,7 +73,7 @@ type acceptorFile struct {
 	turn    uint64
 	turns   [proto.NodesMax]uint64
 	older   bool
-	failed  error // a write failed once: never trusted again
+	failed  error // a write failed: nothing is written until the file is mended
 }
 
 // FormatState makes the acceptor file of a new cluster's node in dir, which
@@ -255,7 +255,8 @@ func slotCRC(head, payload []byte) uint32 {
 }
 
 // write makes st durable. After an error nothing may be answered any more: a
-// later flush that succeeds would not prove that this one's bytes arrived.
+// later flush that succeeds would not prove that this one's bytes arrived. They
+// have to be written anew (Service.mend).
 func (a *acceptorFile) write(st register.State) error {
 	if a.failed != nil {
 		return a.failed
@@ -279,7 +280,7 @@ func (a *acceptorFile) write(st register.State) error {
 		}
 	}
 	if err != nil {
-		a.failed = fmt.Errorf("membership: acceptor state not durable, this node stops voting: %w", err)
+		a.failed = fmt.Errorf("membership: acceptor state not durable, this node votes no more until it is: %w", err)
 	}
 	return a.failed
 }

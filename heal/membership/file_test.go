@@ -171,7 +171,7 @@ func TestFailedFlushIsRemembered(t *testing.T) {
 	}
 	f.f.Close()
 	f.f = good
-	if err := f.write(testState(1)); err == nil || !strings.Contains(err.Error(), "stops voting") {
+	if err := f.write(testState(1)); err == nil || !strings.Contains(err.Error(), "votes no more") {
 		t.Fatalf("trusted again after a failure: %v", err)
 	}
 	f.close()

@@ -83,7 +83,7 @@ func (s *Service) decideWithout() bool {
 	st := s.acceptor.State
 	s.mu.Unlock()
 	if s.saveAs(st, false) != nil {
-		return true // it will never vote; why is in the status
+		return false // again, when the file is mended
 	}
 	s.mu.Lock()
 	s.older, s.voting = false, true
@@ -105,13 +105,16 @@ func (s *Service) oldFile(answer int) bool {
 		err = s.save(st)
 	}
 	s.leaveDisk()
-	return err != nil || answer >= s.majority && s.decideWithout()
+	return err == nil && answer >= s.majority && s.decideWithout()
 }
 
 // catchUpAgain is the pause between two attempts. Those that have others decide
-// cost each of them a write.
+// cost each of them a write, and a file that is to be mended takes its time.
 func (s *Service) catchUpAgain() time.Duration {
-	if s.isOlder() {
+	s.mu.Lock()
+	slowly := s.older || s.stopped != nil
+	s.mu.Unlock()
+	if slowly {
 		return max(20*time.Millisecond, time.Duration(s.lease)/8)
 	}
 	return 20 * time.Millisecond

@@ -166,6 +166,7 @@ type Service struct {
 	viewNew chan struct{}
 	learnt  chan struct{}
 	propose chan struct{} // a token: one proposal at a time
+	broken  chan struct{} // for mender: the file could not be written
 	forgot  chan struct{} // for catchUp: our file is an older copy
 
 	holder lease.Holder
@@ -230,6 +231,7 @@ type counts struct {
 	Looks                                       uint64 // turns of the detector
 	Accused, Blamed                             uint64 // attempts to remove a member over complaints, and those that did
 	Led                                         uint64 // proposals chosen in one trip
+	Mended                                      uint64 // times the acceptor's file was written again after a failure
 	Demoted                                     uint64 // live members that went as slow, as seen here
 	Damaged                                     uint64
 }
@@ -292,7 +294,7 @@ func New(cfg Config) (*Service, error) {
 		tasks: flow.NewGroup(cfg.Env), ended: make(chan struct{}),
 		lease: int64(cfg.Lease), hold: grant.Hold(int64(cfg.Lease), int64(cfg.Drift)),
 		beatNow: make(chan struct{}, 1), look: make(chan struct{}, 1), refusal: make(chan struct{}), viewNew: make(chan struct{}, 1),
-		learnt: make(chan struct{}, 1), propose: make(chan struct{}, 1), forgot: make(chan struct{}, 1), disk: make(chan struct{}, 1),
+		learnt: make(chan struct{}, 1), propose: make(chan struct{}, 1), forgot: make(chan struct{}, 1), broken: make(chan struct{}, 1), disk: make(chan struct{}, 1),
 		acceptor: register.Acceptor{State: st}, durable: st, turn: file.turn, turns: file.turns, older: file.older, round: st.Promised.Round,
 		self: proto.Member{Node: cfg.Node},
 	}
@@ -325,7 +327,7 @@ func sameConfig(ours, theirs *proto.View) error {
 
 // Start begins to vote, to beat and to watch the others.
 func (s *Service) Start() {
-	for _, task := range []func(){s.catchUp, s.beats, s.detect, s.views, s.learner} {
+	for _, task := range []func(){s.catchUp, s.beats, s.detect, s.views, s.learner, s.mender} {
 		s.tasks.Go(task)
 	}
 	if s.cfg.Watch != nil {

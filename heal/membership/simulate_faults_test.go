@@ -151,8 +151,14 @@ var faults = []fault{
 	}},
 	{"failing disk", func(w *world) func() {
 		m := w.some()
-		m.disk.fails = 1 + w.rnd(2)
-		return func() { m.disk.fails = 0; m.end(w.rnd(2) == 0); m.start() }
+		m.disk.fails = 1 + w.rnd(5)
+		return func() {
+			m.disk.fails = 0
+			if w.rnd(3) == 0 { // else it mends its file by itself
+				m.end(w.rnd(2) == 0)
+				m.start()
+			}
+		}
 	}},
 	{"stuck shards", func(w *world) func() {
 		m := w.some()
@@ -291,7 +297,7 @@ func (w *world) calmDown() {
 		m.disk.slow, m.disk.fails, m.stuck, m.leave = 0, 0, false, false
 		m.still, m.lies = 0, false
 		switch {
-		case m.up() && m.s != nil && m.s.stopped == nil:
+		case m.up() && m.s != nil:
 			m.p.SetClock(0, w.rate())
 			m.p.Resume()
 		default:

@@ -677,6 +677,9 @@ func (o opened) Sync() error {
 	d.dirty = nil
 	if o.m != nil && o.m.s != nil { // the acceptor does not change while it is saved
 		d.w.check.durable(d.w, o.m, &o.m.s.acceptor.State)
+		if o.m.s.stopped != nil {
+			d.w.mark("acceptor file written after a failure")
+		}
 	}
 	return nil
 }

@@ -133,7 +133,7 @@ func (s *Service) vote(ctx context.Context, m *register.Message) register.Messag
 		s.prove(&m.Value.View)
 	}
 	s.mu.Lock()
-	if !s.voting || s.stopped != nil {
+	if !s.voting || s.stopped != nil && !plant.Is(plant.MendVotes) {
 		s.mu.Unlock()
 		return silent
 	}
@@ -162,7 +162,7 @@ func (s *Service) takeDiskToVote(ctx context.Context) bool {
 }
 
 // save makes the acceptor's state durable; disk is held. After a failure this
-// acceptor never answers again.
+// acceptor answers no more until the file is mended.
 func (s *Service) save(st register.State) error {
 	s.mu.Lock()
 	older := s.older
@@ -182,10 +182,7 @@ func (s *Service) saveAs(st register.State, older bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		if s.stopped == nil {
-			s.stopped = err
-			s.log.Error("membership: stopped voting", "err", err)
-		}
+		s.failedLocked(err)
 		return err
 	}
 	s.durable, s.turn = st, s.file.turn
@@ -309,7 +306,7 @@ func (s *Service) catchUpOnce() bool {
 	s.round = max(s.round, st.Promised.Round)
 	s.mu.Unlock()
 	if (changed || more) && s.save(st) != nil {
-		return true // it will never vote; why is in the status
+		return false // again, when the file is mended
 	}
 	s.mu.Lock()
 	s.voting = done && (!s.older || plant.Is(plant.OlderByAsking))

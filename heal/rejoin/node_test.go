@@ -291,21 +291,16 @@ func (n *node) clean() {
 			pin = min(pin, s.pin)
 		}
 	}
-	r := n.d.st.Clean(w.burst(300, 4<<10, 64<<10), min(n.rep.Bound(n.lostThrough), pin), n.d.st.Flushed())
+	b := n.rep.CleanBounds(n.lostThrough)
+	b.Below = min(b.Below, pin)
+	r := n.d.st.Clean(w.burst(300, 4<<10, 64<<10), b, n.d.st.Flushed())
 	if r.Err != nil {
 		w.fail("node %d: cleaner: %v", n.id, r.Err)
 	}
 	w.add("segments cleaned", r.FreedSegments)
 	w.add("records relocated", r.MovedRecords)
-	if !r.Idle || !n.d.st.SpaceShort() {
-		return
-	}
-	if through, ok := n.rep.GiveUp(n.lostThrough); ok {
-		if !plant.Is(plant.WorkerGiveUp) { // and here for the worker
-			n.d.writeSuper(func(s *super) { s.lostThrough = through })
-		}
-		n.lostThrough = through
-		w.count("missed ranges given up")
+	if r.MovedRecords > 0 && b.Missed < b.Below {
+		w.add("records relocated beside a missed range", r.MovedRecords)
 	}
 }
 

@@ -16,6 +16,8 @@
 //	J5  A life that was removed from the view never asks to come back.
 //	J6  What a cold start has lost does not come back with a node that was not
 //	    in it: such a node with leftovers is healed by full copy.
+//	J7  A pool whose records may not all be there, or whose range is not known
+//	    any more, is compared with a buddy's whole, or discarded.
 package rejoin
 
 import (
@@ -58,7 +60,9 @@ type Action struct {
 	Epoch proto.Epoch   // AwaitInstalled, Promote, ColdStart, PromoteCold
 	Buddy proto.Member  // Transfer
 	Full  bool          // Admit, Transfer
-	Why   string        // Admit with Full, StartOver, Wait, Connect, Again, Later
+	// Digest: Transfer compares digests with the buddy and fetches what differs.
+	Digest bool
+	Why    string // Admit with Full, StartOver, Wait, Connect, Again, Later
 }
 
 // Config is what a life knows of itself from the start.
@@ -67,6 +71,13 @@ type Config struct {
 	// Full says why this life heals by full copy: selected, incomplete pool,
 	// stale pool, pool never live. Empty: by range.
 	Full string
+	// Digests: this node can compare digests with a buddy that has no range for
+	// it; otherwise it takes a full copy then.
+	Digests bool
+	// Doubtful says why the pool may lack records it should have: ranges of its
+	// log do not verify. Then only a comparison with a buddy shows what is to be
+	// fetched (ADR 0027).
+	Doubtful string
 	// Blank: the pool was made anew since the cluster last ran, a full copy into
 	// it was cut off, or it is an older copy: it can give nothing to a cold
 	// start (J4).
@@ -90,6 +101,10 @@ type Machine struct {
 	view      proto.View
 	connected [proto.NodesMax]proto.Incarnation // life of each node we are connected to, both ways
 
+	digests  bool // Config.Digests
+	digest   bool // compare digests: there is no range, or it would not be enough
+	compared int  // rounds of comparing in which every live member failed
+
 	allInstalled proto.Epoch // every member of that view has installed it
 	transferred  bool
 	tried        proto.NodeSet // buddies that failed in this view
@@ -110,7 +125,15 @@ type Machine struct {
 
 // New starts a machine.
 func New(c Config) *Machine {
-	return &Machine{self: c.Self, full: c.Full, blank: c.Blank, left: c.Leftovers, lease: c.Lease, random: c.Random}
+	m := &Machine{self: c.Self, full: c.Full, blank: c.Blank, left: c.Leftovers, lease: c.Lease, random: c.Random, digests: c.Digests}
+	switch {
+	case c.Doubtful == "" || c.Full != "":
+	case c.Digests:
+		m.digest = true
+	default:
+		m.full = c.Doubtful
+	}
+	return m
 }
 
 // Now tells the time, in nanoseconds above 0 on a clock that does not step
@@ -162,15 +185,27 @@ func (m *Machine) Transferred(b proto.Member, ok, noRange bool) {
 	switch {
 	case ok || plant.Is(plant.BuddyDied) && !noRange:
 		m.transferred = true
+	case noRange && m.full == "" && m.digests && !m.digest:
+		// Given up for space, or forgotten. What is in the pool still counts: only
+		// where it differs from a buddy's is not known any more (J7).
+		m.digest = true
 	case noRange && m.full == "":
 		m.startOver = "the members no longer have the range this node missed"
 	default:
 		m.tried = m.tried.With(b.Node)
 		if m.tried&m.view.Live == m.view.Live {
 			m.tried = 0 // everybody failed: begin again with the first
+			if m.compared++; m.digest && m.compared >= comparedMax {
+				m.startOver = "no live member could compare its records with this node's"
+			}
 		}
 	}
 }
+
+// comparedMax: after so many rounds in which no live member could compare
+// digests, the node takes a full copy. Records that no member can verify would
+// keep them from it for ever.
+const comparedMax = 3
 
 // NoRoom tells that the node's log has no room for the range: every life before
 // this one that ended on its way back has left something in it that the cleaner
@@ -429,7 +464,8 @@ func (m *Machine) shadow() Action {
 			// basis for anything, wait for the cold start of the others.
 			return Action{Do: StartOver, Why: "no live member is left to recover from"}
 		}
-		return Action{Do: Transfer, Buddy: b, Full: m.full != "" || v.LiveUntil[m.self.Node] == 0 && !plant.Is(plant.NeverLive)}
+		full := m.full != "" || v.LiveUntil[m.self.Node] == 0 && !plant.Is(plant.NeverLive)
+		return Action{Do: Transfer, Buddy: b, Full: full, Digest: m.digest && !full}
 	case !m.rolled && !plant.Is(plant.NoLeftovers):
 		return Action{Do: RollLeftovers}
 	case m.allInstalled < v.Epoch && !plant.Is(plant.PromoteLagging):

@@ -16,15 +16,15 @@ var errDisk = errors.New("simulation: input/output error")
 // acceptorDisk is the file of the view register's acceptor. It survives: what
 // was synced survives a power loss too.
 type acceptorDisk struct {
-	m        *machine
-	file     [8192]byte // as a process sees it
-	synced   [8192]byte
-	failNext bool
-	slow     time.Duration // a sync takes up to that
-	slows    bool          // none has yet
-	copyOf   [8192]byte    // an older copy
-	older    bool          // that, or a file made anew, came back and was found to be older
-	foreign  bool          // the file is another node's
+	m       *machine
+	file    [8192]byte // as a process sees it
+	synced  [8192]byte
+	fails   bool
+	slow    time.Duration // a sync takes up to that
+	slows   bool          // none has yet
+	copyOf  [8192]byte    // an older copy
+	older   bool          // that, or a file made anew, came back and was found to be older
+	foreign bool          // the file is another node's
 }
 
 func (d *acceptorDisk) ReadAt(p []byte, off int64) (int, error) {
@@ -47,8 +47,7 @@ func (d *acceptorDisk) Sync() error {
 		}
 		p.Wait(time.Duration(w.rng.Int64N(int64(d.slow))))
 	}
-	if d.failNext {
-		d.failNext = false
+	if d.fails {
 		w.count("acceptor disks that failed")
 		w.took(doAcceptor)
 		return errDisk
@@ -157,7 +156,10 @@ func (d *medium) watch(r *pmem.Region) {
 			m.w.sim.At(0, func() { m.crash(m.dieByPower) }) // a task's: it sees an error for an instant
 			return errDisk
 		}
-		if m.failFlush {
+		if now := m.w.sim.Now(); m.failFlush || now < m.failUntil {
+			if m.failFlush {
+				m.failUntil = now + int64(m.failFor)
+			}
 			m.failFlush = false
 			for _, f := range d.ranges {
 				if m.w.rng.IntN(2) == 0 {

@@ -203,7 +203,6 @@ func (w *world) addCounters(d *driver) {
 		k := &w.Result.Marks
 		k.Add("turns with a full ring", int(n.RingFullTurns))
 		k.Add("operations refused for want of room", int(n.NoRoom))
-		k.Add("missed ranges given up", int(n.GivenUp))
 		k.Add("segments cleaned", int(n.CleanedSegments))
 		k.Add("streams refused", int(n.StreamFaults))
 		k.Add("operations unknown at the worker", int(n.Unknown))

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"healkv/dataplane/proto"
+	"healkv/pmem"
 )
 
 // running reports whether a node is a live member of the newest view, in that
@@ -85,7 +86,7 @@ func (w *world) tookN(do string, n int) {
 
 // late are the faults that tryFault only gets ready; who carries them out
 // counts them.
-var late = []string{doOldPool, doOldAll, doInFlush, doHang, doSlow, doSlowDisk, doFailDisk, doAcceptor, doOldVotes, doCorrupt, doTruncate, doGarbage, doAtStep}
+var late = []string{doOldPool, doOldAll, doInFlush, doHang, doSlow, doSlowDisk, doFailDisk, doAcceptor, doOldVotes, doCorrupt, doTruncate, doGarbage, doAtStep, doForget}
 
 // fault does something bad, to another node if that one cannot have it now.
 func (w *world) fault(e Entry) {
@@ -214,27 +215,26 @@ func (w *world) tryFault(e Entry) bool {
 			return false
 		}
 		done()
-		m.failFlush = true
+		switch l := m.p.life; {
+		case e.At%3 == 0 && l != nil && l.entered:
+			m.w.took(doFailDisk)
+			m.w.count("faults on pages")
+			d := l.drivers[int(e.At/3)%len(l.drivers)]
+			d.w.Fault(pmem.ErrFault)
+		default:
+			m.failFlush, m.failFor = true, 0
+			if e.At%3 == 1 {
+				m.failFor = 2 * w.o.Lease
+			}
+		}
 	case doAcceptor:
 		if !m.up {
 			return false
 		}
 		done()
 		if e.B == 0 {
-			m.acceptor.failNext = true
-			var notice func()
-			notice = func() { // the operator does
-				m.acceptor.failNext = false
-				switch {
-				case w.ended || !m.up || m.p.members.Status().Stopped == "" || !w.spare(set(m.id)):
-				case w.apart != 0: // one fault is enough for partTwo
-					w.sim.At(w.o.Lease, notice)
-				default:
-					m.crash(-1)
-					m.restart(0)
-				}
-			}
-			w.sim.At(us(e.A), notice)
+			m.acceptor.fails = true
+			w.sim.At(us(e.A), func() { m.acceptor.fails = false })
 			return true
 		}
 		m.acceptor.slow, m.acceptor.slows = us(e.B), true
@@ -335,6 +335,9 @@ func (w *world) tryFault(e Entry) bool {
 		}
 		done()
 		m.leave(us(e.A))
+	case doForget:
+		done()
+		w.forget(w.sim.Now() + e.A*1000)
 	case doDrain:
 		if !m.mayDrain() {
 			return false
@@ -467,6 +470,7 @@ func (w *world) event(l *life, name string, e proto.Epoch, detail string) {
 		w.guarded = w.guarded.Without(proto.NodeID(p.m.id))
 		p.m.blank = false
 		w.count("promoted: " + detail)
+		w.digests(l)
 	case "view_installed":
 		v := l.heal.Installed()
 		if l.installed != 0 && e > l.installed+1 {
@@ -537,7 +541,7 @@ func (w *world) calmDown() {
 	w.armed = nil
 	for _, m := range w.nodes {
 		w.touch(0, m.id)
-		m.dieInFlush, m.failFlush, m.acceptor.failNext, m.acceptor.slow = false, false, false, 0
+		m.dieInFlush, m.failFlush, m.failUntil, m.acceptor.fails, m.acceptor.slow = false, false, 0, false, 0
 		m.slowTurns, m.slowFlush, m.hangUntil = 0, 0, 0
 		m.hangs, m.slows, m.slowsFlush, m.acceptor.slows = false, false, false, false
 		w.drift(m, 0, 0)
@@ -639,32 +643,12 @@ func (w *world) refuses() bool {
 	return true
 }
 
-// majorityVotes reports whether enough acceptors vote for anything to change.
-func (w *world) majorityVotes() bool {
-	k := 0
-	for _, m := range w.nodes {
-		if m.up && m.p.members.Status().Stopped == "" {
-			k++
-		}
-	}
-	return 2*k > len(w.nodes)
-}
-
-// operator does what the documents leave to people: a node that is down or
-// whose acceptor has stopped is started again.
+// operator does what the documents leave to people: a node that is down is
+// started again.
 func (w *world) operator() {
 	for _, m := range w.nodes {
-		switch {
-		case !m.up:
+		if !m.up {
 			m.start()
-		case m.p.members.Status().Stopped != "" && (w.spare(set(m.id)) || w.spareBlank(m.id) || w.guarded == 0 && w.guardOld < 0 || !w.majorityVotes()):
-			// Also the last live one of a script that keeps somebody running (Keep):
-			// without a majority of acceptors all would stand still for ever, and
-			// the death of a process loses nothing.
-			w.count("restarts by hand: acceptor")
-			m.crash(-1)
-			m.restart(1000)
-			return // one after the other
 		}
 	}
 }

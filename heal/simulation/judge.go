@@ -177,7 +177,7 @@ func (w *world) crashing(m *machine, power int) {
 
 // closing is crashing for the end of a life in order.
 func (w *world) closing(m *machine, l *life) {
-	if m.p.failed != nil {
+	if l.failed != nil {
 		return
 	}
 	for i, d := range m.pools {
@@ -294,6 +294,7 @@ func (w *world) same() {
 		known bool
 	}
 	var first []is
+	w.sums()
 	for i, m := range w.nodes {
 		has := make([]is, w.o.Keys)
 		for shard, p := range m.p.life.pools {

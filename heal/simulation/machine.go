@@ -32,6 +32,8 @@ type machine struct {
 	dark       bool  // without power: nothing refuses a connection either
 	back       int64 // when a restart is due, true time
 	failFlush  bool
+	failFor    time.Duration // and those of that time after it
+	failUntil  int64
 	slowTurns  int   // times
 	slowFlush  int64 // up to so many ns after a drain
 	slowUntil  int64 // true time until which turns or flushes are, or were, slow
@@ -125,7 +127,7 @@ func (m *machine) crash(power int) {
 		return
 	}
 	m.up = false
-	m.dieInFlush, m.failFlush, m.hangUntil, m.hangs = false, false, 0, false
+	m.dieInFlush, m.failFlush, m.failUntil, m.hangUntil, m.hangs = false, false, 0, 0, false
 	w.crashing(m, power)
 	m.downWithFlushes(power)
 	w.tracer.crashed(m)

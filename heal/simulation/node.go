@@ -43,7 +43,8 @@ type process struct {
 	drained    chan struct{} // closed when it is resumed; nil: it is not drained
 	drainedFor time.Duration
 	endsLife   func() // ends the present life
-	failed     error
+	failed     error  // for good
+	fails      int    // lives in a row that ended by a failure of the device
 	clients    []*client
 	poked      bool
 }
@@ -60,7 +61,8 @@ type life struct {
 	turns   []uint64
 	entered bool
 	served  bool
-	waits   bool // says that it cannot go on
+	failed  error // its pool
+	waits   bool  // says that it cannot go on
 
 	installed proto.Epoch
 	buddy     int
@@ -171,6 +173,10 @@ func (p *process) run() {
 		if p.rests(err) {
 			continue
 		}
+		if errors.Is(err, pmem.ErrFlush) || errors.Is(err, pmem.ErrFault) {
+			p.failAgain()
+			continue
+		}
 		if !again {
 			break
 		}
@@ -179,10 +185,6 @@ func (p *process) run() {
 		p.Wait(50*p.w.o.Lease/1000, p.ctx.Done()) // 50 ms to a lease of a second
 	}
 	p.log.Info("process ends", "err", err)
-	if errors.Is(err, pmem.ErrFlush) && p.failed == nil {
-		p.failed = err
-		p.m.lossy = true
-	}
 	if p.failed == nil && !p.closing && p.ctx.Err() == nil {
 		p.w.fail("node stopped", "node %d: %v", p.m.id, err)
 	}
@@ -238,7 +240,7 @@ func (p *process) live(ctx context.Context, force string) (err error) {
 		d := &driver{p: p, l: l, shard: i, medium: p.m.pools[i]}
 		d.ep = &endpoint{Endpoint: e, d: d}
 		workers[i] = dataplane.NewWorker(dataplane.WorkerConfig{Shard: i, Nodes: w.o.Nodes, Pool: pool, Endpoint: d.ep, Model: w.o.Model, Lease: timed,
-			SpinTurns: w.o.Spin, OnFailure: p.poolFailed, OnRefused: func(_ int, peer proto.Member, err error) {
+			SpinTurns: w.o.Spin, OnFailure: func(shard int, err error) { p.poolFailed(l, shard, err) }, OnRefused: func(_ int, peer proto.Member, err error) {
 				w.count("lives ended by a stream that does not verify")
 				l.heal.Refused(peer, err)
 				p.poke()
@@ -251,10 +253,17 @@ func (p *process) live(ctx context.Context, force string) (err error) {
 		ProvenDead: func(m proto.Member) bool { dead, err := p.provenDead(m); return err == nil && dead },
 		Event:      func(name string, e proto.Epoch, detail string) { w.event(l, name, e, detail) },
 		Enter:      func(full bool) error { return p.enter(l, full) },
-		Promoted:   func() error { return l.core.Complete(l.heal.Installed().Epoch) },
-		Lease:      w.o.Lease, Running: p.members.Running, HeldBack: p.members.HeldBack,
+		Promoted: func() error {
+			if p.fails > 0 {
+				w.count("live again after failures of the device")
+				p.fails = 0
+			}
+			return l.core.Complete(l.heal.Installed().Epoch)
+		},
+		Lease: w.o.Lease, Running: p.members.Running, HeldBack: p.members.HeldBack,
 		Logger: p.log, Env: p.Process,
-		Limits: heal.Limits{Batches: 2, BatchBytes: 4 << 10, FirstPageBytes: 64, PageBytes: 512, LastStepBytes: 2 << 10, WalkBytes: 8 << 10, WalkPause: 100 * time.Microsecond, Leftovers: 8},
+		Limits: heal.Limits{Batches: 2, BatchBytes: 4 << 10, FirstPageBytes: 64, PageBytes: 512, LastStepBytes: 2 << 10, WalkBytes: 8 << 10, WalkPause: 100 * time.Microsecond, Leftovers: 8,
+			PartBits: int(w.o.Seed % 3)},
 	}
 	v := p.members.Current()
 	c.Opened(l.pools, &v, p.m.begun)
@@ -271,7 +280,12 @@ func (p *process) live(ctx context.Context, force string) (err error) {
 	if p.members.Current().Epoch == 0 {
 		p.Go(p.bootstrap)
 	}
-	return l.heal.Run(ctx)
+	err = l.heal.Run(ctx)
+	if l.failed != nil {
+		p.leave(l)
+		return l.failed
+	}
+	return err
 }
 
 // reason is a text without its numbers.
@@ -314,13 +328,28 @@ func (p *process) enter(l *life, full bool) error {
 	return nil
 }
 
-func (p *process) poolFailed(shard int, err error) {
-	p.failed = fmt.Errorf("shard %d: %w", shard, err)
+// poolFailed is Node.poolFailed.
+func (p *process) poolFailed(l *life, shard int, err error) {
+	if l.failed != nil {
+		return
+	}
+	l.failed = fmt.Errorf("shard %d: %w", shard, err)
 	p.w.note("pool failed", p.m.id, uint64(shard), 0)
-	p.w.count("nodes stopped by a failed flush")
+	p.w.count("lives ended by a failed device")
 	p.m.lossy = true
-	p.cancel()
+	l.gate.closed = true
+	l.heal.Failed(l.failed)
 	p.poke()
+}
+
+// failAgain is Node.failAgain: no life until the pool may work again.
+func (p *process) failAgain() {
+	p.m.lossy = true
+	p.fails++
+	p.w.count("openings after a failure of the device")
+	p.w.note("opens again", p.m.id, uint64(p.fails), 0)
+	p.members.SetMember(proto.Member{Node: proto.NodeID(p.m.id)})
+	p.Wait(p.w.o.Lease/20<<min(p.fails, 6), p.ctx.Done())
 }
 
 func (p *process) endLife(l *life) {
@@ -343,7 +372,7 @@ func (p *process) endLife(l *life) {
 		p.w.closing(p.m, l)
 	}
 	for _, pool := range l.pools {
-		pool.Close(l.entered && p.failed == nil)
+		pool.Close(l.entered && l.failed == nil)
 	}
 	if s := p.w.lives[l.self]; s != nil {
 		s.released = p.w.sim.Now()

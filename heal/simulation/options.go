@@ -76,8 +76,9 @@ func Draw(seed uint64) (Options, *Script) {
 }
 
 // longAway makes logs so large that space counts as short, at a sixteenth of
-// it, before the replica takes no writes any more, and fills them while a node
-// is away: its missed range is given up. The faults are mostly mild.
+// it, before the replica takes no writes any more, and fills them several times
+// over while a node is away: the cleaner works inside its missed range. The
+// faults are mostly mild.
 func longAway(o Options, r *rand.Rand) (Options, *Script) {
 	o.Nodes, o.Shards, o.Ring, o.Segment, o.LogBytes, o.ValueMax = 3, 1, 64<<10, 64<<10, 9<<20, 7000
 	o.Ops, o.Faults, o.Keep, o.FullCopy, o.Small = 4500, 0, true, false, false

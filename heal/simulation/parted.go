@@ -92,6 +92,9 @@ func (w *world) named(n int, why string) {
 		return
 	}
 	w.count("members named by complaints")
+	if !w.nodes[n].up {
+		return // it is down, and no majority has answered since that could take it out
+	}
 	if since := w.sim.Now() - w.touched[n]; since > 8*int64(w.o.Lease) && !w.apart.Has(proto.NodeID(n)) {
 		w.fail("named without a fault", "node %d, with which nothing was wrong for %v: %s", n, time.Duration(since), why)
 	}

@@ -69,6 +69,7 @@ const (
 	doDrift     = "drift"         // the clock gains B ppm, for A
 	doJump      = "jump"          // the clock jumps forward by A
 	doLeave     = "leave"         // closed in order; back after A
+	doForget    = "forget"        // within A, as soon as somebody is away: all forget what those miss who are
 	doDrain     = "drain"         // taken out by an order; its process stays; resumed after A
 	doAtStep    = "at-step"       // at the next step B of a recovery (of anybody): C 0 the recovering node dies, 1 its buddy, 2 Node; power loss if Other is 1; back after A
 )
@@ -163,10 +164,12 @@ func draw(o *Options, r *rand.Rand) *Script {
 
 // losesOne says in which seeds live members are lost for good, oldAll in which
 // older pools come back when all others have been restarted, drains in which
-// nodes are taken out and brought back by orders.
+// nodes are taken out and brought back by orders, forgets in which missed ranges
+// are forgotten by order.
 func (o *Options) losesOne() bool { return o.Seed%8 == 2 }
 func (o *Options) oldAll() bool   { return o.Seed%8 == 1 }
 func (o *Options) drains() bool   { return o.Seed%8 == 6 }
+func (o *Options) forgets() bool  { return o.Seed%8 == 3 }
 
 // rare are faults of some seeds only. They are drawn apart, so that a seed's
 // others stay what they are.
@@ -191,6 +194,12 @@ func rare(o *Options, begin, end, lease int64) (list []Entry) {
 		for range 10 {
 			e := somebody(doDrain, r.Int64N(end))
 			e.A = pick(r, lease/4, lease, 4*lease) + r.Int64N(lease)
+			list = append(list, e)
+		}
+	case o.forgets():
+		for range 16 {
+			e := somebody(doForget, r.Int64N(end))
+			e.A = 4 * lease
 			list = append(list, e)
 		}
 	case o.oldAll():

@@ -63,7 +63,7 @@ func (m *machine) notStarted(err error) {
 	switch is := errors.Is(err, membership.ErrForeign); {
 	case is && m.acceptor.foreign:
 		m.w.count("foreign acceptor files refused")
-	case is || m.acceptor.foreign || m.acceptor.failNext:
+	case is || m.acceptor.foreign:
 		m.w.fail("acceptor", "node %d, a foreign file %v: %v", m.id, m.acceptor.foreign, err)
 	}
 }

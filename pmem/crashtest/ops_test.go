@@ -138,7 +138,7 @@ func complete(l *life) error {
 
 // clean moves and frees, as the worker does between bursts.
 func clean(l *life) error {
-	r := l.p.Store().Clean(64<<10, l.p.Stable(), l.p.Store().Flushed())
+	r := l.p.Store().Clean(64<<10, store.Upto(l.p.Stable()), l.p.Store().Flushed())
 	l.counts.Freed += r.FreedSegments
 	l.counts.Moved += r.MovedRecords
 	return r.Err

@@ -134,7 +134,7 @@ func (x *Index) Reset() {
 //
 // When the key's page is due to split, hashOf is called once for each of its up
 // to 2 000 words and must return the hash of the key whose record lies at pos;
-// it must not touch the index. ErrFull leaves the index as it was.
+// it must not touch the index; UnknownHash says that the record is damaged. ErrFull leaves the index as it was.
 func (x *Index) Insert(hash uint64, w Word, hashOf func(pos uint64) uint64) error {
 	assert(MakeWord(hash, w.Pos(), w.Locked()) == w && live(uint64(w)), x1)
 	for {
@@ -185,12 +185,16 @@ func (c *Cursor) store(w Word) {
 func (x *Index) Erase(c *Cursor) {
 	assert(live(c.word), x1)
 	assert(c.SameDirectory(), x3)
+	c.word = deadWord
+	x.eraseSlot(entry(c.entry).page(), c.slotIn())
+}
+
+func (x *Index) eraseSlot(p uint32, slot int) {
 	length := x.mem.get(headLen)
 	length -= min(length, 1)
-	x.mem.set(headPend, pendWord(0, entry(c.entry).page(), c.slotIn(), length))
+	x.mem.set(headPend, pendWord(0, p, slot, length))
 	x.step("erase: pending")
-	c.word = deadWord
-	storeWord(c.at(), deadWord)
+	storeWord(&x.mem.page(p)[slot], deadWord)
 	x.step("erase: stored")
 	x.mem.store(headLen, length)
 	x.step("erase: counted")

@@ -7,6 +7,8 @@ import "healkv/dataplane/plant"
 type splitter struct {
 	words  [pageWords]uint64
 	hashes [pageWords]uint64
+	slots  [pageWords]uint16
+	old    *page
 	image  [2]page
 }
 
@@ -15,9 +17,10 @@ type splitter struct {
 // their own in which none depends on the one before: the misses overlap.
 func (s *splitter) gather(pg *page, hashOf func(pos uint64) uint64) int {
 	n := 0
-	for _, w := range pg {
+	s.old = pg
+	for i, w := range pg {
 		if live(w) {
-			s.words[n] = w
+			s.words[n], s.slots[n] = w, uint16(i)
 			n++
 		}
 	}
@@ -37,7 +40,12 @@ func (s *splitter) divide(n, local int) (used [2]int) {
 	if plant.Is(plant.IndexSplitKey) {
 		n--
 	}
+	unknown := false
 	for i, hash := range s.hashes[:n] {
+		if hash == UnknownHash {
+			unknown = true
+			continue
+		}
 		side := 0
 		if local > 0 {
 			side = int(hash >> (63 - local) & 1)
@@ -49,6 +57,9 @@ func (s *splitter) divide(n, local int) (used [2]int) {
 		}
 		img[at] = s.words[i]
 		used[side]++
+	}
+	if unknown {
+		s.placeUnknown(n, local, &used)
 	}
 	return used
 }

@@ -94,6 +94,20 @@ func VerifyBody(src []byte, h *Header) error {
 	return nil
 }
 
+// Sound says whether the header is one under this seed, without decoding it:
+// then TS, hash, kind and lengths can be believed. It is what everybody asks
+// who reads a record that may have lain on a medium for long.
+func Sound(img []byte, seed uint32) bool {
+	return len(img) >= HeaderBytes && (headCRC(img, seed) == binary.LittleEndian.Uint32(img[offHeadCRC:]) || plant.Is(plant.RecordHeaderCRC))
+}
+
+// SoundBody says whether key and value are those that the header was made for.
+// Precondition: Sound.
+func SoundBody(img []byte) bool {
+	to := HeaderBytes + int(binary.LittleEndian.Uint16(img[offKeyLen:])) + int(binary.LittleEndian.Uint32(img[offValueLen:]))
+	return to <= len(img) && (crc32.Update(0, castagnoli, img[HeaderBytes:to]) == binary.LittleEndian.Uint32(img[offBodyCRC:]) || plant.Is(plant.RecordBodyCRC))
+}
+
 // Blank says whether the header is all zero, which no image's is: the end of a
 // segment's or a stream's used part.
 //

@@ -33,6 +33,7 @@ func ImageBytes(img []byte) int {
 func TS(img []byte) uint64      { return binary.LittleEndian.Uint64(img[offTS:]) }
 func Seq(img []byte) uint64     { return binary.LittleEndian.Uint64(img[offSeq:]) }
 func Durable(img []byte) uint64 { return binary.LittleEndian.Uint64(img[offDurable:]) }
+func BodyCRC(img []byte) uint32 { return binary.LittleEndian.Uint32(img[offBodyCRC:]) }
 func Hash(img []byte) uint64    { return binary.LittleEndian.Uint64(img[offHash:]) }
 func OwnerIncarnation(img []byte) uint32 {
 	return binary.LittleEndian.Uint32(img[offOwnerIncarnation:])

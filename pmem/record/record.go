@@ -73,10 +73,14 @@ const (
 
 const (
 	// FlagRelocated marks a copy the cleaner made: same TS, owner and sequence
-	// number as its source. A buddy skips it when it sends a missed range.
+	// number as its source, and durable at every member that was there. A buddy
+	// skips it when it sends a missed range.
 	FlagRelocated uint32 = 1 << iota
 	// FlagAdopted marks a record taken over from a buddy.
 	FlagAdopted
+	// FlagMissed, beside FlagRelocated: the copy was made of a record in a missed
+	// range, and belongs to every missed range it lies in itself.
+	FlagMissed
 )
 
 // Offsets in the header, little endian.

@@ -42,6 +42,7 @@ type Range struct{ Off, Len int }
 type Log struct {
 	arena []byte
 	segs  []segment // by place
+	lives []life    // by place
 	free  []int32   // places ready to be opened; the last given back goes first, it is warm
 	shift uint      // log2 of the segment size
 	size  int       // segment size
@@ -56,6 +57,7 @@ type Log struct {
 	pending   int    // segments in state released or cleared
 	freed     uint64 // segments freed by collect
 	pendingAt uint64 // the lowest releasedAt of them
+	byDead    bool   // ByDead
 
 	mask  uint64
 	table []atomic.Uint64 // number & mask -> number<<placeBits | place+1; 0: none. Loads in Record pair with stores in openSegment and Release
@@ -79,7 +81,7 @@ func newLog(c Config) *Log {
 	l := &Log{
 		arena: c.Arena, size: c.SegmentBytes, shift: uint(bits.TrailingZeros(uint(c.SegmentBytes))),
 		tag: c.PoolTag, inc: c.Incarnation, open: -1, number: 1, largest: record.HeaderBytes,
-		segs: make([]segment, n), free: make([]int32, 0, n),
+		segs: make([]segment, n), lives: make([]life, n), free: make([]int32, 0, n),
 		table: make([]atomic.Uint64, slots), mask: uint64(slots - 1),
 	}
 	return l
@@ -247,6 +249,7 @@ func (l *Log) openSegment(n int) {
 	blank(b[SegmentHeaderBytes:])
 	putSegmentHeader(b, number, l.tag, l.inc)
 	l.segs[i] = segment{state: segOpen, inc: l.inc, number: number, counted: l.size}
+	l.lives[i].set(l.inc, 0)
 	l.open, l.off = i, SegmentHeaderBytes
 	l.table[number&l.mask].Store(number<<placeBits | uint64(i+1))
 	if l.oldest.Load() == 0 {
@@ -263,6 +266,7 @@ func (l *Log) seal() {
 	}
 	s := &l.segs[l.open]
 	s.state, s.end = segSealed, l.off
+	l.lives[l.open].end.Store(uint32(l.off))
 	putSeal(l.place(l.open), s.number, s.inc, s.end)
 	l.open = -1
 }
@@ -330,7 +334,33 @@ func (l *Log) IncarnationOf(pos uint64) (uint32, bool) {
 	if i < 0 {
 		return 0, false
 	}
-	return binary.LittleEndian.Uint32(l.place(i)[offInc:]), true
+	return l.lives[i].inc.Load(), true
+}
+
+// RecordLife is Record and IncarnationOf with one look at the table. img is nil
+// if the segment is not live.
+func (l *Log) RecordLife(pos uint64) (img []byte, inc uint32) {
+	i := l.lookup(pos)
+	if i < 0 {
+		return nil, 0
+	}
+	at := i<<l.shift + int(pos)&(l.size-1)
+	end := (i + 1) << l.shift
+	return l.arena[at:end:end], l.lives[i].inc.Load()
+}
+
+// life is what readers must know of the segment at a place. It stands here and
+// not only in the segment's header, which a medium may damage under them. The
+// worker stores it before the table names the segment, and before the tail
+// leaves it.
+type life struct {
+	inc atomic.Uint32
+	end atomic.Uint32 // offset where the last record ends; 0: it is open
+}
+
+func (x *life) set(inc uint32, end int) {
+	x.inc.Store(inc)
+	x.end.Store(uint32(end))
 }
 
 // Oldest is the start of the oldest live segment, the tail if there is none.

@@ -284,6 +284,7 @@ func (r *recovery) adopt(tail, floor uint64) {
 		}
 		l.segs[s.place] = segment{state: segSealed, inc: s.inc, number: s.number, end: s.end,
 			live: s.end - SegmentHeaderBytes, counted: SegmentHeaderBytes}
+		l.lives[s.place].set(s.inc, s.end)
 		l.table[s.number&l.mask].Store(s.number<<placeBits | uint64(s.place+1))
 	}
 	for _, h := range slices.Concat(drop, r.discarded, r.bad) {

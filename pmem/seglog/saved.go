@@ -50,6 +50,7 @@ func (l *Log) Restore(s *Saved) {
 	for i := range s.Segments {
 		x := &s.Segments[i]
 		l.segs[x.Place] = segment{state: segSealed, inc: x.Incarnation, number: x.Number, end: x.End, counted: SegmentHeaderBytes}
+		l.lives[x.Place].set(x.Incarnation, x.End)
 		l.table[x.Number&l.mask].Store(x.Number<<placeBits | uint64(x.Place+1))
 		if i == 0 {
 			oldest = x.Number << l.shift
@@ -59,6 +60,7 @@ func (l *Log) Restore(s *Saved) {
 	if l.open >= 0 {
 		x := &l.segs[l.open]
 		l.off, x.state, x.end, x.counted = x.end, segOpen, 0, l.size
+		l.lives[l.open].end.Store(0)
 	}
 	l.free = l.free[:0]
 	for i := len(l.segs) - 1; i >= 0; i-- {

@@ -1,7 +1,6 @@
 package seglog
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -119,13 +118,13 @@ func (w *Walker) enter() {
 		return
 	}
 	b := l.place(i)
-	w.inc = binary.LittleEndian.Uint32(b[offInc:])
-	// In the tail's segment the seal is not to be looked at: the worker may be
-	// writing it. An earlier one was sealed before the tail left it.
+	w.inc = l.lives[i].inc.Load()
+	// The tail's segment may be about to be sealed. An earlier one was sealed
+	// before the tail left it.
 	var end int
 	if tail := l.Tail(); (tail-1)>>l.shift == number {
 		end = int(tail - start)
-	} else if end = readSeal(b, number, w.inc, l.size); end == 0 {
+	} else if end = int(l.lives[i].end.Load()); end == 0 {
 		w.err = &Damage{start, errNoSeal}
 		return
 	}

@@ -46,7 +46,7 @@ func TestHotPathAllocatesNothing(t *testing.T) {
 			t.Fatal("an old position is current")
 		}
 		m.SetFlushed(m.Tail())
-		cleaned += m.Clean(4096, m.Tail(), m.Flushed()).FreedSegments
+		cleaned += m.Clean(4096, Upto(m.Tail()), m.Flushed()).FreedSegments
 		if m.FreeBytes() == 0 || !m.Fits(240) {
 			t.Fatal("no room")
 		}
@@ -137,7 +137,7 @@ func benchmarkPut(b *testing.B, keys int) {
 		if i&31 == 0 {
 			m.SetFlushed(m.Tail())
 			if m.WantsCleaning() {
-				moved += m.Clean(1<<14, m.Tail(), m.Flushed()).MovedBytes
+				moved += m.Clean(1<<14, Upto(m.Tail()), m.Flushed()).MovedBytes
 			}
 			if m.FreeBytes() < 64<<10 {
 				b.Fatal("the cleaner falls behind")

@@ -24,6 +24,8 @@ type cleaner struct {
 	victim    uint64 // number of the segment being examined, 0: none
 	walk      walker // through counting or victim, never both
 
+	pace pacer
+
 	moved int // bytes moved out of the victim
 	debt  int // and, with those, out of the segments in the queue
 
@@ -36,6 +38,8 @@ type cleaner struct {
 	// moved on by a segment's part.
 	idleTail, idleBound uint64
 	idleRounds          int // begun in vain; every 64th forgives what was postponed
+
+	movedAll, cleaned, dropped uint64 // for Space
 }
 
 // emptied is a segment nothing refers to any more.
@@ -61,28 +65,31 @@ type CleanResult struct {
 
 // Clean does one bounded step: it gives back what has become free, counts
 // segments found at Open, and moves live records out of sparse segments,
-// spending about budgetBytes. It touches nothing at or above bound (the lowest
-// of stable position, missed ranges and pins, which must not be below
-// positions the caller still names). flushed is how far the log is durable.
-// Above half free it only finishes what it has begun. Worker only.
-func (s *Store) Clean(budgetBytes int, bound, flushed uint64) (r CleanResult) {
+// spending about budgetBytes, or what the pace allows if that is less (see
+// beginOf), or more where much was appended since the last step. flushed is how
+// far the log is durable. Worker only.
+func (s *Store) Clean(budgetBytes int, b Bounds, flushed uint64) (r CleanResult) {
 	c := &s.clean
 	s.releasePages()
-	s.releaseSegments(&r, bound, flushed)
-	for budgetBytes > 0 {
+	s.releaseSegments(&r, b.Below, flushed)
+	work := s.work(budgetBytes)
+	if s.holesDue.Load() {
+		s.hunt(&budgetBytes)
+		r.LookedAt++
+	}
+	for more := true; more && r.Err == nil; {
 		switch {
-		case c.victim != 0:
-			s.examine(&r, &budgetBytes, bound)
-		case c.counting == 0 && c.waiting < waitingMax && s.begin(bound):
-		case c.uncounted:
+		case c.victim != 0 && work > 0:
+			s.examine(&r, &work, &b)
+		case c.victim == 0 && c.counting == 0 && work > 0 && c.waiting < waitingMax && s.begin(b.Below):
+		case c.victim == 0 && c.uncounted && budgetBytes > 0:
 			s.count(&r, &budgetBytes)
 		default:
-			budgetBytes = 0
-		}
-		if r.Err != nil {
-			break
+			more = false
 		}
 	}
+	c.movedAll += uint64(r.MovedBytes)
+	s.rest(work)
 	s.collect()
 	r.Idle = c.victim == 0 && !c.uncounted && c.waiting == 0 && !s.log.Pending()
 	return r
@@ -133,6 +140,9 @@ func (s *Store) releaseSegments(r *CleanResult, bound, flushed uint64) {
 			break
 		}
 		s.log.Release(w.number)
+		if len(s.holes.all) > 0 {
+			s.released(w.number)
+		}
 		c.released++
 		r.FreedSegments++
 	}
@@ -141,7 +151,7 @@ func (s *Store) releaseSegments(r *CleanResult, bound, flushed uint64) {
 // begin chooses the next victim; false if there is none.
 func (s *Store) begin(bound uint64) bool {
 	c := &s.clean
-	if 2*s.log.FreeSegments() >= s.log.SegmentCount() && !s.log.Crowded() && !c.pressed {
+	if s.gained() >= s.begins() && !s.urgent() {
 		return false
 	}
 	if c.idleRounds >= 64 {
@@ -174,9 +184,9 @@ func (s *Store) begin(bound uint64) bool {
 }
 
 // examine moves live records out of the victim until the budget is spent.
-func (s *Store) examine(r *CleanResult, budget *int, bound uint64) {
+func (s *Store) examine(r *CleanResult, budget *int, b *Bounds) {
 	c := &s.clean
-	if (c.victim+1)*uint64(s.log.SegmentBytes()) > bound {
+	if (c.victim+1)*uint64(s.log.SegmentBytes()) > b.Below {
 		// A pin made since covers it. What was moved stays moved.
 		s.abandon()
 		return
@@ -185,12 +195,16 @@ func (s *Store) examine(r *CleanResult, budget *int, bound uint64) {
 	for *budget > 0 {
 		pos, img := c.walk.Next(&h)
 		if img == nil {
+			if s.skip(&c.walk) {
+				continue
+			}
 			s.finish(r)
 			return
 		}
 		*budget -= headerCost
 		r.LookedAt++
-		moved, ok, err := s.move(pos, &h, img)
+		c.pace.saw(h.Bytes())
+		moved, ok, err := s.move(pos, &h, img, b)
 		if !ok {
 			r.Err = err
 			s.log.Postpone(c.victim)
@@ -214,7 +228,7 @@ func (s *Store) affords(n int) bool {
 
 // move appends the record once more if the index refers to it. ok is false if
 // it must stay where it is: locked, no room, or damaged (err).
-func (s *Store) move(pos uint64, h *record.Header, img []byte) (bytes int, ok bool, err error) {
+func (s *Store) move(pos uint64, h *record.Header, img []byte, b *Bounds) (bytes int, ok bool, err error) {
 	n := h.Bytes()
 	if h.Kind == record.Marker {
 		if pos != s.lastMarker || plant.Is(plant.StoreMoveMarker) {
@@ -237,9 +251,10 @@ func (s *Store) move(pos uint64, h *record.Header, img []byte) (bytes int, ok bo
 	}
 	// A damaged body must not get a place where it would look new.
 	if err := record.VerifyBody(img, h); err != nil && !plant.Is(plant.StoreMoveDamaged) {
+		s.NoteRecord(h.Hash, pos)
 		return 0, false, &seglog.Damage{Pos: pos, Cause: err}
 	}
-	h.Flags |= record.FlagRelocated
+	h.Flags = b.flags(pos, h.Flags)
 	to := s.log.AppendCopy(h, img)
 	s.x.Store(&cur, w.WithPos(to))
 	if h.Kind == record.Delete && !s.log.CountedAt(pos) {
@@ -261,6 +276,7 @@ func (s *Store) finish(r *CleanResult) {
 	s.log.Retire(c.victim)
 	c.queue[c.waiting] = emptied{c.victim, s.log.Tail(), s.retire(), c.moved}
 	c.waiting++
+	c.cleaned++
 	c.victim = 0
 }
 
@@ -289,6 +305,10 @@ func (s *Store) count(r *CleanResult, budget *int) {
 	for *budget > 0 {
 		before := c.walk.Pos()
 		pos, img := c.walk.Next(&h)
+		if img == nil && c.walk.Skip(s.genuine) != (seglog.Extent{}) {
+			s.log.Counted(c.walk.Pos()) // what could not be read counts as live
+			continue
+		}
 		if img == nil {
 			// At its end, or damaged: what lies behind the damage counts as live.
 			_, end := s.log.Bounds(c.counting)

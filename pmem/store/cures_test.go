@@ -14,7 +14,8 @@ func (m *made) moveOne(pos uint64) (bytes int, ok bool, err error) {
 	var h record.Header
 	img := m.Record(pos)
 	record.Decode(img, &h)
-	return m.move(pos, &h, img)
+	b := Upto(m.Tail())
+	return m.move(pos, &h, img, &b)
 }
 
 // What the cleaner must leave where it is: locked records, since their stream
@@ -54,16 +55,16 @@ func TestLaterPinHoldsASegment(t *testing.T) {
 		m.put(r, model, r.IntN(5), 100, false)
 	}
 	for range 50 { // nothing is flushed: emptied segments wait
-		m.Clean(4096, m.Tail(), 0)
+		m.Clean(4096, Upto(m.Tail()), 0)
 	}
 	if m.clean.waiting == 0 {
 		t.Fatal("no segment waits")
 	}
 	m.SetFlushed(m.Tail())
-	if c := m.Clean(0, seglog.SegmentHeaderBytes, m.Flushed()); c.FreedSegments != 0 {
+	if c := m.Clean(0, Upto(seglog.SegmentHeaderBytes), m.Flushed()); c.FreedSegments != 0 {
 		t.Errorf("%d segments freed above the pin", c.FreedSegments)
 	}
-	if c := m.Clean(0, m.Tail(), m.Flushed()); c.FreedSegments == 0 {
+	if c := m.Clean(0, Upto(m.Tail()), m.Flushed()); c.FreedSegments == 0 {
 		t.Error("nothing freed without a pin")
 	}
 }

@@ -30,14 +30,15 @@
 //
 // # The cleaner
 //
-// Clean examines a sparse sealed segment below the caller's bound, appends the
-// records that the index still refers to once more (FlagRelocated; same TS,
-// owner and sequence number) and gives the segment back when
+// Clean examines a sparse sealed segment below the caller's Bounds, appends the
+// records that the index still refers to once more (same TS, owner and sequence
+// number; see Bounds for the flags) and gives the segment back when
 //
 //   - the log is flushed through the tail as it stood when the examination
 //     ended, so that every record that made one here obsolete is durable (H25),
-//   - every reader announced before that has left, and
-//   - it still lies below the bound.
+//   - every reader announced before that has left,
+//   - it still lies below the bounds, and
+//   - the release bound (SetReleaseBound) has come to that tail.
 //
 // Tombstones are records like others. The newest marker is relocated too. A
 // locked record is never moved: whoever will unlock it knows its position.

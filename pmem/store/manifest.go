@@ -11,8 +11,8 @@ import (
 const manifestStride = 256
 
 // Manifest lists the records in the log range [from, to) that are their key's
-// current ones, for a node that fetches them: copies the cleaner made are left
-// out unless full, since the record they copy was there before the range began.
+// current ones, for a node that fetches them: copies the cleaner made of what
+// lay below every missed range are left out unless full (see Bounds).
 //
 // fn is called with the position of a run of such records, its offset in the
 // arena, its length in bytes, the incarnation its headers are seeded with, and
@@ -20,8 +20,8 @@ const manifestStride = 256
 // are one run. fn returns false to stop. Headers are verified, bodies are not
 // (whoever fetches them does).
 //
-// Any goroutine but the worker; the caller holds a pin, so that the cleaner's
-// bound stays at or below from. A record that is replaced while this runs may be listed.
+// Any goroutine but the worker; the caller holds a pin, so that nothing at or
+// above from is moved or given back. A record that is replaced while this runs may be listed.
 // Errors: *seglog.Damage, ErrShut.
 func (s *Store) Manifest(from, to uint64, full bool, fn func(pos uint64, off int64, n int, inc uint32, locked bool) bool) error {
 	r := s.NewReader()
@@ -60,12 +60,15 @@ func (m *manifest) stride(fn func(pos uint64, off int64, n int, inc uint32, lock
 	for range manifestStride {
 		pos, img := m.walk.Next(&h)
 		if img == nil {
+			if m.s.skip(&m.walk) {
+				continue
+			}
 			if !plant.Is(plant.StoreListed) {
 				m.emit(fn)
 			}
 			return false
 		}
-		if h.Kind != record.Put && h.Kind != record.Delete || h.Flags&record.FlagRelocated != 0 && !m.full ||
+		if h.Kind != record.Put && h.Kind != record.Delete || !m.full && !listed(h.Flags) ||
 			!m.s.seek(&c, h.Hash, pos) {
 			continue
 		}

@@ -124,7 +124,7 @@ func concurrent(t *testing.T, writes, keys, segments, segmentBytes int) {
 		}
 		for tries := 0; !m.Fits(300); tries++ {
 			m.SetFlushed(m.Tail())
-			res := m.Clean(1<<14, min(pin.Load(), m.Tail()), m.Flushed())
+			res := m.Clean(1<<14, Upto(min(pin.Load(), m.Tail())), m.Flushed())
 			moved, freed = moved+res.MovedRecords, freed+res.FreedSegments
 			runtime.Gosched() // readers must leave
 			if tries > 1_000_000 {
@@ -153,7 +153,7 @@ func concurrent(t *testing.T, writes, keys, segments, segmentBytes int) {
 		}
 		if i%16 == 0 {
 			m.SetFlushed(m.Tail())
-			res := m.Clean(1<<12, min(pin.Load(), m.Tail()), m.Flushed())
+			res := m.Clean(1<<12, Upto(min(pin.Load(), m.Tail())), m.Flushed())
 			moved, freed = moved+res.MovedRecords, freed+res.FreedSegments
 			select {
 			case <-ask:

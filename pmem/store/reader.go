@@ -40,10 +40,9 @@ type Reader struct {
 	at atomic.Uint64
 	_  [56]byte
 
-	s     *Store
-	reads uint64
-	used  atomic.Bool
-	next  *Reader // never changes once the reader is in the list
+	s    *Store
+	used atomic.Bool
+	next *Reader // never changes once the reader is in the list
 }
 
 // NewReader gives a reader of the store. Any goroutine.
@@ -107,50 +106,33 @@ func (s *Store) Shut() {
 	}
 }
 
-// verifyEvery: one of so many reads of a reader verifies what it returns. A
-// power of two.
-const verifyEvery = 16
-
 // Get reads a key and appends its value to dst. ts is that of the record
 // found, whatever its state. Nothing is allocated when dst has room.
 //
-// The answer is the key's state at some moment between call and return. The
+// Header and body of what it answers with were verified. The answer is the key's state at some moment between call and return. The
 // lease is the caller's to check, afterwards.
 func (r *Reader) Get(hash uint64, key, dst []byte) (value []byte, ts uint64, st State) {
 	if !r.enter() {
 		return dst, 0, Shut
 	}
-	r.reads++
-	value, ts, st = r.s.get(hash, key, dst, r.reads%verifyEvery == 0)
+	value, ts, st = r.s.get(hash, key, dst)
 	r.leave()
 	return value, ts, st
 }
 
-func (s *Store) get(hash uint64, key, dst []byte, verify bool) ([]byte, uint64, State) {
+func (s *Store) get(hash uint64, key, dst []byte) ([]byte, uint64, State) {
 	var c index.Cursor
 	for {
 		s.x.Seek(&c, hash)
-		for c.Next() {
+		if c.Next() {
 			w := c.Word()
-			img := s.log.Record(w.Pos())
-			if !holds(img, hash, key) {
-				// About one in 30 000 reads meets another key's record here.
-				if !s.verify(w.Pos(), img) {
-					return dst, 0, Damaged
-				}
-				continue
+			img, inc := s.log.RecordLife(w.Pos())
+			// About one in 30 000 reads meets another key's record here.
+			if !holds(img, hash, key) || !plant.Is(plant.StoreVerify) && (!record.Sound(img, record.Seed(w.Pos(), inc)) || !record.SoundBody(img)) ||
+				s.beside.Load() && !plant.Is(plant.DamageBeside) {
+				return s.getCarefully(hash, key, dst)
 			}
-			if !fits(img) || verify && !plant.Is(plant.StoreVerify) && !s.verify(w.Pos(), img) {
-				return dst, 0, Damaged
-			}
-			ts := record.TS(img)
-			switch {
-			case w.Locked():
-				return dst, ts, Locked
-			case record.KindOf(img) == record.Delete:
-				return dst, ts, Deleted
-			}
-			return append(dst, record.Value(img)...), ts, Found
+			return answer(w, img, dst)
 		}
 		// Not even a page that has been split since could hide the key if the
 		// directory is the same (H23).
@@ -160,11 +142,23 @@ func (s *Store) get(hash uint64, key, dst []byte, verify bool) ([]byte, uint64, 
 	}
 }
 
+// answer is what a verified record says.
+func answer(w index.Word, img, dst []byte) ([]byte, uint64, State) {
+	ts := record.TS(img)
+	switch {
+	case w.Locked():
+		return dst, ts, Locked
+	case record.KindOf(img) == record.Delete:
+		return dst, ts, Deleted
+	}
+	return append(dst, record.Value(img)...), ts, Found
+}
+
 // ForEach calls fn for every record the index refers to, tombstones included,
 // in no useful order, until fn returns false: all of them, each once, if the
 // worker does nothing meanwhile; under a running worker a record that is
 // replaced meanwhile may show its old or new form. img is the image. ErrShut
-// after Shut; a record whose lengths are damaged ends it with an error.
+// after Shut; a damaged record ends it with an error.
 //
 // The cleaner frees nothing while it runs.
 func (s *Store) ForEach(r *Reader, fn func(pos uint64, locked bool, img []byte) bool) error {
@@ -174,9 +168,9 @@ func (s *Store) ForEach(r *Reader, fn func(pos uint64, locked bool, img []byte) 
 	defer r.leave()
 	var err error
 	s.x.Words(func(w index.Word) bool {
-		img := s.log.Record(w.Pos())
-		if !fits(img) {
-			err = &seglog.Damage{Pos: w.Pos(), Cause: record.ErrShort}
+		img, is := s.soundness(w.Pos())
+		if is != whole {
+			err = &seglog.Damage{Pos: w.Pos(), Cause: record.ErrBody}
 			return false
 		}
 		return fn(w.Pos(), w.Locked(), img[:record.ImageBytes(img)])

@@ -16,7 +16,7 @@ func TestReleaseBound(t *testing.T) {
 	freed := func() (n int) {
 		for range 50 {
 			m.SetFlushed(m.Tail())
-			n += m.Clean(4096, m.Tail(), m.Flushed()).FreedSegments
+			n += m.Clean(4096, Upto(m.Tail()), m.Flushed()).FreedSegments
 		}
 		return n
 	}

@@ -22,8 +22,14 @@ type Store struct {
 	inserts    uint64 // words added to the index since New
 	pageEpoch  uint64 // retired index pages wait for readers announced before it; 0: none wait
 	clean      cleaner
+	hurts      hurts
+	holes      holes
+	genuine    seglog.Genuine // made once
+	digest     digest
 
 	releaseBound uint64 // SetReleaseBound
+	reserve      int    // segments; reserveOf
+	began        uint64 // the tail at New or Reset
 
 	_ [64]byte
 	// Loaded by every read, stored by the worker a few times a second.
@@ -32,6 +38,8 @@ type Store struct {
 	readers atomic.Pointer[Reader]
 	_       [64]byte
 
+	holesDue   atomic.Bool   // a hole was found that nobody hunted for yet
+	beside     atomic.Bool   // a word was put beside a damaged one; stored by the worker before that word
 	held       atomic.Uint64 // bytes users must leave free; stored by the worker, loaded by FreeBytes
 	tombstones atomic.Int64  // counted ones; stored by the worker, loaded by LiveKeys
 }
@@ -42,12 +50,28 @@ type Store struct {
 // Records that were in the log before are counted by Clean, step by step:
 // until then LiveKeys takes their tombstones for keys.
 func New(l *seglog.Log, x *index.Index, seed uint64) *Store {
-	s := &Store{log: l, x: x, seed: seed, releaseBound: ^uint64(0)}
-	s.hashOf = func(pos uint64) uint64 { return record.Hash(s.log.Record(pos)) }
+	s := &Store{log: l, x: x, seed: seed, releaseBound: ^uint64(0), reserve: reserveOf(l.SegmentCount()), began: l.Tail()}
+	s.hashOf, s.genuine = s.soundHash, s.genuineRecord
+	s.beside.Store(x.Mark(MarkBeside) != 0)
 	s.epoch.Store(1)
-	s.clean.uncounted, s.clean.freed = true, l.Freed()
+	s.clean.uncounted, s.clean.freed, s.clean.pace.tail = true, l.Freed(), l.Tail()
+	s.digest.sums = make([]Sum, DigestRanges)
+	s.digest.reset(x.Len() == 0)
 	s.setDebt(0)
 	return s
+}
+
+// MarkBeside is the index's persistent word that is the store's: a key may have
+// two words, one of which leads to a damaged record.
+const MarkBeside = 7
+
+// soundHash is the key hash of the record at pos.
+func (s *Store) soundHash(pos uint64) uint64 {
+	img, inc := s.log.RecordLife(pos)
+	if !record.Sound(img, record.Seed(pos, inc)) {
+		return index.UnknownHash
+	}
+	return record.Hash(img)
 }
 
 // Reset follows a Discard of the log and a Reset of the index: nothing is in
@@ -55,8 +79,12 @@ func New(l *seglog.Log, x *index.Index, seed uint64) *Store {
 func (s *Store) Reset() {
 	s.lastMarker, s.pageEpoch = 0, 0
 	s.clean = cleaner{freed: s.log.Freed()}
+	s.clean.pace.tail, s.began = s.log.Tail(), s.log.Tail()
+	s.digest.reset(true)
 	s.setDebt(0)
 	s.tombstones.Store(0)
+	s.beside.Store(false)
+	s.forgetHurts()
 }
 
 // Hash is the keyed hash of a key. Any goroutine.
@@ -88,28 +116,45 @@ type Entry struct {
 	TS        uint64
 	Pos       uint64 // of its record
 
+	// Damaged: a record that cannot be read may be the key's and newer than what
+	// was found. Floor is its timestamp, TSUnknown if that cannot be read either:
+	// then nobody may choose a timestamp for the key here.
+	Damaged bool
+	Floor   uint64
+
 	hash    uint64
+	crc     uint32 // of key and value, as the record's header has it
 	bytes   int
 	inserts uint64 // Store.inserts at the Find
 	cursor  index.Cursor
 }
 
-// Find looks a key up. Worker only.
+// Find looks a key up. What it says was verified: a damaged header neither wins
+// nor loses against anybody. The value is not looked at (Whole). Worker only.
 func (s *Store) Find(e *Entry, hash uint64, key []byte) {
-	e.OK, e.Locked, e.Tombstone = false, false, false
-	e.TS, e.Pos, e.bytes = 0, 0, 0
+	e.OK, e.Locked, e.Tombstone, e.Damaged = false, false, false, false
+	e.TS, e.Pos, e.bytes, e.Floor = 0, 0, 0, 0
 	e.hash, e.inserts = hash, s.inserts
 	s.x.Seek(&e.cursor, hash)
 	for e.cursor.Next() {
 		w := e.cursor.Word()
-		img := s.log.Record(w.Pos())
-		if !holds(img, hash, key) {
+		img, inc := s.log.RecordLife(w.Pos())
+		if plant.Is(plant.DamageHeader) && !holds(img, hash, key) {
 			continue
 		}
-		e.OK, e.Locked, e.Tombstone = true, w.Locked(), record.KindOf(img) == record.Delete
-		e.TS, e.Pos, e.bytes = record.TS(img), w.Pos(), record.ImageBytes(img)
+		if !plant.Is(plant.DamageHeader) && (!holds(img, hash, key) || !record.Sound(img, record.Seed(w.Pos(), inc)) || s.beside.Load()) {
+			s.findCarefully(e, hash, key)
+			return
+		}
+		e.found(w, img)
 		return
 	}
+}
+
+// found takes over what a sound header says.
+func (e *Entry) found(w index.Word, img []byte) {
+	e.OK, e.Locked, e.Tombstone = true, w.Locked(), record.KindOf(img) == record.Delete
+	e.TS, e.Pos, e.bytes, e.crc = record.TS(img), w.Pos(), record.ImageBytes(img), record.BodyCRC(img)
 }
 
 // holds says whether the record is the key's. It looks at nothing beyond img,
@@ -193,6 +238,10 @@ func (s *Store) refind(e *Entry, key []byte) {
 func (s *Store) refer(e *Entry, h *record.Header, pos uint64, locked bool) error {
 	w := index.MakeWord(e.hash, pos, locked)
 	if !e.OK {
+		if e.Damaged {
+			s.beside.Store(true)
+			s.x.SetMark(MarkBeside, 1)
+		}
 		if err := s.x.Insert(e.hash, w, s.hashOf); err != nil {
 			s.log.Dead(pos, h.Bytes())
 			return err
@@ -211,6 +260,7 @@ func (s *Store) refer(e *Entry, h *record.Header, pos uint64, locked bool) error
 	if h.Kind == record.Delete {
 		s.tombstones.Add(1)
 	}
+	s.digest.replaced(e, h)
 	return nil
 }
 
@@ -282,13 +332,6 @@ func (s *Store) LastMarker() uint64 { return s.lastMarker }
 
 // SetLastMarker restores it when the pool is opened.
 func (s *Store) SetLastMarker(pos uint64) { s.lastMarker = pos }
-
-// verify checks a record of the log against its checksums.
-func (s *Store) verify(pos uint64, img []byte) bool {
-	var h record.Header
-	inc, ok := s.log.IncarnationOf(pos)
-	return ok && record.VerifyHeader(img, record.Seed(pos, inc), &h) == nil && record.VerifyBody(img, &h) == nil
-}
 
 // fits says whether the image's own lengths stay within img.
 func fits(img []byte) bool {

@@ -71,6 +71,8 @@ var mayImport = []struct {
 	{"heal/explore", []string{"dataplane/...", "rdma/...", "pmem/...", "heal/...", "bench/check", "bench/tally"}},
 	{".", []string{"dataplane/...", "rdma/...", "pmem/...", "heal/..."}},
 	{"cmd", []string{"./...", "bench/..."}},
+	// It reads what the commands wrote.
+	{"bench/measure", []string{"bench/floor", "bench/report", "cmd/node/demo"}},
 	{"bench", []string{".", "dataplane/...", "rdma/...", "pmem/...", "heal/..."}},
 	{"scripts", nil},
 }

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 
 	"healkv/bench/agent"
 	"healkv/bench/record"
+	"healkv/bench/report"
 	"healkv/bench/workload"
 	"healkv/cmd/node/local"
 )
@@ -87,15 +89,19 @@ func (r *runner) bench(ctx context.Context, o BenchOptions, out io.Writer) error
 		return err
 	}
 	var rates []float64
+	var runs []BenchRun
 	for n := range o.Runs {
-		ops, err := r.benchRun(ctx, o, n, out)
+		run, err := r.benchRun(ctx, o, n, out)
 		if err != nil {
 			return err
 		}
-		rates = append(rates, ops)
+		runs, rates = append(runs, run), append(rates, run.Ops)
 	}
 	after, err := r.footings(ctx)
 	if err != nil {
+		return err
+	}
+	if err := writeBench(filepath.Join(o.Out, FileBench), BenchResult{Env: r.env, Window: o.Window, RatePerS: o.Rate, Runs: runs}); err != nil {
 		return err
 	}
 	slices.Sort(rates)
@@ -139,30 +145,58 @@ func (r *runner) compareFootings(before, after []footing, stable bool, out io.Wr
 	return nil
 }
 
-func (r *runner) benchRun(ctx context.Context, o BenchOptions, n int, out io.Writer) (float64, error) {
-	err := r.k.each(r.k.all(), func(i int) error {
+// FileBench is where Bench writes a BenchResult, in its output directory.
+const FileBench = "bench.json"
+
+// BenchResult is what Bench measured.
+type BenchResult struct {
+	Env      report.Environment `json:"environment"`
+	Window   int                `json:"window"`     // in flight per node
+	RatePerS float64            `json:"rate_per_s"` // 0: closed loop
+	Runs     []BenchRun         `json:"runs"`
+}
+
+// BenchRun is one run: operations a second of all nodes together, and latencies.
+type BenchRun struct {
+	Ops, Reads, Writes float64
+	Read, Write        BenchLatency
+}
+
+// BenchLatency in µs.
+type BenchLatency struct{ P50, P99, P999 uint64 }
+
+func writeBench(path string, b BenchResult) error {
+	text, err := json.MarshalIndent(b, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(text, '\n'), 0o600)
+}
+
+func (r *runner) benchRun(ctx context.Context, o BenchOptions, n int, out io.Writer) (run BenchRun, err error) {
+	err = r.k.each(r.k.all(), func(i int) error {
 		return r.begin(ctx, i, agent.Run{Workload: o.Workload, Rate: o.Rate / float64(o.Nodes), Window: o.Window})
 	})
 	if err != nil {
-		return 0, err
+		return run, err
 	}
 	if err := sleep(ctx, time.Second); err != nil {
-		return 0, err
+		return run, err
 	}
 	from := now()
 	if err := sleep(ctx, o.Time); err != nil {
-		return 0, err
+		return run, err
 	}
 	to := now()
 	if err := r.stopLoad(ctx, r.k.all()); err != nil {
-		return 0, err
+		return run, err
 	}
 	var reads, writes uint64
 	var readHist, writeHist record.Merged
 	for _, i := range r.k.all() {
 		f, err := record.ReadWindows(r.windows[i][len(r.windows[i])-1])
 		if err != nil {
-			return 0, err
+			return run, err
 		}
 		for _, w := range f.Windows {
 			if w.Start() < from || w.Start() >= to {
@@ -170,17 +204,19 @@ func (r *runner) benchRun(ctx context.Context, o BenchOptions, n int, out io.Wri
 			}
 			reads, writes = reads+w.Reads, writes+w.Writes
 			if err := readHist.Add(w.ReadHist, w.Read.Max); err != nil {
-				return 0, err
+				return run, err
 			}
 			if err := writeHist.Add(w.WriteHist, w.Write.Max); err != nil {
-				return 0, err
+				return run, err
 			}
 		}
 	}
 	secs := float64(to-from) / 1e9
-	q := func(m *record.Merged) string {
-		return fmt.Sprintf("%d/%d/%d", m.Quantile(0.5), m.Quantile(0.99), m.Quantile(0.999))
+	q := func(m *record.Merged) BenchLatency {
+		return BenchLatency{m.Quantile(0.5), m.Quantile(0.99), m.Quantile(0.999)}
 	}
-	fmt.Fprintf(out, "%4d %12.0f %12.0f %12.0f   %-31s %-31s\n", n+1, float64(reads+writes)/secs, float64(reads)/secs, float64(writes)/secs, q(&readHist), q(&writeHist))
-	return float64(reads+writes) / secs, nil
+	text := func(l BenchLatency) string { return fmt.Sprintf("%d/%d/%d", l.P50, l.P99, l.P999) }
+	run = BenchRun{Ops: float64(reads+writes) / secs, Reads: float64(reads) / secs, Writes: float64(writes) / secs, Read: q(&readHist), Write: q(&writeHist)}
+	fmt.Fprintf(out, "%4d %12.0f %12.0f %12.0f   %-31s %-31s\n", n+1, run.Ops, run.Reads, run.Writes, text(run.Read), text(run.Write))
+	return run, nil
 }

@@ -1,0 +1,330 @@
+package damage
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"time"
+
+	"healkv"
+	"healkv/pmem"
+)
+
+// Outcome is what became of a cell.
+type Outcome string
+
+const (
+	Exact   Outcome = "exact"   // everything read as it was written
+	Refused Outcome = "refused" // no good copy was left, and nobody guessed
+	Wrong   Outcome = "wrong"   // another value, an older one, or none: a failure
+	Lost    Outcome = "lost"    // refused although there was a good copy, or no service: a failure
+	Absent  Outcome = "absent"  // there is no such structure to hurt
+)
+
+// OK says whether the outcome is none of the failures.
+func (o Outcome) OK() bool { return o == Exact || o == Refused || o == Absent }
+
+// Result is a cell with what became of it.
+type Result struct {
+	Cell      string        `json:"cell"`
+	What      string        `json:"what"`
+	How       string        `json:"how"`
+	Subset    uint8         `json:"subset"`
+	Running   bool          `json:"running,omitempty"` // hurt while the nodes ran
+	Outcome   Outcome       `json:"outcome"`
+	Why       string        `json:"why,omitempty"`
+	Reads     int           `json:"reads"`
+	Refusals  int           `json:"refusals,omitempty"`
+	Discarded int           `json:"discarded,omitempty"` // pools that did not open and were formatted anew
+	Took      time.Duration `json:"took_ns"`
+}
+
+// Options of a run.
+type Options struct {
+	Cells  []Cell
+	Seed   uint64
+	Dir    string // of pools; "": the system's place for temporary files
+	Domain pmem.Domain
+	// Running hurts records only while the nodes run, never while they are stopped.
+	Running bool
+	Say     func(format string, args ...any) // progress; nil: none
+	Log     *slog.Logger                     // of the nodes; nil: none
+}
+
+const (
+	keysMore = 24 // keys beside the one that is hurt
+	// perCluster cells use one cluster; then it is made anew, so that pools do
+	// not fill up and a cell can be repeated without many before it.
+	perCluster = 20
+	patience   = 20 * time.Second
+)
+
+// Run carries cells out. The error is about the run, not about cells.
+func Run(ctx context.Context, o Options) (results []Result, err error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if o.Say == nil {
+		o.Say = func(string, ...any) {}
+	}
+	if o.Dir == "" {
+		o.Dir = os.TempDir()
+	}
+	var c *cluster
+	defer func() {
+		if c != nil {
+			c.remove()
+		}
+	}()
+	for n, cell := range o.Cells {
+		if ctx.Err() != nil {
+			return results, ctx.Err()
+		}
+		if c != nil && n%perCluster == 0 {
+			c.remove()
+			c = nil
+		}
+		if c == nil {
+			if c, err = newCluster(o.Dir, o.Domain, o.Log); err != nil {
+				return results, err
+			}
+		}
+		began := time.Now()
+		t := &trial{c: c, cell: cell, n: n, running: o.Running, rng: rand.New(rand.NewPCG(o.Seed, uint64(cell.key()))), want: map[string][]byte{}}
+		r := t.run()
+		r.Took = time.Since(began)
+		results = append(results, r)
+		o.Say("%d of %d: %s: %s %s(%d reads, %d refusals, %v)", n+1, len(o.Cells), cell, r.Outcome, why(r.Why), r.Reads, r.Refusals, r.Took.Round(time.Millisecond))
+		if !r.Outcome.OK() || t.spoiled {
+			c.remove()
+			c = nil
+		}
+	}
+	return results, nil
+}
+
+func why(s string) string {
+	if s == "" {
+		return ""
+	}
+	return "(" + s + ") "
+}
+
+// trial is one cell under way.
+type trial struct {
+	c       *cluster
+	cell    Cell
+	n       int
+	rng     *rand.Rand
+	want    map[string][]byte
+	keys    [][]byte
+	r       Result
+	running bool
+	spoiled bool // the cluster is not to be used again
+}
+
+// errWrong is an answer that nobody may give.
+var errWrong = errors.New("wrong answer")
+
+func (t *trial) run() Result {
+	t.r = Result{Cell: t.cell.String(), What: t.cell.What.String(), How: t.cell.How.String(), Subset: t.cell.Subset}
+	err := t.carryOut()
+	switch {
+	case errors.Is(err, errNoPlace):
+		t.r.Outcome, t.r.Why = Absent, err.Error()
+	case errors.Is(err, errWrong):
+		t.r.Outcome, t.r.Why = Wrong, err.Error()
+	case err != nil:
+		t.r.Outcome, t.r.Why = Lost, err.Error()
+	case t.r.Refusals > 0 && t.cell.goodCopy():
+		t.r.Outcome, t.r.Why = Lost, "refused although there was a good copy"
+	case t.r.Refusals > 0:
+		t.r.Outcome = Refused
+	default:
+		t.r.Outcome = Exact
+	}
+	return t.r
+}
+
+func (t *trial) carryOut() error {
+	c := t.c
+	old := make([][]byte, Nodes)
+	oldOf := func(i int, path string) []byte {
+		f, err := c.files(i)
+		if err != nil {
+			return nil
+		}
+		b, _ := os.ReadFile(map[What]string{IndexPage: f.index, Checkpoint: f.checkpoint}[t.cell.What])
+		if t.cell.What == Record || t.cell.What == SegmentHeader || t.cell.What == Superblock {
+			b, _ = os.ReadFile(f.pool)
+		}
+		return b
+	}
+	if err := t.write("old"); err != nil { // what an older copy has
+		return err
+	}
+	if t.cell.How == Stale || t.cell.How == Torn {
+		for i := range Nodes {
+			if t.cell.has(i) {
+				old[i] = oldOf(i, "")
+			}
+		}
+	}
+	if err := t.write("new"); err != nil {
+		return err
+	}
+	t.r.Running = t.cell.What == Record && (t.rng.IntN(2) == 0 || t.running)
+	if !t.r.Running {
+		c.stop(t.cell.Subset)
+	}
+	for i := range Nodes {
+		if !t.cell.has(i) {
+			continue
+		}
+		at, from, err := c.find(t.cell, i, t.keys[0], t.keys[1], t.rng)
+		if err == nil {
+			err = hurt(t.cell.How, at, from, old[i], t.rng)
+		}
+		if err != nil {
+			t.spoiled = true
+			return err
+		}
+		if t.cell.What == Checkpoint { // it counts where the index is gone
+			if f, err := c.files(i); err == nil && f.index != "" {
+				_ = os.Remove(f.index)
+			}
+		}
+	}
+	if !t.r.Running {
+		if err := t.restart(); err != nil {
+			t.spoiled = true
+			return err
+		}
+	}
+	if err := t.readAll(); err != nil {
+		t.spoiled = true
+		return err
+	}
+	return t.cure()
+}
+
+// restart opens the stopped nodes. A pool that does not open is treated as its
+// error says.
+func (t *trial) restart() error {
+	for i := range Nodes {
+		if !t.cell.has(i) {
+			continue
+		}
+		err := t.c.open(i)
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, pmem.ErrDamaged) && !errors.Is(err, pmem.ErrSuperblock) && !errors.Is(err, pmem.ErrForeign) {
+			return err
+		}
+		t.r.Discarded++
+		if t.r.Discarded == Nodes {
+			return fmt.Errorf("no pool opens any more: %w", err)
+		}
+		if err := t.c.discard(i); err != nil {
+			return err
+		}
+		if err := t.c.open(i); err != nil {
+			return err
+		}
+	}
+	return t.c.ready(patience, all)
+}
+
+// write gives every key a new value, through nodes in turn.
+func (t *trial) write(what string) error {
+	for i := range keysMore + 1 {
+		key := fmt.Appendf(nil, "cell-%05d-key-%03d", t.n, i)
+		value := bytes.Repeat(fmt.Appendf(nil, "%s %s %d.", what, key, t.rng.Uint32()), 1+t.rng.IntN(6))
+		if what == "old" {
+			t.keys = append(t.keys, key)
+		}
+		if err := t.put(i%Nodes, key, value); err != nil {
+			return fmt.Errorf("writing before anything was hurt: %w", err)
+		}
+		t.want[string(key)] = value
+	}
+	return nil
+}
+
+func (t *trial) put(node int, key, value []byte) (err error) {
+	s := t.c.nodes[node].NewSession()
+	defer s.Close()
+	for until := time.Now().Add(patience); ; {
+		_, err = s.Put(key, value, 0)
+		if err == nil || time.Now().After(until) {
+			return err
+		}
+		time.Sleep(time.Millisecond) // a view that changes
+	}
+}
+
+// readAll reads every key through every node, some of them more often, as a
+// read verifies what it returns in some cases only if it were so built.
+func (t *trial) readAll() error {
+	for round := range 3 {
+		for node := range Nodes {
+			s := t.c.nodes[node].NewSession()
+			for _, key := range t.keys {
+				if err := t.read(s, node, key); err != nil {
+					s.Close()
+					return fmt.Errorf("round %d: %w", round, err)
+				}
+			}
+			s.Close()
+		}
+	}
+	return nil
+}
+
+func (t *trial) read(s *healkv.Session, node int, key []byte) error {
+	for until := time.Now().Add(patience); ; {
+		value, _, err := s.Get(key, nil)
+		switch {
+		case err == nil && bytes.Equal(value, t.want[string(key)]):
+			t.r.Reads++
+			return nil
+		case err == nil:
+			return fmt.Errorf("%w: node %d answers %.40q for %s, want %.40q", errWrong, node, value, key, t.want[string(key)])
+		case errors.Is(err, healkv.ErrNotFound):
+			return fmt.Errorf("%w: node %d says that %s was never written", errWrong, node, key)
+		case errors.Is(err, healkv.ErrDamaged) && !t.cell.goodCopy():
+			t.r.Refusals++
+			return nil
+		case time.Now().After(until):
+			if errors.Is(err, healkv.ErrDamaged) {
+				t.r.Refusals++
+			}
+			return fmt.Errorf("node %d, %s: %w", node, key, err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// cure writes the keys anew; then they must be read everywhere.
+func (t *trial) cure() error {
+	refused := t.r.Refusals
+	if refused == 0 {
+		return nil
+	}
+	if err := t.write("cure"); err != nil {
+		return fmt.Errorf("a new write does not cure: %w", err)
+	}
+	if err := t.readAll(); err != nil {
+		return fmt.Errorf("after a new write: %w", err)
+	}
+	if t.r.Refusals > refused {
+		return fmt.Errorf("%d reads refused after a new write", t.r.Refusals-refused)
+	}
+	return nil
+}

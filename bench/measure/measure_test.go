@@ -1,0 +1,95 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestBenchmarks(t *testing.T) {
+	got := benchmarks([]byte("goos: linux\nBenchmarkGet-2  \t 1000\t 123.5 ns/op\t 0 B/op\nBenchmarkGet-2 1000 99 ns/op\nBenchmarkPut/few-keys-2 10 5.0 MB/s 7 ns/op\nPASS\n"))
+	if g := got["BenchmarkGet"]; len(g) != 2 || g[0] != 123.5 || g[1] != 99 {
+		t.Error(got)
+	}
+	if g := got["BenchmarkPut/few-keys"]; len(g) != 1 || g[0] != 7 {
+		t.Error(got)
+	}
+}
+
+func TestCompleteAndPage(t *testing.T) {
+	old := &Measurements{Figures: []Figure{
+		figure("floor", "ns", false, "", []float64{9, 10, 11}),
+		figure("rate", "ops/s", true, "", []float64{90, 100, 110}),
+		figure("steady", "ops/s", true, "", []float64{90, 100, 110}),
+	}}
+	m := &Measurements{Conditions: conditions(&options{runs: 3}), Figures: []Figure{
+		figure("floor", "ns", false, "", []float64{12, 13, 14}),
+		figure("thing", "ns", false, "floor", []float64{26}),
+		figure("rate", "ops/s", true, "", []float64{50, 60, 70}),
+		figure("steady", "ops/s", true, "", []float64{85, 86, 87}),
+		figure("nothing", "ns", false, "floor", nil),
+	}}
+	for i := range m.Figures {
+		m.Figures[i].Part = "floors"
+	}
+	m.complete(old)
+	if f := m.find("thing"); f.Ratio != 2 {
+		t.Errorf("%+v", f)
+	}
+	for name, worse := range map[string]bool{"floor": true, "rate": true, "steady": false, "thing": false, "nothing": false} {
+		if f := m.find(name); (f.Worse != "") != worse {
+			t.Errorf("%s: worse %q, want %v", name, f.Worse, worse)
+		}
+	}
+	out := filepath.Join(t.TempDir(), "measurements")
+	if err := m.write(out); err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(out + ".md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"## Floors", "2.00 × floor", "**worse**: -40 % (was 100)", "no run gave a value", "make bench"} {
+		if !strings.Contains(string(page), want) {
+			t.Errorf("the page does not say %q:\n%s", want, page)
+		}
+	}
+	again, err := read(out + ".json")
+	if err != nil || len(again.Figures) != len(m.Figures) {
+		t.Fatal(again, err)
+	}
+}
+
+func TestChoose(t *testing.T) {
+	if _, err := choose("floors,nonsense"); err == nil || !strings.Contains(err.Error(), "recovery") {
+		t.Error(err)
+	}
+	if chosen, err := choose("load, floors"); err != nil || len(chosen) != 2 || chosen[0].name != "load" {
+		t.Error(chosen, err)
+	}
+}
+
+func TestPeersFigures(t *testing.T) {
+	var r peersReport
+	path := filepath.Join(t.TempDir(), "report.json")
+	text := `{"parts":[{"system":"healkv","op":"write","clients":64,"rate":100,"p99_us":2000},{"system":"etcd","op":"write","clients":64,"rate":10,"p99_us":4000}],
+		"absences":[{"system":"etcd","rejoin_s":2}]}`
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := readJSON(path, &r); err != nil {
+		t.Fatal(err)
+	}
+	m := &Measurements{Figures: r.figures("file")}
+	m.complete(nil)
+	if f := m.find("healkv, writes, 64 clients (file)"); f == nil || f.Ratio != 10 {
+		t.Errorf("%+v", m.Figures)
+	}
+	if f := m.find("healkv, writes, 64 clients (file), p99"); f == nil || f.Ratio != 0.5 {
+		t.Errorf("%+v", m.Figures)
+	}
+	if f := m.find("etcd, back after a kill (file)"); f == nil || f.Median != 2 {
+		t.Errorf("%+v", m.Figures)
+	}
+}

@@ -1,0 +1,14 @@
+package plants
+
+import "healkv/dataplane/plant"
+
+func init() {
+	table = append(table,
+		one(plant.DigestOverwrite, "a record that is replaced leaves its range's sum", unit("pmem/store", "TestDigestFollows")),
+		one(plant.DigestCursor, "what is written where the walk has been changes the sums", unit("pmem/store", "TestDigestFollows")),
+		one(plant.DigestRange, "every range whose sums differ is looked at", unit("heal", "TestWayBackByDigest")),
+		one(plant.DigestTombstone, "tombstones are listed like other records", unit("heal", "TestWayBackByDigest")),
+		one(plant.DigestExtra, "a record that no longer exists at the buddy is deleted", unit("heal", "TestDigestBuries")),
+		one(plant.DigestBegun, "digests are compared when they cover all records", unit("heal", "TestDigestWaitsForTheWalk")),
+	)
+}

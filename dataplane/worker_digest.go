@@ -1,0 +1,54 @@
+package dataplane
+
+import (
+	"errors"
+
+	"healkv/dataplane/plant"
+	"healkv/pmem/store"
+)
+
+var (
+	// ErrDigestWalk says that the sums of a shard do not cover all records yet:
+	// ask again.
+	ErrDigestWalk = errors.New("dataplane: the shard's digest is not complete yet")
+	// ErrDigestDamaged says that records did not verify when they were summed. A
+	// node that cannot read a record must not tell others that there is none.
+	ErrDigestDamaged = errors.New("dataplane: records of the shard do not verify: its digest says nothing about their keys")
+)
+
+// digests goes on with the walk that fills the shard's sums after the pool was
+// opened: a page of the index at a time, about as long as one takes to split. A
+// worker with other work does so now and then only.
+func (w *Worker) digests(busy bool) (moved bool) {
+	if w.st.DigestReady() || busy && w.now-w.digestAt < w.limit.digestEvery {
+		return false
+	}
+	w.digestAt = w.now
+	w.st.DigestWalk()
+	return true
+}
+
+// Digest copies the shard's sums, len store.DigestRanges: ErrDigestWalk or
+// ErrDigestDamaged if they cannot be relied on. After damage they are summed
+// again, since it may have been repaired. Inside Do.
+func (w *Worker) Digest(dst []store.Sum) error {
+	switch {
+	case !w.st.DigestReady() && !plant.Is(plant.DigestBegun):
+		return ErrDigestWalk
+	case w.st.DigestDamaged() > 0:
+		w.st.DigestAgain()
+		return ErrDigestDamaged
+	}
+	w.st.Digest(dst)
+	return nil
+}
+
+// OwnDigest is Digest for the node's own use: what does not verify is in no sum,
+// and so differs from what any other node has.
+func (w *Worker) OwnDigest(dst []store.Sum) error {
+	if !w.st.DigestReady() && !plant.Is(plant.DigestBegun) {
+		return ErrDigestWalk
+	}
+	w.st.Digest(dst)
+	return nil
+}

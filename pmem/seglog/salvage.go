@@ -1,0 +1,61 @@
+package seglog
+
+import (
+	"healkv/dataplane/plant"
+	"healkv/pmem/record"
+)
+
+// Extent is a range of log positions whose records are not known, keys
+// included: a header in it does not verify.
+type Extent struct{ From, To uint64 }
+
+// Genuine says whether an image is one that this log was given, and not bytes
+// of a value that look like one: that its key has the hash its header names,
+// which nobody outside can compute.
+type Genuine func(h *record.Header, img []byte) bool
+
+// nextRecord is the offset in b, from off on, of the first record that can be
+// told from other bytes; len(b) if there is none. b begins at the position
+// base. Behind a damaged header lengths mean nothing, so every offset where one
+// could stand is tried. What a client wrote into a value must not be taken for
+// a record: only keyed ones count, whole, with the right hash.
+func nextRecord(b []byte, base uint64, off int, inc uint32, genuine Genuine) int {
+	var h record.Header
+	for off = (off + record.Align - 1) &^ (record.Align - 1); off+record.HeaderBytes <= len(b); off += record.Align {
+		img := b[off:]
+		// Cheap tests first.
+		if k := record.KindOf(img); k != record.Put && k != record.Delete || record.KeyLen(img) == 0 || record.KeyLen(img) > record.KeyBytesMax ||
+			record.ValueLen(img) > record.ValueBytesMax || record.ImageBytes(img) > len(img) {
+			continue
+		}
+		if record.VerifyHeader(img, record.Seed(base+uint64(off), inc), &h) == nil && record.SoundBody(img) && (genuine(&h, img) || plant.Is(plant.DamageForged)) {
+			return off
+		}
+	}
+	return len(b)
+}
+
+// Skip goes on behind a header that did not verify: to the next record that is
+// genuine, or to the end of the segment. It returns the range passed over; an
+// empty one if the walk had not ended there.
+func (w *Walker) Skip(genuine Genuine) (gap Extent) {
+	if w.err == nil || w.seg == nil {
+		return gap
+	}
+	w.err = nil
+	off := nextRecord(w.seg, w.base, int(w.pos-w.base)+record.Align, w.inc, genuine)
+	gap = Extent{w.pos, w.base + uint64(off)}
+	w.pos = gap.To
+	return gap
+}
+
+// Gap is the range from a damaged header at pos to the next genuine record of
+// its segment. Worker only.
+func (l *Log) Gap(pos uint64, genuine Genuine) Extent {
+	w := l.Walk(pos, l.Tail())
+	if w.enter(); w.seg == nil || w.pos != pos {
+		return Extent{}
+	}
+	w.err = errBlank
+	return w.Skip(genuine)
+}
