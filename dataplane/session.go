@@ -302,8 +302,8 @@ func (s *Session) lookup(i int, hash uint64, key, dst []byte) (value []byte, ts 
 			value, ts = plantStaleRead(key, value, int(c.workers[i].self.Node), ts)
 		}
 		return value, ts, st, nil
-	case st == store.Damaged:
-		return dst, 0, st, ErrDamaged
+	case st == store.Damaged: // the worker waits for the repair
+		return dst, 0, st, errLocked
 	}
 	return dst, proto.TS(raw), st, ErrNotFound
 }
