@@ -242,6 +242,13 @@ damage.json. Exit status 0: no cell failed.
   node damage --cell 'record|bit flip|0,2'
 
 `,
+	"floor": `usage: node floor [FLAGS]
+
+Measures the floors below the product's figures: copying, checksums, probes of
+memory, flushing, a round trip between processes awake and asleep, and the work
+of a write without any protocol. Takes half a minute and 1 GiB of tmpfs.
+
+`,
 	"bench": `usage: node bench [FLAGS]
 
 Runs the published workloads (TAOBench A, O, read-only; YCSB) with generators
@@ -322,6 +329,9 @@ func explain(w io.Writer, name string) {
 	case "damage":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, damageFlags(&damageArgs{}))
+	case "floor":
+		fmt.Fprint(w, "flags:\n")
+		explainFlags(w, floorFlags(&floorArgs{}))
 	case "bench":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, benchFlags(&benchArgs{}))
