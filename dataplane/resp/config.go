@@ -68,8 +68,10 @@ const (
 	readAhead   = 5 * time.Millisecond   // between looks at the input while the client takes no replies
 )
 
+// ConnsMaxDefault is how many clients may be connected if nobody says.
+const ConnsMaxDefault = 10_000
+
 const (
-	connsMaxDefault   = 10_000
 	queryBytesDefault = 16 << 20
 	queryBytesMin     = 2 << 20
 	replyBytesDefault = 64 << 20
@@ -181,7 +183,7 @@ func (c Config) withDefaults() Config {
 			*p = d
 		}
 	}
-	or(&c.ConnsMax, connsMaxDefault)
+	or(&c.ConnsMax, ConnsMaxDefault)
 	or(&c.PipelineMax, pipelineMaxLimit)
 	or(&c.QueryBytesMax, queryBytesDefault)
 	or(&c.ReplyBytesMax, replyBytesDefault)
