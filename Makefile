@@ -64,6 +64,11 @@ unit: ## unit tests, fuzz seeds included
 race: ## tests under the race detector
 	$(GO) test -race -short -timeout 10m $(RACE)
 
+DIGESTKEYS ?= 1000000
+.PHONY: digests
+digests: build ## six nodes, DIGESTKEYS keys (a million), what a killed node missed forgotten by all: it heals by comparing digests
+	$(GO) test -tags=process -count=1 -v -timeout 14m -run '^TestProcessComparesDigests$$' ./cmd/node -digest.keys $(DIGESTKEYS)
+
 .PHONY: process
 process: build ## tests with real node processes (make verify has those under chaos)
 	$(GO) test -tags=process$(if $(VERBS),$(comma)verbs) -count=1 -p 1 -timeout 14m -run '^TestProcess' -skip '^TestProcessChaos' ./...

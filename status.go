@@ -85,6 +85,7 @@ type Status struct {
 	Opened        string            `json:"opened"`
 	LastRecovery  *RecoveryStatus   `json:"last_recovery,omitempty"`
 	Counters      map[string]uint64 `json:"counters"`
+	Space         Space             `json:"space"`
 	Membership    any               `json:"membership,omitempty"`
 	// Certificate is nil where nodes need none: on one host.
 	Certificate *CertificateStatus `json:"certificate,omitempty"`
@@ -268,6 +269,7 @@ func (n *Node) count(l *life, s *Status) {
 		s.Domain = info.Domain.String()
 		s.PageSize = pageSize(info.PageSize)
 	}
+	s.Space = takeSpace(c)
 	wire := n.control.Stats()
 	c["control_refused"] = wire.Refused()
 }
@@ -286,6 +288,7 @@ func countShard(w *dataplane.Worker, ep rdma.Endpoint, c map[string]uint64) {
 	} {
 		c[name] += x
 	}
+	countSpace(w, c)
 	if e, ok := ep.(connections); ok {
 		e.Connections(func(name string, x uint64) { c[name] += x })
 	}

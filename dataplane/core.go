@@ -107,9 +107,9 @@ func (c *Core) drain(l *lane) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for t := l.subTail.Load(); l.subHead < t; l.subHead++ {
-		op := l.sub[l.subHead&laneMask]
+		op := l.sub[l.subHead&l.mask]
 		op.Err = ErrTryAgain
-		l.cmp[l.cmpNext&laneMask] = op
+		l.cmp[l.cmpNext&l.mask] = op
 		l.cmpNext++
 	}
 	l.cmpTail.Store(l.cmpNext)

@@ -35,12 +35,12 @@ func (w *Worker) clients() (moved bool) {
 			if ahead == l.subHead {
 				ahead = w.lookAhead(l, min(tail, l.subHead+opsAhead))
 			}
-			if !w.start(l.sub[l.subHead&laneMask], l) {
+			if !w.start(l.sub[l.subHead&l.mask], l) {
 				w.Counters.RingFullTurns++
 				w.rotate(i)
 				return moved
 			}
-			l.sub[l.subHead&laneMask] = nil
+			l.sub[l.subHead&l.mask] = nil
 			l.subHead++
 			budget--
 			moved = true
@@ -69,10 +69,10 @@ const opsAhead = 8
 // that their cache misses overlap.
 func (w *Worker) lookAhead(l *lane, to uint64) uint64 {
 	for i := l.subHead; i < to; i++ {
-		w.st.PrefetchKey(l.sub[i&laneMask].hash)
+		w.st.PrefetchKey(l.sub[i&l.mask].hash)
 	}
 	for i := l.subHead; i < to; i++ {
-		w.st.PrefetchRecord(l.sub[i&laneMask].hash)
+		w.st.PrefetchRecord(l.sub[i&l.mask].hash)
 	}
 	return to
 }
@@ -231,7 +231,7 @@ func (w *Worker) release(h int32) {
 // end gives an operation back to its session at the end of the turn.
 func (w *Worker) end(op *Op, l *lane, err error) {
 	op.Err = err
-	l.cmp[l.cmpNext&laneMask] = op
+	l.cmp[l.cmpNext&l.mask] = op
 	l.cmpNext++
 	if !l.dirty {
 		l.dirty = true
@@ -285,11 +285,11 @@ func (w *Worker) expire() {
 	w.lastDeadline = w.now
 	for _, l := range w.active {
 		for tail := l.subTail.Load(); l.subHead < tail; l.subHead++ {
-			op := l.sub[l.subHead&laneMask]
+			op := l.sub[l.subHead&l.mask]
 			if op.due == 0 || op.due > w.now {
 				break
 			}
-			l.sub[l.subHead&laneMask] = nil
+			l.sub[l.subHead&l.mask] = nil
 			w.end(op, l, ErrDeadline)
 		}
 	}

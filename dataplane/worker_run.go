@@ -45,8 +45,8 @@ func (w *Worker) faulted(err error) {
 		if l.subHead == l.subTail.Load() {
 			continue
 		}
-		op := l.sub[l.subHead&laneMask]
-		l.sub[l.subHead&laneMask] = nil
+		op := l.sub[l.subHead&l.mask]
+		l.sub[l.subHead&l.mask] = nil
 		l.subHead++
 		outcome := ErrUnknown
 		if op.Kind == OpGet || plant.Is(plant.FaultRejected) {

@@ -124,6 +124,20 @@ order stands also after --within. Nodes that were left out come back by a full
 copy when they are started: what they held is discarded.
 
 `,
+	"forget": `usage: node forget --dir D [--node I]
+       node forget --config FILE
+
+What an absent node has missed is kept in the logs of the live ones until it is
+back. This order has them forget it, for all nodes that are away now: the cleaner
+may have the space at once. No data is lost. When such a node comes back it
+compares digests of what it holds with a live node's and fetches what differs
+(recovery "digest"): more work at both than by what it missed, far less than a
+full copy.
+
+With --dir alone every live node of the local cluster gets the order. A node that
+comes back is healed by range where the live node it asks was not told.
+
+`,
 	"rolling": `usage: node rolling --dir D [--pause T] [--within T] [--force]
 
 Restarts the nodes of the local cluster in D one after the other, for a new
@@ -228,6 +242,13 @@ damage.json. Exit status 0: no cell failed.
   node damage --cell 'record|bit flip|0,2'
 
 `,
+	"floor": `usage: node floor [FLAGS]
+
+Measures the floors below the product's figures: copying, checksums, probes of
+memory, flushing, a round trip between processes awake and asleep, and the work
+of a write without any protocol. Takes half a minute and 1 GiB of tmpfs.
+
+`,
 	"bench": `usage: node bench [FLAGS]
 
 Runs the published workloads (TAOBench A, O, read-only; YCSB) with generators
@@ -287,6 +308,9 @@ func explain(w io.Writer, name string) {
 	case "cold-start":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, coldStartFlags(&coldStartArgs{}))
+	case "forget":
+		fmt.Fprint(w, "flags:\n")
+		explainFlags(w, forgetFlags(&targetArgs{}))
 	case "rolling":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, rollingFlags(&rollingArgs{}))
@@ -305,6 +329,9 @@ func explain(w io.Writer, name string) {
 	case "damage":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, damageFlags(&damageArgs{}))
+	case "floor":
+		fmt.Fprint(w, "flags:\n")
+		explainFlags(w, floorFlags(&floorArgs{}))
 	case "bench":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, benchFlags(&benchArgs{}))

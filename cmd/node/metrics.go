@@ -35,6 +35,7 @@ func nodeMetrics(s *healkv.Status, ready bool) []admin.Metric {
 		gauge("pool_bytes", "Log space of the node.", float64(s.PoolBytes)),
 		gauge("pool_used_bytes", "Log space in use.", float64(s.PoolUsedBytes)),
 	}
+	out = append(out, spaceMetrics(&s.Space)...)
 	if c := s.Certificate; c != nil {
 		out = append(out,
 			gauge("certificate_not_after_seconds", "When the node's certificate ends, in seconds since 1970.", float64(c.NotAfter.Unix())),

@@ -217,13 +217,15 @@ func (s *Shard) updateRoom() (moved bool) {
 	}
 	// What an idle coordinator was guaranteed is free for nobody else. So it is
 	// little beside what is free when the cleaner begins, and when it is all
-	// there is, space is short.
-	s.st.Press(space <= used)
+	// there is, space is short. So it is when a share would not take a large record:
+	// whoever has one to write would wait for ever.
+	large := min(s.out.Size(), s.st.SureLargest())
+	s.st.Press(space <= used || space/(n+1) < large)
 	if free <= used {
 		return false
 	}
 	spare := free - used
-	most := max(s.st.SureLargest()*5/4, s.st.SureWhenHalf()/(8*(n+1)))
+	most := max(s.st.SureLargest()*5/4, s.st.SureWhenCleaning()/(8*(n+1)))
 	share := min(s.out.Size(), free/(n+1), most)
 	s.limit, spare = topUp(s.limit, s.out.Tail()+share, spare)
 	for m := members.Without(s.self.Node); m != 0; m &= m - 1 {

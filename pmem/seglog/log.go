@@ -57,6 +57,7 @@ type Log struct {
 	pending   int    // segments in state released or cleared
 	freed     uint64 // segments freed by collect
 	pendingAt uint64 // the lowest releasedAt of them
+	byDead    bool   // ByDead
 
 	mask  uint64
 	table []atomic.Uint64 // number & mask -> number<<placeBits | place+1; 0: none. Loads in Record pair with stores in openSegment and Release

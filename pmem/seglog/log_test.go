@@ -557,9 +557,14 @@ func TestVictims(t *testing.T) {
 		t.Errorf("%d live bytes in a dead segment", live)
 	}
 	l.Postpone(5)
-	if n, _ := l.Victim(l.Tail()); n != 7 {
-		t.Errorf("victim %d, want 7", n)
+	if n, _ := l.Victim(l.Tail()); n != 3 {
+		t.Errorf("victim %d, want 3: it is older", n)
 	}
+	l.ByDead(true)
+	if n, _ := l.Victim(l.Tail()); n != 7 {
+		t.Errorf("victim %d, want 7: most in it is dead", n)
+	}
+	l.ByDead(false)
 	l.SetFlushed(l.Tail())
 	l.Retire(5)
 	l.Release(5)

@@ -170,8 +170,10 @@ func (l *Log) Counted(pos uint64) {
 const worthOf = 32
 
 // Victim names the sealed segment that is best cleaned next: entirely below
-// `below`, counted, and with the most dead bytes, of which there must be
-// enough: a share of its records at least as large as the free share of the
+// `below`, counted, and with the most to gain for what it costs: dead bytes
+// times age over what must be looked at and moved. What has not died in an old
+// segment will not soon; a young one empties itself while one waits (Rosenblum
+// and Ousterhout, SOSP'91). There must be enough dead bytes: a share of its records at least as large as the free share of the
 // log, so that nothing is moved for little while there is room, and more than
 // the largest record, which is what the ends of segments may waste. When live
 // segments spread over half of the table, the oldest is taken whatever is dead
@@ -185,7 +187,7 @@ const worthOf = 32
 // dead bytes out of the log, and the forced ones stop when the segments stand
 // together.
 func (l *Log) Victim(below uint64) (number uint64, ok bool) {
-	best, oldest, most := -1, -1, 0
+	best, oldest, most := -1, -1, 0.0
 	share := l.FreeSegments()
 	for i := range l.segs {
 		s := &l.segs[i]
@@ -209,8 +211,8 @@ func (l *Log) Victim(below uint64) (number uint64, ok bool) {
 		if used > 0 && (dead*worthOf < used || dead <= l.largest || dead*len(l.segs) < used*share) {
 			continue
 		}
-		if best < 0 || dead > most || dead == most && s.number < l.segs[best].number {
-			best, most = i, dead
+		if worth := l.worth(s, used, dead); best < 0 || worth > most || worth == most && s.number < l.segs[best].number {
+			best, most = i, worth
 		}
 	}
 	if oldest >= 0 && l.number-l.segs[oldest].number > uint64(len(l.table)/2) {
@@ -220,6 +222,28 @@ func (l *Log) Victim(below uint64) (number uint64, ok bool) {
 		return 0, false
 	}
 	return l.segs[best].number, true
+}
+
+// worth orders victims.
+func (l *Log) worth(s *segment, used, dead int) float64 {
+	if l.byDead {
+		return float64(dead)
+	}
+	age := float64(l.number - s.number)
+	return float64(dead) * age / float64(max(1, used+s.live))
+}
+
+// ByDead makes Victim go by dead bytes alone (greedy), to compare with.
+func (l *Log) ByDead(on bool) { l.byDead = on }
+
+// LiveBytes is the sum of Live over all segments.
+func (l *Log) LiveBytes() (n uint64) {
+	for i := range l.segs {
+		if l.segs[i].number != 0 {
+			n += uint64(l.segs[i].live)
+		}
+	}
+	return n
 }
 
 // Crowded says that live segments spread over half of the table: Victim will

@@ -24,6 +24,8 @@ type cleaner struct {
 	victim    uint64 // number of the segment being examined, 0: none
 	walk      walker // through counting or victim, never both
 
+	pace pacer
+
 	moved int // bytes moved out of the victim
 	debt  int // and, with those, out of the segments in the queue
 
@@ -36,6 +38,8 @@ type cleaner struct {
 	// moved on by a segment's part.
 	idleTail, idleBound uint64
 	idleRounds          int // begun in vain; every 64th forgives what was postponed
+
+	movedAll, cleaned, dropped uint64 // for Space
 }
 
 // emptied is a segment nothing refers to any more.
@@ -61,29 +65,31 @@ type CleanResult struct {
 
 // Clean does one bounded step: it gives back what has become free, counts
 // segments found at Open, and moves live records out of sparse segments,
-// spending about budgetBytes. flushed is how far the log is durable.
-// Above half free it only finishes what it has begun. Worker only.
+// spending about budgetBytes, or what the pace allows if that is less (see
+// beginOf), or more where much was appended since the last step. flushed is how
+// far the log is durable. Worker only.
 func (s *Store) Clean(budgetBytes int, b Bounds, flushed uint64) (r CleanResult) {
 	c := &s.clean
 	s.releasePages()
 	s.releaseSegments(&r, b.Below, flushed)
+	work := s.work(budgetBytes)
 	if s.holesDue.Load() {
 		s.hunt(&budgetBytes)
+		r.LookedAt++
 	}
-	for budgetBytes > 0 {
+	for more := true; more && r.Err == nil; {
 		switch {
-		case c.victim != 0:
-			s.examine(&r, &budgetBytes, &b)
-		case c.counting == 0 && c.waiting < waitingMax && s.begin(b.Below):
-		case c.uncounted:
+		case c.victim != 0 && work > 0:
+			s.examine(&r, &work, &b)
+		case c.victim == 0 && c.counting == 0 && work > 0 && c.waiting < waitingMax && s.begin(b.Below):
+		case c.victim == 0 && c.uncounted && budgetBytes > 0:
 			s.count(&r, &budgetBytes)
 		default:
-			budgetBytes = 0
-		}
-		if r.Err != nil {
-			break
+			more = false
 		}
 	}
+	c.movedAll += uint64(r.MovedBytes)
+	s.rest(work)
 	s.collect()
 	r.Idle = c.victim == 0 && !c.uncounted && c.waiting == 0 && !s.log.Pending()
 	return r
@@ -145,7 +151,7 @@ func (s *Store) releaseSegments(r *CleanResult, bound, flushed uint64) {
 // begin chooses the next victim; false if there is none.
 func (s *Store) begin(bound uint64) bool {
 	c := &s.clean
-	if 2*s.log.FreeSegments() >= s.log.SegmentCount() && !s.log.Crowded() && !c.pressed {
+	if s.gained() >= s.begins() && !s.urgent() {
 		return false
 	}
 	if c.idleRounds >= 64 {
@@ -197,6 +203,7 @@ func (s *Store) examine(r *CleanResult, budget *int, b *Bounds) {
 		}
 		*budget -= headerCost
 		r.LookedAt++
+		c.pace.saw(h.Bytes())
 		moved, ok, err := s.move(pos, &h, img, b)
 		if !ok {
 			r.Err = err
@@ -269,6 +276,7 @@ func (s *Store) finish(r *CleanResult) {
 	s.log.Retire(c.victim)
 	c.queue[c.waiting] = emptied{c.victim, s.log.Tail(), s.retire(), c.moved}
 	c.waiting++
+	c.cleaned++
 	c.victim = 0
 }
 

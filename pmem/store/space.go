@@ -5,15 +5,19 @@ import (
 	"healkv/pmem/seglog"
 )
 
-// reserve is how many segments the cleaner keeps for itself. What it has moved
-// out of victims that are not free yet is its debt: the reserve shrinks by it,
-// so that what users were told is free does not change while a victim is
-// emptied. The debt never exceeds one segment; the other one is there for pads
-// and for what was not foreseen, so a log full of dead records can always be
-// cleaned.
-const reserve = 2
+// reserveOf is how many segments of a log of so many the cleaner keeps for
+// itself. What it has moved out of victims that are not free yet is its debt:
+// the reserve shrinks by it, so that what users were told is free does not
+// change while a victim is emptied. The debt never exceeds the reserve but one;
+// that is there for pads and for what was not foreseen, so a log full of dead
+// records can always be cleaned. Emptied segments that wait for a checkpoint
+// are debt too: a larger log has more to spare for that.
+func reserveOf(segments int) int { return min(max(2, segments/32), 16) }
 
-func (s *Store) debtMax() int { return s.log.SegmentBytes() - seglog.SegmentHeaderBytes }
+// segmentMax is the room for records in one segment.
+func (s *Store) segmentMax() int { return s.log.SegmentBytes() - seglog.SegmentHeaderBytes }
+
+func (s *Store) debtMax() int { return (s.reserve - 1) * s.segmentMax() }
 
 // setDebt keeps held, what users must leave free, in step.
 func (s *Store) setDebt(debt int) {
@@ -21,7 +25,7 @@ func (s *Store) setDebt(debt int) {
 	if plant.Is(plant.StoreDebt) {
 		return
 	}
-	s.held.Store(uint64(reserve*s.debtMax() - debt))
+	s.held.Store(uint64(s.reserve*s.segmentMax() - debt))
 }
 
 // FreeBytes is how many bytes of records users can append for certain, if none
@@ -48,7 +52,7 @@ func (s *Store) SegmentsIn(bytes uint64) uint64 {
 // the log or one segment, or that nothing is left to guarantee (Press). What a cleaner that is Idle cannot gain then, only
 // the caller can, by raising the bound.
 func (s *Store) SpaceShort() bool {
-	return s.clean.pressed || s.log.FreeSegments() <= reserve+max(1, s.log.SegmentCount()/16)
+	return s.clean.pressed || s.log.FreeSegments() <= s.reserve+max(1, s.log.SegmentCount()/16)
 }
 
 // CleanerWaits says that the cleaner has begun something and waits for a flush,
@@ -62,5 +66,5 @@ func (s *Store) CleanerWaits() bool {
 func (s *Store) WantsCleaning() bool {
 	c := &s.clean
 	return c.pressed || c.uncounted || s.holesDue.Load() || c.victim != 0 || c.waiting != 0 || s.log.Pending() ||
-		2*s.log.FreeSegments() < s.log.SegmentCount() || s.log.Crowded()
+		s.gained() < s.begins() || s.log.Crowded()
 }

@@ -28,6 +28,8 @@ type Store struct {
 	digest     digest
 
 	releaseBound uint64 // SetReleaseBound
+	reserve      int    // segments; reserveOf
+	began        uint64 // the tail at New or Reset
 
 	_ [64]byte
 	// Loaded by every read, stored by the worker a few times a second.
@@ -48,11 +50,11 @@ type Store struct {
 // Records that were in the log before are counted by Clean, step by step:
 // until then LiveKeys takes their tombstones for keys.
 func New(l *seglog.Log, x *index.Index, seed uint64) *Store {
-	s := &Store{log: l, x: x, seed: seed, releaseBound: ^uint64(0)}
+	s := &Store{log: l, x: x, seed: seed, releaseBound: ^uint64(0), reserve: reserveOf(l.SegmentCount()), began: l.Tail()}
 	s.hashOf, s.genuine = s.soundHash, s.genuineRecord
 	s.beside.Store(x.Mark(MarkBeside) != 0)
 	s.epoch.Store(1)
-	s.clean.uncounted, s.clean.freed = true, l.Freed()
+	s.clean.uncounted, s.clean.freed, s.clean.pace.tail = true, l.Freed(), l.Tail()
 	s.digest.sums = make([]Sum, DigestRanges)
 	s.digest.reset(x.Len() == 0)
 	s.setDebt(0)
@@ -77,6 +79,7 @@ func (s *Store) soundHash(pos uint64) uint64 {
 func (s *Store) Reset() {
 	s.lastMarker, s.pageEpoch = 0, 0
 	s.clean = cleaner{freed: s.log.Freed()}
+	s.clean.pace.tail, s.began = s.log.Tail(), s.log.Tail()
 	s.digest.reset(true)
 	s.setDebt(0)
 	s.tombstones.Store(0)

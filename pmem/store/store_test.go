@@ -333,6 +333,7 @@ func TestCleanerKeepsOff(t *testing.T) {
 	m.SetFlushed(m.Tail())
 	all := m.log.Segments()
 	bound := all[6].Start // a few bytes into the seventh segment
+	m.Press(true)
 	drain := func(bound uint64) (freed int) {
 		for range 300 {
 			res := m.Clean(4096, Upto(bound), m.Flushed())

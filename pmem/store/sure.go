@@ -9,16 +9,15 @@ func (s *Store) SureBytes() uint64 {
 	return sure - min(sure, held)
 }
 
-// SureWhenHalf is what SureBytes comes to when half of the log is free: the
-// cleaner begins there, so whoever guarantees much less in all than this always
+// SureWhenCleaning is what SureBytes comes to where the cleaner begins, so whoever guarantees much less in all than this always
 // has something to guarantee while it can keep up.
-func (s *Store) SureWhenHalf() uint64 {
-	half, held := s.log.SureOf(s.log.SegmentCount()/2), uint64(reserve*s.debtMax())
-	return half - min(half, held)
+func (s *Store) SureWhenCleaning() uint64 {
+	sure, held := s.log.SureOf(s.begins()), uint64(s.reserve*s.segmentMax())
+	return sure - min(sure, held)
 }
 
 // SureLargest is the largest record that SureBytes reckons with.
-func (s *Store) SureLargest() uint64 { return uint64(min(record.BytesMax, s.debtMax())) }
+func (s *Store) SureLargest() uint64 { return uint64(min(record.BytesMax, s.segmentMax())) }
 
 // Press says whether nothing is left that could be guaranteed. Then the cleaner
 // works however much is free, and space is short: what was guaranteed to one
