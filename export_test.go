@@ -24,3 +24,6 @@ var FailPause = failPause
 
 // OnGrow has fn stand in the way of every growth of an index.
 func (c *Config) OnGrow(fn func(shard int, bytes int64) error) { c.onGrow = fn }
+
+// Final is for a test of what is tried again.
+var Final = final

@@ -164,7 +164,7 @@ func (n *Node) Status() (s Status) {
 	s.Membership, s.Counters["leases_lost"], s.LeaseLeft = m, m.Counts.LeasesLost, m.LeaseLeft
 	s.Counters["complaints_attempted"], s.Counters["complaints_carried"] = m.Counts.Accused, m.Counts.Blamed
 	s.Counters["detector_turns"] = m.Counts.Looks
-	s.Counters["slow_demoted"] = m.Counts.Demoted
+	s.Counters["slow_demoted"], s.Counters["acceptor_mended"] = m.Counts.Demoted, m.Counts.Mended
 	n.mu.Lock()
 	l, drained := n.life, n.drained
 	whole := l != nil && l.whole
