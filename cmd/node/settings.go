@@ -79,7 +79,7 @@ func nodeConfig(c *config.Config, log *slog.Logger) (healkv.Config, error) {
 			MTU: c.Verbs.MTU, TrafficClass: c.Verbs.TrafficClass},
 		PoolDir: c.PoolDir, IndexDir: c.IndexDir, StateDir: c.StateDir, Ephemeral: c.Ephemeral, Domain: domain,
 		RingBytes: int(c.RingSize), SpinMicros: spin, Lease: time.Duration(c.Lease), Drift: time.Duration(c.Drift),
-		Recovery: c.Recovery, RecoveryBudgetBytes: int(c.RecoveryBudget),
+		Recovery: c.Recovery, RecoveryBudgetBytes: int(c.RecoveryBudget), ScrubBytesPerSecond: int(c.Scrub),
 		Logger: log,
 	}
 	if n.Slow = time.Duration(c.Slow); n.Slow == 0 {

@@ -232,7 +232,10 @@ func (s *Store) Whole(pos uint64) bool {
 
 // NoteRecord queues the record at pos, which was the current one of a key with
 // this hash, if it is damaged and still current. Worker only.
-func (s *Store) NoteRecord(hash, pos uint64) {
+func (s *Store) NoteRecord(hash, pos uint64) { s.noteAt(hash, pos) }
+
+// noteAt is NoteRecord for announced goroutines too.
+func (s *Store) noteAt(hash, pos uint64) {
 	var c index.Cursor
 	if !s.seek(&c, hash, pos) {
 		return
