@@ -293,7 +293,7 @@ func (s *Store) look(v *sight, hash uint64, key []byte) bool {
 			s.note(Hurt{Pos: pos, Hash: hash, Mask: ^uint64(0), TS: record.TS(img), Key: key})
 		}
 	}
-	v.outranked = v.floor > v.ts && (!v.ok || s.beside.Load())
+	v.outranked = v.floor > v.ts && (!v.ok || s.beside.Load() && !plant.Is(plant.DamageBeside))
 	return v.ok || c.SameDirectory()
 }
 
@@ -379,6 +379,12 @@ func (s *Store) Settle(h *Hurt) bool {
 		}
 		if !newer {
 			return false
+		}
+	}
+	if plant.Is(plant.DamageHide) {
+		var c index.Cursor
+		for s.x.Seek(&c, h.Hash); c.Next(); {
+			s.x.Erase(&c)
 		}
 	}
 	// What verifies again was never to be taken away.

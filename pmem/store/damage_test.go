@@ -373,3 +373,39 @@ func TestScrub(t *testing.T) {
 		t.Fatalf("found again: %+v, %+v", now, m.Damage())
 	}
 }
+
+// A segment with a damaged current record stays until the record was settled,
+// whatever is dead in it.
+func TestCleanerKeepsDamage(t *testing.T) {
+	for _, at := range []int{inTS, inValue} {
+		r := rand.New(rand.NewPCG(7, 6))
+		m := makeStore(t, 16, 4096, 1000)
+		model := map[int]known{}
+		m.put(r, model, 1, 60, false)
+		from := m.member(t)
+		pos, _ := m.hurt(t, 1, at)
+		fill := func() {
+			for range 1000 {
+				if m.Fits(400) {
+					m.put(r, model, 2+r.IntN(3), 200, false)
+				}
+				m.SetFlushed(m.Tail())
+				m.Clean(8192, Upto(m.Tail()), m.Flushed())
+			}
+		}
+		fill()
+		if _, live := m.log.ArenaOffset(pos); !live {
+			t.Fatalf("byte %d: the segment of a damaged record went", at)
+		}
+		if s, f := m.heal(t, from); s != 1 || f != 0 {
+			t.Fatalf("byte %d: %d settled, %d refused: the cleaner has not reported it", at, s, f)
+		}
+		fill()
+		if _, live := m.log.ArenaOffset(pos); live {
+			t.Fatalf("byte %d: the segment stays for ever", at)
+		}
+		if err := m.compare(model); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
