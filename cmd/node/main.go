@@ -49,6 +49,7 @@ func init() {
 		{"chaos", "kill, stop and starve local clusters, and judge what survives", runChaos},
 		{"damage", "hurt the files of six nodes in every way, and judge what they answer", runDamage},
 		{"bench", "workloads and micro-benchmarks", runBench},
+		{"endure", "overwrite pools of twice the live data for long, kill a node, and judge", runEndure},
 		{"doctor", "what this host has for HealKV, and what to do about the rest", runDoctor},
 		{"version", "print the version", runVersion},
 		{"help", "explain a command, or the configuration: node help config", runHelp},
