@@ -356,4 +356,5 @@ var All = []Bug{
 	FlushEarly, FlushLateTail, SuperFlight, FlushNotAwaited, FlushError, FlushJoined, FlushUnwoken, FlushExtended, FlushFolios,
 	BootstrapAbsent, BootstrapUsed, BootstrapFew, OlderVotes, OlderByAsking, OlderUnflagged, OlderGrants, TurnsForgotten,
 	SpaceRelease, SpaceUnlisted, SpaceUnstable, SpaceForgets, SpacePinAhead,
+	TombstoneUnstable, TombstoneAway, TombstoneBarrier, TombstoneEpoch, TombstoneOlder, TombstoneUnflushed,
 }

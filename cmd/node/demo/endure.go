@@ -361,7 +361,11 @@ func (e *endurance) look(ctx context.Context, x *EndureInterval) error {
 func (e *endurance) line(x *EndureInterval) {
 	var free, amp strings.Builder
 	for i := range x.FreeMin {
-		fmt.Fprintf(&free, "%5.1f ", 100*x.FreeMin[i])
+		if x.FreeMin[i] == 1 { // away all the time
+			fmt.Fprintf(&free, "%5s ", "-")
+		} else {
+			fmt.Fprintf(&free, "%5.1f ", 100*x.FreeMin[i])
+		}
 		fmt.Fprintf(&amp, "%.2f ", x.Amplification[i])
 	}
 	first := e.result.Intervals[0].Writes
