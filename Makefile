@@ -14,6 +14,7 @@ ENDURETIME ?= 30m
 MATRIXSHARE ?= 1
 DAMAGESHARE ?= 1
 PEERS     ?=
+REDISBENCH ?=
 MEASURE   ?=
 FAILOVERTIMES ?= 3
 
@@ -64,6 +65,11 @@ unit: ## unit tests, fuzz seeds included
 .PHONY: race
 race: ## tests under the race detector
 	$(GO) test -race -short -timeout 10m $(RACE)
+
+DIGESTKEYS ?= 1000000
+.PHONY: digests
+digests: build ## six nodes, DIGESTKEYS keys (a million), what a killed node missed forgotten by all: it heals by comparing digests
+	$(GO) test -tags=process -count=1 -v -timeout 14m -run '^TestProcessComparesDigests$$' ./cmd/node -digest.keys $(DIGESTKEYS)
 
 .PHONY: process
 process: build ## tests with real node processes (make verify has those under chaos)
@@ -128,6 +134,10 @@ peers: bin/peers ## beside etcd, flushed; then beside etcd, ZooKeeper, Redis, dr
 	bin/peers --domain file --out out/peers/file $(PEERS) || status=1; \
 	bin/peers --domain memory --out out/peers/memory $(PEERS) || status=1; \
 	exit $$status
+
+.PHONY: redis-bench
+redis-bench: bin/peers ## redis-benchmark against one Redis server without replicas and against three nodes: judged (REDISBENCH="--runs 1")
+	bin/peers redis-bench $(REDISBENCH)
 
 .PHONY: bin/peers
 bin/peers: build

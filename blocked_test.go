@@ -31,7 +31,7 @@ func TestBlocked(t *testing.T) {
 		want        string
 	}{
 		{"fenced", "", view, membership.Status{Peers: one}, false, "no lease: acceptors 1,3 of 0-4 answer, 3 needed"},
-		{"fenced", "", view, membership.Status{Peers: one, Stopped: "disk is full"}, false, "no lease: acceptors 1,3 of 0-4 answer, 3 needed; its own votes no more: disk is full"},
+		{"fenced", "", view, membership.Status{Peers: one, Stopped: "disk is full"}, false, "no lease: acceptors 1,3 of 0-4 answer, 3 needed; its own votes no more, and tries to write its file again: disk is full"},
 		{"fenced", "", view, membership.Status{Peers: all}, true, "no lease: its shard workers stand still"},
 		{"fenced", "", view, membership.Status{Peers: all}, false, "no lease yet: acceptors 0-4 answer; see what they suspect this node of"},
 		{"fenced", "", view, membership.Status{Peers: all, Config: "3 shards"}, false, "no lease: 3 shards"},

@@ -12,6 +12,10 @@ import (
 // NewSession makes a client of this node, for one goroutine.
 func (n *Node) NewSession() *dataplane.Session { return n.host.NewSession() }
 
+// NewWideSession makes a client for one goroutine that serves many clients of
+// its own; notify: see dataplane.Host.NewWideSession.
+func (n *Node) NewWideSession(notify func()) *dataplane.Session { return n.host.NewWideSession(notify) }
+
 // Ready reports whether the node serves at this moment.
 func (n *Node) Ready() bool {
 	c := n.host.Core()

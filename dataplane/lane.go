@@ -2,15 +2,17 @@ package dataplane
 
 import "sync/atomic"
 
-// laneOps is how many operations of one session can be under way at one shard.
+// laneOps is how many operations of an ordinary session can be under way, and
+// sessionOpsMax those of the widest one at each shard. Powers of two.
 const (
-	laneOps  = 1024
-	laneMask = laneOps - 1
+	laneOps       = 1024
+	sessionOpsMax = 4096
 )
 
 // lane carries one session's operations to one worker and back: two
-// single-producer single-consumer rings of Op pointers. At most laneOps
-// operations of a session are under way, so neither ring can overflow.
+// single-producer single-consumer rings of Op pointers, both as long as
+// operations of the session may be under way at the shard, so that neither can
+// overflow.
 //
 // Ownership: an Op belongs to the worker from the store of subTail that covers
 // it until the store of cmpTail that covers it. The loads of these two words
@@ -19,26 +21,35 @@ type lane struct {
 	w *Worker
 	s *Session
 
-	sub     [laneOps]*Op
+	mask uint64 // length of a ring less one; it never changes
+	sub  []*Op
+	cmp  []*Op
+	_    [56]byte
+
 	subTail atomic.Uint64 // written by the session
 	_       [56]byte
 	subHead uint64 // worker
 
-	cmp     [laneOps]*Op
 	cmpNext uint64        // worker: completions pushed, not all published
 	cmpTail atomic.Uint64 // written by the worker
 	_       [56]byte
 	cmpHead uint64 // session
+	under   int    // session: operations under way here
 	dirty   bool   // worker: cmpNext is above cmpTail
 
 	queued atomic.Uint32 // 1: on the worker's ready stack or in its active list
 	next   *lane         // in the ready stack; owned by whoever set queued
 }
 
+func newLane(w *Worker, s *Session) *lane {
+	return &lane{w: w, s: s, mask: uint64(s.depth - 1), sub: make([]*Op, s.depth), cmp: make([]*Op, s.depth)}
+}
+
 // submit hands one op over; the session made sure that there is space.
 func (l *lane) submit(op *Op) {
 	t := l.subTail.Load()
-	l.sub[t&laneMask] = op
+	l.sub[t&l.mask] = op
+	l.under++
 	publish(&l.subTail, t+1)
 }
 
@@ -65,9 +76,10 @@ func (l *lane) finished() uint64 { return l.cmpTail.Load() - l.cmpHead }
 
 // take gives back one finished op; the session knows that there is one.
 func (l *lane) take() *Op {
-	i := l.cmpHead & laneMask
+	i := l.cmpHead & l.mask
 	op := l.cmp[i]
 	l.cmp[i] = nil
 	l.cmpHead++
+	l.under--
 	return op
 }

@@ -42,7 +42,7 @@ func DefaultLimits() Limits {
 const opsMax = 16 << 10
 
 // A slab of operations must be able to hold the longest lane.
-const _ = uint(opsMax - laneOps)
+const _ = uint(opsMax - sessionOpsMax)
 
 // limits are Limits as the worker uses them: times in nanoseconds.
 type limits struct {

@@ -12,7 +12,6 @@ import (
 )
 
 const (
-	writingSlots   = 256 // counting filter of keys with unfinished writes
 	defaultTimeout = 5 * time.Second
 	waitSpins      = 64 // looks at the lanes before a session parks
 )
@@ -26,12 +25,14 @@ type Session struct {
 	readers []*store.Reader
 	timeout int64
 
+	most, depth int // operations under way: in all, and at one shard
 	outstanding int
-	writing     [writingSlots]uint16 // unfinished worker operations by hash
-	local       []*Op                // finished inside Submit, not yet polled
+	writing     []uint16 // counting filter: unfinished worker operations by hash; a power of two
+	local       []*Op    // finished inside Submit, not yet polled
 	localHead   int
 	kicks       uint64 // lanes with operations the worker may not know of
 
+	notify  func() // ends an Arm; nil: wake ends a Wait
 	waiting atomic.Uint32
 	parked  chan struct{}
 	timer   *time.Timer
@@ -43,7 +44,19 @@ type Session struct {
 // NewSession makes a session. Close gives its resources back.
 func (h *Host) NewSession() *Session {
 	return &Session{h: h, timeout: int64(defaultTimeout), parked: make(chan struct{}, 1),
-		local: make([]*Op, 0, laneOps)}
+		most: laneOps, depth: laneOps, local: make([]*Op, 0, laneOps), writing: make([]uint16, laneOps/4)}
+}
+
+// NewWideSession makes a session that one goroutine uses for many clients of its
+// own, as a front end does: sessionOpsMax operations may be under way at every
+// shard, and one that stands still leaves room for the others. notify ends an
+// Arm: it is called from a worker's goroutine and must neither block nor call
+// the session. nil: the session is used with Wait.
+func (h *Host) NewWideSession(notify func()) *Session {
+	s := h.NewSession()
+	s.most, s.depth, s.notify = sessionOpsMax, sessionOpsMax, notify
+	s.writing = make([]uint16, 4*sessionOpsMax)
+	return s
 }
 
 // SetTimeout sets the deadline of operations that name none, from Submit on.
@@ -73,8 +86,11 @@ func (s *Session) bind(c *Core) bool {
 	s.unbind()
 	s.core = c
 	for _, w := range c.workers {
-		s.lanes = append(s.lanes, &lane{w: w, s: s})
+		s.lanes = append(s.lanes, newLane(w, s))
 		s.readers = append(s.readers, w.st.NewReader())
+	}
+	if s.depth == sessionOpsMax {
+		s.most = sessionOpsMax * len(s.lanes) // a shard that stands still fills its lane only
 	}
 	c.mu.Lock()
 	c.lanes = append(c.lanes, s.lanes...)
@@ -141,7 +157,7 @@ func (s *Session) Submit(op *Op) error {
 	if s.closed || s.h.closed.Load() {
 		return ErrClosed
 	}
-	if s.outstanding >= laneOps {
+	if s.outstanding >= s.most {
 		return ErrOverload
 	}
 	op.Err, op.TS, op.Existed = nil, 0, false
@@ -151,16 +167,58 @@ func (s *Session) Submit(op *Op) error {
 		return nil
 	}
 	if op.Kind == OpPersist {
+		for _, l := range s.lanes {
+			if l.under >= s.depth {
+				return ErrOverload
+			}
+		}
 		s.persist(op)
 		return nil
 	}
 	op.hash = s.h.hash(op.Key)
 	i := core.shardOf(op.hash)
-	if op.Kind == OpGet && s.writing[op.hash%writingSlots] == 0 && s.read(i, op) {
+	if op.Kind == OpGet && !s.isWriting(op.hash) && s.read(i, op) {
 		return nil
+	}
+	if s.lanes[i].under >= s.depth || plant.Is(plant.WideRoom) && s.outstanding >= s.depth {
+		return ErrOverload
 	}
 	s.hand(i, op)
 	return nil
+}
+
+// isWriting reports whether a worker has an operation of this session on the
+// key: what follows on the key goes the same way, behind it. Other keys may
+// share its counter.
+func (s *Session) isWriting(hash uint64) bool { return *s.unfinished(hash) != 0 }
+
+func (s *Session) unfinished(hash uint64) *uint16 { return &s.writing[hash&uint64(len(s.writing)-1)] }
+
+// GetNow is a get that never waits: it appends the value of key to dst, or says
+// why there is none (ErrNotFound, ErrTryAgain ...). done is false if only the
+// worker can answer, since the key is locked or an operation of this session on
+// it is under way: an OpGet is to be submitted then. Nothing is left to be
+// polled, and it needs no room among the operations under way.
+func (s *Session) GetNow(key, dst []byte) (value []byte, done bool, err error) {
+	if len(key) < KeyBytesMin || len(key) > KeyBytesMax {
+		return dst, true, ErrKeySize
+	}
+	if s.closed || s.h.closed.Load() {
+		return dst, true, ErrClosed
+	}
+	core := s.h.core.Load()
+	if !s.bind(core) {
+		return dst, true, ErrTryAgain
+	}
+	hash := s.h.hash(key)
+	if s.isWriting(hash) && !plant.Is(plant.WideOvertake) {
+		return dst, false, nil
+	}
+	value, _, _, err = s.lookup(core.shardOf(hash), hash, key, dst)
+	if err == errLocked {
+		return dst, false, nil
+	}
+	return value, true, err
 }
 
 // hand gives an operation to a worker.
@@ -168,7 +226,7 @@ func (s *Session) hand(i int, op *Op) {
 	if op.due = op.Deadline; op.due == 0 && s.timeout > 0 {
 		op.due = s.lanes[i].w.clock() + s.timeout
 	}
-	s.writing[op.hash%writingSlots]++
+	*s.unfinished(op.hash)++
 	s.outstanding++
 	s.lanes[i].submit(op)
 	s.kicks |= 1 << i
@@ -244,8 +302,8 @@ func (s *Session) lookup(i int, hash uint64, key, dst []byte) (value []byte, ts 
 			value, ts = plantStaleRead(key, value, int(c.workers[i].self.Node), ts)
 		}
 		return value, ts, st, nil
-	case st == store.Damaged:
-		return dst, 0, st, ErrDamaged
+	case st == store.Damaged: // the worker waits for the repair
+		return dst, 0, st, errLocked
 	}
 	return dst, proto.TS(raw), st, ErrNotFound
 }
@@ -275,7 +333,7 @@ func (s *Session) Poll(done []*Op) (n int) {
 	for _, l := range s.lanes {
 		for f := l.finished(); f > 0 && n < len(done); f-- {
 			op := l.take()
-			s.writing[op.hash%writingSlots]--
+			*s.unfinished(op.hash)--
 			s.outstanding--
 			if op = op.whole(); op != nil {
 				done[n] = op
@@ -310,11 +368,8 @@ func (s *Session) Wait(timeout time.Duration) bool {
 	if s.outstanding == 0 {
 		return false
 	}
-	for range waitSpins {
-		runtime.Gosched()
-		if s.ready() {
-			return true
-		}
+	if s.spin() {
+		return true
 	}
 	// waiting pairs with the worker's load after it has published completions.
 	s.waiting.Store(1)
@@ -344,9 +399,45 @@ func (s *Session) Wait(timeout time.Duration) bool {
 	}
 }
 
-// wake ends a Wait. Worker's side; costs one load when nobody waits.
+// spin looks at the lanes for a while before the session parks. That pays where
+// answers come within microseconds. Where a write waits for a disk it only takes
+// the processors away from those who could answer: with hundreds of sessions it
+// was a fifth of what a node did.
+func (s *Session) spin() bool {
+	if s.core != nil && s.core.diskBound {
+		return false
+	}
+	for range waitSpins {
+		runtime.Gosched()
+		if s.ready() {
+			return true
+		}
+	}
+	return false
+}
+
+// Arm asks for one call of notify as soon as something can be polled; false:
+// something can be already, and nothing is asked for.
+func (s *Session) Arm() bool {
+	s.Kick()
+	s.waiting.Store(1) // pairs as in Wait
+	if s.ready() && !plant.Is(plant.WideArm) {
+		s.waiting.Store(0)
+		return false
+	}
+	return true
+}
+
+// Disarm takes Arm back. A call of notify may be under way.
+func (s *Session) Disarm() { s.waiting.Store(0) }
+
+// wake ends a Wait or an Arm. Worker's side; costs one load when nobody waits.
 func (s *Session) wake() {
 	if s.waiting.Load() == 1 && s.waiting.Swap(0) == 1 {
+		if s.notify != nil {
+			s.notify()
+			return
+		}
 		select {
 		case s.parked <- struct{}{}:
 		default:

@@ -36,6 +36,7 @@ func onOneCore(name string, fn func()) (done chan struct{}) {
 		defer close(done)
 		runtime.LockOSThread() // and never back: the thread ends with the goroutine
 		dataplane.NameThread(name)
+		defer dataplane.NameThread("ended") // the program's first thread would stay, name and all
 		var all, one unix.CPUSet
 		if err := unix.SchedGetaffinity(0, &all); err != nil {
 			return

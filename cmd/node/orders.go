@@ -77,6 +77,13 @@ func (s *served) actions(node *healkv.Node) operator.Actions {
 			}
 			return operator.Done{Text: fmt.Sprintf("node %d comes back", s.c.Node)}, nil
 		},
+		Forget: func() (operator.Done, error) {
+			epoch, err := node.ForgetMissed()
+			if err != nil {
+				return operator.Done{}, err
+			}
+			return operator.Done{Text: fmt.Sprintf("node %d has forgotten what was missed through view %d", s.c.Node, epoch)}, nil
+		},
 		ColdStart: func(o operator.ColdStart) (operator.Done, error) {
 			loses, err := node.ForceColdStart(o.Epoch, o.Without, o.Dry)
 			return operator.Done{Text: loses}, err

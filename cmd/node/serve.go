@@ -276,8 +276,8 @@ func (s *served) Ready() bool {
 	return n != nil && n.Ready()
 }
 
-func (s *served) NewSession() resp.Session { return s.node.Load().NewSession() }
-func (s *served) LiveKeys() uint64         { return s.node.Load().LiveKeys() }
+func (s *served) NewSession(notify func()) resp.Session { return s.node.Load().NewWideSession(notify) }
+func (s *served) LiveKeys() uint64                      { return s.node.Load().LiveKeys() }
 
 func (s *served) Info() []resp.InfoSection {
 	st := s.status()

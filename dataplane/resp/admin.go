@@ -15,17 +15,20 @@ import (
 const redisVersion = "7.2.0"
 
 // admin runs the commands that show or change something beyond keys. Each
-// waits for the commands before it and then writes its reply directly.
-func (c *conn) admin(id cmdID) {
-	c.drain()
+// waits until the commands before it are answered, so that program order holds
+// for them too, and then writes its reply directly.
+func (c *conn) admin(id cmdID) bool {
 	ws := c.ws
+	if ws.queued() > 0 {
+		return false
+	}
 	switch id {
 	case cmdEcho:
 		ws.out = appendBulk(ws.out, c.arg(1))
 	case cmdDBSize:
 		ws.out = appendInt(ws.out, int64(c.srv.backend.LiveKeys()))
 	case cmdInfo:
-		ws.out = appendBulkString(ws.out, c.info())
+		c.askInfo()
 	case cmdHello:
 		c.hello()
 	case cmdAuth:
@@ -57,19 +60,22 @@ func (c *conn) admin(id cmdID) {
 		assert(false, "a command of the table that nothing runs")
 	}
 	c.sendIfLong()
+	return true
 }
 
 func (c *conn) ok() { c.ws.out = append(c.ws.out, literals[litOK]...) }
 
 // ping with a text is a bulk string, so it waits like ECHO.
-func (c *conn) ping() {
-	if c.args() > 2 {
-		c.failed("ERR", "wrong number of arguments for 'ping' command")
-		return
+func (c *conn) ping() bool {
+	if c.ws.queued() > 0 {
+		return false
 	}
-	c.drain()
+	if c.args() > 2 {
+		return c.failed("ERR", "wrong number of arguments for 'ping' command")
+	}
 	c.ws.out = appendBulk(c.ws.out, c.arg(1))
 	c.sendIfLong()
+	return true
 }
 
 const badNameText = "Client names cannot contain spaces, newlines or special characters, and have at most 256 bytes."
@@ -190,7 +196,7 @@ func (c *conn) describe() string {
 	m := c.meta
 	c.srv.mu.Unlock()
 	return fmt.Sprintf("id=%d addr=%s laddr=%s name=%s age=%d db=0 resp=%d lib-name=%s lib-ver=%s user=default\n",
-		c.id, c.nc.RemoteAddr(), c.nc.LocalAddr(), m.name, (c.srv.now()-c.opened)/int64(time.Second), c.protoIs.Load(), m.libName, m.libVer)
+		c.id, c.remote, c.local, m.name, (c.srv.now()-c.opened)/int64(time.Second), c.protoIs.Load(), m.libName, m.libVer)
 }
 
 // command runs COMMAND's subcommands.
@@ -263,7 +269,7 @@ func (c *conn) config() {
 	}
 	known := [...][2]string{
 		{"appendonly", "no"},
-		{"bind", c.srv.ln.Addr().String()},
+		{"bind", c.srv.addr.String()},
 		{"databases", "1"},
 		{"maxclients", strconv.Itoa(c.srv.cfg.ConnsMax)},
 		{"maxmemory", "0"},
@@ -292,16 +298,40 @@ func (c *conn) config() {
 	}
 }
 
-// info is the text of INFO [section ...].
-func (c *conn) info() string {
+// askInfo has the text of INFO made aside: what the node is asked for may take a
+// moment, in which the loop serves others.
+func (c *conn) askInfo() {
+	sections := make([]string, 0, c.args()-1)
+	for i := 1; i < c.args(); i++ {
+		sections = append(sections, printable(c.arg(i)))
+	}
+	pos := c.ws.tail
+	c.ws.push(replyText, 1)
 	s := c.srv
+	s.running.Add(1) // the loop's own one is above it
+	go func() {
+		defer s.running.Done()
+		text := appendBulkString(nil, s.info(sections))
+		c.l.post(func() {
+			if c.closed {
+				return
+			}
+			r := c.ws.slot(pos)
+			r.text, r.pending = text, 0
+			c.run()
+		})
+	}()
+}
+
+// info is the text of INFO [section ...].
+func (s *Server) info(asked []string) string {
 	st := s.Stats()
 	sections := []InfoSection{
 		{"Server", []InfoField{
 			{"redis_version", redisVersion}, {"redis_mode", "standalone"},
 			{"healkv_version", s.cfg.Version}, {"healkv_ready", boolText(s.backend.Ready())},
 			{"os", runtime.GOOS + " " + runtime.GOARCH}, {"go_version", runtime.Version()},
-			{"process_id", strconv.Itoa(os.Getpid())}, {"tcp_port", portOf(s.ln.Addr().String())},
+			{"process_id", strconv.Itoa(os.Getpid())}, {"tcp_port", portOf(s.addr.String())},
 			{"uptime_in_seconds", strconv.FormatInt(s.now()/int64(time.Second), 10)},
 		}},
 		{"Clients", []InfoField{
@@ -321,7 +351,7 @@ func (c *conn) info() string {
 	}})
 	var b strings.Builder
 	for _, sec := range sections {
-		if !c.asked(sec.Name) {
+		if !wanted(asked, sec.Name) {
 			continue
 		}
 		if b.Len() > 0 {
@@ -335,19 +365,16 @@ func (c *conn) info() string {
 	return b.String()
 }
 
-// asked reports whether INFO's arguments name section, or name none.
-func (c *conn) asked(section string) bool {
-	if c.args() == 1 {
-		return true
-	}
-	for i := 1; i < c.args(); i++ {
-		switch a := string(c.arg(i)); {
+// wanted reports whether INFO's arguments name section, or name none.
+func wanted(asked []string, section string) bool {
+	for _, a := range asked {
+		switch {
 		case strings.EqualFold(a, section), strings.EqualFold(a, "all"),
 			strings.EqualFold(a, "everything"), strings.EqualFold(a, "default"):
 			return true
 		}
 	}
-	return false
+	return len(asked) == 0
 }
 
 func noBreak(r rune) rune {

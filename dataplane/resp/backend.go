@@ -6,18 +6,22 @@ import (
 	"healkv/dataplane"
 )
 
-// Session is what a connection needs of a *dataplane.Session; the rules are
-// those written there. One goroutine at a time uses it.
+// Session is what an event loop needs of a *dataplane.Session; the rules are
+// those written there. One goroutine uses it.
 type Session interface {
+	// GetNow appends the value of key to dst, or says why there is none, unless
+	// an op has to be submitted for that: done is false then.
+	GetNow(key, dst []byte) (value []byte, done bool, err error)
 	// Submit hands op over; it never blocks. dataplane.ErrOverload asks to
 	// poll first. Ops on one key take effect in the order of Submit.
 	Submit(op *dataplane.Op) error
 	Kick()
 	// Poll stores completed ops in done and returns how many; it never blocks.
 	Poll(done []*dataplane.Op) int
-	// Wait returns true once Poll has something, false after timeout.
-	Wait(timeout time.Duration) bool
-	Outstanding() int
+	// Arm asks for one call of notify once Poll has something; false: it has
+	// already. Disarm takes that back.
+	Arm() bool
+	Disarm()
 	SetTimeout(d time.Duration)
 	Close()
 }
@@ -25,7 +29,9 @@ type Session interface {
 // Backend is the node behind the front end. Its methods may be called from any
 // goroutine.
 type Backend interface {
-	NewSession() Session
+	// NewSession makes a session whose Arm is ended by notify, which any
+	// goroutine may call.
+	NewSession(notify func()) Session
 	LiveKeys() uint64
 	// Info is asked once per INFO command.
 	Info() []InfoSection

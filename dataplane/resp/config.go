@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -42,7 +43,6 @@ const (
 
 // Sizes of a connection at work.
 const (
-	opsWindow    = 1024      // ops of one session; dataplane's own window
 	heldBytesMax = 4 << 20   // values under way or waiting for their turn
 	inBytes      = 16 << 10  // read buffer at first
 	inBytesBusy  = 64 << 10  // and when the client fills it
@@ -51,21 +51,23 @@ const (
 	querySlack   = 1 << 10   // a read buffer full to QueryBytesMax always holds a whole command
 	outBytes     = 32 << 10  // replies are sent when there are this many
 	directBytes  = 16 << 10  // a longer value goes to the socket without a copy
-	pollEvery    = 64        // submits between two looks at the completions
+	pollEvery    = 256       // completions taken at a time
+	eventsMax    = 256       // of one wait
+	scratchKept  = 2 << 20   // largest buffer for a value that a loop keeps
+	shelfMax     = 512       // worksets that a loop keeps
+	shelfLarge   = 16        // of which so many with long queues
+
+	// What one connection may do before others have their turn.
+	readsPerTurn    = 4
+	commandsPerTurn = 1024
 )
 
 // Every read buffer must be able to hold the largest SET.
 const _ = uint(queryBytesMin - (bulkBytesMax + dataplane.KeyBytesMax + 4*headerMax))
 
-// Times of a connection at work; doc.go says what for.
 const (
-	holdReplies = 100 * time.Microsecond
-	readAgain   = 50 * time.Microsecond
-	patienceMin = time.Millisecond
-	patienceMax = 8 * time.Millisecond
-	lingerMax   = time.Second
-	partMax     = 250 * time.Millisecond // for a client to see that the server has stopped
-	readAhead   = 5 * time.Millisecond   // between looks at the input while the client takes no replies
+	lingerMax = time.Second
+	partMax   = 250 * time.Millisecond // for a client to see that the server has stopped
 )
 
 const (
@@ -104,6 +106,9 @@ type Config struct {
 	// WriteTimeout closes a connection whose client has taken not one byte of
 	// its replies for so long. Default 30 s.
 	WriteTimeout time.Duration
+	// Loops is how many goroutines serve connections, each of which belongs to
+	// one of them. Default: one for every two processors, at most 4.
+	Loops int
 	// IdleTimeout closes a connection that sent nothing for so long. 0: never.
 	IdleTimeout time.Duration
 	// Version of the node, for INFO.
@@ -134,6 +139,7 @@ func (c Config) Validate() error {
 	}{
 		{"maximum of connections", c.ConnsMax, 1, 1 << 20},
 		{"maximum of pipelined commands", c.PipelineMax, pipelineMin, pipelineMaxLimit},
+		{"number of loops", c.Loops, 1, 64},
 		{"query buffer limit", c.QueryBytesMax, queryBytesMin, 1 << 30},
 		{"reply limit", c.ReplyBytesMax, dataplane.ValueBytesMax, 1 << 30},
 	} {
@@ -183,6 +189,7 @@ func (c Config) withDefaults() Config {
 	}
 	or(&c.ConnsMax, connsMaxDefault)
 	or(&c.PipelineMax, pipelineMaxLimit)
+	or(&c.Loops, min(max(runtime.NumCPU()/2, 1), 4))
 	or(&c.QueryBytesMax, queryBytesDefault)
 	or(&c.ReplyBytesMax, replyBytesDefault)
 	orTime(&c.OpTimeout, opTimeoutDefault)

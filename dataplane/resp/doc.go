@@ -4,31 +4,46 @@
 // It is not a Redis: no expiry, no data types beyond strings, one database.
 // Whatever it does not know is answered with an error, never ignored.
 //
+// # Event loops
+//
+// A few goroutines, the loops, serve all connections; each connection belongs
+// to one of them for good. A loop owns a [Session] with room for thousands of
+// operations and goes round:
+//
+//  1. It asks epoll which sockets have something to say. Only if there is
+//     nothing else to do does it block there; a finished operation, a new
+//     connection and the end of the server ring an event counter that is
+//     waited for like a socket.
+//  2. For each of those connections it reads once, parses, and executes every
+//     whole command. A GET is answered from the store at once, without another
+//     goroutine. Writes, and reads of locked keys, are submitted. What is
+//     answered goes out in one system call.
+//  3. What all connections submitted is announced to the shard's worker with
+//     one wake-up. What is finished by then is taken and answered, again one
+//     system call for each connection.
+//
+// So under load a burst costs two system calls per connection and one wake-up
+// each way for all of them together. decisions/0028 has the figures, and what
+// was tried instead.
+//
 // # A connection
 //
-// One goroutine owns a connection, and a [Session] while the connection has
-// something to do. It reads what the socket has, parses, submits every whole
-// command, kicks the session once, collects completions and writes replies. A
-// command is one or several ops; its reply waits in a queue until it is the
+// A command is one or several ops; its reply waits in a queue until it is the
 // oldest one and all its ops are done, so replies are in the order of the
 // commands. Effects are too, key by key, because ops are submitted in that
-// order and the session keeps it.
+// order and the session keeps it. While ops are under way, further commands are
+// read and started.
 //
-// While ops are under way the goroutine does not stop reading. It waits for
-// completions in bounded steps and looks at the socket in between (a read
-// that does not block). The two simpler designs were not taken:
+// Nothing in a loop waits for one connection. A command that cannot be executed
+// now (it has to come after the replies before it, too much is under way, the
+// session is full) stays parsed, and is tried again when ops of the connection,
+// or of others if that is what it waits for, are finished: execute and perform
+// in conn.go and exec.go. Writes that nobody completes, as while a view changes,
+// fill the session's room at their shard; reads need none and go on.
 //
-//   - Finish the batch before reading again: a command that comes just after a
-//     burst was sent waits one whole round trip before it even starts. With
-//     a client that many callers share, that doubles the latency, and the
-//     writes in flight drop to zero between batches.
-//   - A reader and a writer goroutine: a Session belongs to one goroutine at a
-//     time, and handing every command over costs more than executing it.
-//
-// So a write starts at once if something completes meanwhile, and otherwise
-// after readAgain to patienceMax; its answer has to wait for the older ones
-// in any case. Replies that are ready while others are not are held back
-// for at most about holdReplies, to send one segment and wake the client once.
+// Sockets tell news once (edge-triggered). A connection remembers that there is
+// more to read, or that its client takes no replies, until a system call says
+// otherwise; what it may do in one turn is bounded, so that others have theirs.
 //
 // # Limits and back-pressure
 //
@@ -42,8 +57,9 @@
 //
 // # Memory
 //
-// An idle connection owns a goroutine and a small struct. Buffers, ops and
-// session are a workset, taken from a short list when input arrives and given
-// back when nothing is under way and the socket is empty. In steady state a
-// command allocates nothing.
+// An idle connection owns a small struct. Buffers and the queue of replies are
+// a workset, taken from the loop's shelf when input arrives and given back when
+// nothing is under way and the socket is empty: a burst of reads uses the same
+// one for all connections. Ops are the loop's. In steady state a command
+// allocates nothing.
 package resp

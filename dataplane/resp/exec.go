@@ -1,15 +1,15 @@
 package resp
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 
 	"healkv/dataplane"
+	"healkv/dataplane/plant"
 )
 
-// arg is argument i of the command being executed. The slice is good only until
-// the next wait: taking in input may move the buffer.
+// arg is argument i of the command being executed. The slice is good as long as
+// nothing is read: taking in input may move the buffer.
 func (c *conn) arg(i int) []byte {
 	ws := c.ws
 	a := ws.p.args[i]
@@ -19,236 +19,321 @@ func (c *conn) arg(i int) []byte {
 
 func (c *conn) args() int { return len(c.ws.p.args) }
 
-// execute runs one command: submits its ops, or answers at once.
-func (c *conn) execute() {
+// perform runs the command that was parsed: submits its ops, or answers at once.
+// False: it has to wait, for the replies before it or for room, and perform is
+// to be called again; what was done is not done twice.
+func (c *conn) perform() bool {
 	id := lookup(c.arg(0))
 	if !c.authed && id != cmdAuth && id != cmdHello && id != cmdQuit && id != cmdReset {
 		if id == cmdNone && crossProtocol(c.arg(0)) {
 			c.stop = true
-			return
+			return true
 		}
-		c.failed("NOAUTH", "Authentication required.")
-		return
+		return c.failed("NOAUTH", "Authentication required.")
 	}
 	if id == cmdNone {
-		c.unknownCommand()
-		return
+		return c.unknownCommand()
 	}
 	if a := commands[id].arity; c.args() != a && (a > 0 || c.args() < -a) {
-		c.failed("ERR", "wrong number of arguments for '"+commands[id].name+"' command")
-		return
+		return c.failed("ERR", "wrong number of arguments for '"+commands[id].name+"' command")
 	}
 	switch id {
 	case cmdGet:
-		c.readOne(replyGet)
+		return c.readOne(replyGet)
 	case cmdSet:
-		c.set()
+		return c.set()
 	case cmdStrlen:
-		c.readOne(replyStrlen)
+		return c.readOne(replyStrlen)
 	case cmdDel, cmdUnlink:
-		c.several(replyDel, dataplane.OpDelete, 1)
+		return c.several(replyDel, dataplane.OpDelete, 1)
 	case cmdExists:
-		c.several(replyExists, dataplane.OpGet, 1)
+		return c.several(replyExists, dataplane.OpGet, 1)
 	case cmdMGet:
-		c.several(replyMGet, dataplane.OpGet, 1)
+		return c.several(replyMGet, dataplane.OpGet, 1)
 	case cmdMSet:
 		if c.args()%2 == 0 {
-			c.failed("ERR", "wrong number of arguments for 'mset' command")
-			return
+			return c.failed("ERR", "wrong number of arguments for 'mset' command")
 		}
-		c.several(replyMSet, dataplane.OpPut, 2)
+		return c.several(replyMSet, dataplane.OpPut, 2)
 	case cmdPing:
 		if c.args() == 1 {
-			c.literal(litPong)
-			return
+			return c.literal(litPong)
 		}
-		c.ping()
+		return c.ping()
 	case cmdHealScope:
-		c.healScope()
+		return c.healScope()
 	case cmdHealPersist:
-		c.healPersist()
-	default:
-		c.admin(id)
+		return c.healPersist()
 	}
+	return c.admin(id)
 }
 
 // literal answers with a fixed reply when its turn comes.
-func (c *conn) literal(l literal) {
+func (c *conn) literal(l literal) bool {
 	if c.ws.queued() == 0 {
 		c.ws.out = append(c.ws.out, literals[l]...)
 		c.sendIfLong()
-		return
+		return true
 	}
-	c.enqueue(replyLiteral, 0).lit = l
-}
-
-func (c *conn) sendIfLong() {
-	if len(c.ws.out) >= outBytes {
-		c.flush()
+	if c.crowd() {
+		return false
 	}
+	c.ws.push(replyLiteral, 0).lit = l
+	return true
 }
 
 // failed answers with an error. Errors are rare, so they wait for what is under
 // way instead of taking a place in the queue with their text.
-func (c *conn) failed(code, text string) {
-	c.drain()
+func (c *conn) failed(code, text string) bool {
+	if c.ws.queued() > 0 {
+		return false
+	}
 	c.ws.out = appendError(c.ws.out, code, text)
 	c.sendIfLong()
+	return true
 }
 
-// enqueue takes the next place in the order of replies, waiting for one if
-// PipelineMax commands are under way.
-func (c *conn) enqueue(kind replyKind, ops int) *reply {
-	ws := c.ws
-	for ws.queued() >= c.srv.cfg.PipelineMax {
-		c.pump()
-	}
-	return ws.push(kind, ops)
+// crowd reports whether so much of the connection is under way that the next
+// command has to wait.
+func (c *conn) crowd() bool {
+	return c.ws.queued() >= c.srv.cfg.PipelineMax || c.held > heldBytesMax && c.inFlight > 0
 }
 
-// submit hands an op over, waiting for room if it must.
-func (c *conn) submit(o *cmdOp) {
-	ws := c.ws
-	if ws.session == nil {
-		ws.session = c.srv.backend.NewSession()
-		ws.session.SetTimeout(c.srv.cfg.OpTimeout)
+// submit hands an op over. False: there is no room, and o is free again.
+func (c *conn) submit(o *cmdOp) bool {
+	if c.crowded = !c.l.submit(o); c.crowded {
+		c.l.ops.release(o)
+		return false
 	}
-	for ws.inFlight >= opsWindow || ws.held > heldBytesMax && ws.inFlight > 0 {
-		c.pump()
-	}
-	for {
-		err := ws.session.Submit(&o.op)
-		if err == nil {
-			break
-		}
-		if ws.inFlight > 0 && errors.Is(err, dataplane.ErrOverload) {
-			c.pump() // the session is full: its own completions make room
-			continue
-		}
-		// Rejected; it takes its turn among the answers like any other outcome.
-		ws.finish(o, err, c.srv.cfg.ReplyBytesMax)
-		c.answer()
-		return
-	}
-	ws.inFlight++
-	c.submits++
-	// Large values are looked for after every op, to send them before the next
-	// ones pile up.
-	if c.submits >= pollEvery || ws.held > heldBytesMax/4 {
-		c.collect()
-	}
+	return true
 }
 
 func keyFits(k []byte) bool {
 	return len(k) >= dataplane.KeyBytesMin && len(k) <= dataplane.KeyBytesMax
 }
 
-func (c *conn) badKey(n int) {
-	c.failed("ERR", fmt.Sprintf("key of %d bytes, must be %d to %d", n, dataplane.KeyBytesMin, dataplane.KeyBytesMax))
+func (c *conn) badKey(n int) bool {
+	return c.failed("ERR", fmt.Sprintf("key of %d bytes, must be %d to %d", n, dataplane.KeyBytesMin, dataplane.KeyBytesMax))
 }
 
-func (c *conn) readOne(kind replyKind) {
-	if k := c.arg(1); !keyFits(k) {
-		c.badKey(len(k))
-		return
+// readOne answers from the store if it can, and at once if nothing is to be
+// answered before it.
+func (c *conn) readOne(kind replyKind) bool {
+	key := c.arg(1)
+	if !keyFits(key) {
+		return c.badKey(len(key))
 	}
-	r := c.enqueue(kind, 1)
-	o := c.ws.takeOp(dataplane.OpGet)
+	l, ws := c.l, c.ws
+	if (ws.queued() == 0 || plant.Is(plant.RespAhead)) && kind == replyGet {
+		value, done, err := l.open().GetNow(key, l.scratch[:0])
+		if done {
+			c.value(value, err)
+			c.sendIfLong()
+			l.keepScratch(value)
+			return true
+		}
+	}
+	if c.crowd() {
+		return false
+	}
+	o := l.ops.take(c, dataplane.OpGet, ws.tail)
+	r := ws.push(kind, 1)
+	if !c.readNow(o, key) {
+		l.ops.load(o, key, nil)
+		if !c.submit(o) {
+			ws.tail-- // not queued after all
+			return false
+		}
+	}
 	r.chain(o)
-	o.load(c.ws, c.arg(1), nil)
-	c.submit(o)
+	return true
 }
 
-func (c *conn) set() {
-	if k := c.arg(1); !keyFits(k) {
-		c.badKey(len(k))
-		return
+// readNow answers o, which was not loaded, from the store if that can be done
+// without the worker.
+func (c *conn) readNow(o *cmdOp, key []byte) bool {
+	value, done, err := c.l.open().GetNow(key, o.val[:0])
+	if done {
+		o.op.Value = value
+		c.book(o, err)
+	}
+	return done
+}
+
+func (c *conn) set() bool {
+	key := c.arg(1)
+	if !keyFits(key) {
+		return c.badKey(len(key))
 	}
 	if c.args() > 3 {
-		c.failed("ERR", "SET option '"+printable(upper(c.arg(3)))+"' is not supported: values do not expire and writes are not conditional")
-		return
+		return c.failed("ERR", "SET option '"+printable(upper(c.arg(3)))+"' is not supported: values do not expire and writes are not conditional")
 	}
-	c.enqueue(replySet, 1)
-	o := c.ws.takeOp(dataplane.OpPut)
+	if c.crowd() {
+		return false
+	}
+	l, ws := c.l, c.ws
+	o := l.ops.take(c, dataplane.OpPut, ws.tail)
 	o.op.Scope = c.scope
-	o.load(c.ws, c.arg(1), c.arg(2))
-	c.submit(o)
+	l.ops.load(o, key, c.arg(2))
+	ws.push(replySet, 1)
+	if !c.submit(o) {
+		ws.tail--
+		return false
+	}
+	return true
 }
 
 // several submits one op per key; arguments come in groups of width, key
 // first. Keys are checked before the first op, so that a bad one has no effect.
-func (c *conn) several(kind replyKind, op dataplane.OpKind, width int) {
+// c.group counts what has its reply's place and is submitted: room is waited for
+// between any two.
+func (c *conn) several(kind replyKind, op dataplane.OpKind, width int) bool {
+	l, ws := c.l, c.ws
 	keys := (c.args() - 1) / width
-	for i := range keys {
-		if k := c.arg(1 + i*width); !keyFits(k) {
-			c.badKey(len(k))
-			return
+	if c.group == 0 {
+		for i := range keys {
+			if k := c.arg(1 + i*width); !keyFits(k) {
+				return c.badKey(len(k))
+			}
 		}
+		if c.crowd() {
+			return false
+		}
+		ws.push(kind, keys)
+		c.group = 1
 	}
-	// The queue entry stays where it is while it has ops that are not done,
-	// and only enqueue adds entries, so r holds through all waits below.
-	r := c.enqueue(kind, keys)
-	for i := range keys {
-		o := c.ws.takeOp(op)
-		var value []byte
-		if op != dataplane.OpGet {
-			o.op.Scope = c.scope
+	// It is the newest reply until all its ops are submitted.
+	r := ws.slot(ws.tail - 1)
+	for ; c.group <= keys; c.group++ {
+		i := c.group - 1
+		if c.held > heldBytesMax && c.inFlight > 0 {
+			return false
 		}
-		if op == dataplane.OpPut {
-			value = c.arg(2 + i*width)
+		o := l.ops.take(c, op, ws.tail-1)
+		key := c.arg(1 + i*width)
+		var value []byte
+		switch op {
+		case dataplane.OpGet:
+			if c.readNow(o, key) {
+				break
+			}
+			l.ops.load(o, key, nil)
+			if !c.submit(o) {
+				return false
+			}
+		default:
+			if op == dataplane.OpPut {
+				value = c.arg(2 + i*width)
+			}
+			o.op.Scope = c.scope
+			l.ops.load(o, key, value)
+			if !c.submit(o) {
+				return false
+			}
 		}
 		if kind == replyMGet {
 			r.chain(o)
 		}
-		o.load(c.ws, c.arg(1+i*width), value)
-		c.submit(o)
 	}
+	return true
 }
 
-func (c *conn) healScope() {
+func (c *conn) healScope() bool {
 	id, err := strconv.ParseUint(string(c.arg(1)), 10, 32)
 	if err != nil {
-		c.failed("ERR", "scope id '"+printable(c.arg(1))+"' is not a number in 0..4294967295; 0 ends the scope")
-		return
+		return c.failed("ERR", "scope id '"+printable(c.arg(1))+"' is not a number in 0..4294967295; 0 ends the scope")
 	}
 	c.scope = uint32(id)
-	c.literal(litOK)
+	return c.literal(litOK)
 }
 
 // healPersist waits for the commands before it: what it promises about the
 // scope's writes has to include them.
-func (c *conn) healPersist() {
+func (c *conn) healPersist() bool {
 	id := c.scope
 	switch {
 	case c.args() > 2:
-		c.failed("ERR", "wrong number of arguments for 'heal.persist' command")
-		return
+		return c.failed("ERR", "wrong number of arguments for 'heal.persist' command")
 	case c.args() == 2:
 		n, err := strconv.ParseUint(string(c.arg(1)), 10, 32)
 		if err != nil || n == 0 {
-			c.failed("ERR", "scope id '"+printable(c.arg(1))+"' is not a number in 1..4294967295")
-			return
+			return c.failed("ERR", "scope id '"+printable(c.arg(1))+"' is not a number in 1..4294967295")
 		}
 		id = uint32(n)
 	case id == 0:
-		c.failed("ERR", "no scope is set on this connection: name one, or begin one with HEAL.SCOPE")
-		return
+		return c.failed("ERR", "no scope is set on this connection: name one, or begin one with HEAL.SCOPE")
 	}
-	c.drain()
-	c.enqueue(replyPersist, 1)
-	o := c.ws.takeOp(dataplane.OpPersist)
+	ws := c.ws
+	if ws.queued() > 0 {
+		return false
+	}
+	o := c.l.ops.take(c, dataplane.OpPersist, ws.tail)
+	ws.push(replyPersist, 1)
 	o.op.Scope = id
-	c.submit(o)
+	if !c.submit(o) {
+		ws.tail--
+		return false
+	}
+	return true
 }
 
-// write appends the reply of a command whose ops are all done.
-func (c *conn) write(r *reply) {
+// book notes the outcome of an op with its reply.
+func (c *conn) book(o *cmdOp, err error) {
+	ws, pool := c.ws, &c.l.ops
+	r := ws.slot(o.slot)
+	r.pending--
+	switch {
+	case err == nil:
+		r.ok++
+	case err == dataplane.ErrNotFound:
+		r.ok++
+	default:
+		if r.err == nil {
+			r.err = err
+		}
+		if !notApplied(err) {
+			r.unsafe = true
+		}
+	}
+	if o.op.Kind == dataplane.OpGet {
+		pool.keepValue(o, o.op.Value) // it may have been grown
+	}
+	switch r.kind {
+	case replyGet, replyStrlen, replyMGet:
+		if err == nil {
+			r.bytes += len(o.val)
+			if r.kind == replyMGet && r.bytes > c.srv.cfg.ReplyBytesMax {
+				o.val = o.val[:0] // the reply is an error already: do not pile up values
+				pool.trim(o)
+			} else {
+				o.hold(len(o.val))
+			}
+		}
+		o.op.Err = err
+		return // stays in the reply's chain
+	case replyDel:
+		if err == nil && o.op.Existed {
+			r.count++
+		}
+	case replyExists:
+		if err == nil {
+			r.count++
+		}
+	}
+	pool.release(o)
+}
+
+// write appends the reply of a command whose ops are all done; false if the
+// socket is full before all of it was appended.
+func (c *conn) write(r *reply) bool {
 	ws := c.ws
 	switch r.kind {
 	case replyLiteral:
 		ws.out = append(ws.out, literals[r.lit]...)
+	case replyText:
+		ws.out = append(ws.out, r.text...)
 	case replyGet:
-		c.value(r.first)
+		c.value(r.first.val, r.first.op.Err)
 	case replyStrlen:
 		switch o := r.first; o.op.Err {
 		case nil:
@@ -261,64 +346,70 @@ func (c *conn) write(r *reply) {
 	case replySet, replyPersist:
 		if r.err != nil {
 			ws.out = appendOpError(ws.out, r.err)
-			return
+			break
 		}
 		ws.out = append(ws.out, literals[litOK]...)
 	case replyMSet:
-		switch {
-		case r.err == nil:
-			ws.out = append(ws.out, literals[litOK]...)
-		default:
+		if r.err != nil {
 			c.writeFailed(r, "MSET")
+			break
 		}
+		ws.out = append(ws.out, literals[litOK]...)
 	case replyDel:
 		if r.err != nil {
 			c.writeFailed(r, "DEL")
-			return
+			break
 		}
 		ws.out = appendInt(ws.out, int64(r.count))
 	case replyExists:
 		if r.err != nil {
 			ws.out = appendOpError(ws.out, r.err)
-			return
+			break
 		}
 		ws.out = appendInt(ws.out, int64(r.count))
 	case replyMGet:
 		switch {
+		case r.begun:
 		case r.err != nil:
 			// One error for all: clients do not expect errors among values.
 			ws.out = appendOpError(ws.out, r.err)
-			return
+			return true
 		case r.bytes > c.srv.cfg.ReplyBytesMax:
 			ws.out = appendError(ws.out, "ERR", fmt.Sprintf("the values together are longer than the limit of %d bytes; ask for fewer keys", c.srv.cfg.ReplyBytesMax))
-			return
+			return true
+		default:
+			ws.out = appendArray(ws.out, int(r.total))
+			r.begun = true
 		}
-		ws.out = appendArray(ws.out, int(r.total))
-		for o := r.first; o != nil; o = o.next {
-			c.value(o)
+		for r.first != nil {
+			if c.blocked {
+				return false
+			}
+			o := r.unchain()
+			c.value(o.val, o.op.Err)
+			c.l.ops.release(o)
 			c.sendIfLong()
 		}
 	}
+	return true
 }
 
-// value appends what a Get found.
-func (c *conn) value(o *cmdOp) {
+// value appends what a get found.
+func (c *conn) value(v []byte, err error) {
 	ws := c.ws
-	switch o.op.Err {
+	switch err {
 	case nil:
-		if len(o.val) < directBytes {
-			ws.out = appendBulk(ws.out, o.val)
+		if len(v) < directBytes {
+			ws.out = appendBulk(ws.out, v)
 			return
 		}
-		ws.out = appendHead(ws.out, '$', len(o.val))
-		if c.flush() {
-			c.send(o.val)
-		}
+		ws.out = appendHead(ws.out, '$', len(v))
+		c.send(v)
 		ws.out = append(ws.out, '\r', '\n')
 	case dataplane.ErrNotFound:
 		ws.out = appendNull(ws.out, c.proto)
 	default:
-		ws.out = appendOpError(ws.out, o.op.Err)
+		ws.out = appendOpError(ws.out, err)
 	}
 }
 
@@ -332,36 +423,37 @@ func (c *conn) writeFailed(r *reply, name string) {
 }
 
 // refuseOver answers a command that was skipped.
-func (c *conn) refuseOver(over overLimit, size int) {
+func (c *conn) refuseOver(over overLimit, size int) bool {
 	if !c.authed {
-		c.failed("NOAUTH", "Authentication required.")
-		return
+		return c.failed("NOAUTH", "Authentication required.")
 	}
 	switch over {
 	case overArgs:
-		c.failed("ERR", fmt.Sprintf("command of %d arguments, at most %d", size, argsMax))
+		return c.failed("ERR", fmt.Sprintf("command of %d arguments, at most %d", size, argsMax))
 	case overBulk:
-		c.failed("ERR", fmt.Sprintf("value or argument of %d bytes, at most %d", size, bulkBytesMax))
-	default:
-		c.failed("ERR", fmt.Sprintf("command longer than the limit of %d bytes; send fewer keys at a time", c.srv.cfg.QueryBytesMax))
+		return c.failed("ERR", fmt.Sprintf("value or argument of %d bytes, at most %d", size, bulkBytesMax))
 	}
+	return c.failed("ERR", fmt.Sprintf("command longer than the limit of %d bytes; send fewer keys at a time", c.srv.cfg.QueryBytesMax))
 }
 
 // unknownCommand answers like Redis does, for the sake of clients that look at
 // the words.
-func (c *conn) unknownCommand() {
+func (c *conn) unknownCommand() bool {
 	if crossProtocol(c.arg(0)) {
 		c.srv.stats.protocolErrors.Add(1)
-		c.srv.log.Warn("resp: closed: an HTTP request on the Redis port", "client", c.nc.RemoteAddr().String())
+		c.srv.log.Warn("resp: closed: an HTTP request on the Redis port", "client", c.remote.String())
 		c.stop = true
-		return
+		return true
+	}
+	if c.ws.queued() > 0 {
+		return false
 	}
 	text := "unknown command '" + printable(c.arg(0)[:min(128, len(c.arg(0)))]) + "', with args beginning with: "
 	for i := 1; i < c.args() && len(text) < 256; i++ {
 		a := c.arg(i)
 		text += "'" + printable(a[:min(64, len(a))]) + "' "
 	}
-	c.failed("ERR", text)
+	return c.failed("ERR", text)
 }
 
 // crossProtocol spots an HTTP request that a browser was tricked into sending:

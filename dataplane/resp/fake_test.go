@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"time"
 
@@ -23,6 +24,7 @@ type fakeBackend struct {
 	rng     *rand.Rand
 
 	stalled  bool // nothing completes
+	held     bool // nothing that was submitted completes; GetNow goes on
 	window   int  // ops of one session; 0: 1024
 	inline   bool // gets of idle keys complete inside Submit
 	fail     func(op *dataplane.Op) error
@@ -57,15 +59,42 @@ type fakeSession struct {
 	out     int
 	timeout time.Duration
 	closed  bool
+	notify  func()
+	armed   bool
 	user    sync.Mutex // held during each call: one goroutine at a time
 }
 
-func (b *fakeBackend) NewSession() Session {
+func (b *fakeBackend) NewSession(notify func()) Session {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.sessions++
 	b.opened++
-	return &fakeSession{b: b, queues: map[string][]fakeOp{}}
+	s := &fakeSession{b: b, queues: map[string][]fakeOp{}, notify: notify}
+	go s.serve()
+	return s
+}
+
+// serve is the worker: it completes ops until the session is closed.
+func (s *fakeSession) serve() {
+	b := s.b
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for {
+		for !s.closed && (b.stalled || b.held || len(s.keys) == 0) {
+			b.changed.Wait()
+		}
+		if s.closed {
+			return
+		}
+		s.work()
+		if s.armed {
+			s.armed = false
+			s.notify()
+		}
+		b.mu.Unlock()
+		runtime.Gosched()
+		b.mu.Lock()
+	}
 }
 
 func (b *fakeBackend) LiveKeys() uint64 {
@@ -83,6 +112,14 @@ func (b *fakeBackend) Ready() bool { return true }
 func (b *fakeBackend) stall(on bool) {
 	b.mu.Lock()
 	b.stalled = on
+	b.mu.Unlock()
+	b.changed.Broadcast()
+}
+
+// hold has what is submitted wait, as when a view changes.
+func (b *fakeBackend) hold(on bool) {
+	b.mu.Lock()
+	b.held = on
 	b.mu.Unlock()
 	b.changed.Broadcast()
 }
@@ -110,7 +147,33 @@ func (s *fakeSession) enter() func() {
 
 func (s *fakeSession) SetTimeout(d time.Duration) { s.timeout = d }
 func (s *fakeSession) Kick()                      {}
-func (s *fakeSession) Outstanding() int           { return s.out }
+
+func (s *fakeSession) Arm() bool {
+	defer s.enter()()
+	if s.armed {
+		s.b.misuse("Arm twice")
+	}
+	s.armed = len(s.done) == 0
+	return s.armed
+}
+
+func (s *fakeSession) Disarm() {
+	defer s.enter()()
+	s.armed = false
+}
+
+func (s *fakeSession) GetNow(key, dst []byte) ([]byte, bool, error) {
+	defer s.enter()()
+	if s.closed {
+		s.b.misuse("GetNow after Close")
+	}
+	if !s.b.inline || s.b.stalled || s.b.window < 0 || len(s.queues[string(key)]) > 0 {
+		return dst, false, nil
+	}
+	op := dataplane.Op{Kind: dataplane.OpGet, Key: key}
+	s.run(&op)
+	return append(dst, op.Value...), true, op.Err
+}
 
 func (s *fakeSession) Close() {
 	defer s.enter()()
@@ -119,6 +182,7 @@ func (s *fakeSession) Close() {
 	}
 	s.closed = true
 	s.b.sessions--
+	s.b.changed.Broadcast()
 }
 
 func sum(op *dataplane.Op) uint32 {
@@ -229,31 +293,9 @@ func (s *fakeSession) work() {
 
 func (s *fakeSession) Poll(done []*dataplane.Op) int {
 	defer s.enter()()
-	if s.b.rng.IntN(3) == 0 {
-		s.work()
-	}
 	n := copy(done, s.done)
 	s.done = s.done[:copy(s.done, s.done[n:])]
 	s.out -= n
 	s.b.inFlight -= n
 	return n
-}
-
-func (s *fakeSession) Wait(timeout time.Duration) bool {
-	defer s.enter()()
-	if len(s.done) == 0 {
-		s.work()
-	}
-	if len(s.done) > 0 {
-		return true
-	}
-	// A stalled node: the caller sleeps for its timeout, or until it goes on.
-	end := time.Now().Add(timeout)
-	wake := time.AfterFunc(timeout, s.b.changed.Broadcast)
-	defer wake.Stop()
-	for s.b.stalled && time.Now().Before(end) {
-		s.b.changed.Wait()
-	}
-	s.work()
-	return len(s.done) > 0
 }

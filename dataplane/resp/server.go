@@ -1,38 +1,42 @@
 package resp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
-	"runtime"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Server accepts clients. Any goroutine may call its methods.
 type Server struct {
 	cfg     Config
 	backend Backend
-	ln      net.Listener
+	addr    net.Addr
+	ln      *os.File // the listening socket
 	log     *slog.Logger
 	born    time.Time
 	auth    [32]byte // hash of the password
 
-	closing atomic.Bool // set before connections are woken up for it
+	closing atomic.Bool // set before the loops are woken up for it
+	cutting atomic.Bool // likewise: connections are not waited for
 	running sync.WaitGroup
 	turned  atomic.Int32 // refused connections that are being told so
 
-	mu     sync.Mutex // cold: set-up, end, and lists of connections; and the shelf
+	mu     sync.Mutex // cold: set-up, end, and lists of connections
+	loops  []*loop    // made with the first connection
 	conns  map[uint64]*conn
 	lastID uint64
-	shelf  []*workset // unused ones, the latest used last
 
 	stats counters
 }
@@ -73,19 +77,24 @@ func Listen(cfg Config, b Backend) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w on %s: %w", ErrListen, cfg.Listen, err)
 	}
+	socket, err := ln.(*net.TCPListener).File() // accept needs more than a net.Listener lets through
+	ln.Close()
+	if err != nil {
+		return nil, fmt.Errorf("%w on %s: %w", ErrListen, cfg.Listen, err)
+	}
 	// localhost is whatever the machine's resolver says: look at what came out.
 	if a, err := netip.ParseAddrPort(ln.Addr().String()); cfg.Password == "" && (err != nil || !a.Addr().Unmap().IsLoopback()) {
-		ln.Close()
+		socket.Close()
 		return nil, errNeedsPassword(ln.Addr().String())
 	}
 	return &Server{
-		cfg: cfg, backend: b, ln: ln, log: cfg.Logger, born: time.Now(),
+		cfg: cfg, backend: b, addr: ln.Addr(), ln: socket, log: cfg.Logger, born: time.Now(),
 		auth: passwordHash(cfg.Password), conns: make(map[uint64]*conn),
 	}, nil
 }
 
 // Addr is the bound address; of use when port 0 was asked for.
-func (s *Server) Addr() net.Addr { return s.ln.Addr() }
+func (s *Server) Addr() net.Addr { return s.addr }
 
 // now is monotonic, in nanoseconds.
 func (s *Server) now() int64 { return int64(time.Since(s.born)) }
@@ -108,14 +117,16 @@ func (s *Server) Stats() Stats {
 func (s *Server) Serve() error {
 	var pause time.Duration
 	for {
-		nc, err := s.ln.Accept()
+		fd, remote, err := s.accept()
 		if err == nil {
 			pause = 0
-			s.admit(nc)
-			continue
+			err = s.admit(fd, remote)
 		}
 		if s.closing.Load() {
 			return ErrServerClosed
+		}
+		if err == nil {
+			continue
 		}
 		if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) &&
 			!errors.Is(err, syscall.ENOBUFS) && !errors.Is(err, syscall.ENOMEM) && !errors.Is(err, syscall.ECONNABORTED) {
@@ -127,81 +138,126 @@ func (s *Server) Serve() error {
 	}
 }
 
-func (s *Server) admit(nc net.Conn) {
-	sc, ok := nc.(syscall.Conn)
-	if !ok {
-		nc.Close()
-		return
-	}
-	rc, err := sc.SyscallConn()
+// accept waits for a client. Its socket is kept out of the Go runtime's poller:
+// a loop waits for it.
+func (s *Server) accept() (fd int, remote netip.AddrPort, err error) {
+	rc, err := s.ln.SyscallConn()
 	if err != nil {
-		nc.Close()
-		return
+		return -1, remote, err
 	}
-	c := newConn(s, nc, rc)
+	var from unix.Sockaddr
+	var failed error
+	err = rc.Read(func(ln uintptr) bool {
+		for {
+			fd, from, failed = unix.Accept4(int(ln), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+			if failed != unix.EINTR {
+				return failed != unix.EAGAIN
+			}
+		}
+	})
+	if err = cmp.Or(err, failed); err != nil {
+		return -1, remote, err
+	}
+	return fd, addrPort(from), nil
+}
+
+func addrPort(a unix.Sockaddr) netip.AddrPort {
+	switch a := a.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// settings of a client's socket: no waiting for full segments, and a look every
+// 15 s whether it is there.
+var settings = [...]struct{ level, option, value int }{
+	{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+	{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+	{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15},
+	{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
+	{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 9},
+}
+
+// admit gives a client to the loop with the fewest. An error is one of the
+// server; a client that has gone already is none.
+func (s *Server) admit(fd int, remote netip.AddrPort) error {
+	for _, o := range settings {
+		if unix.SetsockoptInt(fd, o.level, o.option, o.value) != nil {
+			unix.Close(fd)
+			return nil
+		}
+	}
+	var local netip.AddrPort
+	if a, err := unix.Getsockname(fd); err == nil {
+		local = addrPort(a)
+	}
+	c := newConn(s, fd, remote, local)
 	s.mu.Lock()
-	closing, full := s.closing.Load(), len(s.conns) >= s.cfg.ConnsMax
-	if !closing && !full {
+	defer s.mu.Unlock()
+	if s.closing.Load() {
+		unix.Close(fd)
+		return nil
+	}
+	if err := s.startLoops(); err != nil {
+		unix.Close(fd)
+		return err
+	}
+	if len(s.conns) >= s.cfg.ConnsMax {
+		const atOnce = 32
+		s.stats.refused.Add(1)
+		if s.turned.Load() >= atOnce {
+			unix.Close(fd)
+			return nil
+		}
+		s.turned.Add(1)
+		c.refused = true
+		s.log.Warn("resp: client refused: too many connections", "client", remote.String(), "limit", s.cfg.ConnsMax)
+	} else {
+		s.stats.accepted.Add(1)
 		s.lastID++
 		c.id = s.lastID
 		s.conns[c.id] = c
 	}
-	if !closing {
-		s.running.Add(1) // under the lock: Shutdown waits for all from before its flag
+	c.l = s.loops[0]
+	for _, l := range s.loops[1:] {
+		if l.members.Load() < c.l.members.Load() {
+			c.l = l
+		}
 	}
-	s.mu.Unlock()
-	switch {
-	case closing:
-		nc.Close()
-	case full:
-		s.stats.refused.Add(1)
-		s.turnAway(nc)
-	default:
-		s.stats.accepted.Add(1)
+	c.l.members.Add(1)
+	c.l.post(func() { c.l.add(c) })
+	return nil
+}
+
+// startLoops is called with s.mu held, before the first connection.
+func (s *Server) startLoops() error {
+	for len(s.loops) < s.cfg.Loops {
+		l, err := newLoop(s)
+		if err != nil {
+			return err
+		}
+		s.loops = append(s.loops, l)
+		s.running.Add(1)
 		go func() {
 			defer s.running.Done()
-			c.serve()
-			s.mu.Lock()
-			delete(s.conns, c.id)
-			s.mu.Unlock()
+			l.run()
 		}()
 	}
+	return nil
 }
 
-// turnAway tells a client why it is not served; it was counted as running. The words are those that
-// Redis clients know as a reason to try again later.
-func (s *Server) turnAway(nc net.Conn) {
-	const atOnce = 32
-	if s.turned.Add(1) > atOnce {
+// forget is called when a connection is closed.
+func (s *Server) forget(c *conn) {
+	if c.refused {
 		s.turned.Add(-1)
-		nc.Close()
-		s.running.Done()
 		return
 	}
-	s.log.Warn("resp: client refused: too many connections", "client", nc.RemoteAddr().String(), "limit", s.cfg.ConnsMax)
-	go func() {
-		defer s.running.Done()
-		defer s.turned.Add(-1)
-		defer nc.Close()
-		nc.SetWriteDeadline(time.Now().Add(lingerMax))
-		if _, err := io.WriteString(nc, "-ERR max number of clients reached\r\n"); err == nil {
-			s.lingerClose(nc)
-		}
-	}()
-}
-
-// lingerClose lets the client read our last words: closing a socket with
-// unread input makes the kernel drop them.
-func (s *Server) lingerClose(nc net.Conn) {
-	t, ok := nc.(*net.TCPConn)
-	if !ok || t.CloseWrite() != nil {
-		return
-	}
-	nc.SetReadDeadline(time.Now().Add(lingerMax))
-	if s.closing.Load() {
-		return
-	}
-	io.Copy(io.Discard, io.LimitReader(nc, bulkBytesHard))
+	s.mu.Lock()
+	delete(s.conns, c.id)
+	s.mu.Unlock()
 }
 
 // Shutdown stops accepting, lets every connection answer the commands that have
@@ -213,21 +269,14 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing.Store(true)
 	s.ln.Close()
-	past := time.Unix(1, 0)
-	for _, c := range s.conns {
-		c.nc.SetReadDeadline(past)
-	}
+	loops := s.loops
 	s.mu.Unlock()
-
+	for _, l := range loops {
+		l.ring()
+	}
 	done := make(chan struct{})
 	go func() {
 		s.running.Wait()
-		s.mu.Lock()
-		for _, ws := range s.shelf {
-			ws.close()
-		}
-		s.shelf = nil
-		s.mu.Unlock()
 		close(done)
 	}()
 	select {
@@ -235,18 +284,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	s.mu.Lock()
-	cut := make([]net.Conn, 0, len(s.conns))
-	for _, c := range s.conns {
-		cut = append(cut, c.nc)
+	n := s.Stats().Conns
+	s.cutting.Store(true)
+	for _, l := range loops {
+		l.ring()
 	}
-	s.mu.Unlock()
-	// Not under the lock: closing a socket waits until whoever reads from it
-	// has let go, and a reader with new input takes the lock (takeWorkset).
-	for _, nc := range cut {
-		nc.Close()
-	}
-	return fmt.Errorf("resp: %d connections cut at shutdown: %w", len(cut), context.Cause(ctx))
+	return fmt.Errorf("resp: %d connections cut at shutdown: %w", n, context.Cause(ctx))
 }
 
 // Close cuts every connection at once.
@@ -257,44 +300,6 @@ func (s *Server) Close() error {
 		return err
 	}
 	return nil
-}
-
-// takeWorkset is called when input has arrived for an idle connection.
-func (s *Server) takeWorkset() *workset {
-	s.mu.Lock()
-	var ws *workset
-	if n := len(s.shelf); n > 0 {
-		ws = s.shelf[n-1]
-		s.shelf[n-1] = nil
-		s.shelf = s.shelf[:n-1]
-	}
-	s.mu.Unlock()
-	if ws == nil {
-		ws = newWorkset()
-	}
-	return ws
-}
-
-// giveWorkset takes back what a connection does not need any more. A few more
-// than can run at the same time are kept for the next ones.
-func (s *Server) giveWorkset(ws *workset) {
-	ws.shrink()
-	s.mu.Lock()
-	keep := len(s.shelf) < 8*runtime.GOMAXPROCS(0) && !s.closing.Load()
-	if keep {
-		s.shelf = append(s.shelf, ws)
-	}
-	s.mu.Unlock()
-	if !keep {
-		ws.close()
-	}
-}
-
-func (ws *workset) close() {
-	if ws.session != nil {
-		ws.session.Close()
-		ws.session = nil
-	}
 }
 
 // connsByAge is for CLIENT LIST.

@@ -67,6 +67,8 @@ type Actions struct {
 	Drain     func(context.Context, Drain) (Done, error)
 	Resume    func() (Done, error)
 	ColdStart func(ColdStart) (Done, error)
+	// Forget gives up what is kept for nodes that are away.
+	Forget func() (Done, error)
 	// Audit hears of every order before it is carried out.
 	Audit func(what string)
 }
@@ -94,6 +96,9 @@ func Serve(stateDir string, a Actions, log *slog.Logger) (*Server, error) {
 	mux.HandleFunc("POST /drain", func(w http.ResponseWriter, r *http.Request) { order(s, w, r, s.drain) })
 	mux.HandleFunc("POST /resume", func(w http.ResponseWriter, r *http.Request) {
 		order(s, w, r, func(context.Context, *http.ResponseController, struct{}) (Done, error) { return a.Resume() })
+	})
+	mux.HandleFunc("POST /forget", func(w http.ResponseWriter, r *http.Request) {
+		order(s, w, r, func(context.Context, *http.ResponseController, struct{}) (Done, error) { return a.Forget() })
 	})
 	mux.HandleFunc("POST /cold-start", func(w http.ResponseWriter, r *http.Request) {
 		order(s, w, r, func(_ context.Context, w *http.ResponseController, o ColdStart) (Done, error) {
