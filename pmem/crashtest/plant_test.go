@@ -237,8 +237,8 @@ func TestLostFlushesOfFormat(t *testing.T) {
 				Expand(m.Pool, image)
 				m.BootID[0]++
 				p, err := m.Open(identity)
-				if err == nil && (p.Super().Generation != 2 || p.Recovered().SuperDamaged != 0) {
-					err = fmt.Errorf("generation %d, %d copies damaged", p.Super().Generation, p.Recovered().SuperDamaged)
+				if err == nil && (p.Super().Generation != 2 || p.Recovered().SuperDamaged != 0 || p.Recovered().Salvaged != "") {
+					err = fmt.Errorf("generation %d, %d copies damaged, %s", p.Super().Generation, p.Recovered().SuperDamaged, p.Recovered().Salvaged)
 				}
 				bad = err
 				return bad == nil
