@@ -79,6 +79,9 @@ func (s *Store) Clean(budgetBytes int, b Bounds, flushed uint64) (r CleanResult)
 	s.releaseSegments(&r, b.Below, flushed)
 	sweeps, dropped := s.sweeps(&b), c.dropped
 	work := s.work(budgetBytes, sweeps)
+	if s.scrubbed.due.Load() {
+		s.mend()
+	}
 	if s.holesDue.Load() {
 		s.hunt(&budgetBytes)
 		r.LookedAt++
