@@ -289,6 +289,7 @@ func countShard(w *dataplane.Worker, ep rdma.Endpoint, c map[string]uint64) {
 		c[name] += x
 	}
 	countCheckpoints(w.Pool(), c)
+	countFlushes(w, c)
 	countSpace(w, c)
 	if e, ok := ep.(connections); ok {
 		e.Connections(func(name string, x uint64) { c[name] += x })

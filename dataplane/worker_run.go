@@ -132,7 +132,7 @@ func (w *Worker) SleepTime() time.Duration {
 		return time.Duration(w.limit.backgroundEvery)
 	case w.st.CleanerWaits():
 		return time.Duration(w.limit.backgroundEvery)
-	case w.busy > 0 || w.resting():
+	case w.busy > 0 || len(w.parked) > 0 || w.resting():
 		return time.Duration(w.limit.deadlineEvery)
 	}
 	return -1

@@ -64,7 +64,9 @@ func FormatHeap(o FormatOptions, m *HeapMedium) error {
 	if s.PoolID = m.PoolID; s.PoolID == [16]byte{} {
 		_, _ = rand.Read(s.PoolID[:]) // never fails (crypto/rand)
 	}
-	return formatSuper(m.region(), &s)
+	r := m.region()
+	formatLog(r, &s)
+	return formatSuper(r, &s)
 }
 
 func (m *HeapMedium) region() *Region {
@@ -80,7 +82,7 @@ func (m *HeapMedium) region() *Region {
 //
 // Errors: ErrForeign, ErrLayout, ErrSuperblock, ErrDamaged, ErrFlush.
 func (m *HeapMedium) Open(id Identity) (*Pool, error) {
-	s, damaged, err := readSuper(m.Pool)
+	s, damaged, err := readSuper(m.Pool, &id)
 	if err != nil {
 		return nil, err
 	}

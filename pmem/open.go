@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -77,7 +78,7 @@ func Open(o OpenOptions) (*Pool, error) {
 }
 
 func (p *Pool) open(o *OpenOptions, begun time.Time) error {
-	s, damaged, err := readSuperFile(p.path)
+	s, damaged, err := readSuperFile(p.path, &o.Identity)
 	if err != nil {
 		return err
 	}
@@ -124,7 +125,7 @@ func (p *Pool) found(s *Super, damaged int) {
 
 // readSuperFile reads both copies through the file, so that nothing is mapped
 // before the sizes are known to be sane.
-func readSuperFile(path string) (Super, int, error) {
+func readSuperFile(path string, want *Identity) (Super, int, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return Super{}, 0, fmt.Errorf("pmem: %w", err)
@@ -134,7 +135,7 @@ func readSuperFile(path string) (Super, int, error) {
 	if _, err := f.ReadAt(area, 0); err != nil {
 		return Super{}, 0, fmt.Errorf("%w: %s: %w", ErrSuperblock, path, err)
 	}
-	s, damaged, err := readSuper(area)
+	s, damaged, err := readSuper(area, want)
 	if err != nil {
 		return s, damaged, fmt.Errorf("%w: %s", err, path)
 	}
@@ -164,9 +165,7 @@ func (p *Pool) recover() error {
 	if err := p.flushSuperAgain(); err != nil {
 		return err
 	}
-	arena := p.region.Bytes()[dataOffset:]
-	config := seglog.Config{Arena: arena, SegmentBytes: int(p.super.SegmentBytes), PoolTag: binary.LittleEndian.Uint64(p.super.PoolID[:])}
-	log, info, err := seglog.Recover(config, p.super.Durable, p.super.Base)
+	log, info, err := p.recoverLog()
 	if err != nil {
 		if errors.Is(err, seglog.ErrDamaged) {
 			return fmt.Errorf("%w: %s: %w", ErrDamaged, p.path, err)
@@ -182,6 +181,11 @@ func (p *Pool) recover() error {
 	if err := p.openIndex(); err != nil {
 		return err
 	}
+	inIndex := uint64(0)
+	if r.Kept {
+		inIndex = min(p.index.Mark(markApplied), r.Tail)
+	}
+	p.judge(&info, inIndex)
 	r.Keys = p.index.Len()
 	r.IndexTime = time.Since(begun)
 
@@ -333,7 +337,7 @@ func (p *Pool) replay(f *indexFile) string {
 		from = tail
 	}
 	var failed error
-	err = p.log.Scan(from, tail, func(pos uint64, h *record.Header, img []byte) bool {
+	err = p.log.ScanAround(from, tail, p.genuine, func(pos uint64, h *record.Header, img []byte, sound bool) bool {
 		r.Replayed++
 		switch h.Kind {
 		case record.Put, record.Delete:
@@ -342,7 +346,7 @@ func (p *Pool) replay(f *indexFile) string {
 			marker = max(marker, pos)
 		}
 		return failed == nil
-	})
+	}, func(x seglog.Extent) { r.Extents = append(r.Extents, x) })
 	if err = errors.Join(err, failed); err != nil {
 		return err.Error()
 	}
@@ -371,7 +375,8 @@ func (p *Pool) apply(x *index.Index, pos uint64, h *record.Header, locked bool) 
 	w := index.MakeWord(h.Hash, pos, locked)
 	switch {
 	case !seekKey(&c, p.log, h.Hash, pos):
-		if err := x.Insert(h.Hash, w, func(pos uint64) uint64 { return record.Hash(p.log.Record(pos)) }); err != nil {
+		besideDamage(x, p.log, h.Hash)
+		if err := x.Insert(h.Hash, w, p.soundHash); err != nil {
 			return err
 		}
 	case c.Word().Pos() == pos, newer(h.TS, pos, record.TS(p.log.Record(c.Word().Pos())), c.Word().Pos()):
@@ -384,7 +389,7 @@ func (p *Pool) indexTag() uint64 { return binary.LittleEndian.Uint64(p.super.Poo
 
 func (p *Pool) rebuildIndex(why string) error {
 	r := &p.recovered
-	p.leftovers = nil
+	p.leftovers, r.Extents = nil, nil
 	r.Replayed, r.Leftovers, r.Kept, r.Restored = 0, 0, false, false
 	f, err := p.openIndexFile(true)
 	if err != nil {
@@ -397,7 +402,7 @@ func (p *Pool) rebuildIndex(why string) error {
 		goroutines = 1 // one order, whatever the machine: a simulation is repeatable
 	}
 	stable := min(p.super.Stable, p.log.Tail())
-	b := &rebuild{log: p.log, stable: stable}
+	b := &rebuild{log: p.log, stable: stable, genuine: p.genuine}
 	parts := rebuildParts(goroutines, p.log.Tail()-p.log.Oldest())
 	if p.heapIndex != nil && p.super.SegmentBytes < segmentBytesMin {
 		parts = 1 // a test's; it has no page to spare
@@ -421,6 +426,10 @@ func (p *Pool) rebuildIndex(why string) error {
 		return err
 	}
 	p.leftovers = b.leftovers()
+	r.Extents = slices.Concat(b.extents...)
+	if b.hurt.Load() > 0 {
+		p.index.SetMark(store.MarkBeside, 1)
+	}
 	r.Stable, r.Records, r.Leftovers = stable, b.records.Load(), uint64(len(p.leftovers))
 	r.LastMarker = b.marker()
 	r.Why = fmt.Sprintf("rebuilt from log, %d records (%s)", r.Records, why)

@@ -241,6 +241,9 @@ func (s *Store) refind(e *Entry, key []byte) {
 // refer makes the index lead to the record just appended, and counts.
 func (s *Store) refer(e *Entry, h *record.Header, pos uint64, locked bool) error {
 	w := index.MakeWord(e.hash, pos, locked)
+	if e.Damaged {
+		s.retryAlike(e.hash)
+	}
 	if !e.OK {
 		if e.Damaged {
 			s.beside.Store(true)
