@@ -7,6 +7,7 @@ import (
 
 	"healkv/pmem/index"
 	"healkv/pmem/record"
+	"healkv/pmem/seglog"
 )
 
 // warmPages is how many pages of a kept or restored index the worker looks at
@@ -49,7 +50,9 @@ func (p *Pool) Tending() bool {
 // lease meanwhile, which is what a node that cannot answer should do.
 func (k *keeper) Mend(spans []index.Span, fn func(span int, hash uint64, w index.Word)) {
 	lists := make([][]found, len(spans))
-	err := k.p.log.Scan(k.p.log.Oldest(), k.tail, func(pos uint64, h *record.Header, _ []byte) bool {
+	damaged := false
+	err := k.p.log.ScanAround(k.p.log.Oldest(), k.tail, k.p.genuine, func(pos uint64, h *record.Header, _ []byte, sound bool) bool {
+		damaged = damaged || !sound
 		if h.Kind != record.Put && h.Kind != record.Delete {
 			return true
 		}
@@ -58,9 +61,12 @@ func (k *keeper) Mend(spans []index.Span, fn func(span int, hash uint64, w index
 				lists[i] = append(lists[i], foundAt(pos, h, k.stable))
 			}
 		}
-		return true
-	})
-	if err != nil {
+		return !damaged
+	}, func(seglog.Extent) { damaged = true })
+	if err != nil || damaged {
+		// The next opening makes the index of the log, and says what it does not know.
+		k.p.ckpt.stop()
+		k.p.ckpt.restart()
 		panic(lost{fmt.Errorf("%w: a page of the index is damaged, and so is the log that it follows from: %w", ErrDamaged, err)})
 	}
 	for i, all := range lists {
