@@ -139,6 +139,7 @@ func (n *Node) live(ctx context.Context, force string) (err error) {
 		go n.bootstrap()
 	}
 	go n.watchReady(l)
+	defer n.scrub(l)()
 	err = l.heal.Run(ctx)
 	if p := l.failed.Load(); p != nil {
 		n.leaveFailed(l)

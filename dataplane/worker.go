@@ -89,6 +89,8 @@ type Worker struct {
 
 	now          int64
 	leased       bool
+	lastGrow     int64
+	starved      bool  // that the index cannot grow was said
 	noRoomSince  int64 // 0: writes find room
 	full         bool  // writes are refused until room is found again
 	lastFlush    int64 // when the last one began
@@ -120,6 +122,7 @@ type WorkerCounters struct {
 	Flushes, FlushNanos, Sleeps, StreamFaults       uint64
 	CleanedBytes, CleanedSegments                   uint64
 	Hurt                                            uint64 // refused because of a damaged record
+	IndexStarved                                    uint64 // times the index could not grow, its file system being full
 }
 
 // slot is one operation under way at the worker.
@@ -276,6 +279,9 @@ func (w *Worker) turn() (moved bool) {
 	if err := w.rep.Failed(); err != nil && !plant.Is(plant.WorkerIndex) {
 		w.failed(err)
 		return true // nothing of this turn is published
+	}
+	if err := w.st.Index().Starved(); err != nil {
+		w.grow(err)
 	}
 	if w.clean() {
 		moved = true

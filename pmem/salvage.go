@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/zeebo/xxh3"
 
@@ -88,7 +89,11 @@ func besideDamage(x *index.Index, l *seglog.Log, hash uint64) {
 // it if the index was made of the log, leaves keys that are simply not there.
 func (p *Pool) judge(info *seglog.RecoverInfo, inIndex uint64) {
 	r := &p.recovered
-	r.Extents = append(r.Extents, info.Extents...)
+	for _, x := range info.Extents {
+		if !slices.Contains(r.Extents, x) { // the scan has met it again
+			r.Extents = append(r.Extents, x)
+		}
+	}
 	unknown := 0
 	for _, x := range r.Extents {
 		if x.To > inIndex {

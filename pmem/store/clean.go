@@ -73,6 +73,9 @@ func (s *Store) Clean(budgetBytes int, b Bounds, flushed uint64) (r CleanResult)
 	s.releasePages()
 	s.releaseSegments(&r, b.Below, flushed)
 	work := s.work(budgetBytes)
+	if s.scrubbed.due.Load() {
+		s.mend()
+	}
 	if s.holesDue.Load() {
 		s.hunt(&budgetBytes)
 		r.LookedAt++

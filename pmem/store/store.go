@@ -24,6 +24,7 @@ type Store struct {
 	clean      cleaner
 	hurts      hurts
 	holes      holes
+	scrubbed   scrubbed
 	genuine    seglog.Genuine // made once
 	digest     digest
 
