@@ -1,6 +1,7 @@
 package pmem
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
