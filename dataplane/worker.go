@@ -88,6 +88,9 @@ type Worker struct {
 	adoptStalled int64
 
 	now          int64
+	threaded     bool  // Start's goroutine drives it
+	unheard      bool  // its yields are not told to the Go runtime
+	shown        int64 // when that called the Go scheduler last
 	leased       bool
 	noRoomSince  int64 // 0: writes find room
 	full         bool  // writes are refused until room is found again

@@ -40,6 +40,7 @@ type loop struct {
 	parting int // connections of which only the end is awaited
 	now     int64
 	ticked  int64 // when timers were looked at last
+	shown   int64 // when the Go scheduler was called last
 
 	commands, bytesIn, bytesOut uint64 // not yet in the server's counters
 
@@ -148,6 +149,10 @@ func (l *loop) wait(events []unix.EpollEvent) int {
 	n := pollNow(l.epoll, events)
 	if n > 0 || len(l.hungry) > 0 || l.hasMail.Load() {
 		return n
+	}
+	if l.now-l.shown > int64(showEvery) {
+		l.shown = l.now
+		runtime.Gosched()
 	}
 	if l.inFlight > 0 && !l.session.Arm() {
 		return 0
