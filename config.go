@@ -73,6 +73,10 @@ type Config struct {
 	// whole.
 	Ephemeral bool
 	Domain    pmem.Domain // exact, or auto
+	// CheckpointBytes of log lie between two checkpoints of a shard's index, in
+	// pools that survive a power loss; 0: 64 MiB; below 0: none, and the index is
+	// made anew from the whole log after a power loss.
+	CheckpointBytes int64
 
 	RingBytes  int           // per shard, a power of two; 0: 4 MiB
 	SpinMicros int           // idle spinning before a worker sleeps; negative: by the number of cores
@@ -84,7 +88,8 @@ type Config struct {
 	// more. 0: half of that; below 0: nobody is demoted.
 	Slow time.Duration
 
-	onMap func(shard int, r *pmem.Region) // for tests: hears of every opening of a pool
+	onMap  func(shard int, r *pmem.Region)    // for tests: hears of every opening of a pool
+	onGrow func(shard int, bytes int64) error // for tests: the file system of an index
 
 	Recovery            string // RecoveryHeal (also "") or RecoveryFull
 	RecoveryBudgetBytes int    // bytes per millisecond a recovery may move; 0: no limit

@@ -164,7 +164,7 @@ func (n *Node) Status() (s Status) {
 	s.Membership, s.Counters["leases_lost"], s.LeaseLeft = m, m.Counts.LeasesLost, m.LeaseLeft
 	s.Counters["complaints_attempted"], s.Counters["complaints_carried"] = m.Counts.Accused, m.Counts.Blamed
 	s.Counters["detector_turns"] = m.Counts.Looks
-	s.Counters["slow_demoted"] = m.Counts.Demoted
+	s.Counters["slow_demoted"], s.Counters["acceptor_mended"] = m.Counts.Demoted, m.Counts.Mended
 	n.mu.Lock()
 	l, drained := n.life, n.drained
 	whole := l != nil && l.whole
@@ -280,7 +280,7 @@ func countShard(w *dataplane.Worker, ep rdma.Endpoint, c map[string]uint64) {
 	for name, x := range map[string]uint64{
 		"reads_at_worker": k.Reads, "rejected": k.Rejected, "no_room": k.NoRoom, "unknown": k.Unknown,
 		"ring_full_turns": k.RingFullTurns, "flushes": k.Flushes, "sleeps": k.Sleeps, "stream_faults": k.StreamFaults,
-		"cleaned_bytes": k.CleanedBytes, "cleaned_segments": k.CleanedSegments,
+		"index_starved": k.IndexStarved, "cleaned_bytes": k.CleanedBytes, "cleaned_segments": k.CleanedSegments,
 		"writes": r.Writes, "superseded": r.Superseded, "confirmed": r.Confirmed, "waited_for_view": r.WaitedForView,
 		"locked_reads": r.LockedReads, "adopted": r.Adopted, "adopted_locked": r.AdoptedLocked,
 		"rolled_forward": r.RolledForward, "ring_full": r.RingFull, "stalled_no_space": r.StalledNoSpace,
@@ -288,6 +288,8 @@ func countShard(w *dataplane.Worker, ep rdma.Endpoint, c map[string]uint64) {
 	} {
 		c[name] += x
 	}
+	countCheckpoints(w.Pool(), c)
+	countFlushes(w, c)
 	countSpace(w, c)
 	if e, ok := ep.(connections); ok {
 		e.Connections(func(name string, x uint64) { c[name] += x })
@@ -321,6 +323,9 @@ func (n *Node) Digest() (d Digest) {
 	}
 	for _, w := range core.Workers() {
 		st := w.Pool().Store()
+		for !st.Sure() && !w.Stopping() {
+			time.Sleep(time.Millisecond) // the worker is on it
+		}
 		r := st.NewReader()
 		st.ForEach(r, func(_ uint64, locked bool, img []byte) bool {
 			if locked {

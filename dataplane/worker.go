@@ -92,6 +92,8 @@ type Worker struct {
 	unheard      bool  // its yields are not told to the Go runtime
 	shown        int64 // when that called the Go scheduler last
 	leased       bool
+	lastGrow     int64
+	starved      bool  // that the index cannot grow was said
 	noRoomSince  int64 // 0: writes find room
 	full         bool  // writes are refused until room is found again
 	lastFlush    int64
@@ -106,7 +108,11 @@ type Worker struct {
 	faults       [proto.NodesMax]int // of a stream in a row
 	refused      func(int, proto.Member, error)
 	seen         [proto.NodesMax]pmem.Seen
-	malformed    malformed // the endpoint; nil: it gives no stream up
+	unkept       uint64   // checkpoints that failed, as last logged
+	parked       []parked // wait for the repair of their keys
+	spare        []parked
+	mended       atomic.Bool // something was repaired, or refused
+	malformed    malformed   // the endpoint; nil: it gives no stream up
 
 	Counters WorkerCounters
 }
@@ -118,6 +124,7 @@ type WorkerCounters struct {
 	Flushes, FlushNanos, Sleeps, StreamFaults       uint64
 	CleanedBytes, CleanedSegments                   uint64
 	Hurt                                            uint64 // refused because of a damaged record
+	IndexStarved                                    uint64 // times the index could not grow, its file system being full
 }
 
 // slot is one operation under way at the worker.
@@ -275,7 +282,13 @@ func (w *Worker) turn() (moved bool) {
 		w.failed(err)
 		return true // nothing of this turn is published
 	}
+	if err := w.st.Index().Starved(); err != nil {
+		w.grow(err)
+	}
 	if w.clean() {
+		moved = true
+	}
+	if w.tend() {
 		moved = true
 	}
 	if w.digests(moved) {
@@ -292,7 +305,7 @@ func (w *Worker) turn() (moved bool) {
 	}
 	w.publish(members)
 	w.answer()
-	if (w.busy > 0 || len(w.active) > 0) && w.now-w.lastDeadline > w.limit.deadlineEvery {
+	if (w.busy > 0 || len(w.active) > 0 || len(w.parked) > 0) && w.now-w.lastDeadline > w.limit.deadlineEvery {
 		w.expire()
 	}
 	return moved

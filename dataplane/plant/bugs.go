@@ -341,6 +341,8 @@ var All = []Bug{
 	CtlCluster, CtlTo, CtlFrame, CtlAnswer, CtlHeard, CtlCrowd,
 	HelloName, RangeName, PullCut, TCPAsked, TCPAlone, TCPClients,
 	TCPSumRanges,
+	IndexSum, IndexSumRedo, IndexSumIgnored, UnsureMissing, ColdEmpty, CkptTableSum, CkptTableFirst,
+	CkptUnsynced, CkptAhead, CkptNeeds, CkptSlot, CkptStale, CkptReplay, CkptLocks, CkptGone,
 	ForcedLiveUntil, ForcedRunning, FailedForgotten, BackoffAtOnce, OlderCounts, SeenForgotten, WorkerMalformed,
 	ProbeUnprovable, DrainOpen, DrainSilent, EndWaits, ResumeEnding,
 	CtlFrameVersion, LapseUnawaited, LeaveAll, NextUnpromised, LeadDeclines, LeadKept, GuardFirst,
@@ -348,7 +350,7 @@ var All = []Bug{
 	DigestOverwrite, DigestCursor, DigestRange, DigestTombstone, DigestExtra, DigestBegun,
 	SuspectGap, SuspectFlaps, SlowOnce, SlowAll, SlowOwn, SlowMinority, SlowWitness, SlowOften, SlowPromoted,
 
-	FaultReader, FaultInside, FaultRejected, FaultBuddy, PoolFinal, PoolAtOnce, MendNever, MendUnwritten, MendVotes,
+	FaultReader, FaultInside, FaultRejected, FaultBuddy, PoolFinal, PoolAtOnce, IndexStarved, IndexGrowNever, IndexSpins, MendNever, MendUnwritten, MendVotes,
 	TCPPeer, TCPInClear, TCPCrowdOne, IdentKept, IdentDropEarly, CtlCrowdOne, CtlAgain, CtlBreak, CtlRefused, CtlRefusedIn, RefusedTrusted,
 	HeirUnasked, ShadowAnyLife, DrainedAdmitted, RenewalsPile, RegisterOlder,
 	ColdLeft, ViewOfNobody, ColdMute, ForcedInCold, ColdHearsay, ColdKnowing, ForcedLong,
@@ -357,4 +359,5 @@ var All = []Bug{
 	BootstrapAbsent, BootstrapUsed, BootstrapFew, OlderVotes, OlderByAsking, OlderUnflagged, OlderGrants, TurnsForgotten,
 	WideRoom, WideOvertake, WideArm, RespFlying, RespAhead,
 	SpaceRelease, SpaceUnlisted, SpaceUnstable, SpaceForgets, SpacePinAhead,
+	MendFirst, MendOldest, MendRecovering, MendLocked, MendDamagedIsMissing, MendInFlight, MendBound,
 }
