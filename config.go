@@ -93,6 +93,9 @@ type Config struct {
 
 	Recovery            string // RecoveryHeal (also "") or RecoveryFull
 	RecoveryBudgetBytes int    // bytes per millisecond a recovery may move; 0: no limit
+	// ScrubBytesPerSecond of the pools are verified in the background; 0: so many
+	// that they are gone through in about four hours, 1 MiB at least; below 0: none.
+	ScrubBytesPerSecond int
 	Logger              *slog.Logger
 }
 

@@ -291,6 +291,7 @@ func countShard(w *dataplane.Worker, ep rdma.Endpoint, c map[string]uint64) {
 	countCheckpoints(w.Pool(), c)
 	countFlushes(w, c)
 	countSpace(w, c)
+	countScrub(w, c)
 	if e, ok := ep.(connections); ok {
 		e.Connections(func(name string, x uint64) { c[name] += x })
 	}
@@ -315,6 +316,13 @@ type Digest struct {
 	Locked     uint64 `json:"locked"` // records not yet readable; not settled while above 0
 }
 
+// Same says that two nodes hold the same data: one may have dropped tombstones
+// that the other still has.
+func (d Digest) Same(o Digest) bool {
+	d.Tombstones, o.Tombstones = 0, 0
+	return d == o
+}
+
 // Digest reads all records. Exact while nobody writes.
 func (n *Node) Digest() (d Digest) {
 	core := n.host.Core()
@@ -335,10 +343,10 @@ func (n *Node) Digest() (d Digest) {
 			h := xxh3.Hash(record.Key(img)) ^ record.TS(img)*0x9E3779B97F4A7C15
 			if record.KindOf(img) == record.Delete {
 				d.Tombstones++
-			} else {
-				d.Keys++
-				h ^= xxh3.HashSeed(record.Value(img), h)
+				return true
 			}
+			d.Keys++
+			h ^= xxh3.HashSeed(record.Value(img), h)
 			for i := range 8 {
 				b[i] = byte(h >> (8 * i))
 			}
