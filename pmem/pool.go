@@ -84,6 +84,7 @@ type Pool struct {
 	mu    sync.Mutex // superblock and drains
 	super Super      // as last written
 
+	onGrow                 func(bytes int64) error
 	heapIndex              []byte      // of a HeapMedium: the index lies here, in no file
 	seenDue                atomic.Bool // Seen is to go out with the next flush
 	stableEvery, tailEvery uint64      // superEveryStable, superEveryTail; less for a small HeapMedium

@@ -66,5 +66,5 @@ func (s *Store) CleanerWaits() bool {
 func (s *Store) WantsCleaning() bool {
 	c := &s.clean
 	return c.pressed || c.uncounted || s.holesDue.Load() || s.scrubbed.due.Load() || c.victim != 0 || c.waiting != 0 || s.log.Pending() ||
-		s.gained() < s.begins() || s.log.Crowded()
+		s.gained() < s.begins() || s.log.Crowded() || s.clean.sweep.to != 0 || s.TombstonesMany()
 }

@@ -30,6 +30,7 @@ type Store struct {
 
 	releaseBound uint64 // SetReleaseBound
 	reserve      int    // segments; reserveOf
+	onDrop       func(hash, ts uint64)
 	began        uint64 // the tail at New or Reset
 
 	_ [64]byte
