@@ -278,7 +278,8 @@ func ReadScript(r io.Reader) (o Options, s *Script, err error) {
 			head = true
 			var model string
 			t, beside, _ := strings.Cut(t, " beside=") // older scripts have none
-			o.Beside = beside == "true"
+			beside, checkpoint, _ := strings.Cut(beside, " checkpoint=")
+			o.Beside, o.Checkpoint = beside == "true", checkpoint == "true"
 			if _, err := fmt.Sscanf(strings.NewReplacer("lease=", "lease= ", "drift=", "drift= ").Replace(t),
 				"seed=%d nodes=%d shards=%d model=%s power=%t onehost=%t lease= %s drift= %s log=%d segment=%d ring=%d keys=%d value=%d clients=%d ms=%d spin=%d turn=%d delay=%d call=%d full=%t keep=%t small=%t",
 				&o.Seed, &o.Nodes, &o.Shards, &model, &o.Power, &o.OneHost, (*duration)(&o.Lease), (*duration)(&o.Drift), &o.LogBytes, &o.Segment, &o.Ring, &o.Keys,
