@@ -96,6 +96,7 @@ func (n *Node) live(ctx context.Context, force string) (err error) {
 	n.opened = first.How()
 	n.mu.Unlock()
 	n.event("pool_mapped", 0, first.How())
+	n.tellDamage(l.pools)
 
 	inc, err := n.members.NextIncarnation(ctx)
 	if err != nil {

@@ -80,6 +80,22 @@ func rest(ctx context.Context, d time.Duration) {
 	}
 }
 
+// tellDamage says what opening the pools has come upon.
+func (n *Node) tellDamage(pools []*pmem.Pool) {
+	for _, p := range pools {
+		r := p.Recovered()
+		if r.Salvaged == "" && r.Doubtful == "" && len(r.Extents) == 0 {
+			continue
+		}
+		n.log.Error("the pool is damaged", "pool", p.Info().Path, "found", r.Salvaged, "superblock_copies", r.SuperDamaged, "ranges", len(r.Extents), "doubtful", r.Doubtful)
+		if r.Doubtful != "" {
+			n.event("pool_doubtful", 0, r.Doubtful)
+		} else {
+			n.event("pool_damaged", 0, r.Salvaged)
+		}
+	}
+}
+
 // countScrub adds up what the scrubber of one shard did.
 func countScrub(w *dataplane.Worker, c map[string]uint64) {
 	x := w.Pool().Store().Scrubbed()

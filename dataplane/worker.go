@@ -94,7 +94,8 @@ type Worker struct {
 	starved      bool  // that the index cannot grow was said
 	noRoomSince  int64 // 0: writes find room
 	full         bool  // writes are refused until room is found again
-	lastFlush    int64
+	lastFlush    int64 // when the last one began
+	gather       gather
 	lastDeadline int64
 	digestAt     int64
 	published    uint64 // stream tail peers can see

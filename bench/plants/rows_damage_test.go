@@ -15,6 +15,7 @@ func init() {
 		one(plant.DamageGap, "what lies behind a damaged header is reported", unit("pmem", "TestDamagedBlocks")),
 		one(plant.DamageDoubt, "a pool that may lack keys says so", unit("pmem", "TestDamagedBlocks")),
 		one(plant.DamageCold, "a doubtful pool gives nothing to a cold start", unit("heal", "TestOpenedDoubtful")),
+		one(plant.DamageFlag, "that records may be lost is noted before the last trace of it goes", unit("pmem/crashtest", "TestCrashesInARepair")),
 		one(plant.DamageMarker, "a lost marker takes the missed ranges along", unit("pmem", "TestDamagedMarker")),
 		one(plant.DamageBlank, "a blank segment header is damage", unit("pmem", "TestDamagedBlocks")),
 		one(plant.DamageForward, "what is rolled forward was verified", unit("dataplane/replica", "TestDamagedIsNotRolledForward")),

@@ -77,7 +77,7 @@ func (l *Log) ScanAround(from, to uint64, genuine Genuine, fn func(pos uint64, h
 			}
 			return w.Err()
 		}
-		if sound := record.VerifyBody(img, &h) == nil || plant.Is(plant.LogScanBody); !fn(pos, &h, img[:h.Bytes():h.Bytes()], sound) {
+		if sound := record.VerifyBody(img, &h) == nil; !fn(pos, &h, img[:h.Bytes():h.Bytes()], sound) {
 			return nil
 		}
 	}
