@@ -2,12 +2,14 @@ package pmem
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 
 	"healkv/pmem/index"
 	"healkv/pmem/record"
 	"healkv/pmem/seglog"
+	"healkv/pmem/store"
 )
 
 // warmPages is how many pages of a kept or restored index the worker looks at
@@ -50,9 +52,14 @@ func (p *Pool) Tending() bool {
 // lease meanwhile, which is what a node that cannot answer should do.
 func (k *keeper) Mend(spans []index.Span, fn func(span int, hash uint64, w index.Word)) {
 	lists := make([][]found, len(spans))
-	damaged := false
+	var gap error
 	err := k.p.log.ScanAround(k.p.log.Oldest(), k.tail, k.p.genuine, func(pos uint64, h *record.Header, _ []byte, sound bool) bool {
-		damaged = damaged || !sound
+		if !sound {
+			k.x.SetMark(store.MarkBeside, 1) // its key may be another one's bytes
+			if k.p.store != nil {
+				k.p.store.Beside()
+			}
+		}
 		if h.Kind != record.Put && h.Kind != record.Delete {
 			return true
 		}
@@ -61,9 +68,9 @@ func (k *keeper) Mend(spans []index.Span, fn func(span int, hash uint64, w index
 				lists[i] = append(lists[i], foundAt(pos, h, k.stable))
 			}
 		}
-		return !damaged
-	}, func(seglog.Extent) { damaged = true })
-	if err != nil || damaged {
+		return true
+	}, func(x seglog.Extent) { gap = &seglog.Damage{Pos: x.From, Cause: record.ErrHeader} })
+	if err = errors.Join(err, gap); err != nil {
 		// The next opening makes the index of the log, and says what it does not know.
 		k.p.ckpt.stop()
 		k.p.ckpt.restart()

@@ -226,7 +226,10 @@ func (s *Store) Whole(pos uint64) bool {
 
 // NoteRecord queues the record at pos, which was the current one of a key with
 // this hash, if it is damaged and still current. Worker only.
-func (s *Store) NoteRecord(hash, pos uint64) {
+func (s *Store) NoteRecord(hash, pos uint64) { s.noteAt(hash, pos) }
+
+// noteAt is NoteRecord for announced goroutines too.
+func (s *Store) noteAt(hash, pos uint64) {
 	var c index.Cursor
 	if !s.own(&c, hash, pos) {
 		return
@@ -284,7 +287,7 @@ func (s *Store) look(v *sight, hash uint64, key []byte) bool {
 			s.note(Hurt{Pos: pos, Hash: hash, Mask: ^uint64(0), TS: record.TS(img), Key: key})
 		}
 	}
-	v.outranked = v.floor > v.ts && (!v.ok || s.beside.Load())
+	v.outranked = v.floor > v.ts && (!v.ok || s.beside.Load() && !plant.Is(plant.DamageBeside))
 	return v.ok || c.SameDirectory()
 }
 
@@ -370,6 +373,12 @@ func (s *Store) Settle(h *Hurt) bool {
 		}
 		if !newer {
 			return false
+		}
+	}
+	if plant.Is(plant.DamageHide) {
+		var c index.Cursor
+		for s.x.Seek(&c, h.Hash); c.Next(); {
+			s.x.Erase(&c)
 		}
 	}
 	// What verifies again was never to be taken away.
