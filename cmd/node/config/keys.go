@@ -44,6 +44,8 @@ type Config struct {
 	Recovery       string `toml:"recovery"`
 	RecoveryBudget Size   `toml:"recovery_budget"`
 
+	DigestInterval Duration `toml:"digest_interval"`
+
 	StopTimeout Duration `toml:"stop_timeout"`
 	DrainGrace  Duration `toml:"drain_grace"`
 
@@ -296,6 +298,11 @@ func keys() []Key {
 			check: func(c *Config) bool {
 				return c.RecoveryBudget == 0 || 4*KiB <= c.RecoveryBudget && c.RecoveryBudget <= 64*MiB
 			}},
+		{Name: "digest_interval", Help: "how often a live node compares digests of what it holds with another live one, to find what checksums cannot; 0s: never", Allowed: "0s, or 1s to 24h",
+			field: func(c *Config) value { return &c.DigestInterval },
+			check: func(c *Config) bool {
+				return c.DigestInterval == 0 || Duration(time.Second) <= c.DigestInterval && c.DigestInterval <= Duration(24*time.Hour)
+			}},
 		{Name: "trust_refused", Help: "tcp, verbs: a node whose address refuses connections after it took them is dead: out at once, not after its lease; only where no firewall answers in its place", Allowed: "true, false",
 			field: func(c *Config) value { return boolValue{&c.TrustRefused} }},
 		{Name: "bootstrap_wait", Help: "a new cluster begins without the nodes that are not there when a majority has waited for them so long; they join it when they come", Allowed: "0s to wait for all of them, or 1s to 1h",
@@ -395,14 +402,15 @@ func Default() Config {
 		Domain: "auto", PoolDir: "pool", StateDir: "state",
 		PoolSize: 512 * MiB, SegmentSize: 4 * MiB, HugePages: "auto",
 		Recovery: "heal", RecoveryBudget: MiB,
-		BootstrapWait: Duration(30 * time.Second),
-		StopTimeout:   Duration(10 * time.Second),
-		DrainGrace:    Duration(2 * time.Second),
-		Data:          Data{TLS: "auto"},
-		Verbs:         Verbs{GIDIndex: -1},
-		Resp:          Resp{Listen: "127.0.0.1:7000"},
-		Admin:         Admin{Listen: "127.0.0.1:7100"},
-		Log:           Log{Level: "info"},
+		BootstrapWait:  Duration(30 * time.Second),
+		DigestInterval: Duration(time.Minute),
+		StopTimeout:    Duration(10 * time.Second),
+		DrainGrace:     Duration(2 * time.Second),
+		Data:           Data{TLS: "auto"},
+		Verbs:          Verbs{GIDIndex: -1},
+		Resp:           Resp{Listen: "127.0.0.1:7000"},
+		Admin:          Admin{Listen: "127.0.0.1:7100"},
+		Log:            Log{Level: "info"},
 	}
 }
 
