@@ -69,7 +69,7 @@ func (r *rig) compared() (sum Compared) {
 // checksum shows it. It is found and repaired from the others, also where it is
 // the other one that looks first, and under writes to other keys of the ranges.
 func TestComparisonFindsAndRepairs(t *testing.T) {
-	seeds(t, 2, 6, func(t *testing.T, seed uint64) {
+	seeds(t, 2, 3, func(t *testing.T, seed uint64) {
 		const keys = 100
 		r := comparingRig(t, 3, seed)
 		r.boot()
@@ -119,15 +119,19 @@ func TestComparisonLeavesWhatNobodyCanTell(t *testing.T) {
 func TestComparisonUnderLoad(t *testing.T) {
 	looked := uint64(0)
 	for _, model := range []proto.Model{proto.Synchronous, proto.ReadEnforced, proto.Eventual} {
-		seeds(t, 2, 4, func(t *testing.T, seed uint64) {
+		seeds(t, 2, 2, func(t *testing.T, seed uint64) {
 			const keys = 40
 			r := comparingRig(t, 3, seed)
 			r.model = model
 			r.compare = 500 * time.Microsecond
 			r.limits.CompareBusy = 1
 			r.boot()
-			r.net.SetDelay(0, 1, 200, 900)
-			r.net.SetDelay(2, 1, 100, 1500)
+			if seed%2 == 0 { // writes take longer than a look, or many come to pass in one
+				r.net.SetDelay(0, 1, 200, 900)
+				r.net.SetDelay(2, 1, 100, 1500)
+			} else {
+				r.travel = 4 * time.Millisecond
+			}
 			var writers []*writer
 			for i := range 9 {
 				writers = append(writers, r.nodes[i%2].writes(i*4, 8, 60))
@@ -146,7 +150,7 @@ func TestComparisonUnderLoad(t *testing.T) {
 			r.same(keys)
 			c := r.compared()
 			looked += c.Looked
-			if c.Divergent != 0 || c.Recounts != 0 || c.Rounds < 20 {
+			if c.Divergent != 0 || c.Recounts != 0 || c.Rounds < 5 {
 				t.Errorf("%v: %+v", model, c)
 			}
 		})
