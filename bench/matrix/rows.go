@@ -165,7 +165,7 @@ func Rows() []Row {
 		{"older pool after all restarted", Disks, "the same, and nobody is left who saw what the pool had: only their pools say it", onlyFile, leases(Away + 3)},
 		{"foreign pool", Disks, "the pool of another node lies where the node's was", always, leases(silent + 0.5)},
 
-		{"acceptor's disk fails", Acceptors, "a node cannot write down its votes: it stops voting until it is started again", always, afterDeaths(1, 0.5)},
+		{"acceptor's disk fails", Acceptors, "a node cannot write down its votes for a while, and tries again: meanwhile another is removed without its vote", always, afterDeaths(1, 1)},
 		{"acceptor's disk is slow", Acceptors, "one node takes a quarter of a lease to write down a vote while another is removed", always, afterDeaths(1, 1)},
 		{"acceptor's file older", Acceptors, "an older copy of the file is brought back: it must not vote with old promises", always, afterDeaths(1, 0.5)},
 		{"acceptor's file lost", Acceptors, "the file is made anew by the operator", always, afterDeaths(1, 0.5)},
