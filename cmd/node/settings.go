@@ -82,7 +82,7 @@ func nodeConfig(c *config.Config, log *slog.Logger) (healkv.Config, error) {
 		RingBytes:       int(c.RingSize), SpinMicros: spin, Lease: time.Duration(c.Lease), Drift: time.Duration(c.Drift),
 		Recovery: c.Recovery, RecoveryBudgetBytes: int(c.RecoveryBudget),
 		DigestInterval: time.Duration(c.DigestInterval),
-		Logger: log,
+		Logger:         log,
 	}
 	if n.Slow = time.Duration(c.Slow); n.Slow == 0 {
 		n.Slow = -1
