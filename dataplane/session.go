@@ -180,7 +180,7 @@ func (s *Session) Submit(op *Op) error {
 	if op.Kind == OpGet && !s.isWriting(op.hash) && s.read(i, op) {
 		return nil
 	}
-	if s.lanes[i].under >= s.depth {
+	if s.lanes[i].under >= s.depth || plant.Is(plant.WideRoom) && s.outstanding >= s.depth {
 		return ErrOverload
 	}
 	s.hand(i, op)
@@ -211,7 +211,7 @@ func (s *Session) GetNow(key, dst []byte) (value []byte, done bool, err error) {
 		return dst, true, ErrTryAgain
 	}
 	hash := s.h.hash(key)
-	if s.isWriting(hash) {
+	if s.isWriting(hash) && !plant.Is(plant.WideOvertake) {
 		return dst, false, nil
 	}
 	value, _, _, err = s.lookup(core.shardOf(hash), hash, key, dst)
@@ -302,8 +302,8 @@ func (s *Session) lookup(i int, hash uint64, key, dst []byte) (value []byte, ts 
 			value, ts = plantStaleRead(key, value, int(c.workers[i].self.Node), ts)
 		}
 		return value, ts, st, nil
-	case st == store.Damaged:
-		return dst, 0, st, ErrDamaged
+	case st == store.Damaged: // the worker waits for the repair
+		return dst, 0, st, errLocked
 	}
 	return dst, proto.TS(raw), st, ErrNotFound
 }
@@ -421,7 +421,7 @@ func (s *Session) spin() bool {
 func (s *Session) Arm() bool {
 	s.Kick()
 	s.waiting.Store(1) // pairs as in Wait
-	if s.ready() {
+	if s.ready() && !plant.Is(plant.WideArm) {
 		s.waiting.Store(0)
 		return false
 	}

@@ -73,6 +73,7 @@ func Serve(c Control, current func() *Life) {
 	c.Handle(kindEntries, handler(current, (*Life).onEntries))
 	c.Handle(kindEnd, handler(current, (*Life).onEnd))
 	c.Handle(kindCold, handler(current, (*Life).onCold))
+	serveMending(c, current)
 }
 
 // handler decodes a request for the present life.

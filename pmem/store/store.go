@@ -24,11 +24,13 @@ type Store struct {
 	clean      cleaner
 	hurts      hurts
 	holes      holes
+	scrubbed   scrubbed
 	genuine    seglog.Genuine // made once
 	digest     digest
 
 	releaseBound uint64 // SetReleaseBound
 	reserve      int    // segments; reserveOf
+	onDrop       func(hash, ts uint64)
 	began        uint64 // the tail at New or Reset
 
 	_ [64]byte
@@ -241,6 +243,9 @@ func (s *Store) refind(e *Entry, key []byte) {
 // refer makes the index lead to the record just appended, and counts.
 func (s *Store) refer(e *Entry, h *record.Header, pos uint64, locked bool) error {
 	w := index.MakeWord(e.hash, pos, locked)
+	if e.Damaged {
+		s.retryAlike(e.hash)
+	}
 	if !e.OK {
 		if e.Damaged {
 			s.beside.Store(true)
