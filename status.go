@@ -221,6 +221,7 @@ func (n *Node) Status() (s Status) {
 	}
 	if n.host.Core() == l.core {
 		n.count(l, &s)
+		countCompared(l.heal.Compared(), s.Counters)
 	}
 	return s
 }

@@ -384,7 +384,8 @@ func (s *Store) Settle(h *Hurt) bool {
 	// What verifies again was never to be taken away.
 	if !s.Whole(h.Pos) {
 		if n := s.x.EraseAll(h.Hash, h.Mask, h.Pos); n > 0 {
-			s.inserts++ // cursors over the page are void
+			s.inserts++     // cursors over the page are void
+			s.DigestAgain() // what was once added for it is not known any more
 			if h.Sound() {
 				s.log.Dead(h.Pos, record.ImageBytes(s.log.Record(h.Pos)))
 			} else if gap := s.log.Gap(h.Pos, s.genuine); gap.To > gap.From {
