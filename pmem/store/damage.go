@@ -52,7 +52,8 @@ func (h *Hurt) id() hurtID { return hurtID{h.Pos, h.Hash & h.Mask, h.Mask} }
 
 type hurtState struct {
 	hurt    Hurt
-	refused bool
+	refused bool // nothing is done about it until it is queued again
+	lost    bool // it was refused once: no member had a good copy then
 }
 
 // hurts are the open ones. Damage is rare: a lock is fine here.
@@ -135,7 +136,7 @@ func (s *Store) RefusedHurts() (all []Hurt) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, x := range t.all {
-		if x.refused {
+		if x.lost {
 			all = append(all, x.hurt)
 		}
 	}
@@ -151,10 +152,7 @@ func (s *Store) requeue(id hurtID, refused bool) {
 	if x == nil || x.refused != refused {
 		return
 	}
-	if x.refused {
-		x.refused = false
-		t.refused--
-	}
+	x.refused = false
 	t.waiting = append(t.waiting, id)
 	t.some.Store(true)
 }
@@ -165,7 +163,7 @@ func (s *Store) closed(id hurtID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if x := t.all[id]; x != nil {
-		if x.refused {
+		if x.lost {
 			t.refused--
 		}
 		delete(t.all, id)

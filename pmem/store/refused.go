@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"healkv/dataplane/plant"
+	"healkv/pmem/record"
 )
 
 // Refuse says that no member has a good copy: the key stays refused until it is
@@ -20,8 +21,9 @@ func (s *Store) Refuse(h *Hurt) (news bool) {
 	if x == nil {
 		return false
 	}
-	if news = !x.refused; news {
-		x.refused = true
+	x.refused = true
+	if news = !x.lost; news {
+		x.lost = true
 		t.refused++
 	}
 	if !plant.Is(plant.MendBound) {
@@ -30,15 +32,7 @@ func (s *Store) Refuse(h *Hurt) (news bool) {
 		}
 		t.bounds[h.Pos] = h.Bound
 	}
-	return news && !x.told(h)
-}
-
-// told remembers that a refusal was reported: a retry that ends in the same is
-// no news.
-func (x *hurtState) told(h *Hurt) bool {
-	was := x.hurt.Bound != 0
-	x.hurt.Bound = max(h.Bound, 1)
-	return was
+	return news
 }
 
 // retryAlike queues what is refused and may be of a key with this hash: there is
@@ -75,6 +69,27 @@ func (s *Store) boundOf(pos uint64) uint64 {
 		return b
 	}
 	return TSUnknown
+}
+
+// GiveUp takes away every record that is refused, by an operator's order: the
+// keys are as if they had never been written. It returns how many. Worker only.
+func (s *Store) GiveUp() (n int) {
+	for _, h := range s.RefusedHurts() {
+		if !s.Whole(h.Pos) && s.x.EraseAll(h.Hash, h.Mask, h.Pos) > 0 {
+			s.inserts++ // cursors over the page are void
+		}
+		s.closed(h.id())
+		n++
+	}
+	return n
+}
+
+// NoteAt queues the record at pos if its body is damaged and it is current:
+// somebody who copied it found that. Worker only.
+func (s *Store) NoteAt(pos uint64) {
+	if img, is := s.soundness(pos); is == bodyHurt {
+		s.NoteRecord(record.Hash(img), pos)
+	}
 }
 
 // Mending says whether a damaged record that may be of a key with this hash is
