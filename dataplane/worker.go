@@ -103,6 +103,7 @@ type Worker struct {
 	faults       [proto.NodesMax]int // of a stream in a row
 	refused      func(int, proto.Member, error)
 	seen         [proto.NodesMax]pmem.Seen
+	unkept       uint64   // checkpoints that failed, as last logged
 	parked       []parked // wait for the repair of their keys
 	spare        []parked
 	mended       atomic.Bool // something was repaired, or refused
@@ -276,6 +277,9 @@ func (w *Worker) turn() (moved bool) {
 		return true // nothing of this turn is published
 	}
 	if w.clean() {
+		moved = true
+	}
+	if w.tend() {
 		moved = true
 	}
 	if w.digests(moved) {

@@ -10,7 +10,8 @@ import (
 )
 
 // Opened fills in what follows from the opened pools, one a shard: Prev, Tails,
-// Leftovers and, where the records are no ground to heal on, Full and Blank. v
+// Leftovers and, where the records are no ground to heal on, Full, Doubtful and
+// Blank. v
 // is the newest view known; begun says that this node has had pools with
 // something in them.
 func (c *Config) Opened(pools []*pmem.Pool, v *proto.View, begun bool) {
@@ -24,6 +25,11 @@ func (c *Config) Opened(pools []*pmem.Pool, v *proto.View, begun bool) {
 		p.Leftovers(func(hash, pos, _ uint64) { left = append(left, Leftover{Hash: hash, Pos: pos}) })
 		c.Leftovers = append(c.Leftovers, left)
 		prev := proto.Incarnation(r.PreviousIncarnation)
+		if r.Doubtful != "" {
+			// Compared with a buddy it heals. To a cold start it can give nothing:
+			// what it lacks would be lacking, or old, everywhere.
+			c.Doubtful, c.Blank = r.Doubtful, c.Blank || !plant.Is(plant.DamageCold)
+		}
 		switch {
 		case prev == 0 && begun:
 			// Such as a memory-domain pool after a reboot. The view may still

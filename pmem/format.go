@@ -2,11 +2,14 @@ package pmem
 
 import (
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"healkv/pmem/seglog"
 )
 
 const (
@@ -128,6 +131,7 @@ func formatLocked(path string, o *FormatOptions) (err error) {
 	if s.BootID, err = bootID(); err != nil {
 		return err
 	}
+	formatLog(r, &s)
 	if err := Guard(func() error { return formatSuper(r, &s) }); err != nil {
 		return err
 	}
@@ -161,5 +165,14 @@ func makeDir(dir string) (made bool, err error) {
 		return false, nil
 	default:
 		return false, fmt.Errorf("pmem: %w", err)
+	}
+}
+
+// formatLog writes the headers of all segments: one that is blank later was not
+// left so by anybody.
+func formatLog(r *Region, s *Super) {
+	l := seglog.Format(seglog.Config{Arena: r.Bytes()[dataOffset:], SegmentBytes: int(s.SegmentBytes), PoolTag: binary.LittleEndian.Uint64(s.PoolID[:])})
+	for _, x := range l.HeaderRanges(nil) {
+		r.Flush(dataOffset+x.Off, x.Len)
 	}
 }

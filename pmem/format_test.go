@@ -48,7 +48,7 @@ func TestFormatRefusesExisting(t *testing.T) {
 	if err := unix.Stat(poolPath(o.Dir, o.Shard), &st); err != nil || st.Blocks*512 < testPoolBytes {
 		t.Fatalf("%d of %d bytes allocated, %v", st.Blocks*512, int64(testPoolBytes), err)
 	}
-	s, damaged, err := readSuper(after)
+	s, damaged, err := readSuper(after, nil)
 	if err != nil || damaged != 0 || s.Domain != DomainFile || !s.Complete || s.Identity != o.Identity {
 		t.Fatalf("superblock %+v, %d damaged, %v", s, damaged, err)
 	}

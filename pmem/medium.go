@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 
+	"healkv/pmem/ckpt"
 	"healkv/pmem/index"
 	"healkv/pmem/seglog"
 )
@@ -28,6 +29,10 @@ type HeapMedium struct {
 	// SuperEvery is how many bytes of log, or of stable position, bring the
 	// superblock along with a flush; 0: as for files.
 	SuperEvery uint64
+	// Checkpoint, if not nil, is where checkpoints of the index go, after so many
+	// bytes of log (as in OpenOptions).
+	Checkpoint      ckpt.File
+	CheckpointBytes int64
 }
 
 // DataOffset is where in a pool the log's arena begins. Between the superblocks
@@ -59,7 +64,9 @@ func FormatHeap(o FormatOptions, m *HeapMedium) error {
 	if s.PoolID = m.PoolID; s.PoolID == [16]byte{} {
 		_, _ = rand.Read(s.PoolID[:]) // never fails (crypto/rand)
 	}
-	return formatSuper(m.region(), &s)
+	r := m.region()
+	formatLog(r, &s)
+	return formatSuper(r, &s)
 }
 
 func (m *HeapMedium) region() *Region {
@@ -75,7 +82,7 @@ func (m *HeapMedium) region() *Region {
 //
 // Errors: ErrForeign, ErrLayout, ErrSuperblock, ErrDamaged, ErrFlush.
 func (m *HeapMedium) Open(id Identity) (*Pool, error) {
-	s, damaged, err := readSuper(m.Pool)
+	s, damaged, err := readSuper(m.Pool, &id)
 	if err != nil {
 		return nil, err
 	}
@@ -91,6 +98,7 @@ func (m *HeapMedium) Open(id Identity) (*Pool, error) {
 	}
 	p.later = m.Later
 	p.found(&s, damaged)
+	p.mediumCheckpoints(m.Checkpoint, m.CheckpointBytes)
 	if err := Guard(p.recover); err != nil {
 		return nil, err
 	}

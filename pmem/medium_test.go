@@ -98,7 +98,7 @@ func TestFailedFlushLeavesACopy(t *testing.T) {
 		if same != 1 {
 			t.Errorf("in flight %v: %d copies are as on the medium, want one", inFlight, same)
 		}
-		if s, _, err := readSuper(m.Pool); err != nil || !s.FailedFlush {
+		if s, _, err := readSuper(m.Pool, nil); err != nil || !s.FailedFlush {
 			t.Errorf("in flight %v: %+v, %v", inFlight, s, err)
 		}
 	}

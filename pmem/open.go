@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,6 +31,9 @@ type OpenOptions struct {
 	IndexDir string // on tmpfs
 	Identity
 	Domain Domain // DomainAuto: as formatted
+	// CheckpointBytes of log lie between two checkpoints of the index, in pools
+	// that survive a power loss; 0: CheckpointBytes; below 0: none are taken.
+	CheckpointBytes int64
 
 	OnMap func(*Region) // for tests: before anything is read; may be nil
 }
@@ -74,7 +78,7 @@ func Open(o OpenOptions) (*Pool, error) {
 }
 
 func (p *Pool) open(o *OpenOptions, begun time.Time) error {
-	s, damaged, err := readSuperFile(p.path)
+	s, damaged, err := readSuperFile(p.path, &o.Identity)
 	if err != nil {
 		return err
 	}
@@ -100,6 +104,7 @@ func (p *Pool) open(o *OpenOptions, begun time.Time) error {
 	p.found(&s, damaged)
 	p.recovered.MapTime = time.Since(begun)
 	p.indexPath = indexPath(o.IndexDir, o.Shard, s.PoolID)
+	p.openCheckpoints(ckptPath(o), o.CheckpointBytes)
 	if err := p.recover(); err != nil {
 		return err
 	}
@@ -120,7 +125,7 @@ func (p *Pool) found(s *Super, damaged int) {
 
 // readSuperFile reads both copies through the file, so that nothing is mapped
 // before the sizes are known to be sane.
-func readSuperFile(path string) (Super, int, error) {
+func readSuperFile(path string, want *Identity) (Super, int, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return Super{}, 0, fmt.Errorf("pmem: %w", err)
@@ -130,7 +135,7 @@ func readSuperFile(path string) (Super, int, error) {
 	if _, err := f.ReadAt(area, 0); err != nil {
 		return Super{}, 0, fmt.Errorf("%w: %s: %w", ErrSuperblock, path, err)
 	}
-	s, damaged, err := readSuper(area)
+	s, damaged, err := readSuper(area, want)
 	if err != nil {
 		return s, damaged, fmt.Errorf("%w: %s", err, path)
 	}
@@ -160,9 +165,7 @@ func (p *Pool) recover() error {
 	if err := p.flushSuperAgain(); err != nil {
 		return err
 	}
-	arena := p.region.Bytes()[dataOffset:]
-	config := seglog.Config{Arena: arena, SegmentBytes: int(p.super.SegmentBytes), PoolTag: binary.LittleEndian.Uint64(p.super.PoolID[:])}
-	log, info, err := seglog.Recover(config, p.super.Durable, p.super.Base)
+	log, info, err := p.recoverLog()
 	if err != nil {
 		if errors.Is(err, seglog.ErrDamaged) {
 			return fmt.Errorf("%w: %s: %w", ErrDamaged, p.path, err)
@@ -175,9 +178,14 @@ func (p *Pool) recover() error {
 	r.LogTime = time.Since(begun)
 
 	begun = time.Now()
-	if err := p.openIndex(info.Torn); err != nil {
+	if err := p.openIndex(); err != nil {
 		return err
 	}
+	inIndex := uint64(0)
+	if r.Kept {
+		inIndex = min(p.index.Mark(markApplied), r.Tail)
+	}
+	p.judge(&info, inIndex)
 	r.Keys = p.index.Len()
 	r.IndexTime = time.Since(begun)
 
@@ -193,6 +201,7 @@ func (p *Pool) recover() error {
 	p.marker.Store(r.LastMarker)
 	p.store = store.New(p.log, p.index, p.super.HashSeed)
 	p.store.SetLastMarker(r.LastMarker)
+	p.keep(r.Stable)
 	return nil
 }
 
@@ -242,17 +251,34 @@ func (p *Pool) flushAgain(ranges []seglog.Range, durable uint64) error {
 }
 
 // openIndex keeps the index if it can and makes a new one otherwise.
-func (p *Pool) openIndex(torn bool) error {
-	why := p.keepIndex(torn)
+//
+// A kept index first, then one of a checkpoint, then one of the whole log.
+func (p *Pool) openIndex() error {
+	why := p.keepIndex()
 	if why == "" {
+		p.ckpt.resume()
 		return nil
 	}
-	return p.rebuildIndex(why)
+	if !p.ckpt.never {
+		no := p.restoreIndex()
+		if no == "" {
+			p.recovered.Why += " (" + why + ")"
+			return nil
+		}
+		why += "; " + no
+	}
+	if err := p.rebuildIndex(why); err != nil {
+		return err
+	}
+	if !p.ckpt.never {
+		p.ckpt.restart()
+	}
+	return nil
 }
 
 // keepIndex takes over the index of the last life and replays the log's end
 // over it. It returns why that is not possible, "" if it was.
-func (p *Pool) keepIndex(torn bool) string {
+func (p *Pool) keepIndex() string {
 	r := &p.recovered
 	switch {
 	case !r.SameBoot && !plant.Is(plant.IndexBoot):
@@ -267,7 +293,7 @@ func (p *Pool) keepIndex(torn bool) string {
 		}
 		return err.Error()
 	}
-	why := p.replay(f, torn)
+	why := p.replay(f)
 	if why != "" {
 		_ = f.region.Close()
 		p.index = nil
@@ -277,8 +303,9 @@ func (p *Pool) keepIndex(torn bool) string {
 	return ""
 }
 
-func (p *Pool) replay(f *indexFile, torn bool) string {
+func (p *Pool) replay(f *indexFile) string {
 	r := &p.recovered
+	p.ckpt.size(len(f.region.Bytes()))
 	x, err := index.Open(f.region.Bytes(), f.ensure, p.indexTag())
 	if err != nil {
 		return err.Error()
@@ -297,12 +324,8 @@ func (p *Pool) replay(f *indexFile, torn bool) string {
 	}
 	// A record that was torn when the process died is in no index word. Words
 	// at or above the tail mean that records were lost which were whole.
-	if torn {
-		beyond := false
-		x.Words(func(w index.Word) bool { beyond = w.Pos() >= tail && !plant.Is(plant.IndexBeyond); return !beyond })
-		if beyond {
-			return fmt.Sprintf("index refers to records above the log's end at %d", tail)
-		}
+	if x.Top() >= tail && !plant.Is(plant.IndexBeyond) {
+		return fmt.Sprintf("index refers to records above the log's end at %d", tail)
 	}
 	stable := min(x.Mark(markStable), tail)
 	marker := x.Mark(markMarker)
@@ -313,17 +336,18 @@ func (p *Pool) replay(f *indexFile, torn bool) string {
 	if plant.Is(plant.ReplayShort) {
 		from = tail
 	}
-	err = p.log.Scan(from, tail, func(pos uint64, h *record.Header, img []byte) bool {
+	var failed error
+	err = p.log.ScanAround(from, tail, p.genuine, func(pos uint64, h *record.Header, img []byte, sound bool) bool {
 		r.Replayed++
 		switch h.Kind {
 		case record.Put, record.Delete:
-			err = p.redo(x, pos, h, stable)
+			failed = p.redo(x, pos, h, stable)
 		case record.Marker:
 			marker = max(marker, pos)
 		}
-		return err == nil
-	})
-	if err != nil {
+		return failed == nil
+	}, func(x seglog.Extent) { r.Extents = append(r.Extents, x) })
+	if err = errors.Join(err, failed); err != nil {
 		return err.Error()
 	}
 	r.Stable, r.LastMarker, r.Kept = stable, marker, true
@@ -336,21 +360,27 @@ func (p *Pool) replay(f *indexFile, torn bool) string {
 // redo brings the index to what it must be after the record at pos.
 func (p *Pool) redo(x *index.Index, pos uint64, h *record.Header, stable uint64) error {
 	locked := lockedAfterCrash(pos, h.Flags&record.FlagRelocated != 0, stable)
+	if locked {
+		p.leftovers = append(p.leftovers, pos) // superseded ones are sorted out by Leftovers
+	}
+	return p.apply(x, pos, h, locked)
+}
+
+func (p *Pool) apply(x *index.Index, pos uint64, h *record.Header, locked bool) error {
+	if err := x.Warm(h.Hash); err != nil {
+		return err
+	}
 	var c index.Cursor
 	x.Seek(&c, h.Hash)
 	w := index.MakeWord(h.Hash, pos, locked)
 	switch {
 	case !seekKey(&c, p.log, h.Hash, pos):
-		if err := x.Insert(h.Hash, w, func(pos uint64) uint64 { return record.Hash(p.log.Record(pos)) }); err != nil {
+		besideDamage(x, p.log, h.Hash)
+		if err := x.Insert(h.Hash, w, p.soundHash); err != nil {
 			return err
 		}
 	case c.Word().Pos() == pos, newer(h.TS, pos, record.TS(p.log.Record(c.Word().Pos())), c.Word().Pos()):
 		x.Store(&c, w)
-	default:
-		return nil
-	}
-	if locked {
-		p.leftovers = append(p.leftovers, pos) // superseded ones are sorted out by Leftovers
 	}
 	return nil
 }
@@ -359,19 +389,20 @@ func (p *Pool) indexTag() uint64 { return binary.LittleEndian.Uint64(p.super.Poo
 
 func (p *Pool) rebuildIndex(why string) error {
 	r := &p.recovered
-	p.leftovers = nil
-	r.Replayed, r.Leftovers, r.Kept = 0, 0, false
+	p.leftovers, r.Extents = nil, nil
+	r.Replayed, r.Leftovers, r.Kept, r.Restored = 0, 0, false, false
 	f, err := p.openIndexFile(true)
 	if err != nil {
 		return err
 	}
 	p.indexFile = f
+	p.ckpt.size(len(f.region.Bytes()))
 	goroutines := rebuildGoroutines()
 	if p.heapIndex != nil {
 		goroutines = 1 // one order, whatever the machine: a simulation is repeatable
 	}
 	stable := min(p.super.Stable, p.log.Tail())
-	b := &rebuild{log: p.log, stable: stable}
+	b := &rebuild{log: p.log, stable: stable, genuine: p.genuine}
 	parts := rebuildParts(goroutines, p.log.Tail()-p.log.Oldest())
 	if p.heapIndex != nil && p.super.SegmentBytes < segmentBytesMin {
 		parts = 1 // a test's; it has no page to spare
@@ -395,6 +426,10 @@ func (p *Pool) rebuildIndex(why string) error {
 		return err
 	}
 	p.leftovers = b.leftovers()
+	r.Extents = slices.Concat(b.extents...)
+	if b.hurt.Load() > 0 {
+		p.index.SetMark(store.MarkBeside, 1)
+	}
 	r.Stable, r.Records, r.Leftovers = stable, b.records.Load(), uint64(len(p.leftovers))
 	r.LastMarker = b.marker()
 	r.Why = fmt.Sprintf("rebuilt from log, %d records (%s)", r.Records, why)
@@ -404,6 +439,7 @@ func (p *Pool) rebuildIndex(why string) error {
 // releaseAll undoes a part of open.
 func (p *Pool) releaseAll() {
 	p.finished = true
+	p.stopSide()
 	if p.indexFile != nil {
 		_ = p.indexFile.region.Close()
 	}

@@ -56,6 +56,8 @@ type Pool struct {
 	index     *index.Index
 	store     *store.Store
 	bootID    [16]byte
+	keeper    *keeper
+	ckpt      checkpoints
 
 	recovered Recovered
 	leftovers []uint64 // positions found by Open
@@ -323,6 +325,7 @@ func (p *Pool) Discard(incarnation uint32) error {
 		return err
 	}
 	p.leftovers = nil
+	p.keeper.stop()
 	p.index.Reset()
 	// The zeroed headers go out whenever they like: recovery drops what is left
 	// below the base, whole or torn, and no flush can make it come back.
@@ -330,6 +333,7 @@ func (p *Pool) Discard(incarnation uint32) error {
 	p.log.SetIncarnation(incarnation)
 	p.log.SetFlushed(p.log.Tail())
 	p.store.Reset()
+	p.ckpt.discard()
 	p.markAll()
 	p.began = true
 	return nil
@@ -353,5 +357,6 @@ func (p *Pool) Close(clean bool) error {
 	p.finished = true
 	p.mu.Unlock()
 	p.store.Shut() // no reader may touch what goes now
+	p.stopSide()
 	return errors.Join(err, p.indexFile.region.Close(), p.region.Close(), p.lock.release())
 }

@@ -94,6 +94,8 @@ func check(t testing.TB, p *Pool, i int, ts uint64, locked bool) {
 // words is what an index says, in an order that does not depend on how it
 // came to be.
 func words(p *Pool) []uint64 {
+	for p.Tend() {
+	}
 	var all []uint64
 	p.index.Words(func(w index.Word) bool {
 		all = append(all, w.Pos()<<1|uint64(flagByte(w.Locked(), 0)))
@@ -294,7 +296,7 @@ func TestOpenRefusesOthers(t *testing.T) {
 		}
 	}
 	rewrite(func(c []byte) { c[12] = 9 })
-	refused(ErrLayout, "layout version is 9 in the pool and 1 in", func(*OpenOptions) {})
+	refused(ErrLayout, "layout version is 9 in the pool and 2 in", func(*OpenOptions) {})
 	rewrite(func(c []byte) { c[12] = layoutVersion })
 	if err := os.Truncate(path, testPoolBytes-segmentBytesMin); err != nil {
 		t.Fatal(err)
@@ -412,10 +414,22 @@ func TestTornTailAndDamage(t *testing.T) {
 	}
 	f.Close()
 	removeIndex(t, at)
-	if _, err := Open(at.options()); !errors.Is(err, ErrDamaged) {
-		t.Fatalf("damage below the durable position: %v", err)
-	} else {
-		t.Log(err)
+	p = at.open(t)
+	defer closePool(t, p, false)
+	rd := p.Store().NewReader()
+	defer rd.Close()
+	if _, _, st := rd.Get(p.Store().Hash(key(199)), key(199), nil); st != store.Damaged {
+		t.Fatalf("damage below the durable position: key 199 is %v", st)
+	}
+	if r := p.Recovered(); r.Doubtful != "" || len(r.Extents) != 0 {
+		t.Fatalf("a damaged value makes a pool doubtful: %+v", r)
+	}
+	for i := 1; i < 199; i++ {
+		want := uint64(1)
+		if i < 20 {
+			want = 2
+		}
+		check(t, p, i, want, true)
 	}
 }
 

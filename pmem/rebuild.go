@@ -36,6 +36,10 @@ type rebuild struct {
 	build  *index.Builder
 	spans  []span
 
+	genuine seglog.Genuine
+	extents [][]seglog.Extent // per span: ranges whose records are not known
+	hurt    atomic.Uint64     // records of which only the header verifies
+
 	bins    [][][]found // [span][part]
 	markers []uint64    // newest marker per span
 	locked  [][]uint64  // per part: positions of locked records
@@ -61,6 +65,7 @@ func (b *rebuild) run(n int) (*index.Index, error) {
 	b.locked = make([][]uint64, b.build.Parts())
 	b.bins = make([][][]found, len(b.spans))
 	b.markers = make([]uint64, len(b.spans))
+	b.extents = make([][]seglog.Extent, len(b.spans))
 	if err := eachOf(len(b.spans), n, b.readSpan); err != nil {
 		return nil, err
 	}
@@ -102,8 +107,16 @@ func (b *rebuild) readSpan(i int) error {
 		bins[j] = make([]found, 0, expect)
 	}
 	n := uint64(0)
-	err := b.log.Scan(b.spans[i].from, b.spans[i].to, func(pos uint64, h *record.Header, img []byte) bool {
+	gap := func(x seglog.Extent) { b.extents[i] = append(b.extents[i], x) }
+	err := b.log.ScanAround(b.spans[i].from, b.spans[i].to, b.genuine, func(pos uint64, h *record.Header, img []byte, sound bool) bool {
 		n++
+		if !sound {
+			b.hurt.Add(1)
+		}
+		if !sound && h.Kind == record.Marker {
+			gap(seglog.Extent{From: pos, To: pos + uint64(h.Bytes())})
+			return true
+		}
 		switch h.Kind {
 		case record.Put, record.Delete:
 			p := b.build.PartOf(h.Hash)
@@ -114,7 +127,7 @@ func (b *rebuild) readSpan(i int) error {
 			}
 		}
 		return true
-	})
+	}, gap)
 	b.records.Add(n)
 	b.bins[i] = bins
 	return err
@@ -122,7 +135,7 @@ func (b *rebuild) readSpan(i int) error {
 
 func (b *rebuild) fillPart(part int) error {
 	p := b.build.Part(part)
-	hashOf := func(pos uint64) uint64 { return record.Hash(b.log.Record(pos)) }
+	hashOf := func(pos uint64) uint64 { return soundHash(b.log, pos) }
 	var c index.Cursor
 	for i := range b.bins {
 		for j := range b.bins[i][part] {
@@ -187,11 +200,14 @@ func newer(ts, pos, thanTS, thanPos uint64) bool {
 }
 
 // seekKey moves the cursor to the word of the key of the record at pos, if
-// there is one. A key without a word costs no access to the log.
+// there is one whose header can be read. A key without a word costs no access
+// to the log. The key's bytes are compared as they stand: a damaged body is at
+// least that of the same record.
 func seekKey(c *index.Cursor, log *seglog.Log, hash, pos uint64) bool {
 	for c.Next() {
-		img := log.Record(c.Word().Pos())
-		if record.Hash(img) == hash && string(record.Key(img)) == string(record.Key(log.Record(pos))) {
+		at := c.Word().Pos()
+		img, inc := log.RecordLife(at)
+		if record.Sound(img, record.Seed(at, inc)) && record.Hash(img) == hash && string(record.Key(img)) == string(record.Key(log.Record(pos))) {
 			return true
 		}
 	}

@@ -1,6 +1,10 @@
 package pmem
 
-import "time"
+import (
+	"time"
+
+	"healkv/pmem/seglog"
+)
 
 // Recovered says what Open found and what it did.
 type Recovered struct {
@@ -18,7 +22,15 @@ type Recovered struct {
 	SuperDamaged        int  // superblock copies that did not verify (0 or 1)
 	SameBoot            bool
 	Kept                bool // the index was kept
+	Restored            bool // the index is a checkpoint's, loaded page by page
 	Why                 string
+
+	// Damage that Open has fenced off. Doubtful says why keys may be missing here,
+	// or older than they were, without a trace; empty: none are. A doubtful pool
+	// serves nothing until it was compared with a member that is not.
+	Salvaged string          // what recovery stumbled over; empty: nothing
+	Extents  []seglog.Extent // parts of the log whose records are not known
+	Doubtful string
 
 	Replayed  uint64 // records replayed over a kept index
 	Records   uint64 // records read for a rebuild

@@ -12,7 +12,7 @@ import (
 // Layout constants. They corrupt old data if changed, so they stand in every
 // superblock and a pool with other values is refused (ErrLayout).
 const (
-	layoutVersion = 1
+	layoutVersion = 2
 	superBytes    = 4096               // one copy; copies lie at 0 and superBytes
 	dataOffset    = hugeBytes          // the log's arena starts on a huge page
 	superMagic    = 0x4c4f4f504c414548 // "HEALPOOL"
@@ -184,24 +184,45 @@ func superCRC(src []byte) uint32 {
 }
 
 // readSuper picks the newer intact copy of area (both copies, from the file's
-// start). damaged counts the copies that did not verify.
-func readSuper(area []byte) (s Super, damaged int, err error) {
-	found := false
+// start). damaged counts the copies that did not verify, that lie in the other
+// one's place, or that another shard's superblock was written over (want).
+//
+// The copies are written in turns, so their generations differ by one. If they
+// do not, a write of one was lost: what is in both is as new as the newer one
+// says, since whatever must not come back older is written to both.
+func readSuper(area []byte, want *Identity) (s Super, damaged int, err error) {
+	var all [2]Super
+	n := 0
 	for i := range 2 {
 		c, err := decodeSuper(area[i*superBytes : (i+1)*superBytes])
 		switch {
 		case errors.Is(err, ErrLayout):
 			return c, damaged, err
-		case err != nil:
+		case err != nil, int(c.Generation&1) != i && !plant.Is(plant.SuperOver):
 			damaged++
-		case !found || (c.Generation > s.Generation) != plant.Is(plant.SuperOlder):
-			s, found = c, true
+		default:
+			all[n] = c
+			n++
 		}
 	}
-	if !found {
+	a, b := &all[0], &all[1]
+	switch {
+	case n == 0:
 		return s, damaged, ErrSuperblock
+	case n == 1:
+		return *a, damaged, nil
+	case want != nil && a.Identity != b.Identity && b.match(*want) == nil:
+		return *b, damaged + 1, nil
+	case want != nil && a.Identity != b.Identity && a.match(*want) == nil:
+		return *a, damaged + 1, nil
 	}
-	return s, damaged, nil
+	if a.Generation != b.Generation+1 && b.Generation != a.Generation+1 {
+		damaged++
+	}
+	if (b.Generation > a.Generation) != plant.Is(plant.SuperOlder) {
+		return *b, damaged, nil
+	}
+	return *a, damaged, nil
 }
 
 // writeSuper stores s in the older copy and starts its write-back; the caller

@@ -53,19 +53,19 @@ func TestSuperCopiesAlternate(t *testing.T) {
 	for i := range 5 {
 		s.Stable = uint64(1000 + i)
 		writeSuper(r, &s)
-		got, _, err := readSuper(r.Bytes())
+		got, _, err := readSuper(r.Bytes(), nil)
 		if err != nil || got != s {
 			t.Fatalf("write %d: %+v, %v", i, got, err)
 		}
 	}
 	newest := int(s.Generation&1) * superBytes
 	r.Bytes()[newest+200] ^= 1
-	got, damaged, err := readSuper(r.Bytes())
+	got, damaged, err := readSuper(r.Bytes(), nil)
 	if err != nil || damaged != 1 || got.Stable != 1003 {
 		t.Fatalf("one copy damaged: %+v, %d, %v", got, damaged, err)
 	}
 	r.Bytes()[superBytes-newest] ^= 1
-	if _, _, err := readSuper(r.Bytes()); !errors.Is(err, ErrSuperblock) {
+	if _, _, err := readSuper(r.Bytes(), nil); !errors.Is(err, ErrSuperblock) {
 		t.Fatalf("both damaged: %v", err)
 	}
 }
@@ -77,8 +77,8 @@ func TestLayoutMismatchNamesBoth(t *testing.T) {
 	buf[12] = 77
 	c := superCRC(buf[:superBytes])
 	buf[8], buf[9], buf[10], buf[11] = byte(c), byte(c>>8), byte(c>>16), byte(c>>24)
-	_, _, err := readSuper(buf[:])
-	if !errors.Is(err, ErrLayout) || !strings.Contains(err.Error(), "77") || !strings.Contains(err.Error(), "is 77 in the pool and 1 in") {
+	_, _, err := readSuper(buf[:], nil)
+	if !errors.Is(err, ErrLayout) || !strings.Contains(err.Error(), "77") || !strings.Contains(err.Error(), "is 77 in the pool and 2 in") {
 		t.Fatalf("got %v", err)
 	}
 }

@@ -12,6 +12,7 @@ const (
 	DamageMoved   Bug = "damage-cleaner-frees-damaged-segments"
 	DamageGap     Bug = "damage-gap-goes-unnoticed"
 	DamageDoubt   Bug = "damage-doubtful-pool-is-not-called-so"
+	DamageCold    Bug = "damage-doubtful-pool-starts-cold"
 	DamageMarker  Bug = "damage-lost-marker-leaves-ranges"
 	DamageBlank   Bug = "damage-blank-segment-header-is-free"
 	DamageForward Bug = "damage-rolled-forward-unverified"

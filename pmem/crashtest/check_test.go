@@ -34,6 +34,8 @@ func (m *model) compare(p *pmem.Pool, kept bool) (at found, err error) {
 	switch {
 	case !slices.Contains(m.supers, c):
 		return at, fmt.Errorf("superblock %v was never written; the last was %v", c, m.supers[len(m.supers)-1])
+	case r.Salvaged != "" || r.Doubtful != "" || len(r.Extents) != 0:
+		return at, fmt.Errorf("a crash taken for damage: %s, %s, %v", r.Salvaged, r.Doubtful, r.Extents)
 	case c.gen < m.gen:
 		return at, fmt.Errorf("superblock of generation %d, %d was durable", c.gen, m.gen)
 	case c.durable > r.Tail:

@@ -33,6 +33,7 @@ type Config struct {
 	SegmentBytes int    // a power of two
 	PoolTag      uint64 // random per pool; a segment with another one is refused
 	Incarnation  uint32 // the life that appends; see SetIncarnation
+	Written      bool   // Recover: every header was written by Format or later; a blank one is damage
 }
 
 // Range is a part of the arena in bytes.
@@ -48,6 +49,8 @@ type Log struct {
 	size  int       // segment size
 	tag   uint64
 	inc   uint32
+
+	written bool // Config.Written
 
 	open      int    // place of the open segment, -1: none
 	off       int    // where the next record goes in the open segment
@@ -80,7 +83,7 @@ func newLog(c Config) *Log {
 	slots := 1 << bits.Len(uint(4*n-1))
 	l := &Log{
 		arena: c.Arena, size: c.SegmentBytes, shift: uint(bits.TrailingZeros(uint(c.SegmentBytes))),
-		tag: c.PoolTag, inc: c.Incarnation, open: -1, number: 1, largest: record.HeaderBytes,
+		tag: c.PoolTag, inc: c.Incarnation, written: c.Written, open: -1, number: 1, largest: record.HeaderBytes,
 		segs: make([]segment, n), lives: make([]life, n), free: make([]int32, 0, n),
 		table: make([]atomic.Uint64, slots), mask: uint64(slots - 1),
 	}
@@ -108,7 +111,7 @@ func Format(c Config) *Log {
 	assert(p == "", p)
 	l := newLog(c)
 	for i := range l.segs {
-		clear(l.place(i)[:SegmentHeaderBytes])
+		putFree(l.place(i))
 	}
 	for i := len(l.segs) - 1; i >= 0; i-- {
 		l.free = append(l.free, int32(i))

@@ -25,10 +25,12 @@ type RecoverInfo struct {
 	Durable uint64 // highest position any header, or the caller, claims to be durable
 	Records int    // verified with their bodies: those from the segment of `durable` on
 
-	Segments int     // live
-	Dropped  int     // segments wholly above the tail, given back
-	Torn     bool    // something stood at the tail that is no record
-	Repaired []Range // written by Recover; must be flushed before the first append counts
+	Segments int      // live
+	Dropped  int      // segments wholly above the tail, given back
+	Torn     bool     // something stood at the tail that is no record
+	Extents  []Extent // by Salvage: ranges whose records are not known
+	Refound  int      // by Salvage: segments found again without their headers
+	Repaired []Range  // written by Recover; must be flushed before the first append counts
 }
 
 // Recover finds the log in the arena after a crash. durable is the position
@@ -111,6 +113,10 @@ func (r *recovery) readHeaders(durable, floor uint64) error {
 			r.valid = append(r.valid, h)
 		case headerBad:
 			r.bad = append(r.bad, h)
+		case headerBlank:
+			if r.l.written && !plant.Is(plant.DamageBlank) {
+				return &Damage{0, fmt.Errorf("the segment header at place %d is blank, which no header ever is", i)}
+			}
 		case headerAlien:
 			return fmt.Errorf("%w: place %d has tag %#x, this pool's is %#x", ErrAlien, i,
 				binary.LittleEndian.Uint64(r.l.place(i)[offTag:]), r.l.tag)
@@ -289,7 +295,7 @@ func (r *recovery) adopt(tail, floor uint64) {
 	}
 	for _, h := range slices.Concat(drop, r.discarded, r.bad) {
 		if !plant.Is(plant.RecoverDropped) {
-			clear(l.place(h.place)[:SegmentHeaderBytes])
+			putFree(l.place(h.place))
 		}
 		r.repaired = append(r.repaired, Range{h.place << l.shift, SegmentHeaderBytes})
 		r.dropped++

@@ -59,3 +59,26 @@ func (l *Log) Gap(pos uint64, genuine Genuine) Extent {
 	w.err = errBlank
 	return w.Skip(genuine)
 }
+
+// ScanAround is Scan that damage does not end: a record whose body does not
+// verify is shown with sound false, and what lies behind a header that does not
+// is passed to gap.
+func (l *Log) ScanAround(from, to uint64, genuine Genuine, fn func(pos uint64, h *record.Header, img []byte, sound bool) bool, gap func(Extent)) error {
+	var h record.Header
+	w := l.Walk(from, to)
+	for {
+		pos, img := w.Next(&h)
+		if img == nil {
+			if x := w.Skip(genuine); x != (Extent{}) {
+				if !plant.Is(plant.DamageGap) {
+					gap(x)
+				}
+				continue
+			}
+			return w.Err()
+		}
+		if sound := record.VerifyBody(img, &h) == nil || plant.Is(plant.LogScanBody); !fn(pos, &h, img[:h.Bytes():h.Bytes()], sound) {
+			return nil
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"hash/crc32"
 
 	"healkv/dataplane/plant"
+	"healkv/pmem/record"
 )
 
 // The header of a segment: 64 bytes at its start, little endian. Everything
@@ -19,13 +20,16 @@ import (
 //
 // Seal: end of the last record in the segment, in units of 16, in the low half
 // and a CRC-32C over number, incarnation and end in the high half. It is one
-// word because one word is never torn. A zero magic means free, whatever else
-// stands there.
+// word because one word is never torn. Another magic means free, whatever else
+// stands there. A header that is all zero was never written by anybody: it is
+// damage, where it is asked for (Config.Written).
 const (
 	// SegmentHeaderBytes stand before a segment's first record.
 	SegmentHeaderBytes = 64
 
-	segMagic = 0x3147_4553_4c41_4548 // "HEALSEG1"
+	segMagic  = 0x3147_4553_4c41_4548 // "HEALSEG1"
+	goneMagic = 0x4547_4553_4c41_4548 // "HEALSEGE": given back, the rest to be written
+	freeMagic = 0x4647_4553_4c41_4548 // "HEALSEGF": free, and twice, see putFree
 
 	offMagic   = 0
 	offNumber  = 8
@@ -95,7 +99,23 @@ func segmentCRC(number, tag uint64, inc uint32) uint32 {
 }
 
 // freeSegmentHeader makes the place count as free, in one store.
-func freeSegmentHeader(b []byte) { binary.LittleEndian.PutUint64(b[offMagic:], 0) }
+func freeSegmentHeader(b []byte) { binary.LittleEndian.PutUint64(b[offMagic:], goneMagic) }
+
+// putFree makes the header that of a place never used, or given back. It says
+// so twice and both halves without a number, so that neither a flipped bit nor
+// a half that is lost brings back what was there.
+func putFree(b []byte) {
+	b = b[:SegmentHeaderBytes]
+	clear(b[8:])
+	binary.LittleEndian.PutUint64(b[offSeal2:], freeMagic)
+	binary.LittleEndian.PutUint64(b[offMagic:], freeMagic)
+}
+
+// isFree says whether a header is whole as putFree leaves it.
+func isFree(b []byte) bool {
+	return binary.LittleEndian.Uint64(b[offMagic:]) == freeMagic && binary.LittleEndian.Uint64(b[offSeal2:]) == freeMagic &&
+		[offSeal2 - 8]byte(b[8:offSeal2]) == [offSeal2 - 8]byte{}
+}
 
 func sealWord(number uint64, inc uint32, end int) uint64 {
 	var b [16]byte
@@ -147,6 +167,7 @@ const (
 	headerValid                    // one copy verifies
 	headerBad                      // neither; numbers are what they claim to be
 	headerAlien                    // verifies, but under another pool's tag
+	headerBlank                    // all zero, or a magic of zero over a number: nobody writes that
 )
 
 type segmentHeader struct {
@@ -160,8 +181,14 @@ type segmentHeader struct {
 }
 
 func readSegmentHeader(b []byte, tag uint64, segmentBytes int) (h segmentHeader) {
-	if binary.LittleEndian.Uint64(b[offMagic:]) == 0 {
+	switch binary.LittleEndian.Uint64(b[offMagic:]) {
+	case goneMagic, freeMagic:
 		return h
+	case 0:
+		if record.Blank(b) {
+			h.state = headerBlank
+			return h
+		}
 	}
 	one := segmentHeader{number: binary.LittleEndian.Uint64(b[offNumber:]), inc: binary.LittleEndian.Uint32(b[offInc:])}
 	two := segmentHeader{number: binary.LittleEndian.Uint64(b[offNumber2:]), inc: binary.LittleEndian.Uint32(b[offInc2:])}
@@ -179,6 +206,8 @@ func readSegmentHeader(b []byte, tag uint64, segmentBytes int) (h segmentHeader)
 		h = one
 	case ok2:
 		h = two
+	case binary.LittleEndian.Uint64(b[offSeal2:]) == freeMagic:
+		return h // of a free one, and its magic was hit
 	default:
 		h = one
 		h.state, h.claim2 = headerBad, two.number

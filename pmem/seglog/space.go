@@ -85,7 +85,7 @@ func (l *Log) collect() {
 				l.freed++
 				continue
 			}
-			clear(l.place(i)[:SegmentHeaderBytes])
+			putFree(l.place(i))
 			s.state, s.releasedAt = segCleared, l.next
 		}
 		lowest = min(lowest, s.releasedAt)
@@ -101,8 +101,8 @@ func (l *Log) collect() {
 func (l *Log) ClearReleased(dst []Range) []Range {
 	assert(l.open < 0 && l.pending == 0, "L4: releases are finished before the first append")
 	for _, i := range l.free {
-		if b := l.place(int(i))[:SegmentHeaderBytes]; !record.Blank(b) {
-			clear(b)
+		if b := l.place(int(i)); !isFree(b) {
+			putFree(b)
 			dst = append(dst, Range{int(i) << l.shift, SegmentHeaderBytes})
 		}
 	}
@@ -339,7 +339,7 @@ func (l *Log) Discard(dst []Range) []Range {
 		l.table[i].Store(0)
 	}
 	for i := len(l.segs) - 1; i >= 0; i-- {
-		clear(l.place(i)[:SegmentHeaderBytes])
+		putFree(l.place(i))
 		l.segs[i] = segment{}
 		l.free = append(l.free, int32(i))
 		dst = append(dst, Range{i << l.shift, SegmentHeaderBytes})

@@ -52,16 +52,18 @@ func TestDiscardCutOffAnywhere(t *testing.T) {
 	l.SetFlushed(l.Tail())
 	durable, floor := l.Tail(), (l.Tail()+segment-1)&^(segment-1)
 	whole, states := append([]byte(nil), arena...), 0
+	freed := make([]byte, SegmentHeaderBytes)
+	putFree(freed)
 	for place := range count {
 		for words := range 1 << (SegmentHeaderBytes / 8) {
 			copy(arena, whole)
 			for i := range SegmentHeaderBytes / 8 {
 				if words>>i&1 == 1 {
-					clear(arena[place*segment+8*i:][:8])
+					copy(arena[place*segment+8*i:][:8], freed[8*i:])
 				}
 			}
 			if words&1 == 1 { // and some others are gone altogether
-				clear(arena[(place+1)%count*segment:][:SegmentHeaderBytes])
+				putFree(arena[(place+1)%count*segment:])
 			}
 			r, info, err := Recover(c, durable, floor)
 			if err != nil || r.Tail() != floor || info.Segments != 0 {
@@ -69,7 +71,7 @@ func TestDiscardCutOffAnywhere(t *testing.T) {
 			}
 			r.ClearReleased(nil)
 			for at := 0; at < len(arena); at += segment {
-				if !record.Blank(arena[at:]) {
+				if !isFree(arena[at:]) {
 					t.Fatalf("place %d, words %b: the header at %d is left", place, words, at)
 				}
 			}
@@ -162,7 +164,7 @@ func TestKilledInARelease(t *testing.T) {
 			t.Fatalf("words %b: %v", words, err)
 		}
 	}
-	if rs := r.ClearReleased(nil); len(rs) != 1 || rs[0].Off != at || !record.Blank(arena[at:]) {
+	if rs := r.ClearReleased(nil); len(rs) != 1 || rs[0].Off != at || !isFree(arena[at:]) {
 		t.Errorf("cleared %v, the released header is at %d", rs, at)
 	}
 }

@@ -226,7 +226,7 @@ func (s *Store) Whole(pos uint64) bool {
 // this hash, if it is damaged and still current. Worker only.
 func (s *Store) NoteRecord(hash, pos uint64) {
 	var c index.Cursor
-	if !s.seek(&c, hash, pos) {
+	if !s.own(&c, hash, pos) {
 		return
 	}
 	switch img, is := s.soundness(pos); is {
@@ -360,7 +360,7 @@ func (s *Store) Settle(h *Hurt) bool {
 	if h.Sound() && !plant.Is(plant.DamageSettle) {
 		newer := false
 		var c index.Cursor
-		for s.x.Seek(&c, h.Hash); c.Next(); {
+		for s.x.Own(&c, h.Hash); c.Next(); {
 			pos := c.Word().Pos()
 			if img, is := s.soundness(pos); is == whole && record.Hash(img) == h.Hash && record.TS(img) >= h.TS {
 				newer = true
@@ -397,6 +397,9 @@ func (s *Store) Alike(hash, mask uint64, fn func(locked bool, h *record.Header, 
 		return false, ErrShut
 	}
 	defer r.leave()
+	if !s.Sure() {
+		return true, nil // a word of it may not be what it was
+	}
 	var h record.Header
 	s.x.Alike(hash, mask, func(w index.Word, known, bits uint64) bool {
 		img, is := s.soundness(w.Pos())
