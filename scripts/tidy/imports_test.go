@@ -20,6 +20,7 @@ var pure = []string{
 	"heal/membership/grant",
 	"heal/membership/register",
 	"heal/membership/suspect",
+	"heal/mending",
 	"heal/rejoin",
 	"pmem/index",
 	"pmem/record",
