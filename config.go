@@ -88,10 +88,14 @@ type Config struct {
 	// more. 0: half of that; below 0: nobody is demoted.
 	Slow time.Duration
 
-	onMap func(shard int, r *pmem.Region) // for tests: hears of every opening of a pool
+	onMap  func(shard int, r *pmem.Region)    // for tests: hears of every opening of a pool
+	onGrow func(shard int, bytes int64) error // for tests: the file system of an index
 
 	Recovery            string // RecoveryHeal (also "") or RecoveryFull
 	RecoveryBudgetBytes int    // bytes per millisecond a recovery may move; 0: no limit
+	// ScrubBytesPerSecond of the pools are verified in the background; 0: so many
+	// that they are gone through in about four hours, 1 MiB at least; below 0: none.
+	ScrubBytesPerSecond int
 	Logger              *slog.Logger
 }
 

@@ -21,3 +21,9 @@ func (n *Node) Pool(shard int) *pmem.Pool {
 
 // FailPause is for a test of how it grows.
 var FailPause = failPause
+
+// OnGrow has fn stand in the way of every growth of an index.
+func (c *Config) OnGrow(fn func(shard int, bytes int64) error) { c.onGrow = fn }
+
+// Final is for a test of what is tried again.
+var Final = final

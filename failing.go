@@ -61,10 +61,17 @@ func final(err error, begun bool) bool {
 			return false
 		}
 	}
-	// What the kernel refuses depends on its state: no descriptors, no memory, no
-	// space, a device or a file system that is not there.
+	// What the kernel refuses depends on its state: a device or a file system that
+	// is not there, an address that another process has.
 	var refused syscall.Errno
-	return !begun || !errors.As(err, &refused)
+	if !errors.As(err, &refused) {
+		return true
+	}
+	switch refused {
+	case syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM:
+		return false
+	}
+	return !begun
 }
 
 // failPause is how long to wait after so many failures in a row.

@@ -15,6 +15,7 @@ import (
 
 	"healkv"
 	"healkv/dataplane/proto"
+	"healkv/dataplane/replica"
 	"healkv/pmem"
 )
 
@@ -213,6 +214,36 @@ func TestFaultOfTheBuddy(t *testing.T) {
 	}
 	g.alike(250)
 	t.Logf("buddies failed: %d and %d times", g.nodes[0].Status().Counters["failures"], g.nodes[2].Status().Counters["failures"])
+}
+
+// What depends on the state of the machine is tried again, what is wrong with
+// what a node was given is not.
+func TestFinal(t *testing.T) {
+	full := fmt.Errorf("%w: %w", replica.ErrIndexFull, pmem.ErrNoSpace)
+	for _, x := range []struct {
+		err         error
+		first, then bool // final in the first life, in a later one
+	}{
+		{fmt.Errorf("shard 0: %w: %w", pmem.ErrFlush, syscall.EIO), false, false},
+		{fmt.Errorf("shard 0: %w", pmem.ErrFault), false, false},
+		{fmt.Errorf("%w: 12 bytes", pmem.ErrNoSpace), false, false},
+		{&os.PathError{Op: "open", Path: "begun", Err: syscall.ENOSPC}, false, false},
+		{&os.SyscallError{Syscall: "socket", Err: syscall.EMFILE}, false, false},
+		{&os.SyscallError{Syscall: "bind", Err: syscall.EADDRINUSE}, true, false},
+		{&os.PathError{Op: "open", Path: "run", Err: syscall.EACCES}, true, false},
+		{replica.ErrIndexFull, true, true},
+		{full, false, false},
+		{pmem.ErrForeign, true, true},
+		{pmem.ErrLayout, true, true},
+		{errors.New("the pool of another cluster's past"), true, true},
+	} {
+		if got := healkv.Final(x.err, false); got != x.first {
+			t.Errorf("in the first life: %v: final %v", x.err, got)
+		}
+		if got := healkv.Final(x.err, true); got != x.then {
+			t.Errorf("in a later life: %v: final %v", x.err, got)
+		}
+	}
 }
 
 // The pauses between lives that fail double up to half a minute.

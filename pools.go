@@ -13,11 +13,15 @@ func (n *Node) openPools() ([]*pmem.Pool, error) {
 	}
 	var pools []*pmem.Pool
 	for i := range n.cfg.Shards {
+		var onGrow func(int64) error
+		if n.cfg.onGrow != nil {
+			onGrow = func(bytes int64) error { return n.cfg.onGrow(i, bytes) }
+		}
 		var onMap func(*pmem.Region)
 		if n.cfg.onMap != nil {
 			onMap = func(r *pmem.Region) { n.cfg.onMap(i, r) }
 		}
-		p, err := pmem.Open(pmem.OpenOptions{Dir: n.cfg.PoolDir, IndexDir: n.cfg.IndexDir, Domain: n.cfg.Domain, CheckpointBytes: n.cfg.CheckpointBytes, OnMap: onMap,
+		p, err := pmem.Open(pmem.OpenOptions{Dir: n.cfg.PoolDir, IndexDir: n.cfg.IndexDir, Domain: n.cfg.Domain, CheckpointBytes: n.cfg.CheckpointBytes, OnMap: onMap, OnGrow: onGrow,
 			Identity: pmem.Identity{Cluster: id, Node: uint8(n.cfg.Node), Shard: uint8(i), Shards: uint8(n.cfg.Shards), HashSeed: n.cfg.HashSeed}})
 		if err != nil {
 			for _, p := range pools {

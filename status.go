@@ -165,7 +165,7 @@ func (n *Node) Status() (s Status) {
 	s.Membership, s.Counters["leases_lost"], s.LeaseLeft = m, m.Counts.LeasesLost, m.LeaseLeft
 	s.Counters["complaints_attempted"], s.Counters["complaints_carried"] = m.Counts.Accused, m.Counts.Blamed
 	s.Counters["detector_turns"] = m.Counts.Looks
-	s.Counters["slow_demoted"] = m.Counts.Demoted
+	s.Counters["slow_demoted"], s.Counters["acceptor_mended"] = m.Counts.Demoted, m.Counts.Mended
 	n.mu.Lock()
 	l, drained := n.life, n.drained
 	whole := l != nil && l.whole
@@ -282,7 +282,7 @@ func countShard(w *dataplane.Worker, ep rdma.Endpoint, c map[string]uint64) {
 	for name, x := range map[string]uint64{
 		"reads_at_worker": k.Reads, "rejected": k.Rejected, "no_room": k.NoRoom, "unknown": k.Unknown,
 		"ring_full_turns": k.RingFullTurns, "flushes": k.Flushes, "sleeps": k.Sleeps, "stream_faults": k.StreamFaults,
-		"cleaned_bytes": k.CleanedBytes, "cleaned_segments": k.CleanedSegments,
+		"index_starved": k.IndexStarved, "cleaned_bytes": k.CleanedBytes, "cleaned_segments": k.CleanedSegments,
 		"writes": r.Writes, "superseded": r.Superseded, "confirmed": r.Confirmed, "waited_for_view": r.WaitedForView,
 		"locked_reads": r.LockedReads, "adopted": r.Adopted, "adopted_locked": r.AdoptedLocked,
 		"rolled_forward": r.RolledForward, "ring_full": r.RingFull, "stalled_no_space": r.StalledNoSpace,
@@ -294,6 +294,7 @@ func countShard(w *dataplane.Worker, ep rdma.Endpoint, c map[string]uint64) {
 	countFlushes(w, c)
 	countSpace(w, c)
 	countDamage(w, c)
+	countScrub(w, c)
 	if e, ok := ep.(connections); ok {
 		e.Connections(func(name string, x uint64) { c[name] += x })
 	}
@@ -318,6 +319,13 @@ type Digest struct {
 	Locked     uint64 `json:"locked"` // records not yet readable; not settled while above 0
 }
 
+// Same says that two nodes hold the same data: one may have dropped tombstones
+// that the other still has.
+func (d Digest) Same(o Digest) bool {
+	d.Tombstones, o.Tombstones = 0, 0
+	return d == o
+}
+
 // Digest reads all records. Exact while nobody writes.
 func (n *Node) Digest() (d Digest) {
 	core := n.host.Core()
@@ -338,10 +346,10 @@ func (n *Node) Digest() (d Digest) {
 			h := xxh3.Hash(record.Key(img)) ^ record.TS(img)*0x9E3779B97F4A7C15
 			if record.KindOf(img) == record.Delete {
 				d.Tombstones++
-			} else {
-				d.Keys++
-				h ^= xxh3.HashSeed(record.Value(img), h)
+				return true
 			}
+			d.Keys++
+			h ^= xxh3.HashSeed(record.Value(img), h)
 			for i := range 8 {
 				b[i] = byte(h >> (8 * i))
 			}

@@ -80,6 +80,7 @@ type Worker struct {
 	turns     atomic.Uint64
 	streamed  atomic.Uint64 // published, for Watch.Pairs
 	exhausted atomic.Bool
+	stones    stones
 	adoptIn   batchRing
 	adoptOut  batchRing
 	adopting  *Batch
@@ -89,9 +90,12 @@ type Worker struct {
 
 	now          int64
 	leased       bool
+	lastGrow     int64
+	starved      bool  // that the index cannot grow was said
 	noRoomSince  int64 // 0: writes find room
 	full         bool  // writes are refused until room is found again
-	lastFlush    int64
+	lastFlush    int64 // when the last one began
+	gather       gather
 	lastDeadline int64
 	digestAt     int64
 	published    uint64 // stream tail peers can see
@@ -115,10 +119,11 @@ type Worker struct {
 // WorkerCounters count what an operator wants to see. Written by the worker,
 // read by anyone through Snapshot.
 type WorkerCounters struct {
-	Reads, Rejected, NoRoom, Unknown, RingFullTurns uint64
-	Flushes, FlushNanos, Sleeps, StreamFaults       uint64
-	CleanedBytes, CleanedSegments                   uint64
-	Hurt                                            uint64 // refused because of a damaged record
+	Reads, Rejected, NoRoom, Unknown, RingFullTurns  uint64
+	Flushes, FlushNanos, Sleeps, StreamFaults        uint64
+	CleanedBytes, CleanedSegments, TombstonesDropped uint64
+	Hurt                                             uint64 // refused because of a damaged record
+	IndexStarved                                     uint64 // times the index could not grow, its file system being full
 }
 
 // slot is one operation under way at the worker.
@@ -276,6 +281,9 @@ func (w *Worker) turn() (moved bool) {
 		w.failed(err)
 		return true // nothing of this turn is published
 	}
+	if err := w.st.Index().Starved(); err != nil {
+		w.grow(err)
+	}
 	if w.clean() {
 		moved = true
 	}
@@ -291,7 +299,7 @@ func (w *Worker) turn() (moved bool) {
 	if w.rep.Advance() {
 		moved = true
 	}
-	if x := w.rep.Exhausted(); x != w.exhausted.Load() {
+	if x := w.rep.Exhausted() || w.stonesOfView(); x != w.exhausted.Load() {
 		w.exhausted.Store(x)
 	}
 	w.publish(members)

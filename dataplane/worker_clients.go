@@ -160,7 +160,7 @@ func (w *Worker) admitted(a replica.Admission, op *Op, l *lane, h int32) bool {
 		w.full, w.noRoomSince = true, w.now-w.limit.noRoomPatience
 		w.Counters.NoRoom++
 		w.end(op, l, ErrNoRoom)
-	case replica.NoKeys: // for good: keys do not go away
+	case replica.NoKeys: // keys do not go away; but the index may grow yet
 		w.Counters.NoRoom++
 		w.end(op, l, ErrNoRoom)
 	case replica.Hurt:

@@ -126,6 +126,8 @@ func (w *Worker) SleepTime() time.Duration {
 	switch {
 	case len(w.active) > 0 || w.adopting != nil:
 		return time.Millisecond // stalled on room
+	case w.gather.until > w.now && w.st.Flushed() < w.st.Tail():
+		return time.Duration(w.gather.until - w.now)
 	case w.pool.Tending():
 		return time.Millisecond // pages to load, or a checkpoint under way
 	case w.st.Flushed() < w.st.Tail() && !w.pool.Flushing(): // the end of a flush under way wakes

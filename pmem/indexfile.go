@@ -14,6 +14,7 @@ import (
 type indexFile struct {
 	region *Region
 	backed atomic.Int64 // bytes below are allocated
+	onGrow func(bytes int64) error
 }
 
 // openIndexFile is the package's, or the index of a HeapMedium.
@@ -21,7 +22,11 @@ func (p *Pool) openIndexFile(fresh bool) (*indexFile, error) {
 	if p.heapIndex != nil {
 		return &indexFile{region: &Region{data: p.heapIndex, domain: DomainMemory}}, nil
 	}
-	return openIndexFile(p.indexPath, p.super.MaxKeys, fresh)
+	f, err := openIndexFile(p.indexPath, p.super.MaxKeys, fresh)
+	if err == nil {
+		f.onGrow = p.onGrow
+	}
+	return f, err
 }
 
 // openIndexFile maps the index file of a pool; fresh makes a new one, without
@@ -52,7 +57,14 @@ func (f *indexFile) ensure(n int) error {
 	if want <= have {
 		return nil
 	}
-	if err := fallocate(int(f.region.file.Fd()), have, want-have); err != nil {
+	err := error(nil)
+	if f.onGrow != nil {
+		err = f.onGrow(want)
+	}
+	if err == nil {
+		err = fallocate(int(f.region.file.Fd()), have, want-have)
+	}
+	if err != nil {
 		return spaceError(f.region.path, want, err)
 	}
 	for {

@@ -2,11 +2,14 @@ package pmem
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 
 	"healkv/pmem/index"
 	"healkv/pmem/record"
+	"healkv/pmem/seglog"
+	"healkv/pmem/store"
 )
 
 // warmPages is how many pages of a kept or restored index the worker looks at
@@ -49,7 +52,11 @@ func (p *Pool) Tending() bool {
 // lease meanwhile, which is what a node that cannot answer should do.
 func (k *keeper) Mend(spans []index.Span, fn func(span int, hash uint64, w index.Word)) {
 	lists := make([][]found, len(spans))
-	err := k.p.log.Scan(k.p.log.Oldest(), k.tail, func(pos uint64, h *record.Header, _ []byte) bool {
+	var gap error
+	err := k.p.log.ScanAround(k.p.log.Oldest(), k.tail, k.p.genuine, func(pos uint64, h *record.Header, _ []byte, sound bool) bool {
+		if !sound {
+			k.x.SetMark(store.MarkBeside, 1) // its key may be another one's bytes
+		}
 		if h.Kind != record.Put && h.Kind != record.Delete {
 			return true
 		}
@@ -59,8 +66,8 @@ func (k *keeper) Mend(spans []index.Span, fn func(span int, hash uint64, w index
 			}
 		}
 		return true
-	})
-	if err != nil {
+	}, func(x seglog.Extent) { gap = &seglog.Damage{Pos: x.From, Cause: record.ErrHeader} })
+	if err = errors.Join(err, gap); err != nil {
 		panic(lost{fmt.Errorf("%w: a page of the index is damaged, and so is the log that it follows from: %w", ErrDamaged, err)})
 	}
 	for i, all := range lists {

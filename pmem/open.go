@@ -36,6 +36,8 @@ type OpenOptions struct {
 	CheckpointBytes int64
 
 	OnMap func(*Region) // for tests: before anything is read; may be nil
+	// OnGrow is asked before the index takes more memory, for tests; may be nil.
+	OnGrow func(bytes int64) error
 }
 
 // Open locks, checks and recovers the pool of one shard. The Pool answers
@@ -62,7 +64,7 @@ func Open(o OpenOptions) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pool{path: path, lock: lock, stableEvery: superEveryStable, tailEvery: superEveryTail}
+	p := &Pool{path: path, lock: lock, onGrow: o.OnGrow, stableEvery: superEveryStable, tailEvery: superEveryTail}
 	opened := false
 	defer func() {
 		if !opened { // an error, or a panic that goes on

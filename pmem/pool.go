@@ -84,6 +84,7 @@ type Pool struct {
 	mu    sync.Mutex // superblock and drains
 	super Super      // as last written
 
+	onGrow                 func(bytes int64) error
 	heapIndex              []byte      // of a HeapMedium: the index lies here, in no file
 	seenDue                atomic.Bool // Seen is to go out with the next flush
 	stableEvery, tailEvery uint64      // superEveryStable, superEveryTail; less for a small HeapMedium
@@ -318,7 +319,7 @@ func (p *Pool) Discard(incarnation uint32) error {
 	segment := uint64(p.super.SegmentBytes)
 	base := (p.log.Tail() + segment - 1) &^ (segment - 1)
 	err := p.WriteSuperblock(func(s *Super) {
-		s.Complete, s.Clean, s.FailedFlush = plant.Is(plant.H17Flag), false, false
+		s.Complete, s.Clean, s.FailedFlush, s.Doubtful = plant.Is(plant.H17Flag), false, false, false
 		s.Incarnation, s.BootID, s.Base, s.LostThrough = incarnation, p.bootID, base, 0
 	})
 	if err != nil {

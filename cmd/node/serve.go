@@ -20,6 +20,7 @@ import (
 	"healkv/bench/interference"
 	"healkv/cmd/node/admin"
 	"healkv/cmd/node/config"
+	"healkv/cmd/node/doctor"
 	"healkv/cmd/node/local"
 	"healkv/dataplane/resp"
 	"healkv/pmem"
@@ -77,8 +78,13 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) error {
 	// Both listeners come first: a port in use is found before the node joins,
 	// and /status shows the opening of a large pool.
 	s := &served{pid: os.Getpid(), c: c, log: log, orders: newOrders()}
+	clients, err := clientsMax(c, log)
+	if err != nil {
+		return badConfig(err)
+	}
 	if s.resp, err = resp.Listen(resp.Config{
-		Listen: c.Resp.Listen, Password: c.Resp.Password, Version: version, Logger: log,
+		ConnsMax: clients,
+		Listen:   c.Resp.Listen, Password: c.Resp.Password, Version: version, Logger: log,
 	}, s); err != nil {
 		return err
 	}
@@ -228,6 +234,20 @@ func openNode(ctx context.Context, c *config.Config, settings healkv.Config, log
 	// below it would never come. The node knows from its state directory that it
 	// had one, and copies all; its later lives in this process heal again.
 	return healkv.Open(ctx, settings)
+}
+
+// clientsMax is how many clients may be connected: they must not take the
+// descriptors that the node needs to stay a member, or to become one again.
+func clientsMax(c *config.Config, log *slog.Logger) (int, error) {
+	limit, err := doctor.OpenFiles()
+	if err != nil {
+		return 0, err
+	}
+	n, err := doctor.Clients(limit, c.Nodes, c.Shards, resp.ConnsMaxDefault)
+	if err == nil && n < resp.ConnsMaxDefault {
+		log.Info("the limit of open files leaves room for fewer clients", "open_files", limit, "clients", n, "usual", resp.ConnsMaxDefault)
+	}
+	return n, err
 }
 
 // tuneRuntime gives the Go runtime what this program needs of it: a processor

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/bits"
 
+	"healkv/dataplane/plant"
 	"healkv/pmem/index"
 )
 
@@ -37,14 +38,25 @@ func keysMax(u index.Usage) uint64 {
 	return fullPage << (bits.Len(uint(pages)) - 1)
 }
 
+// keysMost is how many keys fit for certain: fewer while the index cannot grow,
+// as its file system is full. Then pages of half the depth fill up.
+func (s *Shard) keysMost() uint64 {
+	x := s.st.Index()
+	if x.Starved() == nil || plant.Is(plant.IndexStarved) {
+		return s.keysMax
+	}
+	u := x.Usage()
+	return min(s.keysMax, fullPage<<(bits.Len(uint(u.Pages))-1))
+}
+
 // freeKeys is how many more keys fit for certain.
 func (s *Shard) freeKeys() uint64 {
-	n := s.st.Index().Len()
-	return s.keysMax - min(n, s.keysMax)
+	most := s.keysMost()
+	return most - min(s.st.Index().Len(), most)
 }
 
 // keysShort says that a coordinator refuses new keys.
-func (s *Shard) keysShort() bool { return s.freeKeys() <= s.keysMax/keysSpare }
+func (s *Shard) keysShort() bool { return s.freeKeys() <= s.keysMost()/keysSpare }
 
 // Failed is why this shard must stop: it can keep no promise any more. nil
 // while all is well.

@@ -70,8 +70,10 @@ const (
 	partMax   = 250 * time.Millisecond // for a client to see that the server has stopped
 )
 
+// ConnsMaxDefault is how many clients may be connected if nobody says.
+const ConnsMaxDefault = 10_000
+
 const (
-	connsMaxDefault   = 10_000
 	queryBytesDefault = 16 << 20
 	queryBytesMin     = 2 << 20
 	replyBytesDefault = 64 << 20
@@ -187,7 +189,7 @@ func (c Config) withDefaults() Config {
 			*p = d
 		}
 	}
-	or(&c.ConnsMax, connsMaxDefault)
+	or(&c.ConnsMax, ConnsMaxDefault)
 	or(&c.PipelineMax, pipelineMaxLimit)
 	or(&c.Loops, min(max(runtime.NumCPU()/2, 1), 4))
 	or(&c.QueryBytesMax, queryBytesDefault)

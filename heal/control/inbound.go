@@ -23,20 +23,29 @@ const (
 	writePatience = 5 * time.Second
 )
 
+// acceptPause is how long to wait after a failed accept, twice as long each
+// time.
+const (
+	acceptPause     = 50 * time.Millisecond
+	acceptPauseMost = 500 * time.Millisecond
+)
+
 func (s *Server) accept() {
-	for {
+	for pause := acceptPause; ; {
 		raw, err := s.wire.accept()
 		if err != nil {
 			if s.ctx.Err() != nil {
 				return
 			}
-			s.log.Warn("control: accept", "err", err)
+			s.log.Warn("control: cannot accept a connection now: other nodes do not reach this one unless they are connected; raise the limit of open files if it says so", "err", err, "again_in", pause)
 			select { // out of descriptors, most likely: do not spin on it
-			case <-time.After(50 * time.Millisecond):
+			case <-time.After(pause):
 			case <-s.ctx.Done():
 			}
+			pause = min(2*pause, acceptPauseMost)
 			continue
 		}
+		pause = acceptPause
 		select {
 		case s.unproven <- struct{}{}:
 		default:

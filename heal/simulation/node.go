@@ -214,6 +214,7 @@ func (p *process) live(ctx context.Context, force string) (err error) {
 			w.fail("open", "node %d, shard %d: %v", p.m.id, d.shard, err)
 		}
 		l.pools = append(l.pools, pool)
+		w.watchDrops(pool)
 	}
 	w.opened(p.m, l)
 	p.Wait(time.Duration(w.rng.Int64N(2_000_000)))
@@ -422,4 +423,5 @@ func (w *world) shardOf(hash uint64) int {
 func (w *world) find(pools []*pmem.Pool, e *store.Entry, key int) {
 	hash := keyHashes[key]
 	pools[w.shardOf(hash)].Store().Find(e, hash, keyNames[key])
+	e.TS = w.tsOf(e, key)
 }

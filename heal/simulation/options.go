@@ -108,7 +108,10 @@ func longAway(o Options, r *rand.Rand) (Options, *Script) {
 // way round.
 func (o *Options) limits() dataplane.Limits {
 	l := dataplane.Limits{Ops: 2048, BackgroundEvery: 3 * time.Millisecond, DeadlineEvery: 2 * time.Millisecond, FaultPause: 2 * time.Millisecond,
-		BackgroundBytes: 16 << 10, NoRoomPatience: 30 * time.Millisecond}
+		BackgroundBytes: 16 << 10, NoRoomPatience: 30 * time.Millisecond, Stones: 2, RenewEvery: 20 * time.Millisecond}
+	if o.NoProbes {
+		l.Stones = 1 << 40 // nor barriers
+	}
 	if o.Small {
 		l.ClientBurst, l.StreamBurst, l.ForwardBurst, l.AdoptBurst, l.CleanBurst = 3, 600, 2, 3, 2<<10
 	}

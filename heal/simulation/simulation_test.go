@@ -57,7 +57,7 @@ var always = []string{
 	"transfers begun again", "deaths of a buddy", "cold starts", "cold starts after power losses of all",
 	"promoted: heal", "promoted: digest", "records fetched after comparing", "digests judged", "promoted: full", "promoted: cold", "views skipped", "leases lost and won again", "changes of the view that were too late",
 	"asked for a full copy: the pool is older than what the members saw it flush", "pools blank", "opened an incomplete pool", "opened after a failed flush",
-	"index kept", "index rebuilt", "segments cleaned", "streams refused", "lives ended by a stream that does not verify", "lives fenced",
+	"index kept", "index rebuilt", "segments cleaned", "tombstones dropped", "streams refused", "lives ended by a stream that does not verify", "lives fenced",
 	"acceptor disks that failed", "lives ended by a failed device", "live again after failures of the device", "faults on pages", "deaths in a flush", "control messages damaged", "left in order", "older pools brought back",
 	"operations unknown", "operations lost with a process", "operations rejected: try again", "operations rejected: no room", "operations rejected: deadline",
 	"scopes persisted", "reads that stood still", "leases not renewed for want of progress", "watermark lines torn",

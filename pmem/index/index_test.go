@@ -260,7 +260,16 @@ func TestNoMemory(t *testing.T) {
 	if !errors.Is(err, ErrFull) || !errors.Is(err, broken) {
 		t.Fatal(err)
 	}
+	if err := x.Grow(); !errors.Is(err, broken) || !errors.Is(x.Starved(), broken) {
+		t.Fatalf("grew without memory: %v, starved by %v", err, x.Starved())
+	}
 	limit = 1 << 30
+	if err := put(x, key-1, 0, false); !errors.Is(err, broken) {
+		t.Fatalf("asked for memory although nobody said that there is some: %v", err)
+	}
+	if err := x.Grow(); err != nil || x.Starved() != nil {
+		t.Fatal(err, x.Starved())
+	}
 	if err := put(x, key-1, 0, false); err != nil {
 		t.Fatal(err)
 	}

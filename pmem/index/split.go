@@ -225,6 +225,9 @@ func (x *Index) back(end int) error {
 	if end <= x.backed || x.ensure == nil {
 		return nil
 	}
+	if x.cause != nil && !plant.Is(plant.IndexSpins) {
+		return x.cause // until Grow: a file system that is full is not asked at every key
+	}
 	end = min(x.geo.bytes, (end+ensureBy-1)&^(ensureBy-1))
 	if err := x.ensure(end); err != nil {
 		x.cause = err

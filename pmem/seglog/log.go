@@ -50,7 +50,8 @@ type Log struct {
 	tag   uint64
 	inc   uint32
 
-	written bool // Config.Written
+	written bool    // Config.Written
+	mended  []Range // headers written again, to go out with the next flush
 
 	open      int    // place of the open segment, -1: none
 	off       int    // where the next record goes in the open segment
@@ -269,8 +270,8 @@ func (l *Log) seal() {
 	}
 	s := &l.segs[l.open]
 	s.state, s.end = segSealed, l.off
-	l.lives[l.open].end.Store(uint32(l.off))
 	putSeal(l.place(l.open), s.number, s.inc, s.end)
+	l.lives[l.open].end.Store(uint32(l.off)) // pairs with the load in HeaderWhole
 	l.open = -1
 }
 

@@ -60,7 +60,8 @@ type hurtState struct {
 type hurts struct {
 	mu       sync.Mutex
 	all      map[hurtID]*hurtState
-	waiting  []hurtID // to be taken, in the order they were found
+	list     []*hurtState // the same, in the order they were found
+	waiting  []hurtID     // to be taken, in the order they were found
 	found    uint64
 	repaired uint64
 	dropped  uint64
@@ -91,6 +92,7 @@ func (s *Store) note(h Hurt) {
 		}
 		h.Key = append([]byte(nil), h.Key...)
 		t.all[id] = &hurtState{hurt: h}
+		t.list = append(t.list, t.all[id])
 		t.waiting = append(t.waiting, id)
 		t.found++
 		t.some.Store(true)
@@ -135,12 +137,11 @@ func (s *Store) RefusedHurts() (all []Hurt) {
 	t := &s.hurts
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, x := range t.all {
+	for _, x := range t.list {
 		if x.lost {
 			all = append(all, x.hurt)
 		}
 	}
-	slices.SortFunc(all, func(a, b Hurt) int { return a.id().compare(b.id()) })
 	return all
 }
 
@@ -167,6 +168,7 @@ func (s *Store) closed(id hurtID) {
 			t.refused--
 		}
 		delete(t.all, id)
+		t.list = slices.DeleteFunc(t.list, func(y *hurtState) bool { return y == x })
 		delete(t.bounds, id.pos)
 		t.repaired++
 	}
@@ -182,6 +184,7 @@ func (s *Store) forgetHurts() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	clear(t.all)
+	t.list = nil
 	clear(t.bounds)
 	t.waiting, t.refused = nil, 0
 	t.some.Store(false)
@@ -224,7 +227,10 @@ func (s *Store) Whole(pos uint64) bool {
 
 // NoteRecord queues the record at pos, which was the current one of a key with
 // this hash, if it is damaged and still current. Worker only.
-func (s *Store) NoteRecord(hash, pos uint64) {
+func (s *Store) NoteRecord(hash, pos uint64) { s.noteAt(hash, pos) }
+
+// noteAt is NoteRecord for announced goroutines too.
+func (s *Store) noteAt(hash, pos uint64) {
 	var c index.Cursor
 	if !s.own(&c, hash, pos) {
 		return
@@ -282,7 +288,7 @@ func (s *Store) look(v *sight, hash uint64, key []byte) bool {
 			s.note(Hurt{Pos: pos, Hash: hash, Mask: ^uint64(0), TS: record.TS(img), Key: key})
 		}
 	}
-	v.outranked = v.floor > v.ts && (!v.ok || s.beside.Load())
+	v.outranked = v.floor > v.ts && (!v.ok || s.beside.Load() && !plant.Is(plant.DamageBeside))
 	return v.ok || c.SameDirectory()
 }
 
@@ -368,6 +374,12 @@ func (s *Store) Settle(h *Hurt) bool {
 		}
 		if !newer {
 			return false
+		}
+	}
+	if plant.Is(plant.DamageHide) {
+		var c index.Cursor
+		for s.x.Seek(&c, h.Hash); c.Next(); {
+			s.x.Erase(&c)
 		}
 	}
 	// What verifies again was never to be taken away.

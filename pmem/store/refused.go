@@ -1,9 +1,7 @@
 package store
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 
 	"healkv/dataplane/plant"
 	"healkv/pmem/record"
@@ -41,23 +39,18 @@ func (s *Store) retryAlike(hash uint64) {
 	t := &s.hurts
 	var again []hurtID
 	t.mu.Lock()
-	for id, x := range t.all {
+	for _, x := range t.list {
 		if x.refused && (x.hurt.Hash^hash)&x.hurt.Mask == 0 {
-			again = append(again, id)
+			again = append(again, x.hurt.id())
 		}
 	}
 	t.mu.Unlock()
-	slices.SortFunc(again, hurtID.compare) // the map's order must not matter
 	for _, id := range again {
 		s.requeue(id, true)
 	}
 	if len(again) > 0 && t.notify != nil {
 		t.notify()
 	}
-}
-
-func (a hurtID) compare(b hurtID) int {
-	return cmp.Or(cmp.Compare(a.pos, b.pos), cmp.Compare(a.hash, b.hash), cmp.Compare(a.mask, b.mask))
 }
 
 // boundOf is above no timestamp of the record at pos, whose header is damaged.
@@ -98,7 +91,7 @@ func (s *Store) Mending(hash uint64) bool {
 	t := &s.hurts
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, x := range t.all {
+	for _, x := range t.list {
 		if !x.refused && (x.hurt.Hash^hash)&x.hurt.Mask == 0 {
 			return true
 		}

@@ -24,11 +24,13 @@ type Store struct {
 	clean      cleaner
 	hurts      hurts
 	holes      holes
+	scrubbed   scrubbed
 	genuine    seglog.Genuine // made once
 	digest     digest
 
 	releaseBound uint64 // SetReleaseBound
 	reserve      int    // segments; reserveOf
+	onDrop       func(hash, ts uint64)
 	began        uint64 // the tail at New or Reset
 
 	_ [64]byte

@@ -127,22 +127,31 @@ func (g *gate) redeem(t *token) (found permit, ok bool) {
 	return found, ok
 }
 
+// acceptPause is how long to wait after a failed accept, twice as long each
+// time.
+const (
+	acceptPause     = 10 * time.Millisecond
+	acceptPauseMost = 500 * time.Millisecond
+)
+
 func (g *gate) accept() {
 	defer g.done.Done()
-	for {
+	for pause := acceptPause; ; {
 		x, err := g.listener.AcceptTCP()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err != nil { // out of descriptors, or the peer has left already
-			g.e.log.Warn("data port: accept", "err", err)
+			g.e.log.Warn("data port: cannot accept a connection now", "err", err, "again_in", pause)
 			select {
 			case <-g.e.ctx.Done():
 				return
-			case <-time.After(10 * time.Millisecond):
+			case <-time.After(pause):
 			}
+			pause = min(2*pause, acceptPauseMost)
 			continue
 		}
+		pause = acceptPause
 		g.mu.Lock()
 		from := source(x)
 		ok := !g.closed && g.shaking < handshakesMax && (g.from[from] < g.perAddress() || plant.Is(plant.TCPCrowdOne))

@@ -44,6 +44,7 @@ type Config struct {
 
 	Recovery       string `toml:"recovery"`
 	RecoveryBudget Size   `toml:"recovery_budget"`
+	Scrub          Size   `toml:"scrub_bytes_per_second"`
 
 	StopTimeout Duration `toml:"stop_timeout"`
 	DrainGrace  Duration `toml:"drain_grace"`
@@ -302,6 +303,9 @@ func keys() []Key {
 			check: func(c *Config) bool {
 				return c.RecoveryBudget == 0 || 4*KiB <= c.RecoveryBudget && c.RecoveryBudget <= 64*MiB
 			}},
+		{Name: "scrub_bytes_per_second", Help: "bytes of the pools verified per second in the background, so that damage is found before somebody needs the record", Allowed: "0B to go through them in about four hours, or 64KiB to 4GiB",
+			field: func(c *Config) value { return &c.Scrub },
+			check: func(c *Config) bool { return c.Scrub == 0 || 64*KiB <= c.Scrub && c.Scrub <= 4096*MiB }},
 		{Name: "trust_refused", Help: "tcp, verbs: a node whose address refuses connections after it took them is dead: out at once, not after its lease; only where no firewall answers in its place", Allowed: "true, false",
 			field: func(c *Config) value { return boolValue{&c.TrustRefused} }},
 		{Name: "bootstrap_wait", Help: "a new cluster begins without the nodes that are not there when a majority has waited for them so long; they join it when they come", Allowed: "0s to wait for all of them, or 1s to 1h",

@@ -48,7 +48,7 @@ func testbed() (*Host, fstest.MapFS) {
 		files[path] = &fstest.MapFile{Data: []byte(text + "\n")}
 	}
 	return &Host{
-		Files: files, VerbsBuilt: true, Flush: "CLWB", Processors: 16, LockLimit: Unlimited,
+		Files: files, VerbsBuilt: true, Flush: "CLWB", Processors: 16, LockLimit: Unlimited, OpenFiles: 1 << 20,
 		Access:    func(string) error { return nil },
 		Space:     func(string) (Space, error) { return Space{16 << 30, 15 << 30}, nil },
 		XDPSocket: func() error { return nil },
@@ -150,6 +150,10 @@ func TestWhatIsMissing(t *testing.T) {
 			[]string{"not built in", "libibverbs-dev", "make build"}},
 		"locked memory": {func(h *Host, _ fstest.MapFS, _ *Want) { h.LockLimit = 64 << 20 }, Fail, "memory",
 			[]string{"at most 64 MiB", "567 MiB", "ulimit -l", "LimitMEMLOCK", "IPC_LOCK"}},
+		"no room for a node": {func(h *Host, _ fstest.MapFS, _ *Want) { h.OpenFiles = 90 }, Fail, "kernel",
+			[]string{"90; a node needs", "ulimit -n", "LimitNOFILE"}},
+		"few clients": {func(h *Host, _ fstest.MapFS, _ *Want) { h.OpenFiles = 1024 }, Gap, "kernel",
+			[]string{"1024: room for", "clients of 10000", "ulimit -n"}},
 		"MTU": {func(_ *Host, files fstest.MapFS, w *Want) {
 			w.Verbs.MTU = 4096
 			files["sys/class/net/eth4/mtu"] = &fstest.MapFile{Data: []byte("1500\n")}

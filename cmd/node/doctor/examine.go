@@ -27,6 +27,7 @@ type Want struct {
 	Nodes     int
 	Shards    int
 	RingBytes uint64
+	Clients   int // at most; 0: as many as the front end takes by default
 }
 
 // Report is what Examine found.
@@ -65,6 +66,7 @@ func Examine(h *Host, w Want) (*Report, error) {
 	x := &examination{Host: h, want: w}
 	x.kernel()
 	x.processor()
+	x.openFiles()
 	x.lockedMemory()
 	x.hugePages()
 	x.sharedMemory()

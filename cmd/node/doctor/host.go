@@ -28,6 +28,8 @@ type Host struct {
 
 	// LockLimit is RLIMIT_MEMLOCK in bytes, Unlimited without one.
 	LockLimit uint64
+	// OpenFiles is the limit of open files.
+	OpenFiles uint64
 	// Access says whether this process may read and write a file.
 	Access func(path string) error
 	// Space of the file system at path.
@@ -64,6 +66,10 @@ func Local() (*Host, error) {
 	}
 	if h.LockLimit = l.Cur; l.Cur == unix.RLIM_INFINITY {
 		h.LockLimit = Unlimited
+	}
+	var err error
+	if h.OpenFiles, err = OpenFiles(); err != nil {
+		return nil, err
 	}
 	return h, nil
 }
