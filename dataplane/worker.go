@@ -89,6 +89,9 @@ type Worker struct {
 	adoptStalled int64
 
 	now          int64
+	threaded     bool  // Start's goroutine drives it
+	unheard      bool  // its yields are not told to the Go runtime
+	shown        int64 // when that called the Go scheduler last
 	leased       bool
 	lastGrow     int64
 	starved      bool  // that the index cannot grow was said

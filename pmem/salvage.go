@@ -125,7 +125,7 @@ func (p *Pool) judge(info *seglog.RecoverInfo, inIndex uint64) {
 	case r.LastMarker != 0 && !p.whole(r.LastMarker):
 		r.Doubtful = fmt.Sprintf("the marker at %d is damaged", r.LastMarker)
 		r.LastMarker = 0
-	case at > r.LastMarker && at >= p.super.Base && at < r.Tail:
+	case at > r.LastMarker && at >= p.super.Base && at < info.Durable: // above that a power loss may have taken it
 		r.Doubtful = fmt.Sprintf("the marker at %d is lost", at)
 	default:
 		return

@@ -57,7 +57,7 @@ func (a *endureArgs) settle() error {
 	if err != nil {
 		return badConfig(err)
 	}
-	const superblocks, least = 2 << 20, 32 << 20
+	const superblocks, least = 2 << 20, 64 << 20 // what a configuration allows
 	a.pool = fmt.Sprintf("%dB", max(2*live+superblocks, least))
 	return nil
 }
