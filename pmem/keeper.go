@@ -9,6 +9,7 @@ import (
 	"healkv/pmem/index"
 	"healkv/pmem/record"
 	"healkv/pmem/seglog"
+	"healkv/pmem/store"
 )
 
 // warmPages is how many pages of a kept or restored index the worker looks at
@@ -51,11 +52,13 @@ func (p *Pool) Tending() bool {
 // lease meanwhile, which is what a node that cannot answer should do.
 func (k *keeper) Mend(spans []index.Span, fn func(span int, hash uint64, w index.Word)) {
 	lists := make([][]found, len(spans))
-	var damaged error
-	hurt := func(pos uint64) { damaged = &seglog.Damage{Pos: pos, Cause: record.ErrHeader} }
+	var gap error
 	err := k.p.log.ScanAround(k.p.log.Oldest(), k.tail, k.p.genuine, func(pos uint64, h *record.Header, _ []byte, sound bool) bool {
 		if !sound {
-			hurt(pos)
+			k.x.SetMark(store.MarkBeside, 1) // its key may be another one's bytes
+			if k.p.store != nil {
+				k.p.store.Beside()
+			}
 		}
 		if h.Kind != record.Put && h.Kind != record.Delete {
 			return true
@@ -65,9 +68,9 @@ func (k *keeper) Mend(spans []index.Span, fn func(span int, hash uint64, w index
 				lists[i] = append(lists[i], foundAt(pos, h, k.stable))
 			}
 		}
-		return damaged == nil
-	}, func(x seglog.Extent) { hurt(x.From) })
-	if err = errors.Join(err, damaged); err != nil {
+		return true
+	}, func(x seglog.Extent) { gap = &seglog.Damage{Pos: x.From, Cause: record.ErrHeader} })
+	if err = errors.Join(err, gap); err != nil {
 		// The next opening makes the index of the log, and says what it does not know.
 		k.p.ckpt.stop()
 		k.p.ckpt.restart()

@@ -168,7 +168,7 @@ func (k *keeper) Warmed(_ index.Span, p uint32) {
 	}
 }
 
-func (k *keeper) HashOf(pos uint64) uint64 { return k.p.soundHash(pos) }
+func (k *keeper) HashOf(pos uint64) uint64 { return soundHash(k.p.log, pos) }
 
 func (k *keeper) Refers(pos uint64) bool { return k.p.log.Record(pos) != nil }
 
