@@ -13,6 +13,7 @@ LABRESETS ?= 3
 MATRIXSHARE ?= 1
 DAMAGESHARE ?= 1
 PEERS     ?=
+REDISBENCH ?=
 MEASURE   ?=
 FAILOVERTIMES ?= 3
 
@@ -128,6 +129,10 @@ peers: bin/peers ## beside etcd, flushed; then beside etcd, ZooKeeper, Redis, dr
 	bin/peers --domain file --out out/peers/file $(PEERS) || status=1; \
 	bin/peers --domain memory --out out/peers/memory $(PEERS) || status=1; \
 	exit $$status
+
+.PHONY: redis-bench
+redis-bench: bin/peers ## redis-benchmark against one Redis server without replicas and against three nodes: judged (REDISBENCH="--runs 1")
+	bin/peers redis-bench $(REDISBENCH)
 
 .PHONY: bin/peers
 bin/peers: build

@@ -288,6 +288,8 @@ func countShard(w *dataplane.Worker, ep rdma.Endpoint, c map[string]uint64) {
 	} {
 		c[name] += x
 	}
+	countCheckpoints(w.Pool(), c)
+	countFlushes(w, c)
 	countSpace(w, c)
 	if e, ok := ep.(connections); ok {
 		e.Connections(func(name string, x uint64) { c[name] += x })
@@ -321,6 +323,9 @@ func (n *Node) Digest() (d Digest) {
 	}
 	for _, w := range core.Workers() {
 		st := w.Pool().Store()
+		for !st.Sure() && !w.Stopping() {
+			time.Sleep(time.Millisecond) // the worker is on it
+		}
 		r := st.NewReader()
 		st.ForEach(r, func(_ uint64, locked bool, img []byte) bool {
 			if locked {

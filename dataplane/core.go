@@ -27,6 +27,8 @@ type Core struct {
 	lease   Lease
 	serving atomic.Bool // a view with this life live is installed in all shards
 	closed  atomic.Bool // workers take nothing any more
+	// diskBound: a write is answered after a flush that runs beside its worker.
+	diskBound bool
 
 	mu    sync.Mutex // lanes: cold
 	lanes []*lane
@@ -37,6 +39,7 @@ func NewCore(workers []*Worker, lease Lease) *Core {
 	c := &Core{workers: workers, lease: lease}
 	for _, w := range workers {
 		w.core = c
+		c.diskBound = c.diskBound || w.gates.Answer == proto.Durable && w.pool.FlushesBeside()
 	}
 	return c
 }

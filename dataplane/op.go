@@ -35,9 +35,10 @@ var (
 	ErrValueSize = fmt.Errorf("healkv: value longer than %d bytes", ValueBytesMax)
 	ErrScope     = errors.New("healkv: unknown scope: a scope belongs to one life of its coordinator, and only the scope model has them")
 	ErrClosed    = errors.New("healkv: node closed")
-	// ErrDamaged: the record does not verify here. It is refused, never guessed
-	// and never taken for a miss.
-	ErrDamaged    = errors.New("healkv: rejected for now, not applied: this node's record of the key is damaged; it is fetched from the other nodes, try again or ask another node")
+	// ErrDamaged: the record does not verify here, and none came from the other
+	// members before the deadline, or none of them has a good one. It is refused,
+	// never guessed and never taken for a miss.
+	ErrDamaged    = errors.New("healkv: rejected, not applied: the record of the key is damaged at this node and did not come from the others in time; try again or ask another node; if they refuse it too no good copy is left: write or delete the key to cure it")
 	ErrPoolFailed = errors.New("healkv: the pool failed, not applied: this node has left the group until its device works again; ask another node")
 )
 

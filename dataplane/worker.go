@@ -105,7 +105,11 @@ type Worker struct {
 	faults       [proto.NodesMax]int // of a stream in a row
 	refused      func(int, proto.Member, error)
 	seen         [proto.NodesMax]pmem.Seen
-	malformed    malformed // the endpoint; nil: it gives no stream up
+	unkept       uint64   // checkpoints that failed, as last logged
+	parked       []parked // wait for the repair of their keys
+	spare        []parked
+	mended       atomic.Bool // something was repaired, or refused
+	malformed    malformed   // the endpoint; nil: it gives no stream up
 
 	Counters WorkerCounters
 }
@@ -281,6 +285,9 @@ func (w *Worker) turn() (moved bool) {
 	if w.clean() {
 		moved = true
 	}
+	if w.tend() {
+		moved = true
+	}
 	if w.digests(moved) {
 		moved = true
 	}
@@ -295,7 +302,7 @@ func (w *Worker) turn() (moved bool) {
 	}
 	w.publish(members)
 	w.answer()
-	if (w.busy > 0 || len(w.active) > 0) && w.now-w.lastDeadline > w.limit.deadlineEvery {
+	if (w.busy > 0 || len(w.active) > 0 || len(w.parked) > 0) && w.now-w.lastDeadline > w.limit.deadlineEvery {
 		w.expire()
 	}
 	return moved

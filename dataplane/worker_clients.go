@@ -28,6 +28,7 @@ func (w *Worker) collect() {
 // lane, until the burst is full or a write must wait for ring or log space.
 func (w *Worker) clients() (moved bool) {
 	budget := w.limit.client
+	moved = len(w.parked) > 0 && w.unpark()
 	for i := 0; i < len(w.active) && budget > 0; {
 		l := w.active[i]
 		tail := l.subTail.Load()
@@ -92,6 +93,10 @@ func (w *Worker) rotate(i int) {
 func (w *Worker) start(op *Op, l *lane) bool {
 	if op.due != 0 && op.due < w.now {
 		w.end(op, l, ErrDeadline)
+		return true
+	}
+	if len(w.parked) > 0 && w.behind(op, l) {
+		w.parked = append(w.parked, parked{op, l})
 		return true
 	}
 	h := w.free
@@ -159,8 +164,7 @@ func (w *Worker) admitted(a replica.Admission, op *Op, l *lane, h int32) bool {
 		w.Counters.NoRoom++
 		w.end(op, l, ErrNoRoom)
 	case replica.Hurt:
-		w.Counters.Hurt++
-		w.end(op, l, ErrDamaged)
+		w.park(op, l)
 	case replica.Absent: // as a read that misses: the lease must have held
 		op.Err = nil
 		w.ended = append(w.ended, ended{op, l})
@@ -178,7 +182,10 @@ func (w *Worker) startGet(op *Op, l *lane, h int32) {
 	pos, ts, state := w.rep.Read(op.hash, op.Key, w.leased, replica.Handle(h))
 	switch state {
 	case replica.ReadNow:
-		w.value(op, pos, ts)
+		if !w.value(op, pos, ts) {
+			w.park(op, l)
+			return
+		}
 		w.ended = append(w.ended, ended{op, l})
 	case replica.ReadMissing:
 		op.Err = ErrNotFound
@@ -188,29 +195,28 @@ func (w *Worker) startGet(op *Op, l *lane, h int32) {
 	case replica.ReadBusy:
 		w.end(op, l, ErrOverload)
 	case replica.ReadHurt:
-		w.Counters.Hurt++
-		w.end(op, l, ErrDamaged)
+		w.park(op, l)
 	default:
 		w.end(op, l, ErrTryAgain)
 	}
 }
 
-// value copies the record at pos into the operation, verified.
-func (w *Worker) value(op *Op, pos uint64, ts proto.TS) {
-	w.Counters.Reads++
+// value copies the record at pos into the operation, verified. False: it is
+// damaged.
+func (w *Worker) value(op *Op, pos uint64, ts proto.TS) bool {
 	if !w.st.Whole(pos) {
-		w.Counters.Hurt++
 		w.st.NoteRecord(op.hash, pos)
-		op.Err = ErrDamaged
-		return
+		return false
 	}
+	w.Counters.Reads++
 	img := w.st.Record(pos)
 	op.TS = ts
 	if record.KindOf(img) == record.Delete {
 		op.Err = ErrNotFound
-		return
+		return true
 	}
 	op.Value = append(op.Value[:0], record.Value(img)...)
+	return true
 }
 
 func (w *Worker) hold(op *Op, l *lane, h int32) {
@@ -245,11 +251,13 @@ func (w *Worker) answer() {
 	for _, c := range w.rep.Done() {
 		h := int32(c.Handle)
 		s := w.ops[h]
-		if s.op != nil && c.Pos != 0 {
-			w.value(s.op, c.Pos, c.TS) // a fault in it finds the operation in its slot yet
-		}
+		hurt := s.op != nil && c.Pos != 0 && !w.value(s.op, c.Pos, c.TS) // a fault in it finds the operation in its slot yet
 		w.release(h)
 		if s.op == nil {
+			continue
+		}
+		if hurt {
+			w.park(s.op, s.lane)
 			continue
 		}
 		if c.Pos != 0 {
@@ -283,6 +291,7 @@ func (w *Worker) answer() {
 // stands in a lane, behind something that waits for space, was not applied.
 func (w *Worker) expire() {
 	w.lastDeadline = w.now
+	w.expireParked()
 	for _, l := range w.active {
 		for tail := l.subTail.Load(); l.subHead < tail; l.subHead++ {
 			op := l.sub[l.subHead&l.mask]
@@ -320,6 +329,7 @@ func (w *Worker) expire() {
 // abandon answers everything under way when the life ends: what reached the
 // log may yet be rolled forward by others.
 func (w *Worker) abandon() {
+	w.dismiss()
 	w.pool.EndFlush() // it wakes the endpoint, which may be closed soon
 	for h := range w.ops {
 		s := &w.ops[h]

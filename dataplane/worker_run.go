@@ -126,11 +126,13 @@ func (w *Worker) SleepTime() time.Duration {
 	switch {
 	case len(w.active) > 0 || w.adopting != nil:
 		return time.Millisecond // stalled on room
+	case w.pool.Tending():
+		return time.Millisecond // pages to load, or a checkpoint under way
 	case w.st.Flushed() < w.st.Tail() && !w.pool.Flushing(): // the end of a flush under way wakes
 		return time.Duration(w.limit.backgroundEvery)
 	case w.st.CleanerWaits():
 		return time.Duration(w.limit.backgroundEvery)
-	case w.busy > 0 || w.resting():
+	case w.busy > 0 || len(w.parked) > 0 || w.resting():
 		return time.Duration(w.limit.deadlineEvery)
 	}
 	return -1

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"healkv/dataplane"
 	"healkv/dataplane/plant"
@@ -68,6 +69,7 @@ func Serve(c Control, current func() *Life) {
 	c.Handle(kindEntries, handler(current, (*Life).onEntries))
 	c.Handle(kindEnd, handler(current, (*Life).onEnd))
 	c.Handle(kindCold, handler(current, (*Life).onCold))
+	serveMending(c, current)
 }
 
 // handler decodes a request for the present life.
@@ -228,6 +230,9 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 		page, last, room = page[:0], run{}, limit.PageBytes // every page decodes on its own
 		return !given
 	}
+	for !st.Sure() && !w.Stopping() {
+		l.env.Wait(unsurePause) // a list needs the whole index
+	}
 	err := l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, add) })
 	for done := false; !done && !given && err == nil; {
 		from = tail
@@ -255,6 +260,10 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 	}
 	l.cfg.Event("buddy_of", q.Epoch, fmt.Sprintf("node %d, shard %d: %d runs, %d bytes", q.From.Node, q.Shard, runs, records))
 }
+
+// unsurePause is how often a list looks whether the worker has verified the
+// index that it took over.
+const unsurePause = time.Millisecond
 
 // guarded runs what reads the pool outside its worker. A fault on one of its
 // pages ends the life, as it does in the worker, and not the program.

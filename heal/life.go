@@ -114,6 +114,7 @@ type Life struct {
 	ranges    map[uint64]*served
 	rangeID   uint64
 
+	hurt     chan struct{} // a token: something is damaged
 	recovery recorder
 }
 
@@ -125,12 +126,18 @@ func New(c Config) *Life {
 	c.Limits = c.Limits.filled()
 	l := &Life{cfg: c, self: c.Self, workers: c.Core.Workers(), log: c.Logger, env: c.Env, changed: make(chan struct{}),
 		links: map[proto.Member][]rdma.Link{}, ranges: map[uint64]*served{}, told: make(chan struct{}, 1),
-		entering: make(chan struct{}, 1), preparing: make(chan struct{}, 1),
+		entering: make(chan struct{}, 1), preparing: make(chan struct{}, 1), hurt: make(chan struct{}, 1),
 		recovery: recorder{Recovery: Recovery{Kind: "none", Buddy: -1}}}
 	if l.env == nil {
 		l.env, l.threads, l.recovery.clock = flow.Real, true, monotonic
 	} else {
 		l.recovery.clock = l.env.Now
+	}
+	for _, w := range l.workers {
+		w.Pool().Store().OnDamage(func() {
+			flow.Signal(l.hurt)
+			w.Endpoint().Wake()
+		})
 	}
 	flow.Signal(l.entering)
 	flow.Signal(l.preparing)
@@ -210,6 +217,7 @@ func (l *Life) Run(ctx context.Context) error {
 	tasks := flow.NewGroup(l.env)
 	tasks.Go(func() { l.installer(ctx) })
 	tasks.Go(func() { l.drive(ctx) })
+	tasks.Go(func() { l.mender(ctx) })
 	var err error
 	for err == nil {
 		l.mu.Lock()

@@ -481,7 +481,7 @@ func (r *rig) look(n *rigNode) {
 	defer reader.Close()
 	for key, ts := range r.done {
 		_, got, st := reader.Get(xxh3.HashSeed([]byte(key), rigSeed), []byte(key), nil)
-		if st != store.Locked {
+		if st != store.Locked && st != store.Damaged {
 			r.spots++
 			if got < ts {
 				r.t.Errorf("seed %d: node %d serves %s of %#x (state %v), a write of %#x was answered", r.seed, n.id, key, got, st, ts)

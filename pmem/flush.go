@@ -44,6 +44,10 @@ func (p *Pool) StartFlush() error { return p.startFlush(p.later) }
 // note of.
 func (p *Pool) Flushing() bool { return p.flight.started }
 
+// FlushesBeside reports whether flushes run beside the worker: they wait for a
+// disk. Any goroutine, before Close.
+func (p *Pool) FlushesBeside() bool { return p.later != nil }
+
 // FinishFlush takes note of a flush that has ended, which makes it count. under:
 // one is still on its way. An error is final, as StartFlush's.
 func (p *Pool) FinishFlush() (under bool, err error) {
@@ -212,13 +216,18 @@ func (p *Pool) exclude() {
 	f := &p.flight
 	for f.under && !plant.Is(plant.FlushNotAwaited) {
 		if p.flusher == nil && !f.draining { // nobody's goroutine has it: a simulation's
-			p.mu.Unlock()
-			p.drainFlight()
-			p.mu.Lock()
+			p.drainNow()
 			continue
 		}
 		f.ended.Wait()
 	}
+}
+
+// drainNow lets go of mu for the drain, and has it again even if that panics.
+func (p *Pool) drainNow() {
+	p.mu.Unlock()
+	defer p.mu.Lock()
+	p.drainFlight()
 }
 
 func (p *Pool) finishFlush() error {

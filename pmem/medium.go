@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 
+	"healkv/pmem/ckpt"
 	"healkv/pmem/index"
 	"healkv/pmem/seglog"
 )
@@ -28,6 +29,10 @@ type HeapMedium struct {
 	// SuperEvery is how many bytes of log, or of stable position, bring the
 	// superblock along with a flush; 0: as for files.
 	SuperEvery uint64
+	// Checkpoint, if not nil, is where checkpoints of the index go, after so many
+	// bytes of log (as in OpenOptions).
+	Checkpoint      ckpt.File
+	CheckpointBytes int64
 }
 
 // DataOffset is where in a pool the log's arena begins. Between the superblocks
@@ -93,6 +98,7 @@ func (m *HeapMedium) Open(id Identity) (*Pool, error) {
 	}
 	p.later = m.Later
 	p.found(&s, damaged)
+	p.mediumCheckpoints(m.Checkpoint, m.CheckpointBytes)
 	if err := Guard(p.recover); err != nil {
 		return nil, err
 	}

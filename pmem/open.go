@@ -31,6 +31,9 @@ type OpenOptions struct {
 	IndexDir string // on tmpfs
 	Identity
 	Domain Domain // DomainAuto: as formatted
+	// CheckpointBytes of log lie between two checkpoints of the index, in pools
+	// that survive a power loss; 0: CheckpointBytes; below 0: none are taken.
+	CheckpointBytes int64
 
 	OnMap func(*Region) // for tests: before anything is read; may be nil
 	// OnGrow is asked before the index takes more memory, for tests; may be nil.
@@ -103,6 +106,7 @@ func (p *Pool) open(o *OpenOptions, begun time.Time) error {
 	p.found(&s, damaged)
 	p.recovered.MapTime = time.Since(begun)
 	p.indexPath = indexPath(o.IndexDir, o.Shard, s.PoolID)
+	p.openCheckpoints(ckptPath(o), o.CheckpointBytes)
 	if err := p.recover(); err != nil {
 		return err
 	}
@@ -176,7 +180,7 @@ func (p *Pool) recover() error {
 	r.LogTime = time.Since(begun)
 
 	begun = time.Now()
-	if err := p.openIndex(info.Torn); err != nil {
+	if err := p.openIndex(); err != nil {
 		return err
 	}
 	inIndex := uint64(0)
@@ -199,6 +203,7 @@ func (p *Pool) recover() error {
 	p.marker.Store(r.LastMarker)
 	p.store = store.New(p.log, p.index, p.super.HashSeed)
 	p.store.SetLastMarker(r.LastMarker)
+	p.keep(r.Stable)
 	return nil
 }
 
@@ -248,17 +253,34 @@ func (p *Pool) flushAgain(ranges []seglog.Range, durable uint64) error {
 }
 
 // openIndex keeps the index if it can and makes a new one otherwise.
-func (p *Pool) openIndex(torn bool) error {
-	why := p.keepIndex(torn)
+//
+// A kept index first, then one of a checkpoint, then one of the whole log.
+func (p *Pool) openIndex() error {
+	why := p.keepIndex()
 	if why == "" {
+		p.ckpt.resume()
 		return nil
 	}
-	return p.rebuildIndex(why)
+	if !p.ckpt.never {
+		no := p.restoreIndex()
+		if no == "" {
+			p.recovered.Why += " (" + why + ")"
+			return nil
+		}
+		why += "; " + no
+	}
+	if err := p.rebuildIndex(why); err != nil {
+		return err
+	}
+	if !p.ckpt.never {
+		p.ckpt.restart()
+	}
+	return nil
 }
 
 // keepIndex takes over the index of the last life and replays the log's end
 // over it. It returns why that is not possible, "" if it was.
-func (p *Pool) keepIndex(torn bool) string {
+func (p *Pool) keepIndex() string {
 	r := &p.recovered
 	switch {
 	case !r.SameBoot && !plant.Is(plant.IndexBoot):
@@ -273,7 +295,7 @@ func (p *Pool) keepIndex(torn bool) string {
 		}
 		return err.Error()
 	}
-	why := p.replay(f, torn)
+	why := p.replay(f)
 	if why != "" {
 		_ = f.region.Close()
 		p.index = nil
@@ -283,8 +305,9 @@ func (p *Pool) keepIndex(torn bool) string {
 	return ""
 }
 
-func (p *Pool) replay(f *indexFile, torn bool) string {
+func (p *Pool) replay(f *indexFile) string {
 	r := &p.recovered
+	p.ckpt.size(len(f.region.Bytes()))
 	x, err := index.Open(f.region.Bytes(), f.ensure, p.indexTag())
 	if err != nil {
 		return err.Error()
@@ -303,12 +326,8 @@ func (p *Pool) replay(f *indexFile, torn bool) string {
 	}
 	// A record that was torn when the process died is in no index word. Words
 	// at or above the tail mean that records were lost which were whole.
-	if torn {
-		beyond := false
-		x.Words(func(w index.Word) bool { beyond = w.Pos() >= tail && !plant.Is(plant.IndexBeyond); return !beyond })
-		if beyond {
-			return fmt.Sprintf("index refers to records above the log's end at %d", tail)
-		}
+	if x.Top() >= tail && !plant.Is(plant.IndexBeyond) {
+		return fmt.Sprintf("index refers to records above the log's end at %d", tail)
 	}
 	stable := min(x.Mark(markStable), tail)
 	marker := x.Mark(markMarker)
@@ -319,17 +338,18 @@ func (p *Pool) replay(f *indexFile, torn bool) string {
 	if plant.Is(plant.ReplayShort) {
 		from = tail
 	}
+	var failed error
 	err = p.log.ScanAround(from, tail, p.genuine, func(pos uint64, h *record.Header, img []byte, sound bool) bool {
 		r.Replayed++
 		switch h.Kind {
 		case record.Put, record.Delete:
-			err = p.redo(x, pos, h, stable)
+			failed = p.redo(x, pos, h, stable)
 		case record.Marker:
 			marker = max(marker, pos)
 		}
-		return err == nil
+		return failed == nil
 	}, func(x seglog.Extent) { r.Extents = append(r.Extents, x) })
-	if err != nil {
+	if err = errors.Join(err, failed); err != nil {
 		return err.Error()
 	}
 	r.Stable, r.LastMarker, r.Kept = stable, marker, true
@@ -342,6 +362,16 @@ func (p *Pool) replay(f *indexFile, torn bool) string {
 // redo brings the index to what it must be after the record at pos.
 func (p *Pool) redo(x *index.Index, pos uint64, h *record.Header, stable uint64) error {
 	locked := lockedAfterCrash(pos, h.Flags&record.FlagRelocated != 0, stable)
+	if locked {
+		p.leftovers = append(p.leftovers, pos) // superseded ones are sorted out by Leftovers
+	}
+	return p.apply(x, pos, h, locked)
+}
+
+func (p *Pool) apply(x *index.Index, pos uint64, h *record.Header, locked bool) error {
+	if err := x.Warm(h.Hash); err != nil {
+		return err
+	}
 	var c index.Cursor
 	x.Seek(&c, h.Hash)
 	w := index.MakeWord(h.Hash, pos, locked)
@@ -353,11 +383,6 @@ func (p *Pool) redo(x *index.Index, pos uint64, h *record.Header, stable uint64)
 		}
 	case c.Word().Pos() == pos, newer(h.TS, pos, record.TS(p.log.Record(c.Word().Pos())), c.Word().Pos()):
 		x.Store(&c, w)
-	default:
-		return nil
-	}
-	if locked {
-		p.leftovers = append(p.leftovers, pos) // superseded ones are sorted out by Leftovers
 	}
 	return nil
 }
@@ -367,12 +392,13 @@ func (p *Pool) indexTag() uint64 { return binary.LittleEndian.Uint64(p.super.Poo
 func (p *Pool) rebuildIndex(why string) error {
 	r := &p.recovered
 	p.leftovers, r.Extents = nil, nil
-	r.Replayed, r.Leftovers, r.Kept = 0, 0, false
+	r.Replayed, r.Leftovers, r.Kept, r.Restored = 0, 0, false, false
 	f, err := p.openIndexFile(true)
 	if err != nil {
 		return err
 	}
 	p.indexFile = f
+	p.ckpt.size(len(f.region.Bytes()))
 	goroutines := rebuildGoroutines()
 	if p.heapIndex != nil {
 		goroutines = 1 // one order, whatever the machine: a simulation is repeatable
@@ -415,6 +441,7 @@ func (p *Pool) rebuildIndex(why string) error {
 // releaseAll undoes a part of open.
 func (p *Pool) releaseAll() {
 	p.finished = true
+	p.stopSide()
 	if p.indexFile != nil {
 		_ = p.indexFile.region.Close()
 	}

@@ -56,6 +56,8 @@ type Pool struct {
 	index     *index.Index
 	store     *store.Store
 	bootID    [16]byte
+	keeper    *keeper
+	ckpt      checkpoints
 
 	recovered Recovered
 	leftovers []uint64 // positions found by Open
@@ -260,6 +262,11 @@ func (p *Pool) WriteSuperblock(change func(*Super)) error {
 // superblock too; then that copy is written over, as the other is the only one
 // known to be whole (P3). Holds mu.
 func (p *Pool) recordFailure(inFlight bool) {
+	// The page itself may be what failed, and this may be the flush's goroutine.
+	_ = Guard(func() error { p.noteFailure(inFlight); return nil })
+}
+
+func (p *Pool) noteFailure(inFlight bool) {
 	p.index.SetMark(markLife, uint64(p.super.Incarnation)|markFailed)
 	p.super.FailedFlush = true
 	p.refreshSuper()
@@ -324,6 +331,7 @@ func (p *Pool) Discard(incarnation uint32) error {
 		return err
 	}
 	p.leftovers = nil
+	p.keeper.stop()
 	p.index.Reset()
 	// The zeroed headers go out whenever they like: recovery drops what is left
 	// below the base, whole or torn, and no flush can make it come back.
@@ -331,6 +339,7 @@ func (p *Pool) Discard(incarnation uint32) error {
 	p.log.SetIncarnation(incarnation)
 	p.log.SetFlushed(p.log.Tail())
 	p.store.Reset()
+	p.ckpt.discard()
 	p.markAll()
 	p.began = true
 	return nil
@@ -354,5 +363,6 @@ func (p *Pool) Close(clean bool) error {
 	p.finished = true
 	p.mu.Unlock()
 	p.store.Shut() // no reader may touch what goes now
+	p.stopSide()
 	return errors.Join(err, p.indexFile.region.Close(), p.region.Close(), p.lock.release())
 }

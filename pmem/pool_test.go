@@ -94,6 +94,8 @@ func check(t testing.TB, p *Pool, i int, ts uint64, locked bool) {
 // words is what an index says, in an order that does not depend on how it
 // came to be.
 func words(p *Pool) []uint64 {
+	for p.Tend() {
+	}
 	var all []uint64
 	p.index.Words(func(w index.Word) bool {
 		all = append(all, w.Pos()<<1|uint64(flagByte(w.Locked(), 0)))

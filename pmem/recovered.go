@@ -22,6 +22,7 @@ type Recovered struct {
 	SuperDamaged        int  // superblock copies that did not verify (0 or 1)
 	SameBoot            bool
 	Kept                bool // the index was kept
+	Restored            bool // the index is a checkpoint's, loaded page by page
 	Why                 string
 
 	// Damage that Open has fenced off. Doubtful says why keys may be missing here,

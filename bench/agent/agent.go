@@ -36,13 +36,15 @@ type Run struct {
 	Workload string
 	Keys     uint64
 	HotShare float64 `json:",omitempty"`
-	Seed     uint64
-	Node     int
-	Nodes    int
-	Load     bool    // insert this node's share of the keys, then end
-	Ops      uint64  `json:",omitempty"` // end after about so many operations; 0: until stop
-	Rate     float64 // accesses a second; 0: closed loop
-	Window   int
+	// ValueBytes of every value; 0: the workload's own.
+	ValueBytes int `json:",omitempty"`
+	Seed       uint64
+	Node       int
+	Nodes      int
+	Load       bool    // insert this node's share of the keys, then end
+	Ops        uint64  `json:",omitempty"` // end after about so many operations; 0: until stop
+	Rate       float64 // accesses a second; 0: closed loop
+	Window     int
 
 	Windows string `json:",omitempty"` // file: completed operations per window
 	Acks    string `json:",omitempty"` // file: acknowledged timestamps by key
@@ -152,7 +154,7 @@ func (a *Agent) start(_ context.Context, q *Run) (*struct{}, error) {
 
 // prepare makes generator and watcher with their files.
 func (a *Agent) prepare(q *Run) (r *running, begin func(), err error) {
-	spec, err := workload.New(q.Workload, workload.Options{Keys: q.Keys, HotShare: q.HotShare})
+	spec, err := workload.New(q.Workload, workload.Options{Keys: q.Keys, HotShare: q.HotShare, ValueBytes: q.ValueBytes})
 	if err != nil {
 		return nil, nil, err
 	}

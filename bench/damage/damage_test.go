@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"healkv/bench/tally"
 	"healkv/pmem"
 )
 
@@ -43,7 +44,7 @@ func TestCellsAreTold(t *testing.T) {
 }
 
 func TestDamageMatrix(t *testing.T) {
-	cells := Cells(*share, *seed)
+	cells := Cells(max(*share, 0.02), *seed)
 	switch {
 	case *only != "":
 		cells = cells[:0]
@@ -52,8 +53,18 @@ func TestDamageMatrix(t *testing.T) {
 				cells = append(cells, c)
 			}
 		}
+	case *share == 0 && testing.Short():
+		t.Skip("a cluster of six in short mode")
 	case *share == 0:
-		t.Skip("needs -damage.share or -damage.cell until damage is repaired from the peers")
+		// Records, hurt while the nodes run; the rest takes minutes (node damage).
+		*live = true
+		for i, c := range cells[:hows] {
+			cells[i] = Cell{Record, How(i), c.Subset}
+			if i%2 == 1 {
+				cells[i].Subset = all
+			}
+		}
+		cells = cells[:hows]
 	}
 	o := Options{Cells: cells, Seed: *seed, Domain: pmem.DomainAuto, Say: t.Logf, Running: *live}
 	if *logs {
@@ -84,4 +95,34 @@ func TestDamageMatrix(t *testing.T) {
 		t.Error("nothing was read")
 	}
 	Tally(rs)
+}
+
+var flips = flag.Int("damage.flips", 0, "flip so many bits under load; 0: a few")
+
+func TestFlipsUnderLoad(t *testing.T) {
+	n, rate := *flips, 500
+	if n == 0 {
+		if testing.Short() {
+			t.Skip("a cluster of six in short mode")
+		}
+		n, rate = 300, 300
+	}
+	o := FlipOptions{Flips: n, Rate: rate, Keys: 300, Restart: *flips > 0, Seed: *seed, Domain: pmem.DomainMemory, Dir: "/dev/shm", Say: t.Logf}
+	if *logs {
+		o.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	r, err := Flips(context.Background(), o)
+	t.Logf("%+v", r)
+	if err != nil {
+		t.Error(err)
+	}
+	if r.Wrong != "" {
+		t.Error(r.Wrong)
+	}
+	if r.Flips < n || r.Reads == 0 || r.Writes == 0 {
+		t.Errorf("%d flips, %d reads, %d writes", r.Flips, r.Reads, r.Writes)
+	}
+	tally.Add("damage", "bits flipped under load", r.Flips)
+	tally.Mark("damage", "damaged records met under load", r.Found)
+	tally.Mark("damage", "damaged records repaired under load", r.Repaired)
 }

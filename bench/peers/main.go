@@ -1,6 +1,7 @@
 // Command peers measures HealKV beside etcd, ZooKeeper, Redis and dragonboat: the
-// same operations, on this machine, in one run, with matched durability. See
-// docs/peers.md.
+// same operations, on this machine, in one run, with matched durability. With
+// the argument redis-bench it runs redis-benchmark against one Redis server and
+// against HealKV. See docs/peers.md.
 package main
 
 import (
@@ -125,7 +126,16 @@ func parse(args []string) (o options, err error) {
 }
 
 func main() {
-	o, err := parse(os.Args[1:])
+	var o options
+	var b benchOptions
+	var err error
+	bench := len(os.Args) > 1 && os.Args[1] == "redis-bench"
+	if bench {
+		b, err = parseBench(os.Args[2:])
+		o.limit = b.limit
+	} else {
+		o, err = parse(os.Args[1:])
+	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		os.Exit(0)
@@ -141,7 +151,11 @@ func main() {
 	context.AfterFunc(ctx, stop) // a second signal ends it at once; its children then end too
 	limited, cancel := context.WithTimeout(ctx, o.limit)
 	defer cancel()
-	if err := compare(limited, o, os.Stdout); err != nil {
+	run := func() error { return compare(limited, o, os.Stdout) }
+	if bench {
+		run = func() error { return redisBench(limited, b, os.Stdout) }
+	}
+	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		if ctx.Err() != nil {
 			os.Exit(130)

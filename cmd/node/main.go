@@ -51,6 +51,7 @@ func init() {
 		{"damage", "hurt the files of six nodes in every way, and judge what they answer", runDamage},
 		{"bench", "workloads and micro-benchmarks", runBench},
 		{"floor", "what this machine can do at best, for the ratios of the other figures", runFloor},
+		{"restart-bench", "how long a killed node takes to serve again, by the number of its records", runRestartBench},
 		{"doctor", "what this host has for HealKV, and what to do about the rest", runDoctor},
 		{"version", "print the version", runVersion},
 		{"help", "explain a command, or the configuration: node help config", runHelp},

@@ -53,7 +53,11 @@ func nodeMetrics(s *healkv.Status, ready bool) []admin.Metric {
 		names = append(names, name)
 	}
 	slices.Sort(names)
+	out = append(out, flushMetrics(s)...)
 	for _, name := range names {
+		if _, ok := healkv.FlushBucket(name); ok {
+			continue
+		}
 		if outcome, ok := strings.CutPrefix(name, "complaints_"); ok {
 			out = append(out, admin.Metric{Name: "healkv_complaints_total", Kind: "counter", Value: float64(s.Counters[name]),
 				Help:   "Removals over complaints that this node has proposed: attempted, and carried.",

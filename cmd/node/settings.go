@@ -78,7 +78,8 @@ func nodeConfig(c *config.Config, log *slog.Logger) (healkv.Config, error) {
 		Verbs: rdma.Verbs{Device: c.Verbs.Device, Netdev: c.Verbs.Netdev, Port: c.Verbs.Port, GIDIndex: c.Verbs.GIDIndex,
 			MTU: c.Verbs.MTU, TrafficClass: c.Verbs.TrafficClass},
 		PoolDir: c.PoolDir, IndexDir: c.IndexDir, StateDir: c.StateDir, Ephemeral: c.Ephemeral, Domain: domain,
-		RingBytes: int(c.RingSize), SpinMicros: spin, Lease: time.Duration(c.Lease), Drift: time.Duration(c.Drift),
+		CheckpointBytes: checkpointBytes(c),
+		RingBytes:       int(c.RingSize), SpinMicros: spin, Lease: time.Duration(c.Lease), Drift: time.Duration(c.Drift),
 		Recovery: c.Recovery, RecoveryBudgetBytes: int(c.RecoveryBudget),
 		Logger: log,
 	}
@@ -101,4 +102,12 @@ func newLog(c *config.Config) *slog.Logger {
 			return a
 		},
 	}))
+}
+
+// checkpointBytes: the file says 0 for none, healkv says it below 0.
+func checkpointBytes(c *config.Config) int64 {
+	if c.Checkpoint == 0 {
+		return -1
+	}
+	return int64(c.Checkpoint)
 }

@@ -341,6 +341,8 @@ var All = []Bug{
 	CtlCluster, CtlTo, CtlFrame, CtlAnswer, CtlHeard, CtlCrowd,
 	HelloName, RangeName, PullCut, TCPAsked, TCPAlone, TCPClients,
 	TCPSumRanges,
+	IndexSum, IndexSumRedo, IndexSumIgnored, UnsureMissing, ColdEmpty, CkptTableSum, CkptTableFirst,
+	CkptUnsynced, CkptAhead, CkptNeeds, CkptSlot, CkptStale, CkptReplay, CkptLocks, CkptGone,
 	ForcedLiveUntil, ForcedRunning, FailedForgotten, BackoffAtOnce, OlderCounts, SeenForgotten, WorkerMalformed,
 	ProbeUnprovable, DrainOpen, DrainSilent, EndWaits, ResumeEnding,
 	CtlFrameVersion, LapseUnawaited, LeaveAll, NextUnpromised, LeadDeclines, LeadKept, GuardFirst,
@@ -355,5 +357,7 @@ var All = []Bug{
 	SeedUncompared, SeedRehashed, RefusedForGood, RefusedProves, RefusedPolls, VoteWaits, FactDropped,
 	FlushEarly, FlushLateTail, SuperFlight, FlushNotAwaited, FlushError, FlushJoined, FlushUnwoken, FlushExtended, FlushFolios,
 	BootstrapAbsent, BootstrapUsed, BootstrapFew, OlderVotes, OlderByAsking, OlderUnflagged, OlderGrants, TurnsForgotten,
+	WideRoom, WideOvertake, WideArm, RespFlying, RespAhead,
 	SpaceRelease, SpaceUnlisted, SpaceUnstable, SpaceForgets, SpacePinAhead,
+	MendFirst, MendOldest, MendRecovering, MendLocked, MendDamagedIsMissing, MendInFlight, MendBound,
 }

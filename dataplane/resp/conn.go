@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"healkv/dataplane/plant"
 )
 
 // conn is one client. Its loop owns every field but those marked.
@@ -338,6 +340,13 @@ func (c *conn) dropWorkset() {
 		return
 	}
 	c.ws = nil
+	if plant.Is(plant.RespFlying) {
+		for _, o := range l.ops.ops {
+			if o.conn == c && o.flying {
+				l.ops.release(o)
+			}
+		}
+	}
 	for ws.head != ws.tail {
 		r := ws.slot(ws.head)
 		for r.first != nil {

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"healkv/dataplane"
+	"healkv/dataplane/plant"
 )
 
 // arg is argument i of the command being executed. The slice is good as long as
@@ -123,7 +124,7 @@ func (c *conn) readOne(kind replyKind) bool {
 		return c.badKey(len(key))
 	}
 	l, ws := c.l, c.ws
-	if ws.queued() == 0 && kind == replyGet {
+	if (ws.queued() == 0 || plant.Is(plant.RespAhead)) && kind == replyGet {
 		value, done, err := l.open().GetNow(key, l.scratch[:0])
 		if done {
 			c.value(value, err)

@@ -24,6 +24,7 @@ type fakeBackend struct {
 	rng     *rand.Rand
 
 	stalled  bool // nothing completes
+	held     bool // nothing that was submitted completes; GetNow goes on
 	window   int  // ops of one session; 0: 1024
 	inline   bool // gets of idle keys complete inside Submit
 	fail     func(op *dataplane.Op) error
@@ -79,7 +80,7 @@ func (s *fakeSession) serve() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for {
-		for !s.closed && (b.stalled || len(s.keys) == 0) {
+		for !s.closed && (b.stalled || b.held || len(s.keys) == 0) {
 			b.changed.Wait()
 		}
 		if s.closed {
@@ -111,6 +112,14 @@ func (b *fakeBackend) Ready() bool { return true }
 func (b *fakeBackend) stall(on bool) {
 	b.mu.Lock()
 	b.stalled = on
+	b.mu.Unlock()
+	b.changed.Broadcast()
+}
+
+// hold has what is submitted wait, as when a view changes.
+func (b *fakeBackend) hold(on bool) {
+	b.mu.Lock()
+	b.held = on
 	b.mu.Unlock()
 	b.changed.Broadcast()
 }

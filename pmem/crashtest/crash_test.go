@@ -54,6 +54,11 @@ var short = []struct {
 	{"closed in order", []op{begin, put(1, 10), closing, put(2, 10), flush, closing}},
 	{"killed in a release", []op{begin, turn(7, 90), turn(7, 90), turn(7, 90), turn(7, 90), turn(7, 90), turn(7, 90), turn(3, 9), restart, turn(7, 90), restart, turn(7, 90), killedIn(flush, 0), turn(3, 90), restart, flush}},
 	{"cleaner", []op{begin, turn(7, 90), turn(7, 90), turn(7, 90), turn(7, 90), turn(7, 90), turn(7, 90), turn(2, 9), turn(1, 9), turn(1, 9), turn(7, 90), turn(7, 90), turn(7, 90)}},
+	{"put during a flush", []op{begin, put(1, 10), start, put(2, 10), land, start, put(1, 5), land, flush}},
+	{"superblock update during a flush", []op{begin, put(1, 10), start, lost, put(2, 3), land, flush}},
+	{"full copy during a flush", []op{begin, put(1, 10), flush, put(2, 10), start, put(3, 4), discard, adopt(3, 10, false), start, complete, land, flush}},
+	{"killed during a flush", []op{begin, put(1, 10), start, put(2, 10), restart, put(3, 10), start, put(1, 4), killedIn(land, 0), put(2, 1), start, land}},
+	{"segments during a flush", []op{begin, put(1, 10), start, put(2, 800), put(3, 700), land, start, put(4, 800), put(1, 1), land, flush}},
 }
 
 var geometries = []geometry{{1024, 8}, {4096, 8}}

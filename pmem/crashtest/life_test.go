@@ -68,6 +68,7 @@ type life struct {
 	view   uint32
 	lost   uint32
 	failed bool
+	job    func() // of the flush under way
 	trace  []string
 	image  []byte // states of this level's windows
 	start  []byte // the state this level began with, to name it
@@ -199,9 +200,11 @@ func (l *life) returned() error {
 	if err := l.m.look(l.p); err != nil {
 		return err
 	}
-	if l.p != nil && l.begun && !l.failed {
+	if l.p != nil && l.begun && !l.failed && !l.p.Flushing() { // what a flush under way carries is no promise yet
 		l.m.gen = max(l.m.gen, l.p.Super().Generation)
 		l.m.both = claimsOf(l.p.Super())
+	}
+	if l.p != nil && l.begun && !l.failed {
 		l.m.flushed = max(l.m.flushed, l.p.Store().Flushed())
 	}
 	return nil
@@ -344,7 +347,7 @@ func (l *life) from(above *life, image []byte) {
 // open opens the pool and checks it, with the recorder listening.
 func (l *life) open() {
 	l.p, l.begun = nil, false
-	l.medium.Watch = l.rec.Watch
+	l.medium.Watch, l.medium.Later = l.rec.Watch, l.later
 	p, err := l.medium.Open(identity)
 	if err != nil {
 		l.fail("refused: %w", err)

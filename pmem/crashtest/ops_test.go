@@ -64,6 +64,30 @@ func adopt(key, bytes int, bad bool) op {
 
 func flush(l *life) error { return l.p.Flush() }
 
+// later keeps the drain of a flush until land; a crash may come first.
+func (l *life) later(job func()) { l.job = job }
+
+// start begins a flush that goes on beside what follows, as the worker does;
+// land ends it.
+func start(l *life) error {
+	if l.p.Flushing() {
+		return nil
+	}
+	return l.p.StartFlush()
+}
+
+func land(l *life) error {
+	if !l.p.Flushing() {
+		return nil
+	}
+	l.job()
+	under, err := l.p.FinishFlush()
+	if under {
+		return errors.New("a flush whose drain has ended is under way")
+	}
+	return err
+}
+
 // stable: everything flushed is durable everywhere, and is unlocked.
 func stable(l *life) error {
 	s := l.p.Store()
@@ -140,7 +164,7 @@ func (l *life) reopen() {
 		l.fail("%w", err)
 	}
 	l.p, l.begun = nil, false
-	l.medium.Watch = l.rec.Watch
+	l.medium.Watch, l.medium.Later = l.rec.Watch, l.later
 	p, err := l.medium.Open(identity)
 	if err != nil {
 		l.fail("process crash: refused: %w", err)
@@ -223,7 +247,7 @@ func closing(l *life) error {
 	l.m.gen, l.m.flushed = l.p.Super().Generation, l.m.scanned
 	l.p, l.begun = nil, false
 	l.rec.Look() // the machine is switched off
-	l.medium.Watch = l.rec.Watch
+	l.medium.Watch, l.medium.Later = l.rec.Watch, l.later
 	p, err := l.medium.Open(identity)
 	if err != nil {
 		return err
@@ -281,8 +305,12 @@ func randomOps(rng *rand.Rand, n int) []op {
 			seq = append(seq, del(k))
 		case x < 44:
 			seq = append(seq, adopt(k, bytes, rng.IntN(5) == 0))
-		case x < 60:
+		case x < 52:
 			seq = append(seq, flush)
+		case x < 57:
+			seq = append(seq, start)
+		case x < 60:
+			seq = append(seq, land)
 		case x < 68:
 			seq = append(seq, stable)
 		case x < 78:
@@ -300,7 +328,7 @@ func randomOps(rng *rand.Rand, n int) []op {
 		case x < 95:
 			seq = append(seq, restart)
 		case x < 97:
-			seq = append(seq, killedIn([...]op{flush, view, lost, discard, restart}[rng.IntN(5)], rng.IntN(3)))
+			seq = append(seq, killedIn([...]op{flush, view, lost, discard, restart, land}[rng.IntN(6)], rng.IntN(3)))
 		case x < 98:
 			seq = append(seq, failing)
 		default:

@@ -109,6 +109,7 @@ func plantRun(r *run, seed uint64, seq []op) (lost int, noticed error) {
 var needless = map[string]string{
 	"(*Region).Persist: drain":                                        "the superblock is drained before recovery relies on it: that matters when it is a Discard's",
 	"(*Pool).flushAgain: drain":                                       "what recovery repaired, the next recovery repairs again: it matters when the last life left records in flight",
+	"full copy during a flush/(*Pool).launch: flush of records":       "a discard drops them before anybody was promised anything",
 	"killed in a release/(*Pool).launch: flush of a segment's header": "the process dies before it relies on the zero magic, and recovery flushes all headers",
 }
 

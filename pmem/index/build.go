@@ -26,6 +26,7 @@ type Part struct {
 	dir    []uint64
 	free   []uint32
 	length uint64
+	top    uint64 // highest reference
 	cause  error
 	work   *splitter // made at the first split
 	_      [64]byte
@@ -89,7 +90,12 @@ func (p *Part) index(hash uint64) uint64 { return hash << p.b.bits >> (64 - p.de
 func (p *Part) Len() uint64 { return p.length }
 
 // Store replaces the cursor's word, as (*Index).Store does.
-func (p *Part) Store(c *Cursor, w Word) { c.store(w) }
+func (p *Part) Store(c *Cursor, w Word) {
+	assert((uint64(w)^c.word)&tagMask == 0 && live(uint64(w)), x1)
+	p.top = max(p.top, uint64(w)&refMask)
+	c.word = uint64(w)
+	storeWord(c.at(), uint64(w))
+}
 
 // Erase removes the cursor's word.
 func (p *Part) Erase(c *Cursor) {
@@ -122,6 +128,7 @@ func (p *Part) Insert(hash uint64, w Word, hashOf func(pos uint64) uint64) error
 		if pg[slot] == 0 {
 			x.counts[e.page()]++
 		}
+		p.top = max(p.top, uint64(w)&refMask)
 		storeWord(&pg[slot], uint64(w))
 		p.length++
 		return nil
@@ -163,7 +170,7 @@ func (p *Part) split(hash uint64, e entry, occupied int, hashOf func(pos uint64)
 		p.free = append(p.free, low, high)
 		return false
 	}
-	used := p.work.divide(n, by)
+	used, _ := p.work.divide(n, by)
 	*x.mem.page(low) = p.work.image[0]
 	x.counts[low] = uint16(used[0])
 	if high != low {
@@ -254,11 +261,14 @@ func (b *Builder) Finish() *Index {
 			x.mem.set(entryOffset(depth, at), uint64(e))
 			if at%(1<<(depth-e.local())) == 0 {
 				sum += blockSum(depth, at, e)
+				x.mem.set(x.geo.sumOffset(e.page()), x.mem.page(e.page()).sum())
 			}
 		}
 		x.free = append(x.free, p.free...)
 		length += p.length
+		x.top = max(x.top, p.top)
 	}
+	x.mem.set(headTop, x.top)
 	x.mem.set(headDirSum, sum)
 	x.gen = 0 // as are the generations of all entries
 	x.mem.store(headLen, length)

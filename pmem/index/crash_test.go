@@ -14,8 +14,9 @@ import (
 
 // steps are all places where a process is stopped, each at least once.
 var steps = []string{
-	"insert: pending", "insert: stored", "insert: counted",
-	"erase: pending", "erase: stored", "erase: counted",
+	"insert: pending", "insert: stored", "insert: counted", "insert: summed",
+	"store: pending", "store: stored", "store: summed",
+	"erase: pending", "erase: stored", "erase: counted", "erase: summed",
 	"split: lower page filled", "split: pages filled", "split: intent written",
 	"split: intent sealed", "split: entry switched", "split: sum stored", "split: done",
 	"double: entry built", "double: level complete", "double: depth stored",
@@ -54,7 +55,7 @@ func (r *crasher) run(key uint64, w Word, pick func(where string) bool, op func(
 func (r *crasher) open(where string) {
 	r.stopped[where]++
 	copy(r.copy, r.mem)
-	y, err := Open(r.copy, nil, 7)
+	y, err := openSure(r.copy, 7)
 	if err != nil {
 		r.t.Fatalf("killed at %q: %v", where, err)
 	}
@@ -64,6 +65,7 @@ func (r *crasher) open(where string) {
 	}
 	checkContents(r.t, y, got)
 	checkPages(r.t, y, where)
+	checkSums(r.t, y, where)
 	if r.stopped[where]%16 != 1 || raceEnabled && r.stopped[where] > 1 {
 		return
 	}
@@ -105,6 +107,19 @@ func checkPages(t testing.TB, x *Index, where string) {
 	}
 	if len(owner) != int(x.next) {
 		t.Fatalf("%s: %d of %d pages accounted for", where, len(owner), x.next)
+	}
+}
+
+// checkSums: every page in the directory has its sum.
+func checkSums(t testing.TB, x *Index, where string) {
+	t.Helper()
+	depth := int(x.mem.get(headDepth))
+	for i := 0; i < 1<<depth; {
+		e := x.entryAt(depth, i)
+		if got, want := x.mem.get(x.geo.sumOffset(e.page())), x.mem.page(e.page()).sum(); got != want {
+			t.Fatalf("%s: page %d has the sum %#x, its words come to %#x", where, e.page(), got, want)
+		}
+		i += 1 << (depth - e.local())
 	}
 }
 
@@ -157,6 +172,14 @@ func TestKilledAtEveryStep(t *testing.T) {
 				}
 			})
 		}
+		if i%500 == 249 {
+			changed := keys[i-50]
+			r.run(changed, MakeWord(keyHash(changed), posOf(changed, 2), true), func(string) bool { return true }, func() {
+				if err := put(x, changed, 2, true); err != nil {
+					t.Fatal(err)
+				}
+			})
+		}
 		if x.Retired() > 0 && i%3 == 0 {
 			x.Release()
 		}
@@ -206,7 +229,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 	x.atStep = func(where string) {
 		r.stopped[where]++
 		copy(r.copy, mem)
-		if _, err := Open(r.copy, nil, 7); !errors.Is(err, ErrDamaged) {
+		if _, err := openSure(r.copy, 7); !errors.Is(err, ErrDamaged) {
 			t.Fatalf("killed at %q: %v", where, err)
 		}
 	}
@@ -246,7 +269,7 @@ func TestIntentIsNeeded(t *testing.T) {
 		other = append(other[:0], mem...)
 		y, _ := newIndex(other, nil, 7)
 		y.mem.set(headSeal, 0)
-		if _, err := Open(other, nil, 7); !errors.Is(err, ErrDamaged) {
+		if _, err := openSure(other, 7); !errors.Is(err, ErrDamaged) {
 			t.Fatalf("a half-switched directory was opened: %v", err)
 		}
 		states++

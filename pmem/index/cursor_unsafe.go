@@ -34,7 +34,7 @@ type Cursor struct {
 // Seek starts a lookup. Any goroutine.
 //
 // It loads three cache lines: depth (rarely written, shared by all), the
-// directory entry, the bucket.
+// directory entry, the bucket. If the cursor is Unsure there is no word to go on to.
 func (x *Index) Seek(c *Cursor, hash uint64) {
 	base := x.mem.base
 	depth := atomic.LoadUint64((*uint64)(unsafe.Add(base, headDepth)))
@@ -45,12 +45,20 @@ func (x *Index) Seek(c *Cursor, hash uint64) {
 	c.entryOff = uintptr(off)
 	c.entry = entry
 	c.hash = hash
-	c.page = x.mem.pagesOff + uintptr(uint32(entry))<<pageShift
+	c.page = x.mem.pagesOff + uintptr(uint32(entry)&pageMask)<<pageShift
 	c.bucket = uintptr(hash >> bucketShift % pageBuckets * bucketBytes)
 	c.slot = c.bucket // a place in the page, should somebody ask before Next
+	if entry&unsureBit != 0 {
+		c.match, c.left = 0, 0
+		return
+	}
 	c.left = pageBuckets
 	c.scan()
 }
+
+// Unsure reports that the page has not been verified since Open: nothing is
+// known about the hash, the worker has to look (Own). After Seek only.
+func (c *Cursor) Unsure() bool { return c.entry&unsureBit != 0 }
 
 // Seek starts a lookup among the keys of the part. Its goroutine only.
 //

@@ -59,7 +59,7 @@ func use(tb testing.TB, x *Index, keys []uint64) {
 // in a page is found by the caller, who compares the full key in the log.
 func TestEveryBitOfHeaderAndDirectory(t *testing.T) {
 	mem, keys := damagedBase(t)
-	x, err := Open(mem, nil, 7)
+	x, err := openSure(mem, 7)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestEveryBitOfHeaderAndDirectory(t *testing.T) {
 	work := make([]byte, len(mem))
 	for bit := range entryOffset(depth, 1<<depth) * 8 {
 		off := bit / 8 &^ 7
-		if off == headLen || off == headPend || off >= headMarks && off < headMarks+8*Marks {
+		if off == headLen || off == headPend || off == headWas || off == headTop || off >= headMarks && off < headMarks+8*Marks {
 			continue
 		}
 		if off >= headMarks+8*Marks && off < headerBytes && bit%61 != 0 {
@@ -80,7 +80,7 @@ func TestEveryBitOfHeaderAndDirectory(t *testing.T) {
 		}
 		copy(work, mem)
 		work[bit/8] ^= 1 << (bit % 8)
-		y, err := Open(work, nil, 7)
+		y, err := openSure(work, 7)
 		if err != nil {
 			if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrTag) {
 				t.Fatalf("bit %d: %v", bit, err)
@@ -150,7 +150,7 @@ func FuzzOpen(f *testing.F) {
 			}
 			y.mem.set(headDirSum, sum)
 		}
-		x, err := Open(mem, nil, 7)
+		x, err := openSure(mem, 7)
 		if err != nil {
 			if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrTag) {
 				t.Fatal(err)
@@ -158,7 +158,7 @@ func FuzzOpen(f *testing.F) {
 			return
 		}
 		use(t, x, keys)
-		if x, err = Open(mem, nil, 7); err != nil && !errors.Is(err, ErrDamaged) {
+		if x, err = openSure(mem, 7); err != nil && !errors.Is(err, ErrDamaged) {
 			t.Fatal(err)
 		} else if err == nil {
 			use(t, x, keys[:100])
@@ -175,7 +175,7 @@ func FuzzOpenBytes(f *testing.F) {
 		for at := 0; len(seed) > 0 && at < len(mem); at += len(seed) {
 			copy(mem[at:], seed)
 		}
-		x, err := Open(mem, nil, 7)
+		x, err := openSure(mem, 7)
 		if err == nil {
 			use(t, x, []uint64{1, 2, 3, 4, 5, 6})
 		} else if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrTag) && !errors.Is(err, ErrSize) {

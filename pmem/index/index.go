@@ -23,6 +23,8 @@ type Index struct {
 	watched int    // of retired: those that Release frees
 
 	counts  []uint16 // per page: occupied words, or countUnknown
+	top     uint64   // as in the header
+	warm    warming
 	free    []uint32
 	retired []uint32
 	work    *splitter
@@ -101,12 +103,15 @@ func (x *Index) fixed() [5]uint64 {
 
 // clear leaves two empty pages at depth 1 and no marks.
 func (x *Index) clear() {
-	x.gen, x.built, x.watched = 2, 0, 0
+	x.gen, x.built, x.watched, x.top = 2, 0, 0, 0
+	x.warm.reset()
+	x.mem.set(headTop, 0)
 	x.free, x.retired = x.free[:0], x.retired[:0]
 	sum := uint64(0)
 	for p := range uint32(2) {
 		clear(x.mem.page(p)[:])
 		x.counts[p] = 0
+		x.mem.set(x.geo.sumOffset(p), 0)
 		e := makeEntry(uint64(p), depthMin, p)
 		x.mem.store(entryOffset(depthMin, int(p)), uint64(e))
 		sum += blockSum(depthMin, int(p), e)
@@ -140,6 +145,7 @@ func (x *Index) Insert(hash uint64, w Word, hashOf func(pos uint64) uint64) erro
 	for {
 		depth := int(x.mem.get(headDepth))
 		e := x.entryAt(depth, int(hash>>(64-depth)))
+		assert(!e.unsure(), x7)
 		n := x.countOf(e.page())
 		if n >= splitAt && x.split(hash, e, n, hashOf) {
 			continue
@@ -156,29 +162,68 @@ func (x *Index) Insert(hash uint64, w Word, hashOf func(pos uint64) uint64) erro
 			x.counts[e.page()]++
 		}
 		length := x.mem.get(headLen) + 1
+		x.refers(w)
+		x.mem.set(headWas, pg[slot])
 		if !plant.Is(plant.IndexPend) {
 			x.mem.set(headPend, pendWord(pendInsert, e.page(), slot, length))
 		}
 		x.step("insert: pending")
-		storeWord(&pg[slot], uint64(w))
-		x.step("insert: stored")
-		x.mem.store(headLen, length)
-		x.step("insert: counted")
-		x.mem.set(headPend, 0)
+		x.exchange(e.page(), slot, &pg[slot], uint64(w), length, &insertSteps)
 		return nil
 	}
 }
 
 // Store replaces the cursor's word; position and lock bit may differ, the tag
 // may not. Worker only, and no Insert since Seek unless followed by Reload.
-func (x *Index) Store(c *Cursor, w Word) { c.store(w) }
-
-func (c *Cursor) store(w Word) {
+func (x *Index) Store(c *Cursor, w Word) {
 	assert((uint64(w)^c.word)&tagMask == 0 && live(uint64(w)), x1)
 	assert(c.SameDirectory(), x3)
 	c.word = uint64(w)
-	storeWord(c.at(), uint64(w))
+	p, at, length := entry(c.entry).page(), c.at(), x.mem.get(headLen)
+	x.refers(w)
+	x.mem.set(headWas, *at)
+	x.mem.set(headPend, pendWord(pendStore, p, c.slotIn(), length))
+	x.step("store: pending")
+	x.exchange(p, c.slotIn(), at, uint64(w), length, &storeSteps)
 }
+
+// What atStep is told of the three kinds of changes.
+var (
+	insertSteps = [3]string{"insert: stored", "insert: counted", "insert: summed"}
+	storeSteps  = [3]string{"store: stored", "", "store: summed"}
+	eraseSteps  = [3]string{"erase: stored", "erase: counted", "erase: summed"}
+)
+
+// exchange stores a word that pend has announced, the length and the page's
+// sum. Of a process that dies in between, Open finishes the rest (X6).
+func (x *Index) exchange(p uint32, slot int, at *uint64, w, length uint64, steps *[3]string) {
+	was := *at
+	storeWord(at, w)
+	x.step(steps[0])
+	if steps != &storeSteps {
+		x.mem.store(headLen, length)
+		x.step(steps[1])
+	}
+	if !plant.Is(plant.IndexSum) {
+		sum := x.geo.sumOffset(p)
+		x.mem.set(sum, x.mem.get(sum)-slotSum(slot, was)+slotSum(slot, w))
+	}
+	x.step(steps[2])
+	x.mem.set(headPend, 0)
+}
+
+// refers notes the highest position before a word has it: so that after a
+// crash one word tells whether the log has lost a record that the index knew.
+func (x *Index) refers(w Word) {
+	if ref := uint64(w) & refMask; ref > x.top {
+		x.top = ref
+		x.mem.set(headTop, ref)
+	}
+}
+
+// Top is the highest position that a word was ever given since Create, Build or
+// Reset. Worker only.
+func (x *Index) Top() uint64 { return x.top << posShift }
 
 // Erase removes the cursor's word. Worker only. The slot is used again by a
 // later Insert, or dropped when the page splits.
@@ -192,18 +237,16 @@ func (x *Index) Erase(c *Cursor) {
 func (x *Index) eraseSlot(p uint32, slot int) {
 	length := x.mem.get(headLen)
 	length -= min(length, 1)
+	at := &x.mem.page(p)[slot]
+	x.mem.set(headWas, *at)
 	x.mem.set(headPend, pendWord(0, p, slot, length))
 	x.step("erase: pending")
-	storeWord(&x.mem.page(p)[slot], deadWord)
-	x.step("erase: stored")
-	x.mem.store(headLen, length)
-	x.step("erase: counted")
-	x.mem.set(headPend, 0)
+	x.exchange(p, slot, at, deadWord, length, &eraseSteps)
 }
 
 // Reload seeks the cursor's hash again: after an Insert, or when Valid or
 // SameDirectory said no.
-func (x *Index) Reload(c *Cursor) { x.Seek(c, c.hash) }
+func (x *Index) Reload(c *Cursor) { x.Own(c, c.hash) }
 
 // Len returns the number of words. Any goroutine. A crash does not make it wrong.
 func (x *Index) Len() uint64 { return x.mem.load(headLen) }
@@ -224,8 +267,9 @@ func (x *Index) Mark(i int) uint64 {
 // Words calls fn for every word until fn returns false, in no useful order. By
 // the worker, or by a goroutine announced as a reader for as long as it takes;
 // then a key inserted or erased meanwhile may or may not be among them (one that
-// was both may come twice); every other key comes once.
+// was both may come twice); every other key comes once. Precondition: Sure.
 func (x *Index) Words(fn func(Word) bool) {
+	assert(x.Sure(), x7)
 	depth := int(x.mem.load(headDepth))
 	for i := 0; i < 1<<depth; {
 		e := entry(x.mem.load(entryOffset(depth, i)))

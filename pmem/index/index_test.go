@@ -330,7 +330,7 @@ func TestReset(t *testing.T) {
 
 func TestOpen(t *testing.T) {
 	mem := make([]byte, Bytes(30_000))
-	if _, err := Open(mem, nil, 7); !errors.Is(err, ErrDamaged) {
+	if _, err := openSure(mem, 7); !errors.Is(err, ErrDamaged) {
 		t.Fatal(err)
 	}
 	x, err := Create(mem, nil, 7)
@@ -340,7 +340,7 @@ func TestOpen(t *testing.T) {
 	want := map[uint64]Word{}
 	for key := range uint64(30_000) {
 		if key%5000 == 0 { // the life of several processes
-			if x, err = Open(mem, nil, 7); err != nil {
+			if x, err = openSure(mem, 7); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -353,7 +353,7 @@ func TestOpen(t *testing.T) {
 		}
 	}
 	x.SetMark(7, 1<<63)
-	if x, err = Open(mem, nil, 7); err != nil {
+	if x, err = openSure(mem, 7); err != nil {
 		t.Fatal(err)
 	}
 	checkContents(t, x, want)
@@ -385,7 +385,7 @@ func TestBuild(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(mem, nil, 7); !errors.Is(err, ErrDamaged) {
+		if _, err := openSure(mem, 7); !errors.Is(err, ErrDamaged) {
 			t.Fatal("an unfinished index was opened", err)
 		}
 		want := map[uint64]Word{}
@@ -417,7 +417,7 @@ func TestBuild(t *testing.T) {
 		}
 		x := b.Finish()
 		checkContents(t, x, want)
-		if x, err = Open(mem, nil, 7); err != nil {
+		if x, err = openSure(mem, 7); err != nil {
 			t.Fatal(err)
 		}
 		checkContents(t, x, want)

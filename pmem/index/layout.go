@@ -19,7 +19,7 @@ var (
 
 const (
 	magic         = 0x3178_6469_6c61_6568 // "healidx1"
-	layoutVersion = 1
+	layoutVersion = 2
 
 	bucketWords = 8
 	pageBuckets = 256
@@ -59,7 +59,9 @@ const (
 	headDepth = 64 // the level in use: the only header word a lookup loads
 
 	headLen  = 128
-	headPend = 136 // the insert or erase under way, 0 = none
+	headPend = 136 // the change of a word under way, 0 = none
+	headWas  = 144 // the word before that change
+	headTop  = 152 // highest reference any word was ever given
 
 	headSeal   = 192 // mix of depth and the five words below, 0 = no switch under way
 	headStart  = 200 // first entry of the block
@@ -78,34 +80,46 @@ const (
 const Marks = 8
 
 // A pend word: bit 63 set, bit 62 = the slot gets live (insert) or dead (erase),
-// bits 61..24 slot, bits 23..0 low bits of the length when done.
+// bit 61 = it is live before and after (store), bits 60..24 slot, bits 23..0 low
+// bits of the length when done.
 const (
 	pendSet    = 1 << 63
 	pendInsert = 1 << 62
+	pendStore  = 1 << 61
 	pendShift  = 24
 	pendLen    = 1<<pendShift - 1
 )
 
-// entry of the directory: generation (26 bits), local depth (6), page (32).
+// The slot of the last page fits below the flags.
+const _ = uint(61 - pendShift - depthLimit - 11)
+
+// entry of the directory: generation (26 bits), local depth (6), unsure (1),
+// page (31). Unsure: nobody has looked at the page since Open; see Warm.
 type entry uint64
 
 const (
 	localShift = 32
 	genShift   = 38
+	unsureBit  = 1 << 31
+	pageMask   = unsureBit - 1
 )
+
+const _ = uint(31 - depthLimit)
 
 func makeEntry(gen uint64, local int, page uint32) entry {
 	return entry(gen<<genShift | uint64(local)<<localShift | uint64(page))
 }
 
-func (e entry) page() uint32 { return uint32(e) }
+func (e entry) page() uint32 { return uint32(e) & pageMask }
+func (e entry) unsure() bool { return e&unsureBit != 0 }
+func (e entry) sure() entry  { return e &^ unsureBit }
 func (e entry) local() int   { return int(e >> localShift & (1<<(genShift-localShift) - 1)) }
 func (e entry) gen() uint64  { return uint64(e >> genShift) }
 
 // blockSum is a block's part in the directory's checksum. Doubling does not
 // change it: it knows the block by the hash its first entry stands for.
 func blockSum(depth, start int, e entry) uint64 {
-	return mix(uint64(start)<<(64-depth), uint64(e))
+	return mix(uint64(start)<<(64-depth), uint64(e.sure()))
 }
 
 // geometry is what follows from the size of the memory.
@@ -131,10 +145,14 @@ func depthFor(pages int) int {
 	return min(depthLimit, max(4, bits.Len(uint(pages-1))+1))
 }
 
+// pagesOffset: behind the header and the directory's levels lie the sums of the
+// pages, one word each (a page has at least one directory entry at depthMax).
 func pagesOffset(depthMax int) int {
 	const align = pageBytes
-	return (headerBytes + 8<<(depthMax+1) + align - 1) &^ (align - 1)
+	return (sumsOffset(depthMax) + 8<<depthMax + align - 1) &^ (align - 1)
 }
+
+func sumsOffset(depthMax int) int { return headerBytes + 8<<(depthMax+1) }
 
 // geometryOf takes the deepest directory that leaves pages for half its entries.
 func geometryOf(bytes int) (geometry, error) {

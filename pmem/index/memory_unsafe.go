@@ -41,4 +41,9 @@ func (m *memory) page(n uint32) *page {
 	return (*page)(unsafe.Add(m.base, m.pagesOff+uintptr(n)<<pageShift))
 }
 
+// pageBytes is the same page for whoever reads or writes files.
+func (m *memory) pageBytes(n uint32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Add(m.base, m.pagesOff+uintptr(n)<<pageShift)), pageBytes)
+}
+
 func loadWord(p *uint64) uint64 { return atomic.LoadUint64(p) }

@@ -8,7 +8,8 @@ import (
 
 // Open takes over an index whose process has died at any instruction. It reads
 // the header and the directory, not the pages, finishes a directory switch
-// that was under way, and finds the pages that nobody uses.
+// that was under way, and finds the pages that nobody uses. Every page is in
+// doubt until Warm or Own has verified it.
 //
 // ErrTag: mem holds the index of something else. ErrDamaged: mem holds no
 // index, or one that was never finished or is inconsistent. In both cases the
@@ -38,7 +39,12 @@ func Open(mem []byte, ensure func(bytes int) error, tag uint64) (*Index, error) 
 	if err := x.back(x.geo.pagesOff + int(x.next)*pageBytes); err != nil {
 		return nil, err
 	}
-	return x, x.settle()
+	if err := x.settle(); err != nil {
+		return nil, err
+	}
+	x.top = x.mem.get(headTop)
+	x.doubt(int(depth))
+	return x, nil
 }
 
 func (x *Index) checkFixed() error {
@@ -90,7 +96,7 @@ func (x *Index) walk(depth int) error {
 	const unseen, seen = 0, countUnknown
 	sum := uint64(0)
 	for i := 0; i < 1<<depth; {
-		e := x.entryAt(depth, i)
+		e := x.entryAt(depth, i).sure()
 		local, p := e.local(), e.page()
 		if local < depthMin || local > depth || int(p) >= x.geo.pagesMax || i%(1<<(depth-local)) != 0 {
 			return fmt.Errorf("%w: entry %d of %d is %#x", ErrDamaged, i, 1<<depth, uint64(e))
@@ -100,7 +106,7 @@ func (x *Index) walk(depth int) error {
 		}
 		sum += blockSum(depth, i, e)
 		for end := i + 1<<(depth-local); i < end; i++ {
-			if other := x.entryAt(depth, i); other != e {
+			if other := x.entryAt(depth, i).sure(); other != e {
 				return fmt.Errorf("%w: entry %d is %#x in the block of %#x", ErrDamaged, i, uint64(other), uint64(e))
 			}
 		}
@@ -123,14 +129,16 @@ func (x *Index) walk(depth int) error {
 func (x *Index) settle() error {
 	length, pages := x.mem.load(headLen), uint64(int(x.next)-len(x.free))
 	if pend := x.mem.get(headPend); pend != 0 {
-		slot := pend &^ (pendSet | pendInsert) >> pendShift
+		slot := pend &^ (pendSet | pendInsert | pendStore) >> pendShift
 		if pend&pendSet == 0 || slot/pageWords >= uint64(x.next) {
 			return fmt.Errorf("%w: pending change %#x", ErrDamaged, pend)
 		}
-		isLive := live(x.mem.page(uint32(slot / pageWords))[slot%pageWords])
+		p, at := uint32(slot/pageWords), int(slot%pageWords)
+		isLive := live(x.mem.page(p)[at])
 		insert := pend&pendInsert != 0
 		want, before := pend&pendLen, length&pendLen
 		switch {
+		case pend&pendStore != 0:
 		case isLive != insert || want == before: // not begun, or counted already
 		case insert && want == (length+1)&pendLen:
 			length++
@@ -140,6 +148,14 @@ func (x *Index) settle() error {
 			return fmt.Errorf("%w: pending change %#x at length %d", ErrDamaged, pend, length)
 		}
 		x.mem.store(headLen, length)
+		if sum := x.geo.sumOffset(p); !plant.Is(plant.IndexSumRedo) {
+			// The sum is from before the word or from after; any other is damage
+			// and stays, so that the page is found.
+			is := x.mem.page(p).sum()
+			if x.mem.get(sum)-slotSum(at, x.mem.get(headWas))+slotSum(at, x.mem.page(p)[at]) == is {
+				x.mem.set(sum, is)
+			}
+		}
 		x.mem.set(headPend, 0)
 	}
 	if length > pages*pageWords {

@@ -9,7 +9,7 @@ const PageWords = pageWords
 // last is ^0. Pages that are split between two calls do no harm: what follows a
 // hash is always what had followed it.
 //
-// By the worker, or by a goroutine announced as a reader. Of a key whose word is
+// Precondition: Sure. By the worker, or by a goroutine announced as a reader. Of a key whose word is
 // inserted or erased meanwhile the word may or may not be there; every other key
 // of the page is there once, with a word it had at some moment of the call.
 func (x *Index) WordsAt(hash uint64, dst []Word) (words []Word, last uint64) {
@@ -17,6 +17,7 @@ func (x *Index) WordsAt(hash uint64, dst []Word) (words []Word, last uint64) {
 		depth := int(x.mem.load(headDepth))
 		off := entryOffset(depth, int(hash>>(64-depth)))
 		e := entry(x.mem.load(off))
+		assert(!e.unsure(), x7)
 		pg := x.mem.page(e.page())
 		words = dst
 		for s := range pg {

@@ -13,7 +13,7 @@ func (x *Index) Prefetch(hash uint64) {
 	depth := atomic.LoadUint64((*uint64)(unsafe.Add(base, headDepth)))
 	off := headerBytes + (1<<(depth&63)+hash>>((64-depth)&63))*8
 	entry := atomic.LoadUint64((*uint64)(unsafe.Add(base, off)))
-	page := x.mem.pagesOff + uintptr(uint32(entry))<<pageShift
+	page := x.mem.pagesOff + uintptr(uint32(entry)&pageMask)<<pageShift
 	prefetch(unsafe.Add(base, page+uintptr(hash>>bucketShift%pageBuckets*bucketBytes)))
 }
 

@@ -32,7 +32,7 @@ func (s *splitter) gather(pg *page, hashOf func(pos uint64) uint64) int {
 
 // divide fills the images: by the hash bit below the local depth, or all words
 // into the first one if local is 0.
-func (s *splitter) divide(n, local int) (used [2]int) {
+func (s *splitter) divide(n, local int) (used [2]int, sums [2]uint64) {
 	clear(s.image[0][:])
 	if local > 0 {
 		clear(s.image[1][:])
@@ -57,11 +57,13 @@ func (s *splitter) divide(n, local int) (used [2]int) {
 		}
 		img[at] = s.words[i]
 		used[side]++
+		sums[side] += slotSum(at, s.words[i])
 	}
 	if unknown {
 		s.placeUnknown(n, local, &used)
+		sums = [2]uint64{s.image[0].sum(), s.image[1].sum()}
 	}
-	return used
+	return used, sums
 }
 
 // split divides the page of e in two, or writes it anew if most of its words
@@ -92,13 +94,15 @@ func (x *Index) split(hash uint64, e entry, occupied int, hashOf func(pos uint64
 	if rewrite {
 		local, by = e.local(), 0
 	}
-	used := x.work.divide(n, by)
+	used, sums := x.work.divide(n, by)
 	*x.mem.page(low) = x.work.image[0]
 	x.counts[low] = uint16(used[0])
+	x.mem.set(x.geo.sumOffset(low), sums[0])
 	x.step("split: lower page filled")
 	if !rewrite {
 		*x.mem.page(high) = x.work.image[1]
 		x.counts[high] = uint16(used[1])
+		x.mem.set(x.geo.sumOffset(high), sums[1])
 	}
 	x.step("split: pages filled")
 

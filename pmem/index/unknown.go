@@ -74,6 +74,7 @@ func (c *Cursor) KnownBits() (mask uint64) {
 func (x *Index) EraseAll(hash, mask, pos uint64) (n int) {
 	prefix := ^uint64(0) << (64 - min(bits.LeadingZeros64(^mask), depthLimit))
 	for at := hash & prefix; ; {
+		x.own(at)
 		depth := int(x.mem.get(headDepth))
 		e := x.entryAt(depth, int(at>>(64-depth)))
 		for slot, w := range x.mem.page(e.page()) {
@@ -95,6 +96,7 @@ func (x *Index) EraseAll(hash, mask, pos uint64) (n int) {
 // the last. hash and mask say what is known of the keys of those words but for
 // their tags. Worker only.
 func (x *Index) Range(at uint64, fn func(w Word, hash, mask uint64)) (next uint64) {
+	x.own(at)
 	depth := int(x.mem.get(headDepth))
 	e := x.entryAt(depth, int(at>>(64-depth)))
 	mask := ^uint64(0) << (64 - e.local())
@@ -108,16 +110,21 @@ func (x *Index) Range(at uint64, fn func(w Word, hash, mask uint64)) (next uint6
 
 // Alike calls fn for every word whose key's hash may agree with hash in the
 // bits of mask, until fn returns false. Announced, or the worker; what is
-// inserted or erased meanwhile may or may not be among them.
-func (x *Index) Alike(hash, mask uint64, fn func(Word) bool) {
+// inserted or erased meanwhile may or may not be among them. Precondition: Sure.
+//
+// known and bits are what follows from the word's place of its key's hash.
+func (x *Index) Alike(hash, mask uint64, fn func(w Word, known, bits uint64) bool) {
 	prefix := ^uint64(0) << (64 - min(bits.LeadingZeros64(^mask), depthLimit))
 	tag := mask << tagShift & tagMask
 	depth := int(x.mem.load(headDepth))
 	for at := hash & prefix; ; {
 		e := entry(x.mem.load(entryOffset(depth, int(at>>(64-depth)))))
+		assert(!e.unsure(), x7)
 		pg := x.mem.page(e.page())
+		place := ^uint64(0) << (64 - e.local())
 		for slot := range pg {
-			if w := loadWord(&pg[slot]); live(w) && (w^hash<<tagShift)&tag == 0 && !fn(Word(w)) {
+			if w := loadWord(&pg[slot]); live(w) && (w^hash<<tagShift)&tag == 0 &&
+				!fn(Word(w), at&place|w&tagMask>>tagShift, place|tagMask>>tagShift) {
 				return
 			}
 		}

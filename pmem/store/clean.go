@@ -82,7 +82,7 @@ func (s *Store) Clean(budgetBytes int, b Bounds, flushed uint64) (r CleanResult)
 		case c.victim != 0 && work > 0:
 			s.examine(&r, &work, &b)
 		case c.victim == 0 && c.counting == 0 && work > 0 && c.waiting < waitingMax && s.begin(b.Below):
-		case c.victim == 0 && c.uncounted && budgetBytes > 0:
+		case c.victim == 0 && c.uncounted && budgetBytes > 0 && s.x.Sure(): // in doubt it would load the index page by page
 			s.count(&r, &budgetBytes)
 		default:
 			more = false
@@ -242,7 +242,7 @@ func (s *Store) move(pos uint64, h *record.Header, img []byte, b *Bounds) (bytes
 		return n, true, nil
 	}
 	var cur index.Cursor
-	if !s.seek(&cur, h.Hash, pos) {
+	if !s.own(&cur, h.Hash, pos) {
 		return 0, true, nil
 	}
 	w := cur.Word()
@@ -324,7 +324,7 @@ func (s *Store) count(r *CleanResult, budget *int) {
 		var cur index.Cursor
 		switch {
 		case h.Kind == record.Marker && pos == s.lastMarker:
-		case h.Kind == record.Marker || !s.seek(&cur, h.Hash, pos):
+		case h.Kind == record.Marker || !s.own(&cur, h.Hash, pos):
 			s.log.Dead(pos, h.Bytes())
 		case h.Kind == record.Delete:
 			s.tombstones.Add(1)

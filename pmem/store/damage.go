@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -23,6 +24,7 @@ type Hurt struct {
 	Hash, Mask uint64 // the key's hash in these bits; Mask ^0: all of it
 	TS         uint64 // of the damaged record; TSUnknown behind a damaged header
 	Key        []byte // whose lookup met it, nil if none did. It need not be its key
+	Bound      uint64 // at Refuse: no timestamp that it can have is above
 }
 
 // TSUnknown is above every timestamp: what cannot be read may be the newest.
@@ -62,6 +64,7 @@ type hurts struct {
 	repaired uint64
 	dropped  uint64
 	refused  int
+	bounds   map[uint64]uint64 // of what is refused, by position
 
 	some   atomic.Bool // waiting is not empty
 	notify func()
@@ -119,18 +122,6 @@ func (s *Store) TakeDamaged(dst []Hurt, max int) []Hurt {
 // Later puts one back that could not be decided now. Any goroutine.
 func (s *Store) Later(h *Hurt) { s.requeue(h.id(), false) }
 
-// Refuse says that no member has a good copy: the key stays refused until it is
-// written anew, or RetryRefused. Any goroutine.
-func (s *Store) Refuse(h *Hurt) {
-	t := &s.hurts
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if x := t.all[h.id()]; x != nil && !x.refused {
-		x.refused = true
-		t.refused++
-	}
-}
-
 // RetryRefused queues everything refused once more: another member is back.
 func (s *Store) RetryRefused() {
 	for _, h := range s.RefusedHurts() {
@@ -148,6 +139,7 @@ func (s *Store) RefusedHurts() (all []Hurt) {
 			all = append(all, x.hurt)
 		}
 	}
+	slices.SortFunc(all, func(a, b Hurt) int { return a.id().compare(b.id()) })
 	return all
 }
 
@@ -177,6 +169,7 @@ func (s *Store) closed(id hurtID) {
 			t.refused--
 		}
 		delete(t.all, id)
+		delete(t.bounds, id.pos)
 		t.repaired++
 	}
 }
@@ -191,6 +184,7 @@ func (s *Store) forgetHurts() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	clear(t.all)
+	clear(t.bounds)
 	t.waiting, t.refused = nil, 0
 	t.some.Store(false)
 }
@@ -234,7 +228,7 @@ func (s *Store) Whole(pos uint64) bool {
 // this hash, if it is damaged and still current. Worker only.
 func (s *Store) NoteRecord(hash, pos uint64) {
 	var c index.Cursor
-	if !s.seek(&c, hash, pos) {
+	if !s.own(&c, hash, pos) {
 		return
 	}
 	switch img, is := s.soundness(pos); is {
@@ -275,7 +269,7 @@ func (s *Store) look(v *sight, hash uint64, key []byte) bool {
 		switch {
 		case is == headHurt && plant.Is(plant.DamageMiss):
 		case is == headHurt:
-			v.floor = TSUnknown
+			v.floor = max(v.floor, s.boundOf(pos))
 			s.note(Hurt{Pos: pos, Hash: hash, Mask: c.KnownBits(), TS: TSUnknown, Key: key})
 		case record.Hash(img) != hash:
 		case holds(img, hash, key) && fits(img):
@@ -368,7 +362,7 @@ func (s *Store) Settle(h *Hurt) bool {
 	if h.Sound() && !plant.Is(plant.DamageSettle) {
 		newer := false
 		var c index.Cursor
-		for s.x.Seek(&c, h.Hash); c.Next(); {
+		for s.x.Own(&c, h.Hash); c.Next(); {
 			pos := c.Word().Pos()
 			if img, is := s.soundness(pos); is == whole && record.Hash(img) == h.Hash && record.TS(img) >= h.TS {
 				newer = true
@@ -405,13 +399,16 @@ func (s *Store) Alike(hash, mask uint64, fn func(locked bool, h *record.Header, 
 		return false, ErrShut
 	}
 	defer r.leave()
+	if !s.Sure() {
+		return true, nil // a word of it may not be what it was
+	}
 	var h record.Header
-	s.x.Alike(hash, mask, func(w index.Word) bool {
+	s.x.Alike(hash, mask, func(w index.Word, known, bits uint64) bool {
 		img, is := s.soundness(w.Pos())
 		switch {
 		case is == headHurt:
 			damaged = true
-			s.note(Hurt{Pos: w.Pos(), Hash: hash, Mask: mask, TS: TSUnknown})
+			s.note(Hurt{Pos: w.Pos(), Hash: known, Mask: bits, TS: TSUnknown}) // not the asker's key: perhaps another one's
 		case (record.Hash(img)^hash)&mask != 0:
 		case is == bodyHurt:
 			damaged = true

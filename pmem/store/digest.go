@@ -109,7 +109,7 @@ func (s *Store) Digest(dst []Sum) { copy(dst, s.digest.sums) }
 // do. Worker only.
 func (s *Store) DigestWalk() bool {
 	d := &s.digest
-	if d.walked == digestEnd {
+	if d.walked == digestEnd || !s.Sure() {
 		return false
 	}
 	if d.words == nil {
@@ -170,6 +170,9 @@ func (s *Store) ListHashes(first, last uint64, damaged func(pos uint64), fn func
 	for {
 		if !r.enter() {
 			return ErrShut
+		}
+		if !s.Sure() {
+			return ErrUnsure
 		}
 		var end uint64
 		var err error

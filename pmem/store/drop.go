@@ -12,7 +12,7 @@ import (
 // (protocol.md, "Tombstones"). Worker only.
 func (s *Store) Drop(hash, pos uint64) bool {
 	var c index.Cursor
-	if !s.seek(&c, hash, pos) {
+	if !s.own(&c, hash, pos) {
 		return false
 	}
 	img := s.log.Record(pos)

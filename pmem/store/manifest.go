@@ -22,7 +22,7 @@ const manifestStride = 256
 //
 // Any goroutine but the worker; the caller holds a pin, so that nothing at or
 // above from is moved or given back. A record that is replaced while this runs may be listed.
-// Errors: *seglog.Damage, ErrShut.
+// Errors: *seglog.Damage, ErrShut, ErrUnsure (precondition: Sure).
 func (s *Store) Manifest(from, to uint64, full bool, fn func(pos uint64, off int64, n int, inc uint32, locked bool) bool) error {
 	r := s.NewReader()
 	defer r.Close()
@@ -35,6 +35,9 @@ func (s *Store) Manifest(from, to uint64, full bool, fn func(pos uint64, off int
 		more := m.stride(fn)
 		r.leave()
 		if !more {
+			if m.err != nil {
+				return m.err
+			}
 			return m.walk.Err()
 		}
 	}
@@ -44,6 +47,7 @@ type manifest struct {
 	s    *Store
 	full bool
 	walk walker
+	err  error
 
 	// The run so far; n is 0 if there is none.
 	pos    uint64
@@ -69,8 +73,12 @@ func (m *manifest) stride(fn func(pos uint64, off int64, n int, inc uint32, lock
 			return false
 		}
 		if h.Kind != record.Put && h.Kind != record.Delete || !m.full && !listed(h.Flags) ||
-			!m.s.seek(&c, h.Hash, pos) {
+			!m.s.seek(&c, h.Hash, pos) && !c.Unsure() {
 			continue
+		}
+		if c.Unsure() {
+			m.err = ErrUnsure
+			return false
 		}
 		locked, n := c.Word().Locked(), h.Bytes()
 		if m.n != 0 && pos == m.pos+uint64(m.n) && (locked == m.locked || plant.Is(plant.StoreRun)) {

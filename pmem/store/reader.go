@@ -14,6 +14,10 @@ import (
 // ErrShut is returned to whoever comes after Shut.
 var ErrShut = errors.New("store: shut; the node is closing")
 
+// ErrUnsure is returned to whoever wants to see everything before the worker has
+// verified the index that it took over. Sure tells when it has.
+var ErrUnsure = errors.New("store: the index is still being verified; wait until it is sure")
+
 // State is what a read found.
 type State uint8
 
@@ -21,7 +25,7 @@ const (
 	Missing State = iota // never written
 	Found
 	Deleted // a tombstone
-	Locked  // not readable yet: ask the worker
+	Locked  // not readable yet, or not known: ask the worker
 	Shut    // the store was shut
 	Damaged // a record that may be the key's does not verify; it must come from a peer
 )
@@ -134,6 +138,9 @@ func (s *Store) get(hash uint64, key, dst []byte) ([]byte, uint64, State) {
 			}
 			return answer(w, img, dst)
 		}
+		if c.Unsure() && !plant.Is(plant.UnsureMissing) {
+			return dst, 0, Locked // the worker will look at the page first
+		}
 		// Not even a page that has been split since could hide the key if the
 		// directory is the same (H23).
 		if c.SameDirectory() {
@@ -160,12 +167,15 @@ func answer(w index.Word, img, dst []byte) ([]byte, uint64, State) {
 // replaced meanwhile may show its old or new form. img is the image. ErrShut
 // after Shut; a damaged record ends it with an error.
 //
-// The cleaner frees nothing while it runs.
+// ErrUnsure unless Sure. The cleaner frees nothing while it runs.
 func (s *Store) ForEach(r *Reader, fn func(pos uint64, locked bool, img []byte) bool) error {
 	if !r.enter() {
 		return ErrShut
 	}
 	defer r.leave()
+	if !s.Sure() {
+		return ErrUnsure
+	}
 	var err error
 	s.x.Words(func(w index.Word) bool {
 		img, is := s.soundness(w.Pos())

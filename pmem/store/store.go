@@ -94,6 +94,10 @@ func (s *Store) Hash(key []byte) uint64 { return xxh3.HashSeed(key, s.seed) }
 func (s *Store) Log() *seglog.Log    { return s.log }
 func (s *Store) Index() *index.Index { return s.x }
 
+// Sure reports that every page of the index was verified, or loaded, since the
+// pool was opened: from then on Manifest and ForEach see everything. Any goroutine.
+func (s *Store) Sure() bool { return s.x.Sure() }
+
 // Tail, Flushed and SetFlushed are the log's. Any goroutine.
 func (s *Store) Tail() uint64          { return s.log.Tail() }
 func (s *Store) Flushed() uint64       { return s.log.Flushed() }
@@ -135,7 +139,7 @@ func (s *Store) Find(e *Entry, hash uint64, key []byte) {
 	e.OK, e.Locked, e.Tombstone, e.Damaged = false, false, false, false
 	e.TS, e.Pos, e.bytes, e.Floor = 0, 0, 0, 0
 	e.hash, e.inserts = hash, s.inserts
-	s.x.Seek(&e.cursor, hash)
+	s.x.Own(&e.cursor, hash)
 	for e.cursor.Next() {
 		w := e.cursor.Word()
 		img, inc := s.log.RecordLife(w.Pos())
@@ -237,6 +241,9 @@ func (s *Store) refind(e *Entry, key []byte) {
 // refer makes the index lead to the record just appended, and counts.
 func (s *Store) refer(e *Entry, h *record.Header, pos uint64, locked bool) error {
 	w := index.MakeWord(e.hash, pos, locked)
+	if e.Damaged {
+		s.retryAlike(e.hash)
+	}
 	if !e.OK {
 		if e.Damaged {
 			s.beside.Store(true)
@@ -264,8 +271,19 @@ func (s *Store) refer(e *Entry, h *record.Header, pos uint64, locked bool) error
 	return nil
 }
 
-// seek moves c to the word that refers to exactly pos; false if there is none.
-// The log is not touched. Any goroutine that is announced.
+// own moves c to the word that refers to exactly pos; false if there is none.
+// The log is not touched. Worker only.
+func (s *Store) own(c *index.Cursor, hash, pos uint64) bool {
+	for s.x.Own(c, hash); c.Next(); {
+		if c.Word().Pos() == pos {
+			return true
+		}
+	}
+	return false
+}
+
+// seek is own for any goroutine that is announced. On a page that the worker
+// has not verified yet it is false and the cursor Unsure.
 func (s *Store) seek(c *index.Cursor, hash, pos uint64) bool {
 	for {
 		s.x.Seek(c, hash)
@@ -284,7 +302,7 @@ func (s *Store) seek(c *index.Cursor, hash, pos uint64) bool {
 // whether it is its key's current one, and whether it is locked. Worker only.
 func (s *Store) References(hash, pos uint64) (current, locked bool) {
 	var c index.Cursor
-	if !s.seek(&c, hash, pos) {
+	if !s.own(&c, hash, pos) {
 		return false, false
 	}
 	return true, c.Word().Locked()
@@ -299,8 +317,8 @@ func (s *Store) Lock(hash, pos uint64) bool { return s.setLock(hash, pos, true) 
 
 func (s *Store) setLock(hash, pos uint64, locked bool) bool {
 	var c index.Cursor
-	if !s.seek(&c, hash, pos) {
-		if s.x.Seek(&c, hash); !plant.Is(plant.UnlockUnequal) || !c.Next() {
+	if !s.own(&c, hash, pos) {
+		if s.x.Own(&c, hash); !plant.Is(plant.UnlockUnequal) || !c.Next() {
 			return false
 		}
 	}

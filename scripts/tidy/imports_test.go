@@ -54,7 +54,7 @@ var mayImport = []struct {
 	{"dataplane/plant", nil}, // bugs planted in tests; the constant false in a product
 	{"dataplane/proto", []string{"dataplane/plant"}},
 	{"dataplane/replica", append([]string{"rdma"}, pure...)},
-	{"dataplane/resp", []string{"dataplane", "dataplane/proto"}},
+	{"dataplane/resp", []string{"dataplane", "dataplane/plant", "dataplane/proto"}},
 	{"dataplane/flow", nil},
 	{"dataplane", []string{"dataplane/plant", "dataplane/proto", "dataplane/flow", "dataplane/replica", "rdma/...", "pmem/..."}},
 	{"rdma", []string{"dataplane/plant", "dataplane/proto", "pmem/record", "cgo/..."}},

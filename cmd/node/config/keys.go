@@ -39,6 +39,7 @@ type Config struct {
 	PoolSize    Size   `toml:"pool_size"`
 	SegmentSize Size   `toml:"segment_size"`
 	MaxKeys     int    `toml:"max_keys"`
+	Checkpoint  Size   `toml:"checkpoint_bytes"`
 	HugePages   string `toml:"huge_pages"`
 
 	Recovery       string `toml:"recovery"`
@@ -286,6 +287,11 @@ func keys() []Key {
 		{Name: "max_keys", Help: "keys the index can grow to, over all shards; 0 = as many as the pool can hold", Allowed: fmt.Sprintf("0 to %d", MaxKeysMax), Fixed: true,
 			field: func(c *Config) value { return intValue{&c.MaxKeys} },
 			check: between(func(c *Config) int { return c.MaxKeys }, 0, MaxKeysMax)},
+		{Name: "checkpoint_bytes", Help: "bytes of log between two checkpoints of a shard's index, in pools that survive a power loss; 0B = none: after a power loss the index is made anew from the whole log", Allowed: "0B, or 1MiB to 16GiB",
+			field: func(c *Config) value { return &c.Checkpoint },
+			check: func(c *Config) bool {
+				return c.Checkpoint == 0 || c.Checkpoint >= MiB && c.Checkpoint <= 16*GiB
+			}},
 		{Name: "huge_pages", Help: "huge pages for what lies in memory: auto takes them where permitted, on makes their absence an error", Allowed: huge, Fixed: true,
 			field: text(func(c *Config) *string { return &c.HugePages }), check: hugeOK},
 
@@ -393,7 +399,7 @@ func Default() Config {
 		Provider: "shm", RingSize: 8 * MiB, Spin: Auto,
 		Lease: Duration(3 * time.Second), Drift: Duration(300 * time.Millisecond), Slow: Duration(1500 * time.Millisecond),
 		Domain: "auto", PoolDir: "pool", StateDir: "state",
-		PoolSize: 512 * MiB, SegmentSize: 4 * MiB, HugePages: "auto",
+		PoolSize: 512 * MiB, SegmentSize: 4 * MiB, Checkpoint: 64 * MiB, HugePages: "auto",
 		Recovery: "heal", RecoveryBudget: MiB,
 		BootstrapWait: Duration(30 * time.Second),
 		StopTimeout:   Duration(10 * time.Second),

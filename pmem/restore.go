@@ -1,0 +1,193 @@
+package pmem
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"healkv/dataplane/plant"
+	"healkv/pmem/ckpt"
+	"healkv/pmem/index"
+	"healkv/pmem/record"
+	"healkv/pmem/store"
+)
+
+// restoreIndex makes the index of the newest checkpoint in force and the log
+// from there on. It reads the table and that part of the log; pages are loaded
+// when they are first used, and what the log adds to them is applied then. It
+// returns why that is not possible, "" if it was.
+func (p *Pool) restoreIndex() (why string) {
+	r := &p.recovered
+	c := &p.ckpt
+	if c.never {
+		return ""
+	}
+	if r.FailedFlush {
+		return "a flush failed in the last life"
+	}
+	p.leftovers = nil
+	r.Replayed = 0
+	f, err := p.openIndexFile(true)
+	if err != nil {
+		return err.Error()
+	}
+	c.size(len(f.region.Bytes()))
+	t := c.newest()
+	if t == nil {
+		_ = f.region.Close()
+		return "no checkpoint"
+	}
+	images := make([]index.Image, len(t.Blocks))
+	for i := range t.Blocks {
+		k := &t.Blocks[i]
+		images[i] = index.Image{Sum: k.Sum, Live: k.Live, Local: k.Local}
+	}
+	x, err := index.Restore(f.region.Bytes(), f.ensure, p.indexTag(), images, t.Needs)
+	if err != nil {
+		_ = f.region.Close()
+		return err.Error()
+	}
+	f.backed.Store(int64(x.Backed()) &^ (hugeBytes - 1)) // its pages are allocated one by one
+
+	stable := min(p.super.Stable, p.log.Tail())
+	k := &keeper{p: p, tail: p.log.Tail(), stable: stable, x: x, table: t, file: c.file, layout: c.layout,
+		head: make([]uint32, len(t.Blocks))}
+	x.SetKeeper(k)
+	x.SetMark(store.MarkBeside, t.Flags)
+	marker := t.Marker
+	from := max(min(stable, t.From), p.super.Base)
+	err = p.log.Scan(from, k.tail, func(pos uint64, h *record.Header, _ []byte) bool {
+		r.Replayed++
+		switch h.Kind {
+		case record.Put, record.Delete:
+			k.later(x, h.Hash, pos)
+			if lockedAfterCrash(pos, h.Flags&record.FlagRelocated != 0, stable) {
+				p.leftovers = append(p.leftovers, pos) // superseded ones are sorted out by Leftovers
+			}
+		case record.Marker:
+			marker = max(marker, pos)
+		}
+		return true
+	})
+	if err != nil {
+		_ = f.region.Close()
+		return err.Error()
+	}
+	p.indexFile, p.index, p.keeper = f, x, k
+	c.adopt(t)
+	for i := range t.Blocks {
+		b := &t.Blocks[i]
+		c.pages[i] = imageOf{sum: b.Sum, slot: b.Slot + 1, live: b.Live}
+	}
+	r.Stable, r.LastMarker, r.Restored = stable, marker, true
+	r.Leftovers = uint64(len(p.leftovers))
+	r.Why = fmt.Sprintf("index of checkpoint %d, %d pages to load, replayed %d records", t.Generation, len(t.Blocks), r.Replayed)
+	if c.path != "" {
+		k.readAhead()
+	}
+	return ""
+}
+
+// keeper answers the index (index.Keeper) while pages of it are in doubt.
+//
+// A page in doubt was touched by nobody since Open: none of its keys has a
+// record above the tail of then, and every lock in it is as Open left it. So
+// what it should hold follows from the log below that tail alone.
+type keeper struct {
+	p      *Pool
+	x      *index.Index
+	tail   uint64 // as of Open
+	stable uint64
+
+	// The rest is of a restored index.
+	table  *ckpt.Table // nil: the index was kept
+	file   ckpt.File
+	layout ckpt.Layout
+	head   []uint32  // per page: its first record in list, +1
+	list   []pending // records that are not in their page yet
+	loaded int       // pages
+
+	ahead  atomic.Int64 // pages that the reader ahead has brought into the page cache
+	cancel atomic.Bool
+	reader sync.WaitGroup
+}
+
+// pending is a record of the log's end whose page is not loaded.
+type pending struct {
+	pos  uint64
+	next uint32
+}
+
+// later notes a record for the page of its key. The order does not matter: the
+// newer timestamp wins.
+func (k *keeper) later(x *index.Index, hash, pos uint64) {
+	m, _ := x.Block(hash)
+	k.list = append(k.list, pending{pos, k.head[m.Page]})
+	k.head[m.Page] = uint32(len(k.list))
+}
+
+// Load brings a page of the checkpoint. An error is like any other damage.
+func (k *keeper) Load(p uint32, image []byte) {
+	k.loaded++
+	slot := k.table.Blocks[p].Slot
+	if k.layout.ReadPage(k.file, slot, image) != nil {
+		clear(image)
+	}
+}
+
+// Warmed applies what the log adds to the page.
+func (k *keeper) Warmed(_ index.Span, p uint32) {
+	if k.table == nil {
+		return
+	}
+	at := k.head[p]
+	k.head[p] = 0
+	for at != 0 {
+		e := k.list[at-1]
+		var h record.Header
+		record.Decode(k.p.log.Record(e.pos), &h)
+		locked := lockedAfterCrash(e.pos, h.Flags&record.FlagRelocated != 0, k.stable) && !plant.Is(plant.CkptLocks)
+		if err := k.p.apply(k.x, e.pos, &h, locked); err != nil {
+			panic(lost{err})
+		}
+		at = e.next
+	}
+}
+
+func (k *keeper) HashOf(pos uint64) uint64 { return record.Hash(k.p.log.Record(pos)) }
+
+func (k *keeper) Refers(pos uint64) bool { return k.p.log.Record(pos) != nil }
+
+// readAhead brings the checkpoint into the page cache, page after page, so that
+// the worker's walk hardly ever waits for the file.
+func (k *keeper) readAhead() {
+	k.reader.Go(func() {
+		b := make([]byte, ckpt.PageBytes)
+		for i := range k.table.Blocks {
+			if k.cancel.Load() {
+				break
+			}
+			_ = k.layout.ReadPage(k.file, k.table.Blocks[i].Slot, b) // whoever loads it notices
+			k.ahead.Store(int64(i + 1))
+		}
+		k.ahead.Store(int64(len(k.table.Blocks)))
+	})
+}
+
+// stop ends the reader ahead.
+func (k *keeper) stop() {
+	k.cancel.Store(true)
+	k.reader.Wait()
+}
+
+// room is how many pages the walk may load now without waiting for the file.
+func (k *keeper) room() int {
+	if k.table == nil || k.p.ckpt.path == "" {
+		return warmPages
+	}
+	ahead := int(k.ahead.Load())
+	if ahead == len(k.table.Blocks) {
+		return warmPages
+	}
+	return min(warmPages, max(0, ahead-k.loaded))
+}
