@@ -10,6 +10,7 @@ SOAKTIME  ?= 10m
 CHAOSTIME ?= 30m
 CHAOSFAULTS ?= 300
 LABRESETS ?= 3
+ENDURETIME ?= 30m
 MATRIXSHARE ?= 1
 DAMAGESHARE ?= 1
 PEERS     ?=
@@ -113,6 +114,10 @@ failover: build ## stall per kind of fault, rolling restart, all killed: judged,
 .PHONY: soak
 soak: build ## six saturated nodes for SOAKTIME: no view change, no lost lease
 	bin/node bench --out out/soak --workload write-only --keys 100000 --time $(SOAKTIME) --runs 1 --expect-epoch-stable
+
+.PHONY: endure
+endure: build ## pools of twice the live data overwritten for ENDURETIME, a node killed and healed in the middle, judged; out/endure (ENDURE="--domain file --keys 1000000")
+	bin/node endure --out out/endure --time $(ENDURETIME) $(ENDURE)
 
 .PHONY: bench
 bench: build bin/peers ## floors, product and peers into docs/measurements.md: about an hour, on a machine that does nothing else (MEASURE="-only floors,load" for parts)

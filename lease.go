@@ -44,11 +44,12 @@ func (n *Node) progress() bool {
 }
 
 // renewVersions asks for the next epoch, in which versions begin anew: one is
-// used up. It is called again as long as that is so.
+// used up, or there are many tombstones, which go only in a later view than
+// theirs. It is called again as long as that is so.
 func (n *Node) renewVersions(l *life) {
 	ctx, cancel := context.WithTimeout(n.ctx, 4*n.lease())
 	defer cancel()
 	if _, err := n.members.SameMembers(ctx, n.members.Current().Epoch); err != nil {
-		n.log.Info("a version is used up, and there is no new epoch yet", "life", l.self, "err", err)
+		n.log.Info("a new epoch is wanted, and there is none yet", "life", l.self, "err", err)
 	}
 }

@@ -96,6 +96,7 @@ func (n *Node) live(ctx context.Context, force string) (err error) {
 	n.opened = first.How()
 	n.mu.Unlock()
 	n.event("pool_mapped", 0, first.How())
+	n.tellDamage(l.pools)
 
 	inc, err := n.members.NextIncarnation(ctx)
 	if err != nil {
@@ -139,6 +140,7 @@ func (n *Node) live(ctx context.Context, force string) (err error) {
 		go n.bootstrap()
 	}
 	go n.watchReady(l)
+	defer n.scrub(l)()
 	err = l.heal.Run(ctx)
 	if p := l.failed.Load(); p != nil {
 		n.leaveFailed(l)
@@ -157,8 +159,8 @@ func (n *Node) healConfig(l *life, force string) heal.Config {
 			n.event(name, uint32(e), detail)
 		},
 		Enter:    func(full bool) error { return n.enter(l, full) },
-		Promoted: func() error { return n.promoted(l) },
-		Logger:   n.log,
+		Promoted: func() error { return n.promoted(l) }, CompareEvery: n.cfg.DigestInterval,
+		Logger: n.log,
 	}
 	v := n.members.Current()
 	c.Opened(l.pools, &v, n.begun())

@@ -91,6 +91,7 @@ type Status struct {
 	Certificate *CertificateStatus `json:"certificate,omitempty"`
 	Events      []Event            `json:"events"`
 	Error       string             `json:"error,omitempty"`
+	Damage      DamageStatus       `json:"damage"`
 	// Failing is nil while all is well with what the node stands on.
 	Failing *FailingStatus `json:"failing,omitempty"`
 }
@@ -221,6 +222,7 @@ func (n *Node) Status() (s Status) {
 	}
 	if n.host.Core() == l.core {
 		n.count(l, &s)
+		countCompared(l.heal.Compared(), s.Counters)
 	}
 	return s
 }
@@ -270,6 +272,7 @@ func (n *Node) count(l *life, s *Status) {
 		s.PageSize = pageSize(info.PageSize)
 	}
 	s.Space = takeSpace(c)
+	s.Damage = n.Damage()
 	wire := n.control.Stats()
 	c["control_refused"] = wire.Refused()
 }
@@ -291,6 +294,8 @@ func countShard(w *dataplane.Worker, ep rdma.Endpoint, c map[string]uint64) {
 	countCheckpoints(w.Pool(), c)
 	countFlushes(w, c)
 	countSpace(w, c)
+	countDamage(w, c)
+	countScrub(w, c)
 	if e, ok := ep.(connections); ok {
 		e.Connections(func(name string, x uint64) { c[name] += x })
 	}
@@ -315,6 +320,13 @@ type Digest struct {
 	Locked     uint64 `json:"locked"` // records not yet readable; not settled while above 0
 }
 
+// Same says that two nodes hold the same data: one may have dropped tombstones
+// that the other still has.
+func (d Digest) Same(o Digest) bool {
+	d.Tombstones, o.Tombstones = 0, 0
+	return d == o
+}
+
 // Digest reads all records. Exact while nobody writes.
 func (n *Node) Digest() (d Digest) {
 	core := n.host.Core()
@@ -335,10 +347,10 @@ func (n *Node) Digest() (d Digest) {
 			h := xxh3.Hash(record.Key(img)) ^ record.TS(img)*0x9E3779B97F4A7C15
 			if record.KindOf(img) == record.Delete {
 				d.Tombstones++
-			} else {
-				d.Keys++
-				h ^= xxh3.HashSeed(record.Value(img), h)
+				return true
 			}
+			d.Keys++
+			h ^= xxh3.HashSeed(record.Value(img), h)
 			for i := range 8 {
 				b[i] = byte(h >> (8 * i))
 			}

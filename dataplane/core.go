@@ -75,7 +75,7 @@ func (c *Core) LiveKeys() (n uint64) {
 // became so: what a life does once its promotion is decided.
 func (c *Core) Complete(e proto.Epoch) error {
 	for _, w := range c.workers {
-		if err := w.pool.WriteSuperblock(func(s *pmem.Super) { s.Complete, s.ViewEpoch = true, uint32(e) }); err != nil {
+		if err := w.pool.WriteSuperblock(func(s *pmem.Super) { s.Complete, s.Doubtful, s.ViewEpoch = true, false, uint32(e) }); err != nil {
 			return err
 		}
 	}

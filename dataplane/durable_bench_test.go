@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,7 +39,10 @@ func BenchmarkDurablePut(b *testing.B) {
 	}
 }
 
-const turnTime = 100 * time.Millisecond
+const (
+	turnTime    = 100 * time.Millisecond
+	sessionsMax = 8
+)
 
 func durablePut(b *testing.B, clients int) {
 	dir := os.Getenv("FLUSH_DIR")
@@ -90,8 +95,14 @@ func durablePut(b *testing.B, clients int) {
 	w.Do(func() { w.InstallView(&view, &Links{}) })
 	core.SetServing(true)
 
-	d := newDriver(host, clients, 50_000, 0)
-	d.run(20_000) // the keys are there, and the pages of the pool
+	// Sessions of their own, each with as many operations under way as its share
+	// of the clients.
+	drivers := make([]*driver, min(clients, sessionsMax))
+	for i := range drivers {
+		drivers[i] = newDriver(host, clients/len(drivers), 50_000, 0)
+		drivers[i].next = uint64(i) << 32
+	}
+	drivers[0].run(20_000) // the keys are there, and the pages of the pool
 	stats := func() (s pmem.FlushStats) {
 		w.Do(func() { s = w.pool.FlushStats() })
 		return s
@@ -99,18 +110,24 @@ func durablePut(b *testing.B, clients int) {
 	plain := newPlainLoop(b, filepath.Join(dir, "plain"))
 	var ops, flushes, bytes, plainFlushes uint64
 	var opsTime, plainTime time.Duration
-	each := 64
 	b.ResetTimer()
 	for b.Loop() {
-		before, n, begun := stats(), 0, time.Now()
-		for time.Since(begun) < turnTime {
-			d.run(each * clients)
-			n += each * clients
+		before, begun := stats(), time.Now()
+		var n atomic.Int64
+		var all sync.WaitGroup
+		for _, d := range drivers {
+			all.Go(func() {
+				for time.Since(begun) < turnTime {
+					d.run(64 * len(d.ops))
+					n.Add(int64(64 * len(d.ops)))
+				}
+			})
 		}
+		all.Wait()
 		took := time.Since(begun)
 		after := stats()
 		opsTime += took
-		ops += uint64(n)
+		ops += uint64(n.Load())
 		flushes += after.Count - before.Count
 		bytes += after.Bytes - before.Bytes
 		burst := int((after.Bytes - before.Bytes) / (after.Count - before.Count))
@@ -120,8 +137,10 @@ func durablePut(b *testing.B, clients int) {
 		plainTime += turnTime
 	}
 	b.StopTimer()
-	if d.errors > 0 {
-		b.Fatalf("%d puts failed", d.errors)
+	for _, d := range drivers {
+		if d.errors > 0 {
+			b.Fatalf("%d puts failed", d.errors)
+		}
 	}
 	perFlush := float64(ops) / float64(flushes)
 	rate := float64(ops) / opsTime.Seconds()

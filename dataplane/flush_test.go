@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/zeebo/xxh3"
 
@@ -186,5 +187,44 @@ func TestHaltWaitsForItsFlush(t *testing.T) {
 	b.land()
 	if !b.end.Asleep() {
 		t.Error("a flush has woken an endpoint whose worker has ended")
+	}
+}
+
+// A flush is put off while those who were just answered may write again, and
+// never longer than a part of what a flush takes.
+func TestGather(t *testing.T) {
+	const ms = 1_000_000
+	b := newBesideWorker(t, proto.Synchronous)
+	w, g := b.w, &b.w.gather
+	*g = gather{took: 4 * ms, from: 1000}
+	w.now = 50 * ms
+	g.flushed(w.now, 4*ms, 1800, 1900) // it carried 800 bytes, 100 wait
+	if g.until != w.now+1*ms || g.enough != 1900+700 {
+		t.Fatalf("%+v", *g)
+	}
+	for _, c := range []struct {
+		tail uint64
+		now  int64
+		want bool
+	}{{1900, 50 * ms, true}, {2599, 50*ms + ms - 1, true}, {2600, 50 * ms, false}, {1900, 51 * ms, false}} {
+		was := *g
+		if w.now = c.now; w.gathering(c.tail) != c.want {
+			t.Errorf("tail %d, after %d ns: put off %v", c.tail, c.now-50*ms, !c.want)
+		}
+		*g = was
+	}
+	// What takes no longer than a sleep is exact is not put off.
+	*g = gather{took: 4 * gatherMin / 2, from: 1000}
+	if g.flushed(50*ms, gatherMin, 1800, 1900); g.until != 0 {
+		t.Errorf("%+v", *g)
+	}
+	// The worker's sleep ends with it.
+	b.put(t, "a")
+	w.gather = gather{until: w.clock() + int64(time.Hour), enough: ^uint64(0)}
+	if under := b.rest(); under != 0 || !b.end.Asleep() {
+		t.Fatalf("%d flushes under way", under)
+	}
+	if d := w.SleepTime(); d <= 0 || d > time.Hour {
+		t.Errorf("it sleeps for %v", d)
 	}
 }

@@ -23,6 +23,12 @@ type Limits struct {
 	// NoRoomPatience is how long a member may owe its first log space before a
 	// write is refused: a process that joins on a busy host is that slow.
 	NoRoomPatience time.Duration
+	// RenewEvery is how long a view lasts at least before a new one with the same
+	// members is asked for because of tombstones: those of its own epoch stay.
+	RenewEvery time.Duration
+	// Stones is how many tombstones there must be before the members tell one
+	// another what is needed to drop them.
+	Stones uint64
 }
 
 // DefaultLimits are those of a running node.
@@ -30,7 +36,7 @@ func DefaultLimits() Limits {
 	return Limits{Ops: opsMax, ClientBurst: 512, StreamBurst: 256 << 10, ForwardBurst: 256, AdoptBurst: 256, CleanBurst: 64 << 10,
 		BackgroundBytes: 1 << 20, BackgroundEvery: 10 * time.Millisecond, DeadlineEvery: 20 * time.Millisecond,
 		DigestEvery: 2 * time.Millisecond,
-		FaultPause:  100 * time.Millisecond, NoRoomPatience: time.Second}
+		FaultPause:  100 * time.Millisecond, NoRoomPatience: time.Second, Stones: 1024, RenewEvery: time.Minute}
 }
 
 const opsMax = 16 << 10
@@ -43,7 +49,8 @@ type limits struct {
 	ops, client, stream, forward, adopt, clean                 int
 	backgroundBytes                                            uint64
 	backgroundEvery, deadlineEvery, faultPause, noRoomPatience int64
-	digestEvery                                                int64
+	digestEvery, renewEvery                                    int64
+	stones                                                     uint64
 }
 
 func (l Limits) filled() limits {
@@ -55,5 +62,6 @@ func (l Limits) filled() limits {
 		deadlineEvery: int64(cmp.Or(l.DeadlineEvery, d.DeadlineEvery)), faultPause: int64(cmp.Or(l.FaultPause, d.FaultPause)),
 		digestEvery:    int64(cmp.Or(l.DigestEvery, d.DigestEvery)),
 		noRoomPatience: int64(cmp.Or(l.NoRoomPatience, d.NoRoomPatience)),
+		stones:         cmp.Or(l.Stones, d.Stones), renewEvery: int64(cmp.Or(l.RenewEvery, d.RenewEvery)),
 	}
 }

@@ -80,6 +80,7 @@ type Worker struct {
 	turns     atomic.Uint64
 	streamed  atomic.Uint64 // published, for Watch.Pairs
 	exhausted atomic.Bool
+	stones    stones
 	adoptIn   batchRing
 	adoptOut  batchRing
 	adopting  *Batch
@@ -88,12 +89,16 @@ type Worker struct {
 	adoptStalled int64
 
 	now          int64
+	threaded     bool  // Start's goroutine drives it
+	unheard      bool  // its yields are not told to the Go runtime
+	shown        int64 // when that called the Go scheduler last
 	leased       bool
 	lastGrow     int64
 	starved      bool  // that the index cannot grow was said
 	noRoomSince  int64 // 0: writes find room
 	full         bool  // writes are refused until room is found again
-	lastFlush    int64
+	lastFlush    int64 // when the last one began
+	gather       gather
 	lastDeadline int64
 	digestAt     int64
 	published    uint64 // stream tail peers can see
@@ -117,11 +122,11 @@ type Worker struct {
 // WorkerCounters count what an operator wants to see. Written by the worker,
 // read by anyone through Snapshot.
 type WorkerCounters struct {
-	Reads, Rejected, NoRoom, Unknown, RingFullTurns uint64
-	Flushes, FlushNanos, Sleeps, StreamFaults       uint64
-	CleanedBytes, CleanedSegments                   uint64
-	Hurt                                            uint64 // refused because of a damaged record
-	IndexStarved                                    uint64 // times the index could not grow, its file system being full
+	Reads, Rejected, NoRoom, Unknown, RingFullTurns  uint64
+	Flushes, FlushNanos, Sleeps, StreamFaults        uint64
+	CleanedBytes, CleanedSegments, TombstonesDropped uint64
+	Hurt                                             uint64 // refused because of a damaged record
+	IndexStarved                                     uint64 // times the index could not grow, its file system being full
 }
 
 // slot is one operation under way at the worker.
@@ -297,7 +302,7 @@ func (w *Worker) turn() (moved bool) {
 	if w.rep.Advance() {
 		moved = true
 	}
-	if x := w.rep.Exhausted(); x != w.exhausted.Load() {
+	if x := w.rep.Exhausted() || w.stonesOfView(); x != w.exhausted.Load() {
 		w.exhausted.Store(x)
 	}
 	w.publish(members)

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"healkv/dataplane/plant"
+	"healkv/dataplane/proto"
 	"healkv/pmem/store"
 )
 
@@ -19,9 +20,13 @@ func (w *Worker) clean() bool {
 	if !w.st.WantsCleaning() {
 		return false
 	}
+	if w.st.Tombstones() >= w.limit.stones {
+		w.rep.Barrier()
+	}
 	r := w.st.Clean(w.limit.clean, w.cleanBounds(), w.st.Flushed())
 	w.Counters.CleanedBytes += uint64(r.MovedBytes)
 	w.Counters.CleanedSegments += uint64(r.FreedSegments)
+	w.Counters.TombstonesDropped += uint64(r.Dropped)
 	return r.LookedAt > 0 || r.FreedSegments > 0
 }
 
@@ -31,4 +36,24 @@ func (w *Worker) cleanBounds() store.Bounds {
 		b.Below = min(b.Below, w.pin)
 	}
 	return b
+}
+
+// stones is what the worker knows of tombstones of the present view: they stay
+// until the next.
+type stones struct {
+	view   proto.Epoch
+	since  int64  // when the view was first seen
+	before uint64 // tombstones then
+}
+
+// stonesOfView says that so many tombstones came in this view that another one
+// with the same members is wanted: nobody drops those of its own epoch.
+func (w *Worker) stonesOfView() bool {
+	x, v, n := &w.stones, w.rep.View(), w.st.Tombstones()
+	if x.view != v.Epoch {
+		*x = stones{v.Epoch, w.now, n}
+	}
+	x.before = min(x.before, n)
+	return n-x.before >= w.limit.stones && w.st.TombstonesMany() && w.now-x.since >= w.limit.renewEvery &&
+		w.rep.Live() && v.Live == v.Configured
 }

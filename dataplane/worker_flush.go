@@ -22,9 +22,10 @@ func (w *Worker) flush() (moved bool) {
 		}
 		w.Counters.Flushes++
 		moved = true
+		w.gather.flushed(w.now, w.now-w.lastFlush, w.st.Flushed(), w.st.Tail())
 	}
 	flushed, tail := w.st.Flushed(), w.st.Tail()
-	if flushed == tail {
+	if flushed == tail || w.gathering(tail) {
 		return moved
 	}
 	if w.gates.Flush == proto.FlushBackground && !w.rep.WantFlush() &&
@@ -49,11 +50,55 @@ func (w *Worker) flush() (moved bool) {
 	}
 	if w.pool.Flushing() {
 		w.rep.FlushStarted()
+		w.gather.from = flushed
 	} else {
 		w.Counters.Flushes++
 	}
 	w.lastFlush = w.now
 	return moved
+}
+
+// gather puts a flush off for a moment after the last one, so that those who were
+// just answered and write again are in it. Clients that wait for their answers
+// fall into two halves otherwise, one in the flush under way and one waiting for
+// the next, and each write takes two flushes: a first write alone is enough to
+// divide them. It ends when as much has come as the last flush carried and as was
+// waiting then, which is everybody if all write again, or after a quarter of what
+// a flush takes. Where flushes are so quick that this is less than a sleep's
+// accuracy nothing is put off.
+type gather struct {
+	took   int64  // of a flush, smoothed
+	from   uint64 // log position where the flush under way began
+	until  int64  // on the worker's clock; 0: nothing is put off
+	enough uint64 // log position from which on there is nothing to wait for
+}
+
+const (
+	gatherMin = 100_000
+	gatherMax = 1_000_000 // ns
+)
+
+// flushed: a flush through a log position has ended now, which took that long,
+// and the log's tail stands at tail.
+func (g *gather) flushed(now, took int64, through, tail uint64) {
+	g.took += (min(took, 16*gatherMax) - g.took) / 8
+	if g.until = 0; g.took/4 >= gatherMin {
+		g.until = now + min(g.took/4, gatherMax)
+		g.enough = tail + (through-g.from)*7/8
+	}
+}
+
+// gathering reports whether the next flush is put off for a moment.
+func (w *Worker) gathering(tail uint64) bool {
+	g := &w.gather
+	if g.until == 0 || w.gates.Answer != proto.Durable {
+		return false
+	}
+	if tail >= g.enough || w.now >= g.until || w.rep.WantFlush() {
+		g.until = 0
+		return false
+	}
+	return true
 }
 
 // flushed wakes the worker: a flush that ran beside it has ended. Any

@@ -3,6 +3,7 @@ package dataplane
 import (
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +20,9 @@ func (w *Worker) Start() { go w.run() }
 func (w *Worker) run() {
 	runtime.LockOSThread()
 	NameThread(fmt.Sprintf("%s%d", ThreadName, w.shard))
+	w.threaded = true
+	running.Add(1)
+	defer running.Add(-1)
 	defer close(w.stopped)
 	if err := pmem.Guard(w.rounds); err != nil {
 		w.faulted(err)
@@ -26,14 +30,41 @@ func (w *Worker) run() {
 	w.abandon()
 }
 
+// showEvery is how often a goroutine that never waits for another one calls the
+// Go scheduler. Once it has not for 10 ms the runtime's monitor thinks that it
+// hangs: it looks every 20 µs, and takes its processor whenever it finds it in a
+// system call, for as long as the process lives. Measured: a thirtieth of a core
+// for each node, and the search for a processor after each of these calls.
+const showEvery = 5 * time.Millisecond
+
 func (w *Worker) rounds() error {
 	for !w.stopping.Load() {
 		if w.round() {
+			w.show()
 			// Whoever this worker waits for may want this very core.
-			unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+			if w.unheard {
+				unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+			} else {
+				unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+			}
 		}
 	}
 	return nil
+}
+
+// running counts the workers with a goroutine, of all nodes of the process.
+var running atomic.Int32
+
+// show calls the Go scheduler if it is time. A yield is none of its business
+// where every worker has a processor of Go's, and a front end, and somebody
+// else; where not, others may need this one's meanwhile.
+func (w *Worker) show() {
+	if !w.threaded || w.now-w.shown <= int64(showEvery) {
+		return
+	}
+	w.shown = w.now
+	w.unheard = int(running.Load())+2 <= runtime.GOMAXPROCS(0)
+	runtime.Gosched()
 }
 
 // faulted ends the shard in the middle of a turn. The operation at the head of
@@ -74,6 +105,7 @@ func (w *Worker) round() (yield bool) {
 		return true
 	}
 	w.idle = 0
+	w.show()
 	w.ep.PrepareSleep()
 	if w.turn() || w.stopping.Load() {
 		w.ep.CancelSleep()
@@ -126,6 +158,8 @@ func (w *Worker) SleepTime() time.Duration {
 	switch {
 	case len(w.active) > 0 || w.adopting != nil:
 		return time.Millisecond // stalled on room
+	case w.gather.until > w.now && w.st.Flushed() < w.st.Tail():
+		return time.Duration(w.gather.until - w.now)
 	case w.pool.Tending():
 		return time.Millisecond // pages to load, or a checkpoint under way
 	case w.st.Flushed() < w.st.Tail() && !w.pool.Flushing(): // the end of a flush under way wakes

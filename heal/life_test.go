@@ -11,6 +11,8 @@ import (
 	"healkv/bench/tally"
 	"healkv/dataplane/proto"
 	"healkv/pmem"
+	"healkv/pmem/record"
+	"healkv/pmem/store"
 )
 
 // seeds runs a scenario with several seeds: few in a short run.
@@ -508,5 +510,49 @@ func TestOpenedInARepeatedColdStart(t *testing.T) {
 		opened(9, &c.v)
 		// That life proposes a cold start, and ends before it has begun its pool.
 		opened(10, &proto.View{Shadow: 1, Cold: true, Incarnation: [proto.NodesMax]proto.Incarnation{9}})
+	}
+}
+
+// A pool that may lack keys heals by comparison, and gives nothing to a cold
+// start.
+func TestOpenedDoubtful(t *testing.T) {
+	m := &pmem.HeapMedium{BootID: [16]byte{1}, PoolID: [16]byte{1}}
+	o := pmem.FormatOptions{Identity: pmem.Identity{Shards: 1}, SizeBytes: pmem.DataOffset + 64<<10, SegmentBytes: 8 << 10, MaxKeys: 100}
+	if err := pmem.FormatHeap(o, m); err != nil {
+		t.Fatal(err)
+	}
+	p, err := m.Open(o.Identity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Begin(8); err != nil {
+		t.Fatal(err)
+	}
+	var at uint64
+	for i := range 3 {
+		key := []byte{byte(i + 1)}
+		var e store.Entry
+		p.Store().Find(&e, p.Store().Hash(key), key)
+		at = max(at, p.Store().Put(&e, &record.Header{Kind: record.Put, TS: 1}, key, key, false))
+		if i == 1 {
+			p.Store().Record(at)[9] ^= 1
+		}
+	}
+	if err := p.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.WriteSuperblock(func(*pmem.Super) {}); err != nil {
+		t.Fatal(err)
+	}
+	for boot := byte(1); boot <= 2; boot++ { // with its index, and without
+		m.BootID[0] = boot
+		if p, err = m.Open(o.Identity); err != nil {
+			t.Fatal(err)
+		}
+		x := Config{Self: proto.Member{Incarnation: 9}}
+		x.Opened([]*pmem.Pool{p}, &proto.View{Live: 1, Incarnation: [proto.NodesMax]proto.Incarnation{8}}, true)
+		if want := boot == 2; (x.Doubtful != "") != want || x.Blank != want || x.Full != "" {
+			t.Errorf("boot %d: doubtful %q, blank %v, full %q", boot, x.Doubtful, x.Blank, x.Full)
+		}
 	}
 }

@@ -217,6 +217,9 @@ func (c *checkpoints) adopt(t *ckpt.Table) {
 
 // restart begins without a checkpoint: what lies in the file is of no use.
 func (c *checkpoints) restart() {
+	if c.never {
+		return
+	}
 	c.force = nil
 	c.stats.Generation, c.stats.Began = 0, 0
 	clear(c.pages)
@@ -448,6 +451,9 @@ func (c *checkpoints) fail(err error) {
 
 // stop ends a run.
 func (c *checkpoints) stop() {
+	if c.never {
+		return
+	}
 	c.w.sync()
 	c.w.reset()
 	if c.phase != ckptIdle {

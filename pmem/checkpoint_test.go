@@ -579,6 +579,61 @@ func TestDamagedCheckpoint(t *testing.T) {
 	}
 }
 
+// TestCheckpointOverDamagedLog: where the log is damaged the index is made of
+// all of it, which knows what is not known, also when a page of the checkpoint
+// needs it.
+func TestCheckpointOverDamagedLog(t *testing.T) {
+	l := newCkptLives(t, 6, 3000)
+	p, err := l.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Begin(1); err != nil {
+		t.Fatal(err)
+	}
+	for range 6000 {
+		l.ts++
+		put(p, int(l.ts)%l.keys, l.ts, false)
+		if l.ts%64 == 0 {
+			flush(t, p)
+			p.SetStable(p.Store().Flushed())
+		}
+		p.Tend()
+	}
+	flush(t, p)
+	if p.Checkpoints().Taken == 0 {
+		t.Fatalf("%+v", p.Checkpoints())
+	}
+	tail := p.Store().Tail()
+	pool := bytes.Clone(l.medium.Pool)
+	early, _ := p.log.ArenaOffset(p.log.Segments()[1].Start)
+	late, _ := p.log.ArenaOffset(p.log.Segments()[len(p.log.Segments())-1].Start)
+	for n, at := range []int64{late, late + 70} {
+		copy(l.medium.Pool, pool)
+		l.medium.Pool[int(dataOffset+at)] ^= 1 // in a header, in a body
+		l.boot++
+		l.medium.BootID = [16]byte{l.boot, 3}
+		q, err := l.open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := q.Recovered(); r.Restored || r.Tail != tail {
+			t.Fatalf("%d: damage at the log's end, and restored: %s", n, r.How())
+		}
+	}
+	copy(l.medium.Pool, pool)
+	l.medium.Pool[int(dataOffset+early)] ^= 1
+	l.boot++
+	l.medium.BootID = [16]byte{l.boot, 3}
+	q, err := l.medium.Open(l.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := q.Recovered(); !r.Restored {
+		t.Fatalf("damage in a record that nobody needs to see: %s", r.How())
+	}
+}
+
 // TestCheckpointFile: with files, on demand, and killed while pages are not
 // loaded yet.
 func TestCheckpointFile(t *testing.T) {

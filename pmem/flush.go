@@ -1,6 +1,7 @@
 package pmem
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -196,7 +197,8 @@ func (p *Pool) drainFlight() {
 			return // a panic: a fault, or a test's crash. It never landed
 		}
 		if err != nil {
-			p.recordFailure(f.super)
+			// The file system may have become read-only: a store faults then.
+			err = errors.Join(err, Guard(func() error { p.recordFailure(f.super); return nil }))
 		}
 		f.err, f.took = err, time.Since(begun)
 		f.landed.Store(true) // pairs with the load in FinishFlush

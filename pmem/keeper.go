@@ -2,11 +2,13 @@ package pmem
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 
 	"healkv/pmem/index"
 	"healkv/pmem/record"
+	"healkv/pmem/seglog"
 )
 
 // warmPages is how many pages of a kept or restored index the worker looks at
@@ -49,7 +51,12 @@ func (p *Pool) Tending() bool {
 // lease meanwhile, which is what a node that cannot answer should do.
 func (k *keeper) Mend(spans []index.Span, fn func(span int, hash uint64, w index.Word)) {
 	lists := make([][]found, len(spans))
-	err := k.p.log.Scan(k.p.log.Oldest(), k.tail, func(pos uint64, h *record.Header, _ []byte) bool {
+	var damaged error
+	hurt := func(pos uint64) { damaged = &seglog.Damage{Pos: pos, Cause: record.ErrHeader} }
+	err := k.p.log.ScanAround(k.p.log.Oldest(), k.tail, k.p.genuine, func(pos uint64, h *record.Header, _ []byte, sound bool) bool {
+		if !sound {
+			hurt(pos)
+		}
 		if h.Kind != record.Put && h.Kind != record.Delete {
 			return true
 		}
@@ -58,9 +65,12 @@ func (k *keeper) Mend(spans []index.Span, fn func(span int, hash uint64, w index
 				lists[i] = append(lists[i], foundAt(pos, h, k.stable))
 			}
 		}
-		return true
-	})
-	if err != nil {
+		return damaged == nil
+	}, func(x seglog.Extent) { hurt(x.From) })
+	if err = errors.Join(err, damaged); err != nil {
+		// The next opening makes the index of the log, and says what it does not know.
+		k.p.ckpt.stop()
+		k.p.ckpt.restart()
 		panic(lost{fmt.Errorf("%w: a page of the index is damaged, and so is the log that it follows from: %w", ErrDamaged, err)})
 	}
 	for i, all := range lists {

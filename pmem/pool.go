@@ -324,7 +324,7 @@ func (p *Pool) Discard(incarnation uint32) error {
 	segment := uint64(p.super.SegmentBytes)
 	base := (p.log.Tail() + segment - 1) &^ (segment - 1)
 	err := p.WriteSuperblock(func(s *Super) {
-		s.Complete, s.Clean, s.FailedFlush = plant.Is(plant.H17Flag), false, false
+		s.Complete, s.Clean, s.FailedFlush, s.Doubtful = plant.Is(plant.H17Flag), false, false, false
 		s.Incarnation, s.BootID, s.Base, s.LostThrough = incarnation, p.bootID, base, 0
 	})
 	if err != nil {

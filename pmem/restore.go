@@ -1,6 +1,7 @@
 package pmem
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -9,6 +10,7 @@ import (
 	"healkv/pmem/ckpt"
 	"healkv/pmem/index"
 	"healkv/pmem/record"
+	"healkv/pmem/seglog"
 	"healkv/pmem/store"
 )
 
@@ -22,8 +24,11 @@ func (p *Pool) restoreIndex() (why string) {
 	if c.never {
 		return ""
 	}
-	if r.FailedFlush {
+	switch {
+	case r.FailedFlush:
 		return "a flush failed in the last life"
+	case r.Salvaged != "":
+		return "the log is damaged" // a segment that is not there may be lost, not given back
 	}
 	p.leftovers = nil
 	r.Replayed = 0
@@ -56,8 +61,10 @@ func (p *Pool) restoreIndex() (why string) {
 	x.SetMark(store.MarkBeside, t.Flags)
 	marker := t.Marker
 	from := max(min(stable, t.From), p.super.Base)
-	err = p.log.Scan(from, k.tail, func(pos uint64, h *record.Header, _ []byte) bool {
+	damaged := false
+	err = p.log.ScanAround(from, k.tail, p.genuine, func(pos uint64, h *record.Header, _ []byte, sound bool) bool {
 		r.Replayed++
+		damaged = damaged || !sound
 		switch h.Kind {
 		case record.Put, record.Delete:
 			k.later(x, h.Hash, pos)
@@ -67,8 +74,11 @@ func (p *Pool) restoreIndex() (why string) {
 		case record.Marker:
 			marker = max(marker, pos)
 		}
-		return true
-	})
+		return !damaged
+	}, func(seglog.Extent) { damaged = true })
+	if damaged && err == nil {
+		err = errReplayDamaged
+	}
 	if err != nil {
 		_ = f.region.Close()
 		return err.Error()
@@ -87,6 +97,10 @@ func (p *Pool) restoreIndex() (why string) {
 	}
 	return ""
 }
+
+// errReplayDamaged: which of two records is newer, or whether there is one, may
+// not be known; an index of the whole log says what is not.
+var errReplayDamaged = errors.New("the log is damaged where it is to be replayed")
 
 // keeper answers the index (index.Keeper) while pages of it are in doubt.
 //
@@ -154,7 +168,7 @@ func (k *keeper) Warmed(_ index.Span, p uint32) {
 	}
 }
 
-func (k *keeper) HashOf(pos uint64) uint64 { return record.Hash(k.p.log.Record(pos)) }
+func (k *keeper) HashOf(pos uint64) uint64 { return k.p.soundHash(pos) }
 
 func (k *keeper) Refers(pos uint64) bool { return k.p.log.Record(pos) != nil }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/zeebo/xxh3"
 
@@ -24,7 +25,7 @@ func (p *Pool) recoverLog() (*seglog.Log, seglog.RecoverInfo, error) {
 	if !errors.Is(err, seglog.ErrDamaged) && !errors.Is(err, seglog.ErrAlien) {
 		return log, info, err
 	}
-	log, info, err2 := seglog.Salvage(config, durable, p.super.Base, p.super.Incarnation, p.genuine)
+	log, info, err2 := seglog.Salvage(config, durable, p.super.Base, p.super.Incarnation, p.genuine, p.doubt)
 	switch {
 	case err2 != nil:
 		return nil, info, err2
@@ -33,6 +34,23 @@ func (p *Pool) recoverLog() (*seglog.Log, seglog.RecoverInfo, error) {
 	}
 	p.recovered.Salvaged = err.Error()
 	return log, info, nil
+}
+
+// doubt notes, before anything that shows it is written over, that records may
+// be lost: a crash in the middle of a salvage must not leave a pool that looks
+// whole. The flag goes when the pool was compared, or discarded.
+func (p *Pool) doubt(lost bool) error {
+	if !lost || p.super.Doubtful || plant.Is(plant.DamageFlag) {
+		return nil
+	}
+	p.super.Doubtful = true
+	for range 2 {
+		writeSuper(p.region, &p.super)
+		if err := p.region.Drain(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // genuine tells a record from bytes of a value that look like one: its key has
@@ -88,23 +106,26 @@ func besideDamage(x *index.Index, l *seglog.Log, hash uint64) {
 // it if the index was made of the log, leaves keys that are simply not there.
 func (p *Pool) judge(info *seglog.RecoverInfo, inIndex uint64) {
 	r := &p.recovered
-	r.Extents = append(r.Extents, info.Extents...)
-	unknown := 0
+	for _, x := range info.Extents {
+		if !slices.Contains(r.Extents, x) { // the scan has met it again
+			r.Extents = append(r.Extents, x)
+		}
+	}
+	unknown := info.Refound // was it given back? Its header is not there to say
 	for _, x := range r.Extents {
 		if x.To > inIndex {
 			unknown++
 		}
 	}
-	if inIndex == 0 {
-		unknown += info.Refound // was it given back? Its header is not there to say
-	}
 	switch at := p.super.LastMarker; {
 	case unknown > 0:
 		r.Doubtful = fmt.Sprintf("the keys of %d ranges of the log are not known (%s)", unknown, r.Salvaged)
+	case p.super.Doubtful:
+		r.Doubtful = "a segment of the log was lost in an earlier life, and the pool has not been compared since"
 	case r.LastMarker != 0 && !p.whole(r.LastMarker):
 		r.Doubtful = fmt.Sprintf("the marker at %d is damaged", r.LastMarker)
 		r.LastMarker = 0
-	case at > r.LastMarker && at >= p.super.Base && at < r.Tail:
+	case at > r.LastMarker && at >= p.super.Base && at < info.Durable: // above that a power loss may have taken it
 		r.Doubtful = fmt.Sprintf("the marker at %d is lost", at)
 	default:
 		return

@@ -65,6 +65,7 @@ type Super struct {
 	Base        uint64   // positions below were discarded for a full copy
 	Complete    bool     // false: a full copy was begun and not finished
 	Clean       bool     // closed in order, everything flushed
+	Doubtful    bool     // a segment of the log may be lost without a trace; until the pool was compared
 	FailedFlush bool     // a flush failed: nothing above Durable counts
 
 	// Seen is how far other nodes were seen to have flushed this shard, by node:
@@ -106,7 +107,7 @@ func (s *Super) encode(dst []byte) {
 	le.PutUint64(dst[32:], s.Generation)
 	copy(dst[40:56], s.Cluster[:])
 	dst[56], dst[57], dst[58], dst[59] = s.Node, s.Shard, s.Shards, uint8(s.Domain)
-	dst[60] = flagByte(s.Complete, 0) | flagByte(s.Clean, 1) | flagByte(s.FailedFlush, 2)
+	dst[60] = flagByte(s.Complete, 0) | flagByte(s.Clean, 1) | flagByte(s.FailedFlush, 2) | flagByte(s.Doubtful, 3)
 	le.PutUint64(dst[64:], s.HashSeed)
 	copy(dst[72:88], s.PoolID[:])
 	le.PutUint64(dst[88:], uint64(s.SizeBytes))
@@ -155,6 +156,7 @@ func decodeSuper(src []byte) (Super, error) {
 	copy(s.Cluster[:], src[40:56])
 	s.Node, s.Shard, s.Shards, s.Domain = src[56], src[57], src[58], Domain(src[59])
 	s.Complete, s.Clean, s.FailedFlush = src[60]&1 != 0, src[60]&2 != 0, src[60]&4 != 0
+	s.Doubtful = src[60]&8 != 0
 	s.HashSeed = le.Uint64(src[64:])
 	copy(s.PoolID[:], src[72:88])
 	s.SizeBytes = int64(le.Uint64(src[88:]))

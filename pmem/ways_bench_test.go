@@ -59,7 +59,15 @@ func benchDir(b testing.TB) string {
 func flushWays(b *testing.B, burst int) {
 	dir := benchDir(b)
 	mapped := func(w *way, sparse bool) {
-		r, err := MapRegion(filepath.Join(dir, w.name), waysBytes, DomainFile, MapOptions{Create: true, Sparse: sparse})
+		path, opt := filepath.Join(dir, w.name), MapOptions{Create: true, Sparse: sparse}
+		if w.name == "mmap-folios" { // as a copy of a file is written
+			opt = MapOptions{}
+			if err := os.WriteFile(path, make([]byte, waysBytes), 0o600); err != nil {
+				b.Fatal(err)
+			}
+			unix.Sync()
+		}
+		r, err := MapRegion(path, waysBytes, DomainFile, opt)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -80,6 +88,7 @@ func flushWays(b *testing.B, burst int) {
 			return fdatasync(int(w.f.Fd()))
 		}},
 		{name: "mmap", durable: sync},
+		{name: "mmap-folios", durable: sync},
 		{name: "mmap-unwritten", durable: sync},
 		{name: "mmap-super", durable: func(w *way, off, n int) error {
 			w.data[waysBytes-4096]++ // a page elsewhere, as the superblock is

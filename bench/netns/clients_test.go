@@ -243,7 +243,7 @@ func (c *clients) judge(ctx context.Context) (j judged, err error) {
 		if !g.Acks.OK() {
 			wrong = append(wrong, fmt.Errorf("node %d lacks acknowledged writes: %d missing, %d older: %v", i, g.Acks.Missing, g.Acks.Older, g.Acks.Losses))
 		}
-		if g.Digest != got[0].Digest {
+		if !g.Digest.Same(got[0].Digest) {
 			wrong = append(wrong, fmt.Errorf("node %d and node 0 hold different data: %+v and %+v", i, g.Digest, got[0].Digest))
 		}
 	}

@@ -116,7 +116,7 @@ func (c *comparison) estimate() time.Duration {
 	}
 	all := time.Duration(len(c.o.systems)) * group
 	if c.o.inNode && slices.Contains(c.o.systems, "healkv") {
-		all += ops * (part + 10*time.Second)
+		all += ops * time.Duration(len(c.inNodeClients())) * (part + 10*time.Second)
 	}
 	return time.Duration(c.o.runs) * all
 }
@@ -131,8 +131,10 @@ func (c *comparison) measure(ctx context.Context) error {
 				return fmt.Errorf("run %d: %w", run, err)
 			}
 			if name == "healkv" && c.o.inNode {
-				if err := c.inNode(ctx, run); err != nil {
-					return fmt.Errorf("run %d: %w", run, err)
+				for _, n := range c.inNodeClients() {
+					if err := c.inNode(ctx, run, n); err != nil {
+						return fmt.Errorf("run %d: %w", run, err)
+					}
 				}
 			}
 			if err := c.report.Save(c.o.out); err != nil {
@@ -253,10 +255,20 @@ func (c *comparison) add(p result.Part) error {
 	return nil
 }
 
-// inNode measures HealKV under its own generators with as many operations in
-// flight as the largest number of clients has.
-func (c *comparison) inNode(ctx context.Context, run int) error {
-	most := c.o.clients[len(c.o.clients)-1]
+// inNodeClients are the numbers of clients for which HealKV is measured under its
+// own generators: flushed all, else the largest. Each node has generators, so
+// there is none for fewer clients than nodes.
+func (c *comparison) inNodeClients() []int {
+	all := slices.DeleteFunc(slices.Clone(c.o.clients), func(n int) bool { return n < servers.Nodes })
+	if c.o.domain != servers.File && len(all) > 0 {
+		all = all[len(all)-1:]
+	}
+	return all
+}
+
+// inNode measures HealKV under its own generators with no more operations in
+// flight than that many clients have.
+func (c *comparison) inNode(ctx context.Context, run, clients int) error {
 	loads := []struct{ op, workload string }{{"write", "write-only"}}
 	if c.o.reads {
 		loads = append(loads, struct{ op, workload string }{"read", "taobench-ro"})
@@ -266,12 +278,12 @@ func (c *comparison) inNode(ctx context.Context, run int) error {
 		if err != nil {
 			return err
 		}
-		p := result.Part{System: result.InNode, Op: l.op, Clients: most, Run: run}
+		p := result.Part{System: result.InNode, Op: l.op, Clients: clients, Run: run}
 		if p.Probe, err = c.probe(ctx); err != nil {
 			return err
 		}
 		n := measure.InNode{Program: c.o.program, Domain: string(c.o.domain), Pool: c.o.pool, Workload: l.workload, Keys: c.o.keys,
-			Dir: filepath.Join(c.data, "in-node"), Window: (most + servers.Nodes - 1) / servers.Nodes, Time: c.o.time, Port: port}
+			Dir: filepath.Join(c.data, "in-node"), Window: clients / servers.Nodes, Time: c.o.time, Port: port}
 		if p.Figures, err = n.Run(ctx); err != nil {
 			return err
 		}

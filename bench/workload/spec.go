@@ -84,7 +84,7 @@ func Names() []string {
 	return []string{
 		"taobench-a", "taobench-o", "taobench-ro",
 		"ycsb-a", "ycsb-b", "ycsb-c", "ycsb-d", "ycsb-f",
-		"write-only", "overwrite",
+		"write-only", "overwrite", "overwrite-zipfian",
 	}
 }
 
@@ -104,6 +104,8 @@ func New(name string, o Options) (*Spec, error) {
 		err = s.initTAO(strings.TrimPrefix(name, "taobench-"))
 	case strings.HasPrefix(name, "ycsb-"):
 		err = s.initYCSB(strings.TrimPrefix(name, "ycsb-"), o.Dist)
+	case name == "overwrite-zipfian":
+		s.initOverwrite()
 	case name == "write-only", name == "overwrite":
 		err = s.initPlain(o.HotShare)
 	default:

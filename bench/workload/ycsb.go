@@ -57,6 +57,14 @@ func (s *Spec) initYCSB(which, dist string) error {
 	return nil
 }
 
+// initOverwrite is YCSB's keys and its zipfian, and nothing but updates, with
+// the value size of the other workloads of ours.
+func (s *Spec) initOverwrite() {
+	s.family, s.valueBytes = familyYCSB, TAOValueBytes
+	s.ycsb = ycsbModel{update: 1}
+	s.about = "only writes, zipfian 0.99 over hashed keys"
+}
+
 func (m *ycsbModel) writeShare() float64 {
 	return (m.update + m.insert + m.readModifyWrite) / m.requestAccesses()
 }

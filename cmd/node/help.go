@@ -138,6 +138,20 @@ With --dir alone every live node of the local cluster gets the order. A node tha
 comes back is healed by range where the live node it asks was not told.
 
 `,
+	"accept-loss": `usage: node accept-loss --dir D [--node I]
+       node accept-loss --config FILE
+
+A damaged record is fetched from the other nodes. Where no live node has a good
+copy, its key is refused: node status names such records, as far as their keys
+are known. A write or a delete of the key cures that; so does the return of a node
+that has a good copy. This order gives them up for good: their keys are as if they
+had never been written. While they stay, a node that needs them for its recovery
+cannot finish it.
+
+With --dir alone every live node of the local cluster gets the order. One is
+enough: the others ask it again within seconds.
+
+`,
 	"rolling": `usage: node rolling --dir D [--pause T] [--within T] [--force]
 
 Restarts the nodes of the local cluster in D one after the other, for a new
@@ -271,6 +285,23 @@ inside the nodes. With --expect-epoch-stable exit status 0 also means that load
 alone moved nobody out of the group.
 
 `,
+	"endure": `usage: node endure [--time 30m] [--kill 15m] [--away 15s] [FLAGS]
+
+Six nodes with pools of twice the live data, overwritten all the time with a
+zipfian skew. The measurement begins when every log was written through once,
+so that the cleaner works everywhere; a node is killed in the middle and comes
+back. A line for every interval says what all nodes together completed, how
+much of each log was free at the least, and the amplification: bytes that the
+log took for each that was written, since the measurement began or the node
+came back. At the end it judges: throughput of every interval with all nodes at
+least 85 % of the first one's, space and amplification within their bounds, the
+node healed by HEAL and not by full copy, no acknowledged write lost at any
+node, all nodes equal, and the watched keys linearizable. The same in
+DIR/endure.txt and DIR/endure.json. Exit status 0: all of that held.
+
+  node endure --time 60s --kill 30s --away 5s --keys 200000
+
+`,
 	"doctor": `usage: node doctor [--json]
        node doctor --provider verbs [--device X | --netdev N] [FLAGS]
        node doctor --domain dax --dir D
@@ -323,6 +354,9 @@ func explain(w io.Writer, name string) {
 	case "cold-start":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, coldStartFlags(&coldStartArgs{}))
+	case "accept-loss":
+		fmt.Fprint(w, "flags:\n")
+		explainFlags(w, acceptLossFlags(&targetArgs{}))
 	case "forget":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, forgetFlags(&targetArgs{}))
@@ -352,6 +386,9 @@ func explain(w io.Writer, name string) {
 	case "bench":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, benchFlags(&benchArgs{}))
+	case "endure":
+		fmt.Fprint(w, "flags:\n")
+		explainFlags(w, endureFlags(&endureArgs{}))
 	case "doctor":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, doctorFlags(&doctorArgs{}))

@@ -348,6 +348,7 @@ var All = []Bug{
 	CtlFrameVersion, LapseUnawaited, LeaveAll, NextUnpromised, LeadDeclines, LeadKept, GuardFirst,
 	H29Mute, H29OldView, H34Gap, JudgeIncoming, AgreeUnasked,
 	DigestOverwrite, DigestCursor, DigestRange, DigestTombstone, DigestExtra, DigestBegun,
+	CompareOnce, CompareLocked, CompareFenced, CompareVote,
 	SuspectGap, SuspectFlaps, SlowOnce, SlowAll, SlowOwn, SlowMinority, SlowWitness, SlowOften, SlowPromoted,
 
 	FaultReader, FaultInside, FaultRejected, FaultBuddy, PoolFinal, PoolAtOnce, IndexStarved, IndexGrowNever, IndexSpins, MendNever, MendUnwritten, MendVotes,
@@ -359,5 +360,8 @@ var All = []Bug{
 	BootstrapAbsent, BootstrapUsed, BootstrapFew, OlderVotes, OlderByAsking, OlderUnflagged, OlderGrants, TurnsForgotten,
 	WideRoom, WideOvertake, WideArm, RespFlying, RespAhead,
 	SpaceRelease, SpaceUnlisted, SpaceUnstable, SpaceForgets, SpacePinAhead,
+	TombstoneUnstable, TombstoneAway, TombstoneBarrier, TombstoneEpoch, TombstoneOlder, TombstoneUnflushed,
+	DamageSplit, DamageHeader, DamageFloor, DamageBeside, DamageMiss, DamageSettle, DamageHide, DamageMoved, DamageGap, DamageDoubt,
+	DamageCold, DamageFlag, DamageMarker, DamageBlank, DamageForward, DamageAdopt, DamageForged, DamageScrub,
 	MendFirst, MendOldest, MendRecovering, MendLocked, MendDamagedIsMissing, MendInFlight, MendBound,
 }

@@ -13,6 +13,7 @@ const (
 	DamageGap     Bug = "damage-gap-goes-unnoticed"
 	DamageDoubt   Bug = "damage-doubtful-pool-is-not-called-so"
 	DamageCold    Bug = "damage-doubtful-pool-starts-cold"
+	DamageFlag    Bug = "damage-doubt-not-noted-before-the-salvage"
 	DamageMarker  Bug = "damage-lost-marker-leaves-ranges"
 	DamageBlank   Bug = "damage-blank-segment-header-is-free"
 	DamageForward Bug = "damage-rolled-forward-unverified"

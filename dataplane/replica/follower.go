@@ -114,6 +114,9 @@ func (s *Shard) apply(st *stream, w []byte, at uint64) (n int, wait bool, err er
 	}
 	if hd.Kind == record.Persist {
 		s.wantFlush = !plant.Is(plant.PersistNoFlush)
+		if hd.Flags&record.FlagBarrier != 0 {
+			st.barrier = proto.Epoch(hd.Epoch)
+		}
 		return n, false, nil
 	}
 	if hd.Kind != record.Put && hd.Kind != record.Delete || proto.TS(hd.TS).Epoch() > s.view.Epoch && !plant.Is(plant.H4Entries) {

@@ -106,7 +106,7 @@ func (s *Shard) meet(m proto.Member) {
 	st.member, st.in = m, false
 	st.entries.reset()
 	st.spans.clear()
-	st.applied, st.durable, st.visible, st.stable, st.limit = 0, 0, 0, 0, 0
+	st.applied, st.durable, st.visible, st.stable, st.limit, st.barrier = 0, 0, 0, 0, 0, 0
 }
 
 // FeedFrom is the position from which a new member reads the own stream.

@@ -39,7 +39,7 @@ func (s *Shard) Probe() bool {
 	if !ok {
 		return false
 	}
-	s.appendPersist(dst, end, 0)
+	s.appendPersist(dst, end, 0, 0)
 	s.Counters.Probes++
 	return true
 }

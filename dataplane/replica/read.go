@@ -59,7 +59,7 @@ func (s *Shard) Cancel(hash uint64, h Handle) bool { return s.waiters.cancel(has
 // key under a stream of writes must not starve its readers (H26).
 func (s *Shard) wake(hash, pos uint64) {
 	w := &s.waiters
-	sound := s.st.Whole(pos) || plant.Is(plant.DamageHeader)
+	sound := s.st.Whole(pos)
 	link := &w.bucket[hash%waiterBuckets]
 	for *link >= 0 {
 		i := *link

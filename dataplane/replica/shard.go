@@ -41,11 +41,12 @@ type own struct {
 type stream struct {
 	in      bool // member of the view and fed: entries are taken
 	member  proto.Member
-	applied uint64 // through here applied; published (ACK_C)
-	durable uint64 // through here flushed; published (ACK_P)
-	visible uint64 // learnt from the member (VAL_C)
-	stable  uint64 // learnt from the member (VAL_P)
-	limit   uint64 // log space is guaranteed through here; published (room)
+	applied uint64      // through here applied; published (ACK_C)
+	durable uint64      // through here flushed; published (ACK_P)
+	visible uint64      // learnt from the member (VAL_C)
+	stable  uint64      // learnt from the member (VAL_P)
+	limit   uint64      // log space is guaranteed through here; published (room)
+	barrier proto.Epoch // newest view of which its barrier was applied
 	entries queue[entry]
 	spans   spans
 }
@@ -126,6 +127,7 @@ type Shard struct {
 	stablePos uint64 // R2, R5
 	held      bool   // settling: stablePos stays until settleAt is settled
 	settleAt  proto.Epoch
+	barrier   proto.Epoch // newest view of which the own one was appended
 	settleTo  uint64      // log tail at the last install
 	settled   proto.Epoch // flushed through settleTo for this view
 

@@ -19,7 +19,7 @@ func (s *Shard) CleanBounds(lostThrough proto.Epoch) store.Bounds {
 	if !s.installed {
 		return store.Bounds{} // it is not known yet who is away: what is moved now drops out of their ranges
 	}
-	b := store.Bounds{Below: s.floor(s.st.Flushed()), Stable: s.stablePos, Missed: s.missed(lostThrough)}
+	b := store.Bounds{Below: s.floor(s.st.Flushed()), Stable: s.stablePos, Missed: s.missed(lostThrough), Drop: s.dropBelow()}
 	if plant.Is(plant.BoundStable) {
 		b.Below, b.Stable = s.st.Tail(), s.st.Tail()
 	}

@@ -52,6 +52,7 @@ func (s *Shard) Visit(v Visitor) {
 	v.Place(&s.stablePos)
 	flag(v, &s.held)
 	visit(v, &s.settleAt)
+	visit(v, &s.barrier)
 	v.Place(&s.settleTo)
 	visit(v, &s.settled)
 	v.Place(&s.lifeStart)
@@ -76,6 +77,7 @@ func (s *Shard) visitPeer(v Visitor, n int) {
 	flag(v, &st.in)
 	visit(v, &st.member.Node)
 	visit(v, &st.member.Incarnation)
+	visit(v, &st.barrier)
 	for _, x := range [...]*uint64{&st.applied, &st.durable, &st.visible, &st.stable, &st.limit} {
 		v.Number(x)
 	}

@@ -144,16 +144,16 @@ func (s *Shard) Persist(scope uint32, leased bool, h Handle) Admission {
 		s.Counters.RingFull++
 		return RingFull
 	}
-	s.appendPersist(dst, end, scope)
+	s.appendPersist(dst, end, scope, 0)
 	s.persists.push(persist{end, h})
 	return Taken
 }
 
 // appendPersist makes dst, which ends at the stream position end, a PERSIST.
-func (s *Shard) appendPersist(dst []byte, end uint64, scope uint32) {
+func (s *Shard) appendPersist(dst []byte, end uint64, scope, flags uint32) {
 	hd := &s.head
 	*hd = record.Header{Seq: end, OwnerIncarnation: uint32(s.self.Incarnation), Epoch: uint32(s.view.Epoch),
-		Scope: scope, OwnerNode: uint8(s.self.Node), Kind: record.Persist}
+		Scope: scope, Flags: flags, OwnerNode: uint8(s.self.Node), Kind: record.Persist}
 	record.Encode(dst, hd, nil, nil, record.Seed(end-record.HeaderBytes, hd.OwnerIncarnation))
 	tail := s.st.Tail()
 	s.spans.note(end, tail, tail)

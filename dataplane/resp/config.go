@@ -66,6 +66,9 @@ const (
 const _ = uint(queryBytesMin - (bulkBytesMax + dataplane.KeyBytesMax + 4*headerMax))
 
 const (
+	// A goroutine that never waits for another one has to call the Go scheduler
+	// now and then; see dataplane's constant of this name.
+	showEvery = 5 * time.Millisecond
 	lingerMax = time.Second
 	partMax   = 250 * time.Millisecond // for a client to see that the server has stopped
 )

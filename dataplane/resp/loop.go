@@ -15,9 +15,10 @@ import (
 // loop serves its connections from one goroutine, which owns every field but
 // those marked. The package doc says how.
 type loop struct {
-	srv   *Server
-	epoll int
-	bell  int // an event counter: ends a wait in epoll
+	srv    *Server
+	number int
+	epoll  int
+	bell   int // an event counter: ends a wait in epoll
 
 	session  Session // opened with the first op
 	ops      opPool
@@ -39,6 +40,7 @@ type loop struct {
 	parting int // connections of which only the end is awaited
 	now     int64
 	ticked  int64 // when timers were looked at last
+	shown   int64 // when the Go scheduler was called last
 
 	commands, bytesIn, bytesOut uint64 // not yet in the server's counters
 
@@ -69,7 +71,7 @@ func newLoop(s *Server) (*loop, error) {
 		unix.Close(epoll)
 		return nil, fmt.Errorf("resp: event counter: %w", err)
 	}
-	return &loop{srv: s, epoll: epoll, bell: bell, scratch: make([]byte, 0, inBytes)}, nil
+	return &loop{srv: s, number: len(s.loops), epoll: epoll, bell: bell, scratch: make([]byte, 0, inBytes)}, nil
 }
 
 const edge = unix.EPOLLET & 0xffffffff
@@ -106,8 +108,13 @@ func (l *loop) readMail() {
 	}
 }
 
+// threadName and the loop's number name the thread of a loop.
+const threadName = "hk-resp-"
+
 // run is the loop on one screen.
 func (l *loop) run() {
+	runtime.LockOSThread() // for its name
+	dataplane.NameThread(fmt.Sprint(threadName, l.number))
 	var events [eventsMax]unix.EpollEvent
 	for {
 		n := l.wait(events[:])
@@ -142,6 +149,10 @@ func (l *loop) wait(events []unix.EpollEvent) int {
 	n := pollNow(l.epoll, events)
 	if n > 0 || len(l.hungry) > 0 || l.hasMail.Load() {
 		return n
+	}
+	if l.now-l.shown > int64(showEvery) {
+		l.shown = l.now
+		runtime.Gosched()
 	}
 	if l.inFlight > 0 && !l.session.Arm() {
 		return 0

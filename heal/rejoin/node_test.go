@@ -291,6 +291,9 @@ func (n *node) clean() {
 			pin = min(pin, s.pin)
 		}
 	}
+	if n.d.st.Tombstones() > 0 {
+		n.rep.Barrier()
+	}
 	b := n.rep.CleanBounds(n.lostThrough)
 	b.Below = min(b.Below, pin)
 	r := n.d.st.Clean(w.burst(300, 4<<10, 64<<10), b, n.d.st.Flushed())
@@ -298,6 +301,7 @@ func (n *node) clean() {
 		w.fail("node %d: cleaner: %v", n.id, r.Err)
 	}
 	w.add("segments cleaned", r.FreedSegments)
+	w.add("tombstones dropped", r.Dropped)
 	w.add("records relocated", r.MovedRecords)
 	if r.MovedRecords > 0 && b.Missed < b.Below {
 		w.add("records relocated beside a missed range", r.MovedRecords)

@@ -378,6 +378,9 @@ func (w *world) saw(c *client, o *op, id uint64) {
 	}
 	h := &w.hist[o.at]
 	h.Outcome, h.Return = check.Done, w.clock
+	if o.TS == 0 && id == 0 {
+		o.TS = proto.TS(w.dropped[o.key])
+	}
 	w.seen = append(w.seen, seen{o.at, o.key, o.TS, id})
 	a := &w.answered[o.key]
 	a.read = max(a.read, uint64(o.TS))

@@ -88,7 +88,8 @@ type medium struct {
 	image  []byte // what the media holds, superblocks first; nil in the memory domain
 	ranges []flushed
 	drains int
-	beside bool // a flush is under way beside its worker
+	ckpt   *checkpointDisk // nil: none
+	beside bool            // a flush is under way beside its worker
 
 	copyOf []byte // an older copy of image
 	want   *wanted
@@ -118,6 +119,10 @@ func (d *medium) format() {
 		d.heap.Watch = d.watch
 		if w.o.Beside {
 			d.heap.Later = d.later
+		}
+		if w.o.Checkpoint {
+			d.ckpt = newCheckpointDisk(w.o.Seed<<8 | uint64(d.m.id)<<4 | uint64(d.shard))
+			d.heap.Checkpoint, d.heap.CheckpointBytes = d.ckpt, 16<<10
 		}
 		d.image = append([]byte(nil), d.heap.Pool[:pmem.SuperBytes]...)
 		d.image = append(d.image, d.heap.Pool[pmem.DataOffset:]...)
@@ -208,6 +213,9 @@ func (d *medium) powerLoss(how int) {
 	}
 	d.tear(d.heap.Pool[:pmem.SuperBytes], d.image[:pmem.SuperBytes], unit, likely)
 	d.tear(d.heap.Pool[pmem.DataOffset:], d.image[pmem.SuperBytes:], unit, likely)
+	if d.ckpt != nil {
+		d.ckpt.powerLoss()
+	}
 	d.reboot()
 }
 

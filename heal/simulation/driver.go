@@ -204,6 +204,7 @@ func (w *world) addCounters(d *driver) {
 		k.Add("turns with a full ring", int(n.RingFullTurns))
 		k.Add("operations refused for want of room", int(n.NoRoom))
 		k.Add("segments cleaned", int(n.CleanedSegments))
+		k.Add("tombstones dropped", int(n.TombstonesDropped))
 		k.Add("streams refused", int(n.StreamFaults))
 		k.Add("operations unknown at the worker", int(n.Unknown))
 		k.Add("sleeps", int(n.Sleeps))

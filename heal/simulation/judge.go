@@ -168,6 +168,9 @@ func (w *world) crashing(m *machine, power int) {
 			if w.shardOfKey(k) != i {
 				continue
 			}
+			if d.want.least[k] == 0 {
+				d.want.least[k] = w.dropped[k]
+			}
 			if ts := w.answered[k].durable(g); ts > d.want.least[k] {
 				w.fail("answered, not durable", "node %d is live and has flushed key %d only with TS %v; answered as durable was %v (I4, I5, I6)", m.id, k, proto.TS(d.want.least[k]), proto.TS(ts))
 			}
@@ -218,6 +221,11 @@ func (w *world) opened(m *machine, l *life) {
 		switch {
 		case r.Kept:
 			w.count("index kept")
+		case r.Restored:
+			w.count("index of a checkpoint")
+			if n := p.Store().Index().Damaged(); n > 0 && d.copyOf == nil {
+				w.fail("checkpoint", "node %d, shard %d: %d pages of the checkpoint in force are not whole: %s", m.id, i, n, r.How())
+			}
 		default:
 			w.count("index rebuilt")
 		}
@@ -232,6 +240,9 @@ func (w *world) opened(m *machine, l *life) {
 		var e store.Entry
 		for k := range w.o.Keys {
 			ts, ok := want.least[k]
+			if !ok {
+				ts = w.dropped[k]
+			}
 			if !ok && !want.exact || w.shardOfKey(k) != i {
 				continue
 			}
@@ -297,6 +308,9 @@ func (w *world) same() {
 	w.sums()
 	for i, m := range w.nodes {
 		has := make([]is, w.o.Keys)
+		for k := range has { // where nothing is known
+			has[k] = is{ts: w.dropped[k], known: w.dropped[k] != 0}
+		}
 		for shard, p := range m.p.life.pools {
 			st := p.Store()
 			st.Index().Words(func(word index.Word) bool {

@@ -214,6 +214,7 @@ func (p *process) live(ctx context.Context, force string) (err error) {
 			w.fail("open", "node %d, shard %d: %v", p.m.id, d.shard, err)
 		}
 		l.pools = append(l.pools, pool)
+		w.watchDrops(pool)
 	}
 	w.opened(p.m, l)
 	p.Wait(time.Duration(w.rng.Int64N(2_000_000)))
@@ -263,7 +264,10 @@ func (p *process) live(ctx context.Context, force string) (err error) {
 		Lease: w.o.Lease, Running: p.members.Running, HeldBack: p.members.HeldBack,
 		Logger: p.log, Env: p.Process,
 		Limits: heal.Limits{Batches: 2, BatchBytes: 4 << 10, FirstPageBytes: 64, PageBytes: 512, LastStepBytes: 2 << 10, WalkBytes: 8 << 10, WalkPause: 100 * time.Microsecond, Leftovers: 8,
-			PartBits: int(w.o.Seed % 3)},
+			PartBits: int(w.o.Seed % 3), CompareBusy: 2},
+	}
+	if w.o.compares() {
+		c.CompareEvery = w.o.Lease / 4
 	}
 	v := p.members.Current()
 	c.Opened(l.pools, &v, p.m.begun)
@@ -387,6 +391,7 @@ func (l *life) end() {
 	l.over = true
 	if l.heal != nil {
 		l.p.w.Result.Marks.Add("leftovers rolled forward", int(l.heal.Recovery().Leftovers))
+		l.p.w.compared(l)
 	}
 	for _, d := range l.drivers {
 		d.halted = true
@@ -422,4 +427,5 @@ func (w *world) shardOf(hash uint64) int {
 func (w *world) find(pools []*pmem.Pool, e *store.Entry, key int) {
 	hash := keyHashes[key]
 	pools[w.shardOf(hash)].Store().Find(e, hash, keyNames[key])
+	e.TS = w.tsOf(e, key)
 }

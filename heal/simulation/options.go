@@ -36,6 +36,7 @@ type Options struct {
 	Keep         bool // somebody who is live always runs, but for the faults that say all
 	Small        bool // small bursts in the workers
 	Beside       bool // with Power: flushes run beside the workers, as in the file domain
+	Checkpoint   bool // with Power: indexes are checkpointed, and restored after a power loss
 	TrustRefused bool // a refused connection proves a death; also where trusts says so
 	NoProbes     bool // idle streams are not probed: the specification knows no such entries
 	Ops          int
@@ -43,9 +44,9 @@ type Options struct {
 }
 
 func (o *Options) String() string {
-	return fmt.Sprintf("seed=%d nodes=%d shards=%d model=%v power=%v onehost=%v lease=%v drift=%v log=%d segment=%d ring=%d keys=%d value=%d clients=%d ms=%d spin=%d turn=%d delay=%d call=%d full=%v keep=%v small=%v beside=%v",
+	return fmt.Sprintf("seed=%d nodes=%d shards=%d model=%v power=%v onehost=%v lease=%v drift=%v log=%d segment=%d ring=%d keys=%d value=%d clients=%d ms=%d spin=%d turn=%d delay=%d call=%d full=%v keep=%v small=%v beside=%v checkpoint=%v",
 		o.Seed, o.Nodes, o.Shards, o.Model, o.Power, o.OneHost, o.Lease, o.Drift, o.LogBytes, o.Segment, o.Ring, o.Keys, o.ValueMax, o.Clients,
-		o.Millis, o.Spin, o.TurnMax, o.DelayMax, o.CallMax, o.FullCopy, o.Keep, o.Small, o.Beside)
+		o.Millis, o.Spin, o.TurnMax, o.DelayMax, o.CallMax, o.FullCopy, o.Keep, o.Small, o.Beside, o.Checkpoint)
 }
 
 func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
@@ -69,6 +70,7 @@ func Draw(seed uint64) (Options, *Script) {
 	o.LogBytes = (2*kept + (192+64*r.IntN(8))<<10) &^ (o.Segment - 1)
 	o.Power = o.Power || o.oldAll()
 	o.Beside = o.Power && rand.New(rand.NewPCG(seed, 0x62_6573_6964)).IntN(4) != 0 // drawn apart: the rest of a seed stays what it is
+	o.Checkpoint = o.Power && rand.New(rand.NewPCG(seed, 0x63_6b_70_74)).IntN(4) == 0
 	if seed%16 == 7 {
 		return longAway(o, r)
 	}
@@ -108,7 +110,10 @@ func longAway(o Options, r *rand.Rand) (Options, *Script) {
 // way round.
 func (o *Options) limits() dataplane.Limits {
 	l := dataplane.Limits{Ops: 2048, BackgroundEvery: 3 * time.Millisecond, DeadlineEvery: 2 * time.Millisecond, FaultPause: 2 * time.Millisecond,
-		BackgroundBytes: 16 << 10, NoRoomPatience: 30 * time.Millisecond}
+		BackgroundBytes: 16 << 10, NoRoomPatience: 30 * time.Millisecond, Stones: 2, RenewEvery: 20 * time.Millisecond}
+	if o.NoProbes {
+		l.Stones = 1 << 40 // nor barriers
+	}
 	if o.Small {
 		l.ClientBurst, l.StreamBurst, l.ForwardBurst, l.AdoptBurst, l.CleanBurst = 3, 600, 2, 3, 2<<10
 	}

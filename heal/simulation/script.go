@@ -165,10 +165,11 @@ func draw(o *Options, r *rand.Rand) *Script {
 // losesOne says in which seeds live members are lost for good, oldAll in which
 // older pools come back when all others have been restarted, drains in which
 // nodes are taken out and brought back by orders, forgets in which missed ranges
-// are forgotten by order.
+// are forgotten by order, compares in which live nodes compare what they hold.
 func (o *Options) losesOne() bool { return o.Seed%8 == 2 }
 func (o *Options) oldAll() bool   { return o.Seed%8 == 1 }
 func (o *Options) drains() bool   { return o.Seed%8 == 6 }
+func (o *Options) compares() bool { return o.Seed%4 == 0 }
 func (o *Options) forgets() bool  { return o.Seed%8 == 3 }
 
 // rare are faults of some seeds only. They are drawn apart, so that a seed's
@@ -278,7 +279,8 @@ func ReadScript(r io.Reader) (o Options, s *Script, err error) {
 			head = true
 			var model string
 			t, beside, _ := strings.Cut(t, " beside=") // older scripts have none
-			o.Beside = beside == "true"
+			beside, checkpoint, _ := strings.Cut(beside, " checkpoint=")
+			o.Beside, o.Checkpoint = beside == "true", checkpoint == "true"
 			if _, err := fmt.Sscanf(strings.NewReplacer("lease=", "lease= ", "drift=", "drift= ").Replace(t),
 				"seed=%d nodes=%d shards=%d model=%s power=%t onehost=%t lease= %s drift= %s log=%d segment=%d ring=%d keys=%d value=%d clients=%d ms=%d spin=%d turn=%d delay=%d call=%d full=%t keep=%t small=%t",
 				&o.Seed, &o.Nodes, &o.Shards, &model, &o.Power, &o.OneHost, (*duration)(&o.Lease), (*duration)(&o.Drift), &o.LogBytes, &o.Segment, &o.Ring, &o.Keys,

@@ -59,6 +59,7 @@ type world struct {
 	seen     []seen           // by history: what reads saw
 	stamps   map[stamp]uint64 // writes by their timestamp
 	answered []answered       // by key
+	dropped  []uint64         // by key: newest timestamp of a tombstone that was dropped
 	scopes   map[scopeOf][]wrote
 	persists []wrote
 	kept     []check.Persisted // persists, for the judge of durability
@@ -190,7 +191,7 @@ func RunTraced(name string, o Options, s *Script, log slog.Handler) (Result, *Fa
 func run(o Options, s *Script, log slog.Handler, t *tracer) (Result, *Failure) {
 	w := &world{tracer: t, o: o, s: s, sim: flowsim.New(o.Seed), rng: rand.New(rand.NewPCG(o.Seed, 0x776f726c64)),
 		lives: map[proto.Member]*lifeState{}, stamps: map[stamp]uint64{}, scopes: map[scopeOf][]wrote{},
-		answered: make([]answered, o.Keys), guardOld: -1, netAt: math.MaxUint64, logger: slog.New(slog.DiscardHandler)}
+		answered: make([]answered, o.Keys), dropped: make([]uint64, o.Keys), guardOld: -1, netAt: math.MaxUint64, logger: slog.New(slog.DiscardHandler)}
 	if log != nil {
 		w.logger = slog.New(&clocked{log, w})
 	}

@@ -27,6 +27,7 @@ type counts struct {
 	Deep                         [depthMax]int
 	Process, Damaged, Lives      int
 	Freed, Moved, Refused, Empty int
+	Dropped                      int // tombstones
 }
 
 // run is one sequence with everything that is shared by its lives.

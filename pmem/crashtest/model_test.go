@@ -77,6 +77,8 @@ type model struct {
 	gen     uint64 // the superblock of this generation, or a newer one
 	both    claims // what no damage to one copy may bring an older state of
 	said    uint64 // the highest stable position ever set
+
+	dropped [keys]uint64 // newest tombstone of the key that the cleaner dropped
 }
 
 func (m *model) clone(from *model) {
@@ -87,7 +89,7 @@ func (m *model) clone(from *model) {
 	m.markers = append(m.markers[:0], from.markers...)
 	m.ends = append(m.ends[:0], from.ends...)
 	m.supers = append(m.supers[:0], from.supers...)
-	m.scanned, m.flushed, m.gen, m.both, m.said = from.scanned, from.flushed, from.gen, from.both, from.said
+	m.scanned, m.flushed, m.gen, m.both, m.said, m.dropped = from.scanned, from.flushed, from.gen, from.both, from.said, from.dropped
 }
 
 // cut forgets what a crash has lost: records from tail on.

@@ -81,6 +81,9 @@ const (
 	// FlagMissed, beside FlagRelocated: the copy was made of a record in a missed
 	// range, and belongs to every missed range it lies in itself.
 	FlagMissed
+	// FlagBarrier, in streams, of a Persist entry: its writer has rolled forward
+	// all it had to in the view that the entry is of.
+	FlagBarrier
 )
 
 // Offsets in the header, little endian.

@@ -50,7 +50,8 @@ type Log struct {
 	tag   uint64
 	inc   uint32
 
-	written bool // Config.Written
+	written bool    // Config.Written
+	mended  []Range // headers written again, to go out with the next flush
 
 	open      int    // place of the open segment, -1: none
 	off       int    // where the next record goes in the open segment
@@ -269,8 +270,8 @@ func (l *Log) seal() {
 	}
 	s := &l.segs[l.open]
 	s.state, s.end = segSealed, l.off
-	l.lives[l.open].end.Store(uint32(l.off))
 	putSeal(l.place(l.open), s.number, s.inc, s.end)
+	l.lives[l.open].end.Store(uint32(l.off)) // pairs with the load in HeaderWhole
 	l.open = -1
 }
 
@@ -359,11 +360,16 @@ func (l *Log) RecordLife(pos uint64) (img []byte, inc uint32) {
 type life struct {
 	inc atomic.Uint32
 	end atomic.Uint32 // offset where the last record ends; 0: it is open
+	// retired: nothing leads there any more. A reader that found its way by the
+	// table, not by the index, and sees this after its announcement, keeps off:
+	// who frees the segment does not wait for it.
+	retired atomic.Bool
 }
 
 func (x *life) set(inc uint32, end int) {
 	x.inc.Store(inc)
 	x.end.Store(uint32(end))
+	x.retired.Store(false)
 }
 
 // Oldest is the start of the oldest live segment, the tail if there is none.

@@ -17,6 +17,7 @@ func (l *Log) Ranges(dst []Range, from, to uint64) []Range {
 			}
 		}
 	}
+	dst, l.mended = append(dst, l.mended...), l.mended[:0]
 	if from >= to {
 		return dst
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"healkv/dataplane/plant"
 	"healkv/pmem/record"
 )
 
@@ -16,9 +15,11 @@ import (
 // whose header is lost is found again by its records. genuine tells records
 // from bytes of a value; incarnation is the newest life that may have appended.
 //
-// It may change the arena as Recover does. Errors: ErrConfig, ErrAlien, and
+// before is called before the arena is changed, as Recover changes it: lost says
+// that a segment may be gone of which the arena will show no trace afterwards,
+// which the caller notes durably. Errors: ErrConfig, ErrAlien, and
 // *Damage for what cannot be fenced off: such a pool needs a full copy.
-func Salvage(c Config, durable, floor uint64, incarnation uint32, genuine Genuine) (*Log, RecoverInfo, error) {
+func Salvage(c Config, durable, floor uint64, incarnation uint32, genuine Genuine, before func(lost bool) error) (*Log, RecoverInfo, error) {
 	var info RecoverInfo
 	if p := c.problem(); p != "" {
 		return nil, info, fmt.Errorf("%w: %s (arena %d, segment %d)", ErrConfig, p, len(c.Arena), c.SegmentBytes)
@@ -30,6 +31,10 @@ func Salvage(c Config, durable, floor uint64, incarnation uint32, genuine Genuin
 	}
 	s.through()
 	tail := max(s.tail, floor)
+	lost := s.lost || s.unknown || s.refound > 0
+	if err := before(lost); err != nil {
+		return nil, info, err
+	}
 	s.adopt(tail, floor)
 	if s.unknown && tail > floor {
 		s.extents = append(s.extents, Extent{floor, tail})
@@ -47,6 +52,7 @@ type salvage struct {
 	suspects       []segmentHeader // of places whose header says nothing that can be believed
 	extents        []Extent
 	refound        int
+	lost           bool // a segment is missing of which positions are known
 	unknown        bool // a place may have been a segment, and which is lost
 }
 
@@ -236,6 +242,7 @@ func (s *salvage) through() {
 				break
 			}
 			s.extents = append(s.extents, Extent{s.torn << l.shift, (s.torn + 1) << l.shift})
+			s.lost = true
 			s.torn = numberMax
 		}
 		end, over := s.segment(h, i < len(s.valid)-1)
@@ -251,7 +258,7 @@ func (s *salvage) through() {
 	if s.claim > s.tail && s.claim > s.floor {
 		// A segment that was begun later is lost altogether.
 		s.extents = append(s.extents, Extent{max(s.tail, s.floor), s.claim})
-		s.tail, s.cause = s.claim, nil
+		s.tail, s.cause, s.lost = s.claim, nil, true
 	}
 }
 
@@ -293,9 +300,7 @@ func (s *salvage) segment(h *segmentHeader, more bool) (end int, over bool) {
 				return off, false // where a segment without its seal ends
 			}
 		}
-		if !plant.Is(plant.DamageGap) {
-			s.extents = append(s.extents, Extent{pos, base + uint64(next)})
-		}
+		s.extents = append(s.extents, Extent{pos, base + uint64(next)})
 		off = next
 	}
 	return off, h.end == 0 && !more

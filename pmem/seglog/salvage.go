@@ -77,8 +77,51 @@ func (l *Log) ScanAround(from, to uint64, genuine Genuine, fn func(pos uint64, h
 			}
 			return w.Err()
 		}
-		if sound := record.VerifyBody(img, &h) == nil || plant.Is(plant.LogScanBody); !fn(pos, &h, img[:h.Bytes():h.Bytes()], sound) {
+		if sound := record.VerifyBody(img, &h) == nil; !fn(pos, &h, img[:h.Bytes():h.Bytes()], sound) {
 			return nil
 		}
 	}
+}
+
+// WalkInUse is Walk for who holds no pin but is announced as a reader: it keeps
+// off segments that were retired before.
+func (l *Log) WalkInUse(from, to uint64) Walker {
+	w := l.Walk(from, to)
+	w.keepOff = true
+	return w
+}
+
+// inUse says whether the segment at a place is not retired, and still that
+// segment: had the place been given to another one, whose flag is what was
+// loaded, the table would say so now.
+func (l *Log) inUse(number uint64, place int) bool {
+	return !l.lives[place].retired.Load() && l.lookup(number<<l.shift) == place
+}
+
+// HeaderWhole says whether the header of a segment is as it should be; true for
+// one that is open, or not live. Any goroutine that may read the segment.
+func (l *Log) HeaderWhole(number uint64) bool {
+	i := l.lookup(number << l.shift)
+	if i < 0 || !l.inUse(number, i) {
+		return true
+	}
+	end := l.lives[i].end.Load() // pairs with the store after the seal
+	if end == 0 {
+		return true
+	}
+	h := readSegmentHeader(l.place(i), l.tag, l.size)
+	return h.state == headerValid && h.whole && h.number == number && h.inc == l.lives[i].inc.Load() && h.end == int(end)
+}
+
+// Mend writes the header of a sealed segment as it should be; it goes out with
+// the next flush. Worker only.
+func (l *Log) Mend(number uint64) bool {
+	i := l.lookup(number << l.shift)
+	if i < 0 || l.segs[i].state != segSealed && l.segs[i].state != segRetired {
+		return false
+	}
+	s := &l.segs[i]
+	repairSegmentHeader(l.place(i), s.number, l.tag, s.inc, s.end)
+	l.mended = append(l.mended, Range{i << l.shift, SegmentHeaderBytes})
+	return true
 }

@@ -224,6 +224,37 @@ func (l *Log) Victim(below uint64) (number uint64, ok bool) {
 	return l.segs[best].number, true
 }
 
+// OldestSealed is the oldest segment that is sealed and entirely below the bound,
+// if it may be a victim now.
+func (l *Log) OldestSealed(below uint64) (number uint64, ok bool) {
+	best := -1
+	for i := range l.segs {
+		if s := &l.segs[i]; s.state == segSealed && (best < 0 || s.number < l.segs[best].number) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return 0, false
+	}
+	s := &l.segs[best]
+	ok = (s.number+1)<<l.shift <= below && s.notBefore <= l.next && s.number != (l.next-1)>>l.shift && s.counted >= l.size
+	return s.number, ok
+}
+
+// Unzeroed says that a released segment's header may not be zeroed on the media:
+// a power loss could bring it back.
+func (l *Log) Unzeroed() bool {
+	if l.pending == 0 {
+		return false
+	}
+	for i := range l.segs {
+		if l.segs[i].state == segReleased {
+			return true
+		}
+	}
+	return false
+}
+
 // worth orders victims.
 func (l *Log) worth(s *segment, used, dead int) float64 {
 	if l.byDead {
@@ -296,6 +327,7 @@ func (l *Log) Retire(number uint64) {
 	i := l.lookup(number << l.shift)
 	assert(i >= 0 && l.segs[i].state == segSealed, "only a sealed segment is retired")
 	l.segs[i].state = segRetired
+	l.lives[i].retired.Store(true)
 }
 
 // Release gives a retired segment back. Preconditions, the caller's (H25): the

@@ -20,6 +20,9 @@ type Bounds struct {
 	// that is away has all that was stable before it, and may lack anything
 	// from there on.
 	Missed uint64
+	// Drop: a tombstone with a lower timestamp may go, as far as the members are
+	// concerned; 0: none may. See tombstones.go.
+	Drop uint64
 }
 
 // Upto are bounds for who has neither recoveries nor anything unstable.

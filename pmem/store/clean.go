@@ -24,7 +24,10 @@ type cleaner struct {
 	victim    uint64 // number of the segment being examined, 0: none
 	walk      walker // through counting or victim, never both
 
-	pace pacer
+	pace  pacer
+	sweep sweep
+	// Tombstones were dropped out of the victim.
+	droppedHere bool
 
 	moved int // bytes moved out of the victim
 	debt  int // and, with those, out of the segments in the queue
@@ -48,6 +51,7 @@ type emptied struct {
 	tail   uint64 // the log must be flushed through here (H25)
 	epoch  uint64 // readers that entered before must have left (S3)
 	moved  int
+	drops  bool // tombstones were dropped out of it
 }
 
 // CleanResult is what one step of Clean did.
@@ -56,6 +60,7 @@ type CleanResult struct {
 	MovedRecords  int
 	LookedAt      int // records examined or counted
 	FreedSegments int
+	Dropped       int // tombstones
 	// Idle: there is nothing to gain below the bound and nothing to wait for.
 	Idle bool
 	// Err is a *seglog.Damage if a segment could not be examined; it is left
@@ -72,7 +77,11 @@ func (s *Store) Clean(budgetBytes int, b Bounds, flushed uint64) (r CleanResult)
 	c := &s.clean
 	s.releasePages()
 	s.releaseSegments(&r, b.Below, flushed)
-	work := s.work(budgetBytes)
+	sweeps, dropped := s.sweeps(&b), c.dropped
+	work := s.work(budgetBytes, sweeps)
+	if s.scrubbed.due.Load() {
+		s.mend()
+	}
 	if s.holesDue.Load() {
 		s.hunt(&budgetBytes)
 		r.LookedAt++
@@ -81,7 +90,7 @@ func (s *Store) Clean(budgetBytes int, b Bounds, flushed uint64) (r CleanResult)
 		switch {
 		case c.victim != 0 && work > 0:
 			s.examine(&r, &work, &b)
-		case c.victim == 0 && c.counting == 0 && work > 0 && c.waiting < waitingMax && s.begin(b.Below):
+		case c.victim == 0 && c.counting == 0 && work > 0 && c.waiting < waitingMax && s.begin(b.Below, sweeps):
 		case c.victim == 0 && c.uncounted && budgetBytes > 0 && s.x.Sure(): // in doubt it would load the index page by page
 			s.count(&r, &budgetBytes)
 		default:
@@ -89,6 +98,7 @@ func (s *Store) Clean(budgetBytes int, b Bounds, flushed uint64) (r CleanResult)
 		}
 	}
 	c.movedAll += uint64(r.MovedBytes)
+	r.Dropped = int(c.dropped - dropped)
 	s.rest(work)
 	s.collect()
 	r.Idle = c.victim == 0 && !c.uncounted && c.waiting == 0 && !s.log.Pending()
@@ -139,19 +149,23 @@ func (s *Store) releaseSegments(r *CleanResult, bound, flushed uint64) {
 		if flushed < w.tail && !plant.Is(plant.H25Free) || w.tail > s.releaseBound && !plant.Is(plant.SpaceRelease) || (w.number+1)*uint64(s.log.SegmentBytes()) > bound && !plant.Is(plant.StorePin) || !s.left(w.epoch) {
 			break
 		}
-		s.log.Release(w.number)
-		if len(s.holes.all) > 0 {
-			s.released(w.number)
+		if w.drops && s.log.Unzeroed() && !plant.Is(plant.TombstoneUnflushed) {
+			break
 		}
+		s.log.Release(w.number)
+		s.released(w.number)
 		c.released++
 		r.FreedSegments++
 	}
 }
 
 // begin chooses the next victim; false if there is none.
-func (s *Store) begin(bound uint64) bool {
+func (s *Store) begin(bound uint64, sweeps bool) bool {
 	c := &s.clean
-	if s.gained() >= s.begins() && !s.urgent() {
+	if s.gained() >= s.begins() && !s.urgent() && !sweeps {
+		return false
+	}
+	if sweeps && s.sweepWaits(bound) {
 		return false
 	}
 	if c.idleRounds >= 64 {
@@ -163,7 +177,7 @@ func (s *Store) begin(bound uint64) bool {
 		c.idleRounds++
 		return false
 	}
-	number, ok := s.log.Victim(bound)
+	number, ok := s.victimOf(bound, sweeps)
 	if ok {
 		// What is known to be live, pads and all, must fit into the debt; a
 		// victim that does not waits until those before it are free.
@@ -179,7 +193,7 @@ func (s *Store) begin(bound uint64) bool {
 	}
 	c.idleTail = 0
 	start, end := s.log.Bounds(number)
-	c.victim, c.moved, c.walk = number, 0, s.log.Walk(start, end)
+	c.victim, c.moved, c.walk, c.droppedHere = number, 0, s.log.Walk(start, end), false
 	return true
 }
 
@@ -246,6 +260,9 @@ func (s *Store) move(pos uint64, h *record.Header, img []byte, b *Bounds) (bytes
 		return 0, true, nil
 	}
 	w := cur.Word()
+	if !w.Locked() && s.gone(pos, h, b) {
+		return 0, true, nil
+	}
 	if w.Locked() && !plant.Is(plant.StoreMoveLocked) || !s.affords(n) {
 		return 0, false, nil
 	}
@@ -274,7 +291,8 @@ func (s *Store) finish(r *CleanResult) {
 		return
 	}
 	s.log.Retire(c.victim)
-	c.queue[c.waiting] = emptied{c.victim, s.log.Tail(), s.retire(), c.moved}
+	c.queue[c.waiting] = emptied{c.victim, s.log.Tail(), s.retire(), c.moved, c.droppedHere}
+	c.droppedHere = false
 	c.waiting++
 	c.cleaned++
 	c.victim = 0

@@ -317,3 +317,95 @@ func TestDamageOutlivesSplits(t *testing.T) {
 	}
 	t.Log(fmt.Sprintf("%d damaged records through %d page splits, %d keys refused", s, m.x.Usage().Pages-pages, refused))
 }
+
+// The scrubber finds what nobody reads: damaged bodies and headers of current
+// records, and segment headers, which the worker writes again.
+func TestScrub(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 5))
+	m := makeStore(t, 32, 4096, 1000)
+	model := map[int]known{}
+	for i := range 200 {
+		m.put(r, model, i%120, 60, false)
+	}
+	from := m.member(t)
+	x := m.NewScrubber()
+	defer x.Close()
+	lap := func() {
+		t.Helper()
+		for range 1000 {
+			done, err := x.Step(1000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if done {
+				return
+			}
+		}
+		t.Fatal("no lap in 1000 steps")
+	}
+	lap()
+	if c := m.Scrubbed(); c.Hurt != 0 || c.Headers != 0 || c.Bytes < 200*128 || m.Damage().Found != 0 {
+		t.Fatalf("%+v, %+v", c, m.Damage())
+	}
+	for i, at := range []int{inTS, inKey, inValue, inHash} {
+		m.hurt(t, 10+20*i, at)
+	}
+	hurtHeader := m.log.Oldest()
+	off, _ := m.log.ArenaOffset(hurtHeader)
+	m.arena[off+9] ^= 1
+	lap()
+	m.Clean(1<<20, Upto(m.Tail()), 0) // goes through the index for the damaged headers
+	c := m.Scrubbed()
+	if c.Hurt != 4 || c.Headers != 1 || c.Mended != 1 || m.Damage().Found != 4 {
+		t.Fatalf("%+v, %+v", c, m.Damage())
+	}
+	if !m.log.HeaderWhole(hurtHeader / 4096) {
+		t.Fatal("the segment's header is as it was")
+	}
+	if s, f := m.heal(t, from); s != 4 || f != 0 {
+		t.Fatalf("%d settled, %d refused", s, f)
+	}
+	if err := m.compare(model); err != nil {
+		t.Fatal(err)
+	}
+	lap()
+	if now := m.Scrubbed(); m.Damage().Found != 4 {
+		t.Fatalf("found again: %+v, %+v", now, m.Damage())
+	}
+}
+
+// A segment with a damaged current record stays until the record was settled,
+// whatever is dead in it.
+func TestCleanerKeepsDamage(t *testing.T) {
+	for _, at := range []int{inTS, inValue} {
+		r := rand.New(rand.NewPCG(7, 6))
+		m := makeStore(t, 16, 4096, 1000)
+		model := map[int]known{}
+		m.put(r, model, 1, 60, false)
+		from := m.member(t)
+		pos, _ := m.hurt(t, 1, at)
+		fill := func() {
+			for range 1000 {
+				if m.Fits(400) {
+					m.put(r, model, 2+r.IntN(3), 200, false)
+				}
+				m.SetFlushed(m.Tail())
+				m.Clean(8192, Upto(m.Tail()), m.Flushed())
+			}
+		}
+		fill()
+		if _, live := m.log.ArenaOffset(pos); !live {
+			t.Fatalf("byte %d: the segment of a damaged record went", at)
+		}
+		if s, f := m.heal(t, from); s != 1 || f != 0 {
+			t.Fatalf("byte %d: %d settled, %d refused: the cleaner has not reported it", at, s, f)
+		}
+		fill()
+		if _, live := m.log.ArenaOffset(pos); live {
+			t.Fatalf("byte %d: the segment stays for ever", at)
+		}
+		if err := m.compare(model); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -53,7 +53,7 @@ func (s *Store) urgent() bool {
 }
 
 // work is how many bytes the cleaner may look at and move in this step.
-func (s *Store) work(budget int) int {
+func (s *Store) work(budget int, sweeps bool) int {
 	p := &s.clean.pace
 	if p.resting {
 		p.tail = s.log.Tail()
@@ -76,6 +76,9 @@ func (s *Store) work(budget int) int {
 	default:
 		pace := min(float64(begin-free)/float64(begin-target), paceMax)
 		p.credit += int(pace * float64(appended) * s.costOfByte())
+	}
+	if sweeps {
+		p.credit = max(p.credit, budget/4) // nobody waits for it
 	}
 	p.credit = min(p.credit, most)
 	return p.credit

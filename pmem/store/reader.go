@@ -133,7 +133,7 @@ func (s *Store) get(hash uint64, key, dst []byte) ([]byte, uint64, State) {
 			img, inc := s.log.RecordLife(w.Pos())
 			// About one in 30 000 reads meets another key's record here.
 			if !holds(img, hash, key) || !plant.Is(plant.StoreVerify) && (!record.Sound(img, record.Seed(w.Pos(), inc)) || !record.SoundBody(img)) ||
-				s.beside.Load() && !plant.Is(plant.DamageBeside) {
+				s.beside.Load() {
 				return s.getCarefully(hash, key, dst)
 			}
 			return answer(w, img, dst)

@@ -65,6 +65,6 @@ func (s *Store) CleanerWaits() bool {
 // instructions; asked once per turn of the worker.
 func (s *Store) WantsCleaning() bool {
 	c := &s.clean
-	return c.pressed || c.uncounted || s.holesDue.Load() || c.victim != 0 || c.waiting != 0 || s.log.Pending() ||
-		s.gained() < s.begins() || s.log.Crowded()
+	return c.pressed || c.uncounted || s.holesDue.Load() || s.scrubbed.due.Load() || c.victim != 0 || c.waiting != 0 || s.log.Pending() ||
+		s.gained() < s.begins() || s.log.Crowded() || s.clean.sweep.to != 0 || s.TombstonesMany()
 }

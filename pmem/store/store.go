@@ -24,11 +24,13 @@ type Store struct {
 	clean      cleaner
 	hurts      hurts
 	holes      holes
+	scrubbed   scrubbed
 	genuine    seglog.Genuine // made once
 	digest     digest
 
 	releaseBound uint64 // SetReleaseBound
 	reserve      int    // segments; reserveOf
+	onDrop       func(hash, ts uint64)
 	began        uint64 // the tail at New or Reset
 
 	_ [64]byte
@@ -64,6 +66,9 @@ func New(l *seglog.Log, x *index.Index, seed uint64) *Store {
 // MarkBeside is the index's persistent word that is the store's: a key may have
 // two words, one of which leads to a damaged record.
 const MarkBeside = 7
+
+// Beside says, from here on, what MarkBeside says. Worker only.
+func (s *Store) Beside() { s.beside.Store(true) }
 
 // soundHash is the key hash of the record at pos.
 func (s *Store) soundHash(pos uint64) uint64 {

@@ -88,6 +88,7 @@ type Row struct {
 	Clients             int
 	Rate, P50, P99      Spread
 	Probe               Spread
+	Times, TimesP99     Spread // run by run, times what Reference had under the same load
 	Errors, Operations  int64
 	FirstError          string
 	Checked, Wrong      int
@@ -119,6 +120,9 @@ func (r *Report) Rows() []Row {
 		w := &rows[i]
 		w.Rate, w.P50, w.P99, w.Probe = spread(w.rates), spread(w.p50s), spread(w.p99s), spread(w.probes)
 	}
+	for i := range rows {
+		rows[i].compare(r.Parts)
+	}
 	place := map[string]int{}
 	for _, w := range rows {
 		if _, ok := place[w.System]; !ok {
@@ -129,6 +133,29 @@ func (r *Report) Rows() []Row {
 		return cmp.Or(cmp.Compare(b.Op, a.Op), cmp.Compare(a.Clients, b.Clients), cmp.Compare(order(a.System, place), order(b.System, place)))
 	})
 	return rows
+}
+
+// Reference is whom all others are shown as multiples of.
+const Reference = "etcd"
+
+// compare divides run by run: within a run a disk and a machine differ least.
+func (w *Row) compare(parts []Part) {
+	if w.System == Reference {
+		return
+	}
+	var times, p99s []float64
+	for _, p := range parts {
+		if p.System != w.System || p.Op != w.Op || p.Clients != w.Clients {
+			continue
+		}
+		i := slices.IndexFunc(parts, func(x Part) bool {
+			return x.System == Reference && x.Op == p.Op && x.Clients == p.Clients && x.Run == p.Run
+		})
+		if i >= 0 && parts[i].Rate > 0 && parts[i].P99 > 0 {
+			times, p99s = append(times, p.Rate/parts[i].Rate), append(p99s, float64(p.P99)/float64(parts[i].P99))
+		}
+	}
+	w.Times, w.TimesP99 = spread(times), spread(p99s)
 }
 
 // order puts HealKV first, then its own generators, then the others as they came:

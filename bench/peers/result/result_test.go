@@ -60,6 +60,29 @@ func TestRowsAreOrderedAndCounted(t *testing.T) {
 	}
 }
 
+func TestTimesRunByRun(t *testing.T) {
+	r := report(part("etcd", 64, 1, 100, 10), part("healkv", 64, 1, 1000, 5), part("etcd", 64, 2, 10, 100), part("healkv", 64, 2, 120, 10), part("healkv", 64, 3, 7, 7))
+	w := r.Find("healkv", "write", 64)
+	if w.Times != (Spread{11, 10, 12, 2}) || w.TimesP99.Least != 0.1 || w.TimesP99.Most != 0.5 {
+		t.Errorf("%+v %+v", w.Times, w.TimesP99)
+	}
+	if e := r.Find("etcd", "write", 64); e.Times.Runs != 0 {
+		t.Errorf("etcd beside itself: %+v", e.Times)
+	}
+	if text := r.Markdown(); !strings.Contains(text, "| 11.00 (10.00 to 12.00) | 0.30 (0.10 to 0.50) |") {
+		t.Error(text)
+	}
+}
+
+// Flushed, both rows of HealKV are judged, and each verdict says which.
+func TestJudgeFlushedRows(t *testing.T) {
+	r := report(part("healkv", 64, 1, 4000, 90), part(InNode, 64, 1, 6000, 50), part("etcd", 64, 1, 500, 100))
+	r.Judge(FileBounds, nil)
+	if len(r.Verdicts) != 4 || len(r.Failed()) != 1 || !strings.Contains(r.Failed()[0].Text, "Redis front end") || !strings.Contains(r.Verdicts[0].Text, "row in-node") {
+		t.Errorf("%+v", r.Verdicts)
+	}
+}
+
 func TestJudge(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -170,7 +193,7 @@ func TestSave(t *testing.T) {
 	if err := json.Unmarshal([]byte(text["peers.json"]), &back); err != nil || len(back.Parts) != 3 || back.Parts[0].Rate != 5000 || back.Parts[0].Probe.Rate != 800 {
 		t.Errorf("%+v, %v", back, err)
 	}
-	for _, words := range []string{"PASS: writes/s with 64 clients: healkv 5000, etcd 500: 10.0 times", "| write | 64 | healkv | 5000 | 0.04 | 0.09 | 0 | 10 right | 800 |",
+	for _, words := range []string{"PASS: writes/s with 64 clients: healkv (row healkv: the Redis front end) 5000, etcd 500: 10.0 times", "| write | 64 | healkv | 5000 | 0.04 | 0.09 | 10.00 | 0.90 | 0 | 10 right | 800 |",
 		"Not run to its end: somebody pressed", "| healkv | 50000 | 0.250 | 12.0 |", "every burst"} {
 		if !strings.Contains(text["peers.md"], words) {
 			t.Errorf("the table does not say %q:\n%s", words, text["peers.md"])

@@ -29,7 +29,7 @@ func (r *Report) Markdown() string {
 	fmt.Fprintf(&b, "\n`%s`, %s: %d nodes on loopback, %s, %d cores, kernel %s, data on %s. Closed loop; %d keys, values of %d bytes; %g s a part after %g s of warming up, %d runs; median (least to most).\n\n",
 		c.Command, c.Date, c.Nodes, c.Machine, c.Cores, c.Kernel, c.Storage, c.Keys, c.ValueBytes, c.Seconds, c.Warm, c.Runs)
 
-	b.WriteString("| op | clients | system | /s | p50 ms | p99 ms | errors | read back | disk before, fdatasync/s |\n|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("| op | clients | system | /s | p50 ms | p99 ms | times etcd's /s | times etcd's p99 | errors | read back | disk before, fdatasync/s |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, w := range r.Rows() {
 		back := fmt.Sprintf("%d right", w.Checked)
 		if w.Wrong > 0 {
@@ -42,8 +42,12 @@ func (r *Report) Markdown() string {
 		if w.Probe.Runs > 0 {
 			disk = number(w.Probe, 1, 0)
 		}
-		fmt.Fprintf(&b, "| %s | %d | %s | %s | %s | %s | %d | %s | %s |\n", w.Op, w.Clients, w.System,
-			number(w.Rate, 1, 0), number(w.P50, 1000, 2), number(w.P99, 1000, 2), w.Errors, back, disk)
+		times, p99 := "-", "-"
+		if w.Times.Runs > 0 {
+			times, p99 = number(w.Times, 1, 2), number(w.TimesP99, 1, 2)
+		}
+		fmt.Fprintf(&b, "| %s | %d | %s | %s | %s | %s | %s | %s | %d | %s | %s |\n", w.Op, w.Clients, w.System,
+			number(w.Rate, 1, 0), number(w.P50, 1000, 2), number(w.P99, 1000, 2), times, p99, w.Errors, back, disk)
 	}
 	for _, w := range r.Rows() {
 		if w.FirstError != "" {

@@ -48,7 +48,7 @@ func (r *runner) verify(ctx context.Context) (*report.Verification, error) {
 		if !g.Acks.OK() {
 			fail("node %d lacks acknowledged writes: %d missing, %d older: %v", i, g.Acks.Missing, g.Acks.Older, g.Acks.Losses)
 		}
-		if g.Digest != got[0].Digest {
+		if !g.Digest.Same(got[0].Digest) {
 			v.DigestsAgree = false
 			fail("node %d and node 0 hold different data: %+v and %+v", i, g.Digest, got[0].Digest)
 			continue
