@@ -67,6 +67,9 @@ func New(l *seglog.Log, x *index.Index, seed uint64) *Store {
 // two words, one of which leads to a damaged record.
 const MarkBeside = 7
 
+// Beside says, from here on, what MarkBeside says. Worker only.
+func (s *Store) Beside() { s.beside.Store(true) }
+
 // soundHash is the key hash of the record at pos.
 func (s *Store) soundHash(pos uint64) uint64 {
 	img, inc := s.log.RecordLife(pos)
