@@ -112,7 +112,6 @@ func Flips(ctx context.Context, o FlipOptions) (r FlipResult, err error) {
 	pause.Stop()
 	stop()
 	load.Wait()
-	f.r.Reads, f.r.Writes = f.reads.Load(), f.writes.Load()
 	if err == nil && f.wrong.Load() == nil {
 		f.readAll("while they ran")
 	}
@@ -122,7 +121,7 @@ func Flips(ctx context.Context, o FlipOptions) (r FlipResult, err error) {
 			f.readAll("after a restart")
 		}
 	}
-	f.r.Refusals = f.refused.Load()
+	f.r.Reads, f.r.Writes, f.r.Refusals = f.reads.Load(), f.writes.Load(), f.refused.Load()
 	if w := f.wrong.Load(); w != nil {
 		f.r.Wrong = *w
 	}

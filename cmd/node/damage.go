@@ -22,6 +22,7 @@ type damageArgs struct {
 	share float64
 	seed  uint64
 	live  bool
+	flips int
 	quiet bool
 	list  bool
 }
@@ -34,6 +35,7 @@ func damageFlags(a *damageArgs) *flag.FlagSet {
 	fs.Uint64Var(&a.seed, "seed", 0, "`number` from which the cells of a share and the places that are hurt follow; 0: a new one, which is printed")
 	fs.StringVar(&a.cell, "cell", "", "only the `cells` that match, as in 'record|bit flip|0,2' or 'record|*|*'")
 	fs.BoolVar(&a.live, "running", false, "hurt records only while the nodes run")
+	fs.IntVar(&a.flips, "flips", 0, "instead of the matrix: flip so `many` single bits in the mapped files of six nodes under load, and judge every read")
 	fs.BoolVar(&a.quiet, "quiet", false, "no line for each cell")
 	fs.BoolVar(&a.list, "list", false, "print the cells and do nothing")
 	return fs
@@ -48,6 +50,9 @@ func runDamage(ctx context.Context, args []string) error {
 	}
 	if a.seed == 0 {
 		a.seed = rand.Uint64() >> 11
+	}
+	if a.flips > 0 {
+		return a.flip(ctx)
 	}
 	if !(a.share > 0 && a.share <= 1) {
 		return badConfig(fmt.Errorf("--share %v: want above 0 to 1", a.share))
@@ -95,4 +100,20 @@ func runDamage(ctx context.Context, args []string) error {
 		}
 	}
 	return nil
+}
+
+// flip flips bits under load.
+func (a *damageArgs) flip(ctx context.Context) error {
+	fmt.Printf("seed %d: %d bits\n", a.seed, a.flips)
+	o := damage.FlipOptions{Flips: a.flips, Rate: 200, Keys: 600, Restart: true, Seed: a.seed, Dir: a.dir, Domain: pmem.DomainAuto}
+	if !a.quiet {
+		o.Say = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
+	}
+	r, err := damage.Flips(ctx, o)
+	fmt.Printf("%d bits flipped (%d in logs, %d in superblocks, %d in checkpoints), %d reads and %d writes judged, %d refused; %d damaged records met, %d repaired, %d open, %d of them lost, %d pools discarded\n",
+		r.Flips, r.InLog, r.InSuper, r.InOther, r.Reads, r.Writes, r.Refusals, r.Found, r.Repaired, r.Open, r.Refused, r.Discarded)
+	if err == nil && r.Wrong != "" {
+		err = fmt.Errorf("%w: wrong answer: %s", errDamage, r.Wrong)
+	}
+	return err
 }

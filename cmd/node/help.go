@@ -252,7 +252,11 @@ files): 1 600 cells. Every key is then read through every node: exact, refused
 (only where no good copy is left), or a failure. Writes DIR/damage.txt and
 damage.json. Exit status 0: no cell failed.
 
+With --flips it flips single bits in the files that six nodes have mapped, under
+load, judges every read, restarts the nodes one by one and reads all again.
+
   node damage --share 0.04 --seed 7
+  node damage --flips 10000
   node damage --cell 'record|bit flip|0,2'
 
 `,
