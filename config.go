@@ -91,6 +91,10 @@ type Config struct {
 	onMap  func(shard int, r *pmem.Region)    // for tests: hears of every opening of a pool
 	onGrow func(shard int, bytes int64) error // for tests: the file system of an index
 
+	// DigestInterval is how often this node, while it is live, compares what it
+	// holds with another live one; 0: never.
+	DigestInterval time.Duration
+
 	Recovery            string // RecoveryHeal (also "") or RecoveryFull
 	RecoveryBudgetBytes int    // bytes per millisecond a recovery may move; 0: no limit
 	// ScrubBytesPerSecond of the pools are verified in the background; 0: so many
@@ -161,6 +165,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("%w: a node is slow from %v on, limit %v: what is later than that stands still", ErrConfig, c.Slow, max(c.Lease, membership.PatienceLeast))
 	case c.BootstrapWait < 0:
 		return fmt.Errorf("%w: the first view waits for %v, want 0 (for all nodes) or more", ErrConfig, c.BootstrapWait)
+	case c.DigestInterval < 0:
+		return fmt.Errorf("%w: live nodes compare what they hold every %v, want 0 (never) or more", ErrConfig, c.DigestInterval)
 	case c.RecoveryBudgetBytes < 0:
 		return fmt.Errorf("%w: recovery budget %d bytes per millisecond, want 0 or more", ErrConfig, c.RecoveryBudgetBytes)
 	}

@@ -159,8 +159,8 @@ func (n *Node) healConfig(l *life, force string) heal.Config {
 			n.event(name, uint32(e), detail)
 		},
 		Enter:    func(full bool) error { return n.enter(l, full) },
-		Promoted: func() error { return n.promoted(l) },
-		Logger:   n.log,
+		Promoted: func() error { return n.promoted(l) }, CompareEvery: n.cfg.DigestInterval,
+		Logger: n.log,
 	}
 	v := n.members.Current()
 	c.Opened(l.pools, &v, n.begun())

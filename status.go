@@ -91,6 +91,7 @@ type Status struct {
 	Certificate *CertificateStatus `json:"certificate,omitempty"`
 	Events      []Event            `json:"events"`
 	Error       string             `json:"error,omitempty"`
+	Damage      DamageStatus       `json:"damage"`
 	// Failing is nil while all is well with what the node stands on.
 	Failing *FailingStatus `json:"failing,omitempty"`
 }
@@ -221,6 +222,7 @@ func (n *Node) Status() (s Status) {
 	}
 	if n.host.Core() == l.core {
 		n.count(l, &s)
+		countCompared(l.heal.Compared(), s.Counters)
 	}
 	return s
 }
@@ -270,6 +272,7 @@ func (n *Node) count(l *life, s *Status) {
 		s.PageSize = pageSize(info.PageSize)
 	}
 	s.Space = takeSpace(c)
+	s.Damage = n.Damage()
 	wire := n.control.Stats()
 	c["control_refused"] = wire.Refused()
 }
@@ -291,6 +294,7 @@ func countShard(w *dataplane.Worker, ep rdma.Endpoint, c map[string]uint64) {
 	countCheckpoints(w.Pool(), c)
 	countFlushes(w, c)
 	countSpace(w, c)
+	countDamage(w, c)
 	countScrub(w, c)
 	if e, ok := ep.(connections); ok {
 		e.Connections(func(name string, x uint64) { c[name] += x })

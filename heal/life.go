@@ -76,6 +76,10 @@ type Config struct {
 	// the life that it names; nil: nobody listens.
 	Running func() proto.NodeSet
 
+	// CompareEvery is how often a live node compares what it holds with another
+	// live one; 0: never.
+	CompareEvery time.Duration
+
 	// HeldBack says why this node should stay a shadow although it could be live,
 	// "" if it should not; nil: it never should.
 	HeldBack func() string
@@ -116,6 +120,10 @@ type Life struct {
 
 	hurt     chan struct{} // a token: something is damaged
 	recovery recorder
+
+	doubts  []doubt       // of other live members; mu
+	doubted chan struct{} // a token: there are doubts
+	tally   comparisons
 }
 
 // factsMax bounds the facts that wait for the machine.
@@ -125,7 +133,7 @@ const factsMax = 1024
 func New(c Config) *Life {
 	c.Limits = c.Limits.filled()
 	l := &Life{cfg: c, self: c.Self, workers: c.Core.Workers(), log: c.Logger, env: c.Env, changed: make(chan struct{}),
-		links: map[proto.Member][]rdma.Link{}, ranges: map[uint64]*served{}, told: make(chan struct{}, 1),
+		links: map[proto.Member][]rdma.Link{}, ranges: map[uint64]*served{}, told: make(chan struct{}, 1), doubted: make(chan struct{}, 1),
 		entering: make(chan struct{}, 1), preparing: make(chan struct{}, 1), hurt: make(chan struct{}, 1),
 		recovery: recorder{Recovery: Recovery{Kind: "none", Buddy: -1}}}
 	if l.env == nil {
@@ -217,6 +225,7 @@ func (l *Life) Run(ctx context.Context) error {
 	tasks := flow.NewGroup(l.env)
 	tasks.Go(func() { l.installer(ctx) })
 	tasks.Go(func() { l.drive(ctx) })
+	tasks.Go(func() { l.comparing(ctx) })
 	tasks.Go(func() { l.mender(ctx) })
 	var err error
 	for err == nil {

@@ -29,6 +29,9 @@ type Limits struct {
 	// PartBits is into how many parts, 1<<PartBits, each range whose digest differs
 	// is cut; 0: by how many keys there are.
 	PartBits int
+	// CompareBusy: a range that was written to in so many rounds of comparing in a
+	// row is looked at key by key.
+	CompareBusy int
 }
 
 func (l Limits) filled() Limits {
@@ -39,5 +42,6 @@ func (l Limits) filled() Limits {
 	l.PageRecords = cmp.Or(l.PageRecords, 4<<20)
 	l.LastStepBytes = cmp.Or(l.LastStepBytes, 128<<10)
 	l.Leftovers = cmp.Or(l.Leftovers, 4096)
+	l.CompareBusy = min(cmp.Or(l.CompareBusy, 8), 255)
 	return l
 }

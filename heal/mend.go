@@ -20,6 +20,7 @@ import (
 const (
 	kindAlike = "heal.alike" // what do you hold of the keys with these bits in their hash?
 	kindImage = "heal.image" // give me your record of this hash
+	kindHurt  = "heal.hurt"  // your record at this position is damaged
 )
 
 type alikeRequest struct {
@@ -48,6 +49,25 @@ type imageReply struct {
 	Image []byte // sealed as imageSeed; none: there is no such record any more, or it is not readable
 }
 
+type hurtRequest struct {
+	To    proto.Member
+	Epoch proto.Epoch
+	Shard int
+	Pos   uint64
+}
+
+// damagedAt: a record that was read out of the buddy's log does not verify.
+type damagedAt struct {
+	pos   uint64
+	cause error
+}
+
+func (d *damagedAt) Error() string {
+	return fmt.Sprintf("heal: record at %d of the buddy: %v", d.pos, d.cause)
+}
+
+func (d *damagedAt) Unwrap() error { return d.cause }
+
 // imageSeed seals an image on its way: it stands at no position of a log.
 var imageSeed = record.Seed(0, 0)
 
@@ -65,6 +85,7 @@ const (
 func serveMending(c Control, current func() *Life) {
 	c.Handle(kindAlike, handler(current, (*Life).onAlike))
 	c.Handle(kindImage, handler(current, (*Life).onImage))
+	c.Handle(kindHurt, handler(current, (*Life).onHurt))
 }
 
 var errMany = errors.New("heal: more records than one answer takes agree with the damaged one")
@@ -132,6 +153,35 @@ func (l *Life) onImage(_ context.Context, from proto.Member, q *imageRequest) (*
 		return false
 	})
 	return r, err
+}
+
+// tellHurt lets a buddy know whose record ended the transfer: it fetches that
+// one from the others, and the next transfer finds it whole.
+func (l *Life) tellHurt(ctx context.Context, buddy proto.Member, e proto.Epoch, shard int, err error) {
+	var d *damagedAt
+	if !errors.As(err, &d) {
+		return
+	}
+	if err := l.cfg.Control.Call(ctx, buddy.Node, kindHurt, hurtRequest{buddy, e, shard, d.pos}, nil); err != nil {
+		l.log.Debug("the buddy does not hear of its damaged record", "buddy", buddy, "err", err)
+	}
+}
+
+// onHurt looks at a record of this node that somebody else could not read. A
+// position means nothing to it unless the index leads there.
+func (l *Life) onHurt(_ context.Context, from proto.Member, q *hurtRequest) (*struct{}, error) {
+	w, _, err := l.asked(from, q.To, q.Epoch, q.Shard)
+	if err != nil {
+		return nil, err
+	}
+	if !w.Do(func() {
+		if st := w.Pool().Store(); q.Pos < st.Tail() && q.Pos%record.Align == 0 {
+			st.NoteAt(q.Pos)
+		}
+	}) {
+		return nil, errNoLife
+	}
+	return &struct{}{}, nil
 }
 
 // mender fetches what is damaged here from the other members, one record after

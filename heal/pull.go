@@ -106,6 +106,7 @@ func (l *Life) pull(ctx context.Context, e proto.Epoch, a rejoin.Action, shard i
 	p.expect(p.upper)
 	err = p.pages(ctx, b, &r)
 	err = errors.Join(err, p.finish())
+	l.tellHurt(ctx, b, e, shard, err)
 	if err == nil {
 		err = l.endRange(ctx, b, r.ID)
 	}
@@ -288,7 +289,7 @@ func (p *puller) parse(piece []byte, r *run) (done, need int, err error) {
 			return done, 0, fmt.Errorf("heal: record at %d of the buddy: %w", r.pos+uint64(done), err)
 		}
 		if err := record.VerifyBody(img, &h); err != nil && !plant.Is(plant.PullUnverified) {
-			return done, 0, fmt.Errorf("heal: record at %d of the buddy: %w", r.pos+uint64(done), err)
+			return done, 0, &damagedAt{r.pos + uint64(done), err}
 		}
 		p.cur.Items = append(p.cur.Items, dataplane.BatchItem{Off: int32(p.used + done), Len: int32(n), Locked: r.locked && !plant.Is(plant.PullLock)})
 		p.records++

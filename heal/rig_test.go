@@ -46,17 +46,18 @@ type rig struct {
 	nodes []*rigNode
 	model proto.Model
 
-	limits Limits
-	budget int
-	lease  time.Duration     // 0: lives know of none
-	alive  proto.NodeSet     // of these nobody can tell that they are dead
-	forget proto.NodeSet     // the pools of these remember nothing of the others
-	deaf   [2]proto.NodeID   // these two say no hello to each other, unless they are the same
-	travel time.Duration     // at most this long does a message of the control plane take; 0: a millisecond
-	calls  map[string]int    // messages sent, by kind
-	done   map[string]uint64 // key: the highest timestamp of a write that was answered
-	spots  int               // looks at a key that found it readable and new enough
-	on     func(n *rigNode, event string)
+	limits  Limits
+	budget  int
+	compare time.Duration     // Config.CompareEvery
+	lease   time.Duration     // 0: lives know of none
+	alive   proto.NodeSet     // of these nobody can tell that they are dead
+	forget  proto.NodeSet     // the pools of these remember nothing of the others
+	deaf    [2]proto.NodeID   // these two say no hello to each other, unless they are the same
+	travel  time.Duration     // at most this long does a message of the control plane take; 0: a millisecond
+	calls   map[string]int    // messages sent, by kind
+	done    map[string]uint64 // key: the highest timestamp of a write that was answered
+	spots   int               // looks at a key that found it readable and new enough
+	on      func(n *rigNode, event string)
 }
 
 // rigNode is one node: at most one process at a time, one life after another
@@ -321,7 +322,7 @@ func (n *rigNode) live(full string) (err error) {
 		Promoted: func() error { return n.core.Complete(n.life.Installed().Epoch) },
 	}
 	c.Running, c.NoLink = n.running, n.noLink
-	c.Doubtful = n.doubtful
+	c.Doubtful, c.CompareEvery = n.doubtful, r.compare
 	c.Opened([]*pmem.Pool{n.pool}, &r.view, n.begun)
 	if r.forget.Has(n.id) {
 		clear(c.Seen)

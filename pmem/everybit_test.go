@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 
 	"healkv/bench/tally"
@@ -14,7 +15,7 @@ import (
 
 var (
 	blocksFlag = flag.Int("pmem.blocks", 12, "blocks of each kind to damage")
-	bitsFlag   = flag.String("pmem.bits", "sample", "bits of a 1 MiB pool to flip, one at a time: sample, or all of its 8.4 million")
+	bitsFlag   = flag.String("pmem.bits", "sample", "bits of a 1 MiB pool to flip, one at a time: sample, all of its 8.4 million, or every so many-th")
 )
 
 const bitsPool = 1 << 20 // of log
@@ -167,9 +168,7 @@ func TestEveryBitRead(t *testing.T) {
 	arena := m.Pool[dataOffset:]
 	var v verdicts
 	flips, step := 0, 997 // of 64 bits a prime apart: every kind of byte is hit
-	if *bitsFlag == "all" {
-		step = 1
-	}
+	step = stepOf(t, step)
 	for bit := 0; bit < 8*len(arena); bit += step {
 		// Only the key whose record it may be can see it, and whoever has the same
 		// tag: all keys are read where one record in use covers the bit.
@@ -199,8 +198,8 @@ func TestEveryBitOpen(t *testing.T) {
 		scratch := b.scratch(boot)
 		var v verdicts
 		flips, step := 0, 400_009
-		if *bitsFlag == "all" {
-			step = 1
+		if n := stepOf(t, step); n != step {
+			step = max(1, (n-1)*4000) // an opening takes as long as thousands of reads
 		}
 		at := func(bit int) {
 			clean[bit/8] ^= 1 << (bit % 8)
@@ -277,4 +276,19 @@ func TestDamagedBlocks(t *testing.T) {
 		}
 	}
 	tally.Add("damage", "blocks damaged before an opening", count)
+}
+
+// stepOf is how far apart the bits are that the flag asks for.
+func stepOf(t *testing.T, sample int) int {
+	switch *bitsFlag {
+	case "sample":
+		return sample
+	case "all":
+		return 1
+	}
+	n, err := strconv.Atoi(*bitsFlag)
+	if err != nil || n < 1 {
+		t.Fatalf("-pmem.bits=%s: want sample, all or a number", *bitsFlag)
+	}
+	return n
 }

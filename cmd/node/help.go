@@ -138,6 +138,20 @@ With --dir alone every live node of the local cluster gets the order. A node tha
 comes back is healed by range where the live node it asks was not told.
 
 `,
+	"accept-loss": `usage: node accept-loss --dir D [--node I]
+       node accept-loss --config FILE
+
+A damaged record is fetched from the other nodes. Where no live node has a good
+copy, its key is refused: node status names such records, as far as their keys
+are known. A write or a delete of the key cures that; so does the return of a node
+that has a good copy. This order gives them up for good: their keys are as if they
+had never been written. While they stay, a node that needs them for its recovery
+cannot finish it.
+
+With --dir alone every live node of the local cluster gets the order. One is
+enough: the others ask it again within seconds.
+
+`,
 	"rolling": `usage: node rolling --dir D [--pause T] [--within T] [--force]
 
 Restarts the nodes of the local cluster in D one after the other, for a new
@@ -340,6 +354,9 @@ func explain(w io.Writer, name string) {
 	case "cold-start":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, coldStartFlags(&coldStartArgs{}))
+	case "accept-loss":
+		fmt.Fprint(w, "flags:\n")
+		explainFlags(w, acceptLossFlags(&targetArgs{}))
 	case "forget":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, forgetFlags(&targetArgs{}))

@@ -42,6 +42,7 @@ func init() {
 		{"drain", "take a node out of the group without a stall, and bring it back", runDrain},
 		{"rolling", "restart the nodes of a local cluster, one after the other", runRolling},
 		{"cold-start", "start a cluster that is down without members that are lost", runColdStart},
+		{"accept-loss", "give up damaged records that no node has a good copy of", runAcceptLoss},
 		{"forget", "keep nothing any longer for nodes that are away", runForget},
 		{"serve", "run one node", runServe},
 		{"format", "make the pools of one node", runFormat},

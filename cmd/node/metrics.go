@@ -36,6 +36,9 @@ func nodeMetrics(s *healkv.Status, ready bool) []admin.Metric {
 		gauge("pool_used_bytes", "Log space in use.", float64(s.PoolUsedBytes)),
 	}
 	out = append(out, spaceMetrics(&s.Space)...)
+	out = append(out,
+		gauge("damaged_keys", "Damaged records that were found and are not repaired yet: their keys are refused.", float64(s.Damage.Open)),
+		gauge("damaged_keys_lost", "Of those: no live member has a good copy. A write cures; see node status.", float64(s.Damage.Refused)))
 	if c := s.Certificate; c != nil {
 		out = append(out,
 			gauge("certificate_not_after_seconds", "When the node's certificate ends, in seconds since 1970.", float64(c.NotAfter.Unix())),

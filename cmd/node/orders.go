@@ -84,6 +84,13 @@ func (s *served) actions(node *healkv.Node) operator.Actions {
 			}
 			return operator.Done{Text: fmt.Sprintf("node %d has forgotten what was missed through view %d", s.c.Node, epoch)}, nil
 		},
+		AcceptLoss: func() (operator.Done, error) {
+			n, err := node.AcceptLoss()
+			if err != nil {
+				return operator.Done{}, err
+			}
+			return operator.Done{Text: fmt.Sprintf("node %d has given up %d damaged records; the others follow", s.c.Node, n)}, nil
+		},
 		ColdStart: func(o operator.ColdStart) (operator.Done, error) {
 			loses, err := node.ForceColdStart(o.Epoch, o.Without, o.Dry)
 			return operator.Done{Text: loses}, err

@@ -81,7 +81,8 @@ func nodeConfig(c *config.Config, log *slog.Logger) (healkv.Config, error) {
 		CheckpointBytes: checkpointBytes(c),
 		RingBytes:       int(c.RingSize), SpinMicros: spin, Lease: time.Duration(c.Lease), Drift: time.Duration(c.Drift),
 		Recovery: c.Recovery, RecoveryBudgetBytes: int(c.RecoveryBudget), ScrubBytesPerSecond: int(c.Scrub),
-		Logger: log,
+		DigestInterval: time.Duration(c.DigestInterval),
+		Logger:         log,
 	}
 	if n.Slow = time.Duration(c.Slow); n.Slow == 0 {
 		n.Slow = -1

@@ -348,6 +348,7 @@ var All = []Bug{
 	CtlFrameVersion, LapseUnawaited, LeaveAll, NextUnpromised, LeadDeclines, LeadKept, GuardFirst,
 	H29Mute, H29OldView, H34Gap, JudgeIncoming, AgreeUnasked,
 	DigestOverwrite, DigestCursor, DigestRange, DigestTombstone, DigestExtra, DigestBegun,
+	CompareOnce, CompareLocked, CompareFenced, CompareVote,
 	SuspectGap, SuspectFlaps, SlowOnce, SlowAll, SlowOwn, SlowMinority, SlowWitness, SlowOften, SlowPromoted,
 
 	FaultReader, FaultInside, FaultRejected, FaultBuddy, PoolFinal, PoolAtOnce, IndexStarved, IndexGrowNever, IndexSpins, MendNever, MendUnwritten, MendVotes,

@@ -195,7 +195,10 @@ func (m *Machine) Transferred(b proto.Member, ok, noRange bool) {
 		m.tried = m.tried.With(b.Node)
 		if m.tried&m.view.Live == m.view.Live {
 			m.tried = 0 // everybody failed: begin again with the first
-			if m.compared++; m.digest && m.compared >= comparedMax {
+			if m.digest {
+				m.compared++
+			}
+			if m.compared >= comparedMax {
 				m.startOver = "no live member could compare its records with this node's"
 			}
 		}

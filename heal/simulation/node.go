@@ -264,7 +264,10 @@ func (p *process) live(ctx context.Context, force string) (err error) {
 		Lease: w.o.Lease, Running: p.members.Running, HeldBack: p.members.HeldBack,
 		Logger: p.log, Env: p.Process,
 		Limits: heal.Limits{Batches: 2, BatchBytes: 4 << 10, FirstPageBytes: 64, PageBytes: 512, LastStepBytes: 2 << 10, WalkBytes: 8 << 10, WalkPause: 100 * time.Microsecond, Leftovers: 8,
-			PartBits: int(w.o.Seed % 3)},
+			PartBits: int(w.o.Seed % 3), CompareBusy: 2},
+	}
+	if w.o.compares() {
+		c.CompareEvery = w.o.Lease / 4
 	}
 	v := p.members.Current()
 	c.Opened(l.pools, &v, p.m.begun)
@@ -388,6 +391,7 @@ func (l *life) end() {
 	l.over = true
 	if l.heal != nil {
 		l.p.w.Result.Marks.Add("leftovers rolled forward", int(l.heal.Recovery().Leftovers))
+		l.p.w.compared(l)
 	}
 	for _, d := range l.drivers {
 		d.halted = true

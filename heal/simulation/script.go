@@ -165,10 +165,11 @@ func draw(o *Options, r *rand.Rand) *Script {
 // losesOne says in which seeds live members are lost for good, oldAll in which
 // older pools come back when all others have been restarted, drains in which
 // nodes are taken out and brought back by orders, forgets in which missed ranges
-// are forgotten by order.
+// are forgotten by order, compares in which live nodes compare what they hold.
 func (o *Options) losesOne() bool { return o.Seed%8 == 2 }
 func (o *Options) oldAll() bool   { return o.Seed%8 == 1 }
 func (o *Options) drains() bool   { return o.Seed%8 == 6 }
+func (o *Options) compares() bool { return o.Seed%4 == 0 }
 func (o *Options) forgets() bool  { return o.Seed%8 == 3 }
 
 // rare are faults of some seeds only. They are drawn apart, so that a seed's

@@ -55,7 +55,7 @@ var always = []string{
 	"replays (equal TS)", "superseded INVs", "locked reads", "entries that waited for their view", "leftovers rolled forward", "rolled forward",
 	"records adopted", "records adopted locked", "adoptions skipped", "ring full", "room refused", "bad entries refused",
 	"transfers begun again", "deaths of a buddy", "cold starts", "cold starts after power losses of all",
-	"promoted: heal", "promoted: digest", "records fetched after comparing", "digests judged", "promoted: full", "promoted: cold", "views skipped", "leases lost and won again", "changes of the view that were too late",
+	"promoted: heal", "promoted: digest", "records fetched after comparing", "digests judged", "shards compared", "ranges looked at key by key", "promoted: full", "promoted: cold", "views skipped", "leases lost and won again", "changes of the view that were too late",
 	"asked for a full copy: the pool is older than what the members saw it flush", "pools blank", "opened an incomplete pool", "opened after a failed flush",
 	"index kept", "index rebuilt", "segments cleaned", "tombstones dropped", "streams refused", "lives ended by a stream that does not verify", "lives fenced",
 	"acceptor disks that failed", "lives ended by a failed device", "live again after failures of the device", "faults on pages", "deaths in a flush", "control messages damaged", "left in order", "older pools brought back",

@@ -360,11 +360,16 @@ func (l *Log) RecordLife(pos uint64) (img []byte, inc uint32) {
 type life struct {
 	inc atomic.Uint32
 	end atomic.Uint32 // offset where the last record ends; 0: it is open
+	// retired: nothing leads there any more. A reader that found its way by the
+	// table, not by the index, and sees this after its announcement, keeps off:
+	// who frees the segment does not wait for it.
+	retired atomic.Bool
 }
 
 func (x *life) set(inc uint32, end int) {
 	x.inc.Store(inc)
 	x.end.Store(uint32(end))
+	x.retired.Store(false)
 }
 
 // Oldest is the start of the oldest live segment, the tail if there is none.

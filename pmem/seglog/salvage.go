@@ -83,11 +83,26 @@ func (l *Log) ScanAround(from, to uint64, genuine Genuine, fn func(pos uint64, h
 	}
 }
 
+// WalkInUse is Walk for who holds no pin but is announced as a reader: it keeps
+// off segments that were retired before.
+func (l *Log) WalkInUse(from, to uint64) Walker {
+	w := l.Walk(from, to)
+	w.keepOff = true
+	return w
+}
+
+// inUse says whether the segment at a place is not retired, and still that
+// segment: had the place been given to another one, whose flag is what was
+// loaded, the table would say so now.
+func (l *Log) inUse(number uint64, place int) bool {
+	return !l.lives[place].retired.Load() && l.lookup(number<<l.shift) == place
+}
+
 // HeaderWhole says whether the header of a segment is as it should be; true for
 // one that is open, or not live. Any goroutine that may read the segment.
 func (l *Log) HeaderWhole(number uint64) bool {
 	i := l.lookup(number << l.shift)
-	if i < 0 {
+	if i < 0 || !l.inUse(number, i) {
 		return true
 	}
 	end := l.lives[i].end.Load() // pairs with the store after the seal

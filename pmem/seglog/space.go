@@ -327,6 +327,7 @@ func (l *Log) Retire(number uint64) {
 	i := l.lookup(number << l.shift)
 	assert(i >= 0 && l.segs[i].state == segSealed, "only a sealed segment is retired")
 	l.segs[i].state = segRetired
+	l.lives[i].retired.Store(true)
 }
 
 // Release gives a retired segment back. Preconditions, the caller's (H25): the

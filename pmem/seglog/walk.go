@@ -69,6 +69,8 @@ type Walker struct {
 	base uint64 // position of seg[0]
 	inc  uint32
 	err  error
+
+	keepOff bool // from retired segments
 }
 
 // Walk begins at the record at `from`, or at the first live one above, and
@@ -113,7 +115,7 @@ func (w *Walker) enter() {
 	number := w.pos >> l.shift
 	start := number << l.shift
 	i := l.lookup(start)
-	if i < 0 {
+	if i < 0 || w.keepOff && !l.inUse(number, i) {
 		w.pos = start + uint64(l.size)
 		return
 	}

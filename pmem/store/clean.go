@@ -153,9 +153,7 @@ func (s *Store) releaseSegments(r *CleanResult, bound, flushed uint64) {
 			break
 		}
 		s.log.Release(w.number)
-		if len(s.holes.all) > 0 {
-			s.released(w.number)
-		}
+		s.released(w.number)
 		c.released++
 		r.FreedSegments++
 	}

@@ -52,14 +52,16 @@ func (h *Hurt) id() hurtID { return hurtID{h.Pos, h.Hash & h.Mask, h.Mask} }
 
 type hurtState struct {
 	hurt    Hurt
-	refused bool
+	refused bool // nothing is done about it until it is queued again
+	lost    bool // it was refused once: no member had a good copy then
 }
 
 // hurts are the open ones. Damage is rare: a lock is fine here.
 type hurts struct {
 	mu       sync.Mutex
 	all      map[hurtID]*hurtState
-	waiting  []hurtID // to be taken, in the order they were found
+	list     []*hurtState // the same, in the order they were found
+	waiting  []hurtID     // to be taken, in the order they were found
 	found    uint64
 	repaired uint64
 	dropped  uint64
@@ -90,6 +92,7 @@ func (s *Store) note(h Hurt) {
 		}
 		h.Key = append([]byte(nil), h.Key...)
 		t.all[id] = &hurtState{hurt: h}
+		t.list = append(t.list, t.all[id])
 		t.waiting = append(t.waiting, id)
 		t.found++
 		t.some.Store(true)
@@ -134,12 +137,11 @@ func (s *Store) RefusedHurts() (all []Hurt) {
 	t := &s.hurts
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, x := range t.all {
-		if x.refused {
+	for _, x := range t.list {
+		if x.lost {
 			all = append(all, x.hurt)
 		}
 	}
-	slices.SortFunc(all, func(a, b Hurt) int { return a.id().compare(b.id()) })
 	return all
 }
 
@@ -151,10 +153,7 @@ func (s *Store) requeue(id hurtID, refused bool) {
 	if x == nil || x.refused != refused {
 		return
 	}
-	if x.refused {
-		x.refused = false
-		t.refused--
-	}
+	x.refused = false
 	t.waiting = append(t.waiting, id)
 	t.some.Store(true)
 }
@@ -165,10 +164,11 @@ func (s *Store) closed(id hurtID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if x := t.all[id]; x != nil {
-		if x.refused {
+		if x.lost {
 			t.refused--
 		}
 		delete(t.all, id)
+		t.list = slices.DeleteFunc(t.list, func(y *hurtState) bool { return y == x })
 		delete(t.bounds, id.pos)
 		t.repaired++
 	}
@@ -184,6 +184,7 @@ func (s *Store) forgetHurts() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	clear(t.all)
+	t.list = nil
 	clear(t.bounds)
 	t.waiting, t.refused = nil, 0
 	t.some.Store(false)
@@ -384,7 +385,8 @@ func (s *Store) Settle(h *Hurt) bool {
 	// What verifies again was never to be taken away.
 	if !s.Whole(h.Pos) {
 		if n := s.x.EraseAll(h.Hash, h.Mask, h.Pos); n > 0 {
-			s.inserts++ // cursors over the page are void
+			s.inserts++     // cursors over the page are void
+			s.DigestAgain() // what was once added for it is not known any more
 			if h.Sound() {
 				s.log.Dead(h.Pos, record.ImageBytes(s.log.Record(h.Pos)))
 			} else if gap := s.log.Gap(h.Pos, s.genuine); gap.To > gap.From {

@@ -55,8 +55,8 @@ func (s *Store) hurtIn(x seglog.Extent) bool {
 	t := &s.hurts
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for id := range t.all {
-		if id.pos >= x.From && id.pos < x.To {
+	for _, h := range t.list {
+		if id := h.hurt.id(); id.pos >= x.From && id.pos < x.To {
 			return true
 		}
 	}

@@ -1,11 +1,10 @@
 package store
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 
 	"healkv/dataplane/plant"
+	"healkv/pmem/record"
 )
 
 // Refuse says that no member has a good copy: the key stays refused until it is
@@ -20,8 +19,9 @@ func (s *Store) Refuse(h *Hurt) (news bool) {
 	if x == nil {
 		return false
 	}
-	if news = !x.refused; news {
-		x.refused = true
+	x.refused = true
+	if news = !x.lost; news {
+		x.lost = true
 		t.refused++
 	}
 	if !plant.Is(plant.MendBound) {
@@ -30,15 +30,7 @@ func (s *Store) Refuse(h *Hurt) (news bool) {
 		}
 		t.bounds[h.Pos] = h.Bound
 	}
-	return news && !x.told(h)
-}
-
-// told remembers that a refusal was reported: a retry that ends in the same is
-// no news.
-func (x *hurtState) told(h *Hurt) bool {
-	was := x.hurt.Bound != 0
-	x.hurt.Bound = max(h.Bound, 1)
-	return was
+	return news
 }
 
 // retryAlike queues what is refused and may be of a key with this hash: there is
@@ -47,23 +39,18 @@ func (s *Store) retryAlike(hash uint64) {
 	t := &s.hurts
 	var again []hurtID
 	t.mu.Lock()
-	for id, x := range t.all {
+	for _, x := range t.list {
 		if x.refused && (x.hurt.Hash^hash)&x.hurt.Mask == 0 {
-			again = append(again, id)
+			again = append(again, x.hurt.id())
 		}
 	}
 	t.mu.Unlock()
-	slices.SortFunc(again, hurtID.compare) // the map's order must not matter
 	for _, id := range again {
 		s.requeue(id, true)
 	}
 	if len(again) > 0 && t.notify != nil {
 		t.notify()
 	}
-}
-
-func (a hurtID) compare(b hurtID) int {
-	return cmp.Or(cmp.Compare(a.pos, b.pos), cmp.Compare(a.hash, b.hash), cmp.Compare(a.mask, b.mask))
 }
 
 // boundOf is above no timestamp of the record at pos, whose header is damaged.
@@ -77,13 +64,34 @@ func (s *Store) boundOf(pos uint64) uint64 {
 	return TSUnknown
 }
 
+// GiveUp takes away every record that is refused, by an operator's order: the
+// keys are as if they had never been written. It returns how many. Worker only.
+func (s *Store) GiveUp() (n int) {
+	for _, h := range s.RefusedHurts() {
+		if !s.Whole(h.Pos) && s.x.EraseAll(h.Hash, h.Mask, h.Pos) > 0 {
+			s.inserts++ // cursors over the page are void
+		}
+		s.closed(h.id())
+		n++
+	}
+	return n
+}
+
+// NoteAt queues the record at pos if its body is damaged and it is current:
+// somebody who copied it found that. Worker only.
+func (s *Store) NoteAt(pos uint64) {
+	if img, is := s.soundness(pos); is == bodyHurt {
+		s.NoteRecord(record.Hash(img), pos)
+	}
+}
+
 // Mending says whether a damaged record that may be of a key with this hash is
 // still looked for. Any goroutine.
 func (s *Store) Mending(hash uint64) bool {
 	t := &s.hurts
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, x := range t.all {
+	for _, x := range t.list {
 		if !x.refused && (x.hurt.Hash^hash)&x.hurt.Mask == 0 {
 			return true
 		}

@@ -65,7 +65,7 @@ func (x *Scrubber) Step(bytes int) (lap bool, err error) {
 	tail := s.log.Tail()
 	from := x.at
 	defer func() { s.scrubbed.bytes.Add(x.at - min(from, x.at)) }()
-	w := s.log.Walk(x.at, tail)
+	w := s.log.WalkInUse(x.at, tail)
 	var h record.Header
 	for x.at-from < uint64(bytes) {
 		x.header(w.Pos())

@@ -46,6 +46,8 @@ type Config struct {
 	RecoveryBudget Size   `toml:"recovery_budget"`
 	Scrub          Size   `toml:"scrub_bytes_per_second"`
 
+	DigestInterval Duration `toml:"digest_interval"`
+
 	StopTimeout Duration `toml:"stop_timeout"`
 	DrainGrace  Duration `toml:"drain_grace"`
 
@@ -303,6 +305,11 @@ func keys() []Key {
 			check: func(c *Config) bool {
 				return c.RecoveryBudget == 0 || 4*KiB <= c.RecoveryBudget && c.RecoveryBudget <= 64*MiB
 			}},
+		{Name: "digest_interval", Help: "how often a live node compares digests of what it holds with another live one, to find what checksums cannot; 0s: never", Allowed: "0s, or 1s to 24h",
+			field: func(c *Config) value { return &c.DigestInterval },
+			check: func(c *Config) bool {
+				return c.DigestInterval == 0 || Duration(time.Second) <= c.DigestInterval && c.DigestInterval <= Duration(24*time.Hour)
+			}},
 		{Name: "scrub_bytes_per_second", Help: "bytes of the pools verified per second in the background, so that damage is found before somebody needs the record", Allowed: "0B to go through them in about four hours, or 64KiB to 4GiB",
 			field: func(c *Config) value { return &c.Scrub },
 			check: func(c *Config) bool { return c.Scrub == 0 || 64*KiB <= c.Scrub && c.Scrub <= 4096*MiB }},
@@ -405,14 +412,15 @@ func Default() Config {
 		Domain: "auto", PoolDir: "pool", StateDir: "state",
 		PoolSize: 512 * MiB, SegmentSize: 4 * MiB, Checkpoint: 64 * MiB, HugePages: "auto",
 		Recovery: "heal", RecoveryBudget: MiB,
-		BootstrapWait: Duration(30 * time.Second),
-		StopTimeout:   Duration(10 * time.Second),
-		DrainGrace:    Duration(2 * time.Second),
-		Data:          Data{TLS: "auto"},
-		Verbs:         Verbs{GIDIndex: -1},
-		Resp:          Resp{Listen: "127.0.0.1:7000"},
-		Admin:         Admin{Listen: "127.0.0.1:7100"},
-		Log:           Log{Level: "info"},
+		BootstrapWait:  Duration(30 * time.Second),
+		DigestInterval: Duration(time.Minute),
+		StopTimeout:    Duration(10 * time.Second),
+		DrainGrace:     Duration(2 * time.Second),
+		Data:           Data{TLS: "auto"},
+		Verbs:          Verbs{GIDIndex: -1},
+		Resp:           Resp{Listen: "127.0.0.1:7000"},
+		Admin:          Admin{Listen: "127.0.0.1:7100"},
+		Log:            Log{Level: "info"},
 	}
 }
 

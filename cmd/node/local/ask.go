@@ -39,9 +39,31 @@ type State struct {
 	Membership  Membership      `json:"membership"`
 	Last        *Recovery       `json:"last_recovery"`
 	Certificate *Certificate    `json:"certificate"` // nil where nodes need none
+	Damage      Damage          `json:"damage"`
 	Error       string          `json:"error"`
 	Ready       bool            `json:"-"`
 	Raw         json.RawMessage `json:"-"`
+}
+
+// Damage is what a node has found damaged and not repaired.
+type Damage struct {
+	Open    int      `json:"open"`
+	Refused int      `json:"refused"` // of those: no live member has a good copy
+	Keys    []string `json:"keys"`    // of the refused ones, as far as known
+}
+
+// complaint is the text below the table.
+func (d *Damage) complaint(node int) (text string) {
+	if waiting := d.Open - d.Refused; waiting > 0 {
+		text = fmt.Sprintf("node %d: %d damaged records are being fetched from the others\n", node, waiting)
+	}
+	if d.Refused > 0 {
+		text += fmt.Sprintf("node %d: %d damaged records, and no live node has a good copy: their keys are refused until written anew, until a node that has one is back, or until node accept-loss\n", node, d.Refused)
+		for _, key := range d.Keys {
+			text += "  " + key + "\n"
+		}
+	}
+	return text
 }
 
 // Membership is what a node knows of the group.

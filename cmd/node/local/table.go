@@ -126,6 +126,7 @@ func reasons(states []State) string {
 			fmt.Fprintf(&b, "node %d: shards %s do not answer\n", s.Node, nodeList(s.Hung))
 		}
 		b.WriteString(s.Certificate.complaint(s.Node))
+		b.WriteString(s.Damage.complaint(s.Node))
 		if why := s.Membership.Stopped; why != "" {
 			fmt.Fprintf(&b, "node %d votes no more: %s\n", s.Node, why)
 		}

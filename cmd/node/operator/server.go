@@ -69,6 +69,8 @@ type Actions struct {
 	ColdStart func(ColdStart) (Done, error)
 	// Forget gives up what is kept for nodes that are away.
 	Forget func() (Done, error)
+	// AcceptLoss gives up damaged records that no live node has a good copy of.
+	AcceptLoss func() (Done, error)
 	// Audit hears of every order before it is carried out.
 	Audit func(what string)
 }
@@ -99,6 +101,9 @@ func Serve(stateDir string, a Actions, log *slog.Logger) (*Server, error) {
 	})
 	mux.HandleFunc("POST /forget", func(w http.ResponseWriter, r *http.Request) {
 		order(s, w, r, func(context.Context, *http.ResponseController, struct{}) (Done, error) { return a.Forget() })
+	})
+	mux.HandleFunc("POST /accept-loss", func(w http.ResponseWriter, r *http.Request) {
+		order(s, w, r, func(context.Context, *http.ResponseController, struct{}) (Done, error) { return a.AcceptLoss() })
 	})
 	mux.HandleFunc("POST /cold-start", func(w http.ResponseWriter, r *http.Request) {
 		order(s, w, r, func(_ context.Context, w *http.ResponseController, o ColdStart) (Done, error) {
