@@ -262,6 +262,11 @@ func (p *Pool) WriteSuperblock(change func(*Super)) error {
 // superblock too; then that copy is written over, as the other is the only one
 // known to be whole (P3). Holds mu.
 func (p *Pool) recordFailure(inFlight bool) {
+	// The page itself may be what failed, and this may be the flush's goroutine.
+	_ = Guard(func() error { p.noteFailure(inFlight); return nil })
+}
+
+func (p *Pool) noteFailure(inFlight bool) {
 	p.index.SetMark(markLife, uint64(p.super.Incarnation)|markFailed)
 	p.super.FailedFlush = true
 	p.refreshSuper()

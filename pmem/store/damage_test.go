@@ -1,7 +1,6 @@
 package store
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"testing"
 
@@ -315,7 +314,7 @@ func TestDamageOutlivesSplits(t *testing.T) {
 	if more := see(); f != 0 || more != 0 {
 		t.Fatalf("%d settled, %d refused by the members, %d keys refused after it", s, f, more)
 	}
-	t.Log(fmt.Sprintf("%d damaged records through %d page splits, %d keys refused", s, m.x.Usage().Pages-pages, refused))
+	t.Logf("%d damaged records through %d page splits, %d keys refused", s, m.x.Usage().Pages-pages, refused)
 }
 
 // The scrubber finds what nobody reads: damaged bodies and headers of current

@@ -45,13 +45,15 @@
 //
 // # Damage
 //
-// A record that does not verify is never taken for a miss: a reader that meets
-// a word whose record is not its key's verifies it, and every sixteenth read
-// verifies what it returns.
+// Every read verifies what it returns, and the worker every header it decides
+// by. A record that does not verify is a Hurt: it is never taken for a miss, nor
+// for older or newer than anything, until Repair and Settle (damage.go,
+// docs/decisions/0025). A Scrubber looks where nobody reads.
 //
 // Invariants, by number in asserts and tests:
 //
-//	S1  A key has at most one word in the index.
+//	S1  A key has at most one word in the index; and beside it, where the index
+//	    says so (MarkBeside), words of damaged records that may be its own.
 //	S2  Put follows its Find: the record of the key did not change in between.
 //	S3  What an index word leads to stays until every reader that may have
 //	    loaded the word has left.
