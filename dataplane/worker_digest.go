@@ -18,9 +18,10 @@ var (
 
 // digests goes on with the walk that fills the shard's sums after the pool was
 // opened: a page of the index at a time, about as long as one takes to split. A
-// worker with other work does so now and then only.
+// worker with other work does so now and then only. It begins when no page of the
+// index is in doubt any more; whoever waits for the sums asks, and so wakes it.
 func (w *Worker) digests(busy bool) (moved bool) {
-	if w.st.DigestReady() || busy && w.now-w.digestAt < w.limit.digestEvery {
+	if w.st.DigestReady() || !w.st.Sure() || busy && w.now-w.digestAt < w.limit.digestEvery {
 		return false
 	}
 	w.digestAt = w.now
