@@ -388,7 +388,7 @@ func TestPowerLossFindsLostFlushes(t *testing.T) {
 		"drain at open":   {loseIt: func(m *media) bool { return m.opening }},
 	} {
 		found := 0
-		for seed := range uint64(40) {
+		for seed := range uint64(80) {
 			l, err := crash(t, seed, 30, plant)
 			if l.m.lost == 0 {
 				t.Fatalf("%s: nothing was lost", name)
