@@ -146,7 +146,7 @@ func (n *node) startOp(o *op, leased bool, h replica.Handle) bool {
 		case replica.ReadNow:
 			n.endRead(o, n.value(o, pos, ts), ts)
 		case replica.ReadMissing:
-			n.endRead(o, check.Initial, 0)
+			n.endRead(o, w.nothing(o.key), proto.TS(w.dropped[o.key]))
 		case replica.ReadWaits:
 			n.hold(o, h)
 		default:
@@ -213,6 +213,15 @@ func (w *world) stamped(key int, ts proto.TS) uint64 {
 		w.fail("key %d: nobody wrote TS %v", key, ts)
 	}
 	return id
+}
+
+// nothing is what the history has where a key is not known: its beginning, or
+// the write of a tombstone that was dropped.
+func (w *world) nothing(key int) uint64 {
+	if ts := w.dropped[key]; ts != 0 {
+		return w.stamped(key, proto.TS(ts))
+	}
+	return check.Initial
 }
 
 // answer takes the replica's completions; the lease is looked at after the
@@ -310,7 +319,7 @@ func (w *world) readDirect(n *node) {
 	case store.Deleted:
 		o.result = w.stamped(k, proto.TS(ts))
 	case store.Missing:
-		o.result = check.Initial
+		o.result = w.nothing(k)
 	case store.Locked:
 		n.queue = append(n.queue, o)
 		return

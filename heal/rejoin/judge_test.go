@@ -29,6 +29,12 @@ func (w *world) checkHas(n *node, durable bool) {
 		a := &w.answeredTS[k]
 		name := keyName(k)
 		_, ts, _ := n.reader.Get(n.d.st.Hash(name), name, nil)
+		if ts == 0 {
+			ts = w.dropped[k]
+		}
+		if flushed != nil && flushed[k] == 0 {
+			flushed[k] = w.dropped[k]
+		}
 		if ts < max(a.written, a.read) {
 			w.fail("node %d is live and has key %d with TS %v; answered were a write with %v and a read with %v (I3)", n.id, k, proto.TS(ts),
 				proto.TS(a.written), proto.TS(a.read))
@@ -115,6 +121,11 @@ func (w *world) same() {
 	var first []is
 	for i, n := range w.nodes {
 		has := make([]is, w.o.keys)
+		for k := range has {
+			if ts := proto.TS(w.dropped[k]); ts != 0 {
+				has[k] = is{ts: ts, value: w.stamped(k, ts)}
+			}
+		}
 		keys := 0
 		err := n.d.st.ForEach(n.reader, func(pos uint64, locked bool, img []byte) bool {
 			k := keyNumber(record.Key(img))
@@ -149,6 +160,9 @@ func (w *world) acknowledged() {
 	d := w.nodes[0].d
 	at := func(key int) uint64 {
 		_, ts, _ := w.nodes[0].reader.Get(d.st.Hash(keyName(key)), keyName(key), nil)
+		if ts == 0 {
+			ts = w.dropped[key]
+		}
 		return ts
 	}
 	if w.lossyAt == 0 || w.o.model.Gates().Answer == proto.Durable {

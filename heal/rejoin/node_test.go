@@ -294,6 +294,13 @@ func (n *node) clean() {
 	if n.d.st.Tombstones() > 0 {
 		n.rep.Barrier()
 	}
+	n.d.st.OnDrop(func(hash, ts uint64) {
+		for k := range w.o.keys {
+			if n.d.st.Hash(keyName(k)) == hash {
+				w.dropped[k] = max(w.dropped[k], ts)
+			}
+		}
+	})
 	b := n.rep.CleanBounds(n.lostThrough)
 	b.Below = min(b.Below, pin)
 	r := n.d.st.Clean(w.burst(300, 4<<10, 64<<10), b, n.d.st.Flushed())

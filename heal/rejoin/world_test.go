@@ -92,6 +92,9 @@ type world struct {
 	answeredTS []answered // by key
 	scoped     [proto.NodesMax][3][]wrote
 	persisted  []wrote
+	// By key: the newest tombstone that was dropped anywhere. Who knows nothing of
+	// the key has dropped that one too: when it went, every node had it.
+	dropped map[int]uint64
 	direct     []directRead
 	lossyAt    int64 // history before was cut by a cold start of those who lost power
 
@@ -232,7 +235,7 @@ func fresh(seed uint64, change func(*options)) *world {
 	if change != nil {
 		change(&o)
 	}
-	return &world{o: o, rng: rng, written: map[stamp]uint64{}, answeredTS: make([]answered, o.keys)}
+	return &world{o: o, rng: rng, written: map[stamp]uint64{}, dropped: map[int]uint64{}, answeredTS: make([]answered, o.keys)}
 }
 
 // run makes a world from a seed, lets it live, and checks what is left.

@@ -99,7 +99,7 @@ func (s *Store) DigestReady() bool { return s.digest.walked == digestEnd }
 func (s *Store) DigestDamaged() int { return s.digest.damaged }
 
 // DigestAgain begins the sums anew. Worker only.
-func (s *Store) DigestAgain() { s.digest.reset(s.x.Len() == 0) }
+func (s *Store) DigestAgain() { s.digest.reset(s.x.Len() == 0 && s.Sure()) }
 
 // Digest copies the sums; they mean something once DigestReady. Worker only.
 func (s *Store) Digest(dst []Sum) { copy(dst, s.digest.sums) }

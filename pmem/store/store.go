@@ -58,7 +58,7 @@ func New(l *seglog.Log, x *index.Index, seed uint64) *Store {
 	s.epoch.Store(1)
 	s.clean.uncounted, s.clean.freed, s.clean.pace.tail = true, l.Freed(), l.Tail()
 	s.digest.sums = make([]Sum, DigestRanges)
-	s.digest.reset(x.Len() == 0)
+	s.digest.reset(x.Len() == 0 && x.Sure())
 	s.setDebt(0)
 	return s
 }
