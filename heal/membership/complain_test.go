@@ -139,7 +139,7 @@ func TestNobodyGoesWithoutAFault(t *testing.T) {
 			case 0:
 				m.still = 1 + w.rnd(2)
 				stood++
-				w.run(w.upTo(w.lease * 8 / 10))
+				w.run(w.upTo(w.lease * 6 / 10))
 				m.still = 0
 			case 1:
 				m.p.Pause()
