@@ -259,7 +259,7 @@ var table = []row{
 	one(plant.AdoptDropped, "a transfer for which there is no room does not count", unit("heal", "TestNoRoomForTheRange")),
 	one(plant.PullUnverified, "a buddy's records are verified", unit("heal", "TestRecordsAreVerifiedOnArrival")),
 	one(plant.PullEnd, "the buddy is asked at the end whether it kept the range", unit("heal", "TestTransferAsksAtTheEnd")),
-	one(plant.PullLast, "the transfer ends when the worker has taken all batches", unit("heal", "TestDiesOnTheWayBack")),
+	one(plant.PullLast, "the transfer ends when the worker has taken all batches", unit("heal", "TestNoRoomForTheRange")),
 	one(plant.PullLock, "a record's lock comes along", unit("heal", "TestRecordsAreVerifiedOnArrival")),
 	one(plant.InstalledEarly, "a view is installed when all shards have installed it", unit("heal", "TestInstalledMeansInTheShards")),
 	one(plant.StopReaders, "readers have left before mappings go", unit("dataplane", "TestStopShutsReadersOut")),
