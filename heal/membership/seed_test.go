@@ -59,7 +59,7 @@ func TestOtherHashSeedIsRefused(t *testing.T) {
 	if !errors.Is(err, ErrConfig) || !namesBoth(err.Error(), s, c.nodes[0].s) && !namesBoth(err.Error(), s, c.nodes[1].s) {
 		t.Errorf("a life for a node with another seed: %v", err)
 	}
-	if n := s.Status().Counts.Proposals; n == 0 || n > 40 {
+	if n := s.Status().Counts.Proposals; n == 0 || n > 100 {
 		t.Errorf("%d proposals before it gave up", n)
 	}
 	for _, x := range c.nodes[:2] {
