@@ -95,8 +95,8 @@ type world struct {
 	// By key: the newest tombstone that was dropped anywhere. Who knows nothing of
 	// the key has dropped that one too: when it went, every node had it.
 	dropped map[int]uint64
-	direct     []directRead
-	lossyAt    int64 // history before was cut by a cold start of those who lost power
+	direct  []directRead
+	lossyAt int64 // history before was cut by a cold start of those who lost power
 
 	counts   counts
 	counters counters
