@@ -71,7 +71,7 @@ func plan(goTool string, scale float64, seed uint64) []step {
 			test(10, "./pmem/crashtest", "-run=TestLost", "-crash.planted"), within(10),
 			[]minimum{{"crash states", "planted flushes and drains noticed", 400}}},
 		{"damage", "bits and blocks of a pool hurt one at a time, under reads and before an opening: right, refused or doubtful",
-			test(10, "./pmem", "-run=TestEveryBit|TestDamagedBlocks", option("pmem.bits", max(1, int(50/scale))), option("pmem.blocks", n(50))), within(10),
+			test(10, "./pmem", "-run=TestEveryBit|TestDamagedBlocks", option("pmem.bits", max(1, int(50/max(1, scale)))), option("pmem.blocks", max(n(50), 50))), within(10),
 			[]minimum{{"damage", "bits flipped under reads", 160_000}, {"damage", "bits flipped before an opening", 1000},
 				{"damage", "blocks damaged before an opening", 2000}}},
 		{"histories", "the checkers themselves, and the five models told apart",
