@@ -234,7 +234,11 @@ func (c *checkpoints) restart() {
 	clear(c.pages)
 	c.freeSlots()
 	c.last = 0
-	if c.file != nil && c.path != "" {
+	switch {
+	case c.file == nil:
+	case c.path == "": // a medium's is there for ever
+		_ = c.layout.Clear(c.file)
+	default:
 		c.w.sync() // nothing of it is under way
 		_ = c.file.(ckptFile).Close()
 		_ = os.Remove(c.path)

@@ -115,6 +115,16 @@ func (l Layout) Write(f File, t *Table, buf []byte) ([]byte, error) {
 	return buf, err
 }
 
+// Clear makes Read find nothing: the slots are free.
+func (l Layout) Clear(f File) error {
+	for place := range int64(2) {
+		if _, err := f.WriteAt(make([]byte, headBytes), place*l.areaBytes()); err != nil {
+			return err
+		}
+	}
+	return f.Sync()
+}
+
 // Read returns the tables that verify, the newest first: none, one or two.
 func (l Layout) Read(f File) (found []Table) {
 	for place := range 2 {

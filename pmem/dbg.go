@@ -1,0 +1,3 @@
+package pmem
+import "healkv/pmem/index"
+func (p *Pool) Index0() *index.Index { return p.index }

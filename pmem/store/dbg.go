@@ -1,0 +1,2 @@
+package store
+func (e *Entry) Hash0() uint64 { return e.hash }
