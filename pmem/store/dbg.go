@@ -1,2 +1,0 @@
-package store
-func (e *Entry) Hash0() uint64 { return e.hash }
