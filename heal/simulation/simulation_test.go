@@ -28,7 +28,6 @@ var (
 	first    = flag.Uint64("sim.first", 0, "first seed; 0: 1")
 	runFor   = flag.Duration("sim.time", 0, "run seeds for this long, fresh ones unless -sim.first is given")
 	parallel = flag.Int("sim.parallel", 1, "seeds at a time")
-	withCkpt = flag.Bool("sim.checkpoints", false, "let some runs with power losses checkpoint their indexes")
 	stop     = flag.Bool("sim.stop", false, "stop at the first failing seed")
 	shrink   = flag.Duration("sim.shrink", 0, "shorten the script of the first failing seed for so long and keep it in sim.out")
 	out      = flag.String("sim.out", "", "where a shortened script goes; default: the directory for temporary files")
@@ -149,7 +148,6 @@ func repeat(seed uint64) string {
 // TestSeeds runs whole clusters with faults and then calm, one seed after the
 // other.
 func TestSeeds(t *testing.T) {
-	drawCheckpoints = *withCkpt
 	if *oneSeed != 0 {
 		o, s := drawn(*oneSeed)
 		begun := time.Now()

@@ -21,6 +21,7 @@ var (
 // RecoverInfo is what Recover found.
 type RecoverInfo struct {
 	Tail    uint64 // end of the last record that counts
+	Shown   uint64 // where the log ends by its own account: below Tail if Salvage has met nothing but blanks from there on
 	Oldest  uint64 // start of the oldest live segment
 	Durable uint64 // highest position any header, or the caller, claims to be durable
 	Records int    // verified with their bodies: those from the segment of `durable` on
@@ -73,7 +74,7 @@ func Recover(c Config, durable, floor uint64) (*Log, RecoverInfo, error) {
 		return nil, info, &Damage{r.tail, cause}
 	}
 	r.adopt(tail, floor)
-	info = RecoverInfo{Tail: l.Tail(), Oldest: l.Oldest(), Durable: r.claim, Records: r.records,
+	info = RecoverInfo{Tail: l.Tail(), Shown: l.Tail(), Oldest: l.Oldest(), Durable: r.claim, Records: r.records,
 		Segments: len(r.valid), Dropped: r.dropped, Torn: r.cause != nil && r.cause != errBlank, Repaired: r.repaired}
 	if plant.Is(plant.RecoverRepair) {
 		info.Repaired = nil

@@ -41,9 +41,37 @@ func Salvage(c Config, durable, floor uint64, incarnation uint32, genuine Genuin
 	if s.unknown && tail > floor {
 		s.extents = append(s.extents, Extent{floor, tail})
 	}
-	info = RecoverInfo{Tail: l.Tail(), Oldest: l.Oldest(), Durable: min(s.claim, l.Tail()), Records: s.records, Segments: len(s.valid),
+	info = RecoverInfo{Tail: l.Tail(), Shown: s.shown(), Oldest: l.Oldest(), Durable: min(s.claim, l.Tail()), Records: s.records, Segments: len(s.valid),
 		Dropped: s.dropped, Torn: true, Repaired: s.repaired, Extents: s.extents, Refound: refound, Found: len(s.found) - refound}
 	return l, info, nil
+}
+
+// shown is where the log ends by its own account. Blanks from there to a
+// position that only somebody else names, such as an index that was kept, are
+// what an older copy of the log looks like.
+func (s *salvage) shown() uint64 {
+	end := s.l.Tail()
+	if plant.Is(plant.BlankEnd) {
+		return end
+	}
+	for _, x := range slices.Backward(s.extents) {
+		if x.From >= end || x.To < end || !s.blank(x.From) {
+			break
+		}
+		end = x.From
+	}
+	return end
+}
+
+// blank says whether no record was ever begun at a position of the log.
+func (s *salvage) blank(pos uint64) bool {
+	img, _ := s.l.RecordLife(pos)
+	for _, b := range img[:min(len(img), record.HeaderBytes)] {
+		if b != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 type salvage struct {
