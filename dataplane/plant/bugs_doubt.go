@@ -6,5 +6,6 @@ const (
 	DoubtAlways  Bug = "doubt-every-segment-found-again-makes-doubtful"
 	DoubtStray   Bug = "doubt-free-header-of-another-place-believed"
 	DoubtTorn    Bug = "doubt-any-bad-header-taken-for-a-torn-one"
+	DoubtLost    Bug = "doubt-lost-index-ends-the-process"
 	DoubtStale   Bug = "doubt-old-free-header-believed"
 )
