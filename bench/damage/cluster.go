@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	poolBytes    = 48 << 20
+	tmpfs        = "/dev/shm"
+	poolBytes    = 32 << 20
 	segmentBytes = 2 << 20
 	maxKeys      = 20_000
 	// Of log between two checkpoints: the keys of a cell, once or twice.
@@ -47,7 +48,7 @@ func newCluster(dir string, domain pmem.Domain, log *slog.Logger) (c *cluster, e
 	if c.dir, err = os.MkdirTemp(dir, "healkv-damage-"); err != nil {
 		return c, err
 	}
-	if c.memory, err = os.MkdirTemp("/dev/shm", "healkv-damage-"); err != nil {
+	if c.memory, err = os.MkdirTemp(tmpfs, "healkv-damage-"); err != nil {
 		return c, err
 	}
 	for i := range Nodes {

@@ -49,14 +49,17 @@ type Result struct {
 
 // Options of a run.
 type Options struct {
-	Cells  []Cell
-	Seed   uint64
-	Dir    string // of pools; "": the system's place for temporary files
-	Domain pmem.Domain
+	Cells []Cell
+	Seed  uint64
+	// Dir is where the pools lie; "": checkpoints are hurt in the system's place
+	// for temporary files, since only a domain that survives a power loss has
+	// any, and everything else on a tmpfs, where no medium is waited for.
+	Dir    string
+	Domain pmem.Domain // DomainAuto: what is best there
 	// Running hurts records only while the nodes run, never while they are stopped.
 	Running bool
-	// Parallel is how many clusters there are at a time; 0: four for each
-	// processor, since a cell is mostly waiting: for leases, and for a disk.
+	// Parallel is how many clusters there are at a time; 0: two for each
+	// processor, since a cell is mostly waiting.
 	Parallel int
 	Say      func(format string, args ...any) // progress; nil: none
 	Log      *slog.Logger                     // of the nodes; nil: none
@@ -78,11 +81,8 @@ func Run(ctx context.Context, o Options) (results []Result, err error) {
 	if o.Say == nil {
 		o.Say = func(string, ...any) {}
 	}
-	if o.Dir == "" {
-		o.Dir = os.TempDir()
-	}
 	if o.Parallel == 0 {
-		o.Parallel = 4 * runtime.GOMAXPROCS(0)
+		o.Parallel = 2 * runtime.GOMAXPROCS(0)
 	}
 	all := make([]*Result, len(o.Cells))
 	parts := (len(o.Cells) + perCluster - 1) / perCluster
@@ -136,7 +136,7 @@ func (o *Options) part(ctx context.Context, first int, results []*Result, say fu
 			return ctx.Err()
 		}
 		if c == nil {
-			if c, err = newCluster(o.Dir, o.Domain, o.Log); err != nil {
+			if c, err = newCluster(o.dirOf(o.Cells[n].What), o.Domain, o.Log); err != nil {
 				return err
 			}
 		}
@@ -153,6 +153,16 @@ func (o *Options) part(ctx context.Context, first int, results []*Result, say fu
 		}
 	}
 	return nil
+}
+
+func (o *Options) dirOf(w What) string {
+	switch {
+	case o.Dir != "":
+		return o.Dir
+	case w == Checkpoint:
+		return os.TempDir()
+	}
+	return tmpfs
 }
 
 func why(s string) string {
@@ -330,7 +340,7 @@ func (t *trial) awaitCheckpoints() error {
 			return fmt.Errorf("%w: no checkpoint in the memory domain", errNoPlace)
 		}
 		before := taken(i)
-		for until := time.Now().Add(patience); f.checkpoint == "" || taken(i) == before; {
+		for until := time.Now().Add(6 * patience); f.checkpoint == "" || taken(i) == before; {
 			if time.Now().After(until) {
 				return fmt.Errorf("node %d takes no checkpoint", i)
 			}
