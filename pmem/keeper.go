@@ -120,11 +120,8 @@ func (k *keeper) newest(all []found, fn func(*found)) {
 }
 
 // lost is what the worker panics with when its index cannot be had: it stops
-// the shard as a fault on mapped memory does.
+// the shard as a fault on mapped memory does (Fault).
 type lost struct{ error }
-
-// Addr makes it one of those faults.
-func (lost) Addr() uintptr { return 0 }
 
 // stopSide ends what runs beside the worker.
 func (p *Pool) stopSide() {
