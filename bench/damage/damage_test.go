@@ -94,6 +94,8 @@ func TestDamageMatrix(t *testing.T) {
 	if reads == 0 {
 		t.Error("nothing was read")
 	}
+	tally.Add("damage", "cells", len(rs))
+	tally.Add("damage", "reads compared", reads)
 	Tally(rs)
 }
 

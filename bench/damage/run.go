@@ -345,7 +345,7 @@ func (t *trial) awaitCheckpoints() error {
 				return fmt.Errorf("node %d takes no checkpoint", i)
 			}
 			key := fmt.Appendf(nil, "cell-%05d-more", t.n)
-			if err := t.put(i, key, bytes.Repeat([]byte("more"), 200)); err != nil {
+			if err := t.put(i, key, bytes.Repeat([]byte("more"), 8<<10)); err != nil {
 				return err
 			}
 			if f, err = t.c.files(i); err != nil {
