@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"healkv/dataplane/flow"
 	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/heal/membership/grant"
@@ -61,14 +62,43 @@ func (s *Service) beats() {
 				s.mu.Unlock()
 			}
 		}
-		s.beatAll(want)
-		if !s.until(wait, s.beatNow) {
+		s.beat(want, s.others())
+		for due := s.env.Now() + int64(wait); s.env.Wait(time.Duration(max(0, due-s.env.Now())), s.beatNow, s.newcomer, s.ctx.Done()) == 1; {
+			s.greet()
+		}
+		if s.ctx.Err() != nil {
 			return
 		}
 	}
 }
 
-func (s *Service) beatAll(want bool) {
+// greet tells new lives that we live. It is no turn for the lease: that asks all,
+// and whether there was progress.
+func (s *Service) greet() {
+	s.mu.Lock()
+	new := s.newcomers
+	s.newcomers = 0
+	s.mu.Unlock()
+	s.beat(false, new.Nodes(nil))
+}
+
+// beatSoon has us ask for our lease out of turn, if we have none.
+func (s *Service) beatSoon() {
+	s.mu.Lock()
+	lacks := s.lacksLeaseLocked()
+	s.mu.Unlock()
+	if lacks {
+		flow.Signal(s.beatNow)
+	}
+}
+
+// lacksLeaseLocked: a life that is live asks for its lease at once; one that has
+// it does so in its turn. With every view all of them used to ask all others.
+func (s *Service) lacksLeaseLocked() bool {
+	return s.liveLocked() && s.holder.Until() == 0
+}
+
+func (s *Service) beat(want bool, to []proto.NodeID) {
 	sent := s.env.Now() // before anything is sent: the lease is counted from here
 	s.mu.Lock()
 	b := beat{
@@ -79,7 +109,7 @@ func (s *Service) beatAll(want bool) {
 		s.grantedLocked(s.cfg.Node, b.Life, sent)
 	}
 	s.mu.Unlock()
-	for _, n := range s.others() {
+	for _, n := range to {
 		if s.ctl.Connected(n) {
 			s.env.Go(func() { s.beatOne(n, b, sent) })
 		}
@@ -94,9 +124,15 @@ func (s *Service) grantedLocked(n proto.NodeID, life proto.Member, sent int64) {
 	s.renewal.Granted(n, sent)
 	s.counts.BeatsGranted++
 	had := s.holder.Until() != 0
-	if s.holder.Extend(s.renewal.Until(s.hold), s.env.Now()) && had {
+	if !s.holder.Extend(s.renewal.Until(s.hold), s.env.Now()) {
+		return
+	}
+	if had {
 		s.counts.LeasesLost++
 		s.log.Warn("membership: the lease had run out and was won again")
+	}
+	if s.cfg.OnLease != nil {
+		s.cfg.OnLease()
 	}
 }
 
