@@ -48,6 +48,7 @@ func (s *Service) beats() {
 		now := s.env.Now()
 		s.mu.Lock()
 		want := s.liveLocked() && !s.leaving && s.config == nil
+		s.newcomers = 0 // all are told
 		s.mu.Unlock()
 		wait := period
 		// A beat out of turn (a new view, a new peer) must not ask Progress
@@ -63,13 +64,33 @@ func (s *Service) beats() {
 			}
 		}
 		s.beat(want, s.others())
-		for due := s.env.Now() + int64(wait); s.env.Wait(time.Duration(max(0, due-s.env.Now())), s.beatNow, s.newcomer, s.ctx.Done()) == 1; {
+		for due := s.env.Now() + int64(wait); ; {
+			left, some := due-s.env.Now(), s.ungreeted()
+			if left <= 0 {
+				break
+			}
+			if some {
+				left = min(left, int64(greetAgain))
+			}
+			if i := s.env.Wait(time.Duration(left), s.beatNow, s.newcomer, s.ctx.Done()); i != 1 && !(i == -1 && some) {
+				break
+			}
 			s.greet()
 		}
 		if s.ctx.Err() != nil {
 			return
 		}
 	}
+}
+
+// greetAgain is how soon to look whether a newcomer can be greeted now: it spoke
+// to us before our own connection to it was made.
+const greetAgain = 5 * time.Millisecond
+
+func (s *Service) ungreeted() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.newcomers != 0
 }
 
 // greet tells new lives that we live. It is no turn for the lease: that asks all,
@@ -79,7 +100,16 @@ func (s *Service) greet() {
 	new := s.newcomers
 	s.newcomers = 0
 	s.mu.Unlock()
-	s.beat(false, new.Nodes(nil))
+	var reached proto.NodeSet
+	for _, n := range new.Nodes(nil) {
+		if s.ctl.Connected(n) {
+			reached = reached.With(n)
+		}
+	}
+	s.mu.Lock()
+	s.newcomers |= new &^ reached
+	s.mu.Unlock()
+	s.beat(false, reached.Nodes(nil))
 }
 
 // beatSoon has us ask for our lease out of turn, if we have none.
