@@ -14,7 +14,7 @@ func (w *Worker) Pin(pos uint64) { w.pin = pos }
 func (w *Worker) Pinned() uint64 { return w.pin }
 
 // clean lets the cleaner work below everything that is still named or read.
-// What it waits for (a flush, readers, a checkpoint) is no work: SleepTime sees
+// What it waits for (a flush, readers) is no work: SleepTime sees
 // to it that it is looked at again.
 func (w *Worker) clean() bool {
 	if !w.st.WantsCleaning() {

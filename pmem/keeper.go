@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"healkv/pmem/index"
 	"healkv/pmem/record"
 	"healkv/pmem/seglog"
@@ -39,6 +41,10 @@ func (p *Pool) Tend() bool {
 		return n > 0 && p.index.WarmSome(n) > 0
 	}
 	p.keeper.list = nil
+	if p.keeper.apart {
+		p.keeper.apart = false
+		_ = p.region.mapped.advise(unix.MADV_NORMAL)
+	}
 	return p.ckpt.step()
 }
 
@@ -114,11 +120,8 @@ func (k *keeper) newest(all []found, fn func(*found)) {
 }
 
 // lost is what the worker panics with when its index cannot be had: it stops
-// the shard as a fault on mapped memory does.
+// the shard as a fault on mapped memory does (Fault).
 type lost struct{ error }
-
-// Addr makes it one of those faults.
-func (lost) Addr() uintptr { return 0 }
 
 // stopSide ends what runs beside the worker.
 func (p *Pool) stopSide() {

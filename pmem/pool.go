@@ -37,7 +37,7 @@ const markFailed = 1 << 32 // in markLife: a flush failed in this life
 // The superblock joins a flush when a restart would otherwise read or settle
 // more than this again.
 const (
-	superEveryStable = 256 << 10
+	superEveryStable = 64 << 10
 	superEveryTail   = 4 << 20
 )
 
