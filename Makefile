@@ -26,6 +26,8 @@ export GOFLAGS += -buildvcs=false
 # an error that says so.
 VERBS = $(shell pkg-config --exists libibverbs 2>/dev/null && echo verbs)
 GOFLAGS += $(if $(VERBS),-tags=verbs)
+# Without verbs nothing needs C: a process then starts without the dynamic
+# linker and C's threads.
 comma := ,
 
 # Types that live in mapped memory are raced on their Go-heap backings, which
@@ -39,7 +41,7 @@ help: ## this list
 
 .PHONY: build
 build: ## bin/node
-	$(GO) build -ldflags '$(LDFLAGS)' -o bin/node ./cmd/node
+	CGO_ENABLED=$(if $(VERBS),1,0) $(GO) build -ldflags '$(LDFLAGS)' -o bin/node ./cmd/node
 
 .PHONY: demo
 demo: build ## six processes, a killed node, its recovery, and the report in out/demo
