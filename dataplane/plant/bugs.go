@@ -363,6 +363,7 @@ var All = []Bug{
 	TombstoneUnstable, TombstoneAway, TombstoneBarrier, TombstoneEpoch, TombstoneOlder, TombstoneUnflushed,
 	DamageSplit, DamageHeader, DamageFloor, DamageBeside, DamageMiss, DamageSettle, DamageHide, DamageMoved, DamageGap, DamageDoubt,
 	DamageCold, DamageFlag, DamageMarker, DamageBlank, DamageForward, DamageAdopt, DamageForged, DamageScrub,
+	SpareLength, CountNever,
 	DoubtRefound, DoubtAlways, DoubtStray, DoubtTorn, DoubtLost, DoubtForgotten, DoubtWaits, DoubtStale,
 	MendFirst, MendOldest, MendRecovering, MendLocked, MendDamagedIsMissing, MendInFlight, MendBound,
 }
