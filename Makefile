@@ -109,6 +109,10 @@ matrix: build ## the whole fault matrix: every cell in the simulator, then on re
 damage: build ## the damage matrix: 1 600 cells of six nodes whose files are hurt (DAMAGESHARE=0.04 for a part); out/damage
 	bin/node damage --out out/damage --share $(DAMAGESHARE) --quiet
 
+.PHONY: bits
+bits: ## every single bit of a pool of 1 MiB flipped under reads (8.4 million), and half a million before an opening, with and without its index
+	$(GO) test -count=1 -v -timeout 30m -run '^TestEveryBit' ./pmem -pmem.bits all
+
 .PHONY: failover
 failover: build ## stall per kind of fault, rolling restart, all killed: judged, in out/failover, about 3 minutes (FAILOVERTIMES=10, FAILOVER="--rate 60000")
 	@sh scripts/failover.sh bin/node $(FAILOVERTIMES) $(FAILOVER)

@@ -70,7 +70,7 @@ const (
 	// perCluster cells use one cluster; then it is made anew, so that pools do
 	// not fill up and a cell can be repeated without many before it.
 	perCluster = 20
-	patience   = 20 * time.Second
+	patience   = time.Minute // of a busy machine
 )
 
 // Run carries cells out. The error is about the run, not about cells.
@@ -340,12 +340,12 @@ func (t *trial) awaitCheckpoints() error {
 			return fmt.Errorf("%w: no checkpoint in the memory domain", errNoPlace)
 		}
 		before := taken(i)
-		for until := time.Now().Add(6 * patience); f.checkpoint == "" || taken(i) == before; {
+		for until := time.Now().Add(2 * patience); f.checkpoint == "" || taken(i) == before; {
 			if time.Now().After(until) {
 				return fmt.Errorf("node %d takes no checkpoint", i)
 			}
 			key := fmt.Appendf(nil, "cell-%05d-more", t.n)
-			if err := t.put(i, key, bytes.Repeat([]byte("more"), 200)); err != nil {
+			if err := t.put(i, key, bytes.Repeat([]byte("more"), 8<<10)); err != nil {
 				return err
 			}
 			if f, err = t.c.files(i); err != nil {

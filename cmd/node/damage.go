@@ -113,10 +113,13 @@ func (a *damageArgs) flip(ctx context.Context) error {
 		o.Say = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 	}
 	r, err := damage.Flips(ctx, o)
-	fmt.Printf("%d bits flipped (%d in logs, %d in superblocks, %d in checkpoints), %d reads and %d writes judged, %d refused; %d damaged records met, %d repaired, %d open, %d of them lost, %d pools discarded\n",
-		r.Flips, r.InLog, r.InSuper, r.InOther, r.Reads, r.Writes, r.Refusals, r.Found, r.Repaired, r.Open, r.Refused, r.Discarded)
+	fmt.Printf("%d bits flipped (%d in logs, %d in superblocks, %d in checkpoints), %d reads (%d answered whole) and %d writes judged, %d refused; %d damaged records met, %d repaired, %d open, %d of them lost, %d pools discarded\n",
+		r.Flips, r.InLog, r.InSuper, r.InOther, r.Reads, r.Whole, r.Writes, r.Refusals, r.Found, r.Repaired, r.Open, r.Refused, r.Discarded)
 	if err == nil && r.Wrong != "" {
 		err = fmt.Errorf("%w: wrong answer: %s", errDamage, r.Wrong)
+	}
+	if err == nil && r.Found == 0 {
+		err = fmt.Errorf("%w: no read met any of the damage: nothing was shown; flip more bits", errDamage)
 	}
 	return err
 }
