@@ -39,7 +39,8 @@
 // free → open → sealed → retired (examined, nothing refers to it) → released
 // (header zeroed) → free. A released segment is written again only after the
 // flush that follows its release: otherwise a power loss could leave its old
-// header over new contents.
+// header over new contents. The header of a free place says which place it is and
+// which segment lay there last (free.go).
 //
 // Units: bytes. Invariants, by number in asserts and tests:
 //
