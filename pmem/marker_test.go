@@ -44,6 +44,13 @@ func TestDamagedMarker(t *testing.T) {
 			if s := p.Super(); s.LostThrough != 6 {
 				t.Fatalf("written: lost through %d", s.LostThrough)
 			}
+			m.BootID = [16]byte{3} // that life ended before the pool was compared
+			if p, err = m.Open(o.Identity); err != nil {
+				t.Fatal(err)
+			}
+			if r := p.Recovered(); r.Doubtful == "" || r.LostThrough != 6 {
+				t.Fatalf("byte %d, boot %d, opened again: %+v", at, boot, r)
+			}
 		}
 	}
 }

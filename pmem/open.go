@@ -187,7 +187,9 @@ func (p *Pool) recover() error {
 	if r.Kept {
 		inIndex = min(p.index.Mark(markApplied), r.Tail)
 	}
-	p.judge(&info, inIndex)
+	if err := p.judge(&info, inIndex); err != nil {
+		return err
+	}
 	r.Keys = p.index.Len()
 	r.IndexTime = time.Since(begun)
 

@@ -29,6 +29,7 @@ var (
 	runFor   = flag.Duration("sim.time", 0, "run seeds for this long, fresh ones unless -sim.first is given")
 	parallel = flag.Int("sim.parallel", 1, "seeds at a time")
 	withCkpt = flag.Bool("sim.checkpoints", false, "let some runs with power losses checkpoint their indexes")
+	damaged  = flag.Int("sim.damage", 0, "damage so many parts of pools in every seed; 0: in a fraction of the seeds")
 	stop     = flag.Bool("sim.stop", false, "stop at the first failing seed")
 	shrink   = flag.Duration("sim.shrink", 0, "shorten the script of the first failing seed for so long and keep it in sim.out")
 	out      = flag.String("sim.out", "", "where a shortened script goes; default: the directory for temporary files")
@@ -149,7 +150,7 @@ func repeat(seed uint64) string {
 // TestSeeds runs whole clusters with faults and then calm, one seed after the
 // other.
 func TestSeeds(t *testing.T) {
-	drawCheckpoints = *withCkpt
+	drawCheckpoints, forceDamage = *withCkpt, *damaged
 	if *oneSeed != 0 {
 		o, s := drawn(*oneSeed)
 		begun := time.Now()
