@@ -23,6 +23,9 @@ var (
 	// ErrDamaged means that the log misses or has wrong bytes below the
 	// durable position: damage, not a torn end.
 	ErrDamaged = errors.New("pmem: log is damaged below its durable position; discard the pool, format it anew and heal by full copy")
+	// ErrDecayed means that a record which verified when the pool was opened does
+	// not any more: the next opening fences it off.
+	ErrDecayed = errors.New("pmem: a record that was whole when the pool was opened does not verify any more; it is fenced off when the pool is opened again")
 )
 
 // OpenOptions names the pool and what must match.

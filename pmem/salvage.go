@@ -120,14 +120,17 @@ func (p *Pool) judge(info *seglog.RecoverInfo, inIndex uint64) error {
 			unknown++
 		}
 	}
+	marker := r.LastMarker
+	if marker != 0 && !p.whole(marker) && !plant.Is(plant.DamageMarkerTrusted) {
+		r.LastMarker = 0 // whatever else there is
+	}
 	switch at := p.super.LastMarker; {
 	case unknown > 0:
 		r.Doubtful = fmt.Sprintf("the keys of %d ranges of the log are not known (%s)", unknown, r.Salvaged)
 	case p.super.Doubtful:
 		r.Doubtful = "parts of the log were found lost in an earlier life, and the pool has not been compared since"
-	case r.LastMarker != 0 && !p.whole(r.LastMarker):
-		r.Doubtful = fmt.Sprintf("the marker at %d is damaged", r.LastMarker)
-		r.LastMarker = 0
+	case r.LastMarker != marker:
+		r.Doubtful = fmt.Sprintf("the marker at %d is damaged", marker)
 	case at > r.LastMarker && at >= p.super.Base && at < info.Durable: // above that a power loss may have taken it
 		r.Doubtful = fmt.Sprintf("the marker at %d is lost", at)
 	default:

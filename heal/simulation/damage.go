@@ -282,13 +282,16 @@ func (d *medium) hurt(off, n, how int, latent bool, other *medium, r *rand.Rand)
 		size := d.m.w.o.Segment
 		from = d.heap.Pool[pmem.DataOffset+r.IntN(d.m.w.o.LogBytes/size)*size+(h.off-pmem.DataOffset)&(size-1):]
 	}
+	if how == hurtStale && stale == nil || (how == hurtStale || how == hurtElse) && h.off >= pmem.DataOffset && (h.off-pmem.DataOffset)&(d.m.w.o.Segment-1) < seglog.SegmentHeaderBytes {
+		how = hurtZero
+	}
 	hurtBytes(now[off:off+n], stale, from, how, r)
 	h.after = slices.Clone(now[off : off+n])
 	if !latent && d.image != nil {
 		copy(d.image[at(h.off):], h.after)
 	}
 	d.hits = append(d.hits, h)
-	d.wasHit = true
+	d.wasHit, d.hitTo = true, max(d.hitTo, h.pos)
 }
 
 // hurtBytes damages b; stale is what stood there before, from what stands
@@ -338,7 +341,7 @@ func (w *world) toldOf(d *medium, p *pmem.Pool) bool {
 		w.count("losses of a doubtful pool")
 		return true
 	}
-	if slices.ContainsFunc(d.hits, func(h hit) bool { return h.pos > r.Tail }) {
+	if d.hitTo > r.Tail {
 		w.count("losses at the end of a log")
 		return true
 	}

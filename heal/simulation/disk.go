@@ -97,6 +97,7 @@ type medium struct {
 	copyOf []byte // an older copy of image
 	stale  []byte // pool as it was at the damage before, without its hole
 	hits   []hit  // damage that may still be there
+	hitTo  uint64 // how far up in the log it was hit, as long as wasHit
 	wasHit bool   // since it was last opened and compared
 	want   *wanted
 }
@@ -118,7 +119,7 @@ func (d *medium) format() {
 	binary.LittleEndian.PutUint64(d.heap.PoolID[:], w.rng.Uint64()|1)
 	binary.LittleEndian.PutUint64(d.heap.PoolID[8:], w.rng.Uint64()|1)
 	d.heap.BootID[0] = 1
-	d.hits, d.stale, d.wasHit = nil, nil, false
+	d.hits, d.stale, d.hitTo, d.wasHit = nil, nil, 0, false
 	if err := pmem.FormatHeap(d.options(), &d.heap); err != nil {
 		panic(err)
 	}

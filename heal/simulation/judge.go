@@ -265,7 +265,9 @@ func (w *world) opened(m *machine, l *life) {
 				w.fail("lost in the pool", "node %d, shard %d: after %s key %d has TS %v, it must have %v; %s", m.id, i, want.why, k, proto.TS(e.TS), proto.TS(ts), r.Why)
 			}
 		}
-		d.wasHit = d.damaged()
+		if d.wasHit = d.damaged(); !d.wasHit {
+			d.hitTo = 0
+		}
 		w.count("pools compared: " + want.why)
 	}
 }

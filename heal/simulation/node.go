@@ -175,7 +175,7 @@ func (p *process) run() {
 		if p.rests(err) {
 			continue
 		}
-		if errors.Is(err, pmem.ErrFlush) || errors.Is(err, pmem.ErrFault) {
+		if errors.Is(err, pmem.ErrFlush) || errors.Is(err, pmem.ErrFault) || errors.Is(err, pmem.ErrDecayed) {
 			p.failAgain()
 			continue
 		}
