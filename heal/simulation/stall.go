@@ -28,7 +28,7 @@ func (w *world) asked() {
 
 // wroteAt notes an answered write at a node.
 func (w *world) wroteAt(n int) {
-	if w.calm {
+	if w.unasked() {
 		return
 	}
 	now := w.sim.Now()
@@ -36,6 +36,10 @@ func (w *world) wroteAt(n int) {
 	w.still(-1, now-w.stalls.any)
 	w.stalls.since[n], w.stalls.any = now, now
 }
+
+// unasked: no more writes are asked for, and who is answered late, as a client
+// whose thread stood still beyond the last of them, says nothing of stalls.
+func (w *world) unasked() bool { return w.calm || w.next == len(w.s.Entries) }
 
 func (w *world) still(n int, ns int64) {
 	if d := time.Duration(ns); d > w.Result.Stall {
@@ -51,7 +55,7 @@ func (w *world) lookStalls() {
 	}
 	w.sim.At(time.Millisecond, w.lookStalls)
 	now := w.sim.Now()
-	over := w.calm || w.stalls.any == 0 || w.next == len(w.s.Entries)
+	over := w.unasked() || w.stalls.any == 0
 	all := true
 	for i, m := range w.nodes {
 		all = all && w.running(i) && w.serves(m)
