@@ -144,9 +144,6 @@ func (p *Pool) judge(info *seglog.RecoverInfo, inIndex uint64) error {
 		p.super.LostThrough = max(p.super.LostThrough, p.super.ViewEpoch+1)
 		r.LostThrough = p.super.LostThrough
 	}
-	if plant.Is(plant.DamageForgotten) {
-		return nil
-	}
 	return p.doubt(r.Doubtful != "")
 }
 

@@ -362,6 +362,6 @@ var All = []Bug{
 	SpaceRelease, SpaceUnlisted, SpaceUnstable, SpaceForgets, SpacePinAhead,
 	TombstoneUnstable, TombstoneAway, TombstoneBarrier, TombstoneEpoch, TombstoneOlder, TombstoneUnflushed,
 	DamageSplit, DamageHeader, DamageFloor, DamageBeside, DamageMiss, DamageSettle, DamageHide, DamageMoved, DamageGap, DamageDoubt,
-	DamageCold, DamageFlag, DamageMarker, DamageBlank, DamageForward, DamageAdopt, DamageForged, DamageScrub, DamageForgotten, DamageMarkerTrusted,
+	DamageCold, DamageFlag, DamageMarker, DamageBlank, DamageForward, DamageAdopt, DamageForged, DamageScrub, DamageMarkerTrusted,
 	MendFirst, MendOldest, MendRecovering, MendLocked, MendDamagedIsMissing, MendInFlight, MendBound,
 }

@@ -61,7 +61,7 @@ func (o *Options) damages() int {
 	case forceDamage > 0:
 		return forceDamage
 	case o.Seed%4 == 3 && o.Seed%16 != 7:
-		return 24
+		return 48
 	}
 	return 0
 }

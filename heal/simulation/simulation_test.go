@@ -69,6 +69,8 @@ var always = []string{
 	"orders taken", "orders refused", "cold starts forced", "forced cold starts that may lose nothing", "lost members that come back",
 	"older pools after all others restarted", "connections refused", "members dead by refused connections", "drained",
 	"power losses with a flush beside a worker", "process crashes with a flush beside a worker",
+	"damaged records found", "damaged records repaired", "damage found by a scrubber", "pools salvaged", "doubtful pools", "pools opened with ranges that do not verify",
+	"losses of a doubtful pool", "damaged keys that a judge passed over",
 	"pools compared: a process crash", "pools compared: a power loss, flushed", "pools compared: the end of a life",
 }
 
@@ -79,7 +81,15 @@ func required() []string {
 	for _, w := range weights {
 		names = append(names, "fault: "+w.do)
 	}
-	names = append(names, "fault: "+doPowerAll, "fault: "+doCrashAll, "fault: "+doLostAll, "fault: "+doForce, "fault: "+doOldAll, "fault: "+doDrain, "fault: "+doForget)
+	names = append(names, "fault: "+doPowerAll, "fault: "+doCrashAll, "fault: "+doLostAll, "fault: "+doForce, "fault: "+doOldAll, "fault: "+doDrain, "fault: "+doForget, "fault: "+doDamage)
+	for i, s := range hurtPlaceNames {
+		if i != hurtCheckpoint || *withCkpt {
+			names = append(names, "damage: "+s)
+		}
+	}
+	for _, s := range slices.Concat(hurtHowNames[:], hurtWhenNames[:]) {
+		names = append(names, "damage: "+s)
+	}
 	for _, s := range steps {
 		names = append(names, "deaths at "+s+": itself", "deaths at "+s+": another")
 	}
