@@ -74,8 +74,8 @@ type Config struct {
 	Ephemeral bool
 	Domain    pmem.Domain // exact, or auto
 	// CheckpointBytes of log lie between two checkpoints of a shard's index, in
-	// pools that survive a power loss; 0 or below: none, and the index is made anew
-	// from the whole log after a power loss.
+	// pools that survive a power loss; 0: 64 MiB; below 0: none, and the index is
+	// made anew from the whole log after a power loss.
 	CheckpointBytes int64
 
 	RingBytes  int           // per shard, a power of two; 0: 4 MiB

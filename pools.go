@@ -1,7 +1,6 @@
 package healkv
 
 import (
-	"cmp"
 	"fmt"
 
 	"healkv/pmem"
@@ -22,7 +21,7 @@ func (n *Node) openPools() ([]*pmem.Pool, error) {
 		if n.cfg.onMap != nil {
 			onMap = func(r *pmem.Region) { n.cfg.onMap(i, r) }
 		}
-		p, err := pmem.Open(pmem.OpenOptions{Dir: n.cfg.PoolDir, IndexDir: n.cfg.IndexDir, Domain: n.cfg.Domain, CheckpointBytes: cmp.Or(n.cfg.CheckpointBytes, -1), OnMap: onMap, OnGrow: onGrow,
+		p, err := pmem.Open(pmem.OpenOptions{Dir: n.cfg.PoolDir, IndexDir: n.cfg.IndexDir, Domain: n.cfg.Domain, CheckpointBytes: n.cfg.CheckpointBytes, OnMap: onMap, OnGrow: onGrow,
 			Identity: pmem.Identity{Cluster: id, Node: uint8(n.cfg.Node), Shard: uint8(i), Shards: uint8(n.cfg.Shards), HashSeed: n.cfg.HashSeed}})
 		if err != nil {
 			for _, p := range pools {

@@ -28,7 +28,7 @@ func (w *Worker) flush() (moved bool) {
 	if flushed == tail || w.gathering(tail) {
 		return moved
 	}
-	if w.gates.Flush == proto.FlushBackground && !w.rep.WantFlush() &&
+	if w.gates.Flush == proto.FlushBackground && !w.rep.WantFlush() && !w.pool.SawDue() &&
 		tail-flushed < w.limit.backgroundBytes && w.now-w.lastFlush < w.limit.backgroundEvery {
 		return moved
 	}

@@ -3,6 +3,7 @@ package heal
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -147,7 +148,32 @@ func TestListEndsWithTheBuddysWorker(t *testing.T) {
 
 // H19: a copy of the pool from earlier in the same life. The members saw it
 // flush more than it comes back with.
-func TestOlderPoolOfTheSameLife(t *testing.T) {
+func TestOlderPoolOfTheSameLife(t *testing.T) { olderPool(t, (*rigNode).restore) }
+
+// H19: the same, with the index that the last life left: by its account the log
+// went on to where the members saw it flushed.
+func TestOlderPoolUnderANewerIndex(t *testing.T) {
+	olderPool(t, func(n *rigNode) {
+		index, err := filepath.Glob(filepath.Join(n.dir(), "*.index"))
+		if err != nil || len(index) == 0 {
+			n.r.t.Fatal("no index is left: ", err)
+		}
+		left := make([][]byte, len(index))
+		for i, name := range index {
+			if left[i], err = os.ReadFile(name); err != nil {
+				n.r.t.Fatal(err)
+			}
+		}
+		n.restore()
+		for i, name := range index {
+			if err := os.WriteFile(name, left[i], 0o600); err != nil {
+				n.r.t.Fatal(err)
+			}
+		}
+	})
+}
+
+func olderPool(t *testing.T, restore func(*rigNode)) {
 	seeds(t, 2, 10, func(t *testing.T, seed uint64) {
 		r := newRig(t, 3, seed)
 		r.boot()
@@ -160,7 +186,7 @@ func TestOlderPoolOfTheSameLife(t *testing.T) {
 		x.kill()
 		r.remove(x)
 		r.write(r.nodes[2], 10, 20, 100)
-		x.restore()
+		restore(x)
 		x.start()
 		r.back()
 		r.same(20)

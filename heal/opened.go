@@ -19,7 +19,7 @@ func (c *Config) Opened(pools []*pmem.Pool, v *proto.View, begun bool) {
 	n := c.Self.Node
 	for _, p := range pools {
 		r := p.Recovered()
-		c.Tails = append(c.Tails, r.Tail)
+		c.Tails = append(c.Tails, r.Shown)
 		c.Seen = append(c.Seen, p.Super().Seen)
 		var left []Leftover
 		p.Leftovers(func(hash, pos, _ uint64) { left = append(left, Leftover{Hash: hash, Pos: pos}) })

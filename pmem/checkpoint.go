@@ -35,11 +35,16 @@ const (
 // the worker goes on changing them; go over the directory once more in one step
 // and write down which slot has which page. An image is of some moment after
 // `began`; whatever changed a page since has its record at or above `began`, so
-// the replay makes up for it. A run counts (is in force) when its table is
-// durable and the log is durable through the tail as of the last copy: no image
-// knows a record that a power loss could take away.
+// the replay makes up for it. Its table is written when the log is durable
+// through the tail as of the last copy, so that no image of a table that is
+// there knows a record that a power loss could take away. A run counts (is in
+// force) when its table is durable.
 //
 // Until then the one before counts, and its slots stay as they are.
+//
+// What a power loss leaves of the log could not say so: of what is not flushed
+// any part may be there, the last segment without the one before it, which then
+// looks as if it had been given back.
 //
 // Segments that images refer to may go: a segment goes when nothing in the index
 // refers to it any more, so every key of it has a newer record, above `began`
@@ -80,8 +85,8 @@ type ckptPhase uint8
 const (
 	ckptIdle ckptPhase = iota
 	ckptCopying
-	ckptWriting // the writer has the table
-	ckptWaiting // for the log
+	ckptWaiting // for the log, with the table
+	ckptWriting // the writer has it
 )
 
 // imageOf is the image of an index page: the newest one that was copied.
@@ -147,9 +152,10 @@ func (c *checkpoints) size(indexBytes int) {
 	c.pages = make([]imageOf, c.layout.PagesMax)
 }
 
-// inForce says whether the log that was recovered is durable through what the
-// table's images know. A log that was cut off below it and has grown since is
-// another one: its segment there ends earlier, or is of another life.
+// inForce says whether the table is one of this log. Another log is one before
+// a Discard, and that of an older copy of the pool, as it was or grown since:
+// its segment where the table was made ends earlier, or is of another life. If
+// that segment was given back, only the life that made the table is believed.
 func (c *checkpoints) inForce(t *ckpt.Table) bool {
 	if t.Base != c.p.super.Base || t.Needs == 0 {
 		return false
@@ -157,12 +163,15 @@ func (c *checkpoints) inForce(t *ckpt.Table) bool {
 	if plant.Is(plant.CkptNeeds) {
 		return true
 	}
-	life, ok := c.p.log.IncarnationOf(t.Needs - 1)
-	if !ok || life != t.Life {
+	if t.Needs > c.p.log.Tail() {
 		return false
 	}
+	life, ok := c.p.log.IncarnationOf(t.Needs - 1)
+	if !ok {
+		return t.Life == c.p.super.Incarnation && !plant.Is(plant.CkptHole)
+	}
 	_, end := c.p.log.Bounds((t.Needs - 1) / uint64(c.p.log.SegmentBytes()))
-	return t.Needs <= end
+	return life == t.Life && t.Needs <= end
 }
 
 // newest is the newest table that counts, nil if there is none.
@@ -225,7 +234,11 @@ func (c *checkpoints) restart() {
 	clear(c.pages)
 	c.freeSlots()
 	c.last = 0
-	if c.file != nil && c.path != "" {
+	switch {
+	case c.file == nil:
+	case c.path == "": // a medium's is there for ever
+		_ = c.layout.Clear(c.file)
+	default:
 		c.w.sync() // nothing of it is under way
 		_ = c.file.(ckptFile).Close()
 		_ = os.Remove(c.path)
@@ -276,14 +289,17 @@ func (c *checkpoints) step() bool {
 		return c.due() && c.begin()
 	case ckptCopying:
 		return c.copySome()
+	case ckptWaiting:
+		if c.p.log.Flushed() < c.table.Needs && !plant.Is(plant.CkptAhead) && !plant.Is(plant.CkptHole) {
+			return false
+		}
+		c.w.table(c.table)
+		c.phase = ckptWriting
 	case ckptWriting:
 		if !c.w.written() {
 			return false
 		}
-		c.phase = ckptWaiting
-		fallthrough
-	case ckptWaiting:
-		if c.p.log.Flushed() < c.table.Needs && !plant.Is(plant.CkptAhead) {
+		if plant.Is(plant.CkptHole) && c.p.log.Flushed() < c.table.Needs {
 			return false
 		}
 		c.finish()
@@ -398,7 +414,7 @@ func (c *checkpoints) slot() (uint32, bool) {
 }
 
 // close makes the table, in one step: it names every page as the directory has
-// it now.
+// it now. It is written when the log is durable through here.
 func (c *checkpoints) close() bool {
 	x, t := c.p.index, c.table
 	t.Blocks = t.Blocks[:0]
@@ -417,8 +433,7 @@ func (c *checkpoints) close() bool {
 	if plant.Is(plant.CkptReplay) {
 		t.From = t.Needs
 	}
-	c.w.table(t)
-	c.phase = ckptWriting
+	c.phase = ckptWaiting
 	return true
 }
 

@@ -605,11 +605,12 @@ func TestCheckpointOverDamagedLog(t *testing.T) {
 		t.Fatalf("%+v", p.Checkpoints())
 	}
 	tail := p.Store().Tail()
-	pool := bytes.Clone(l.medium.Pool)
+	pool, file := bytes.Clone(l.medium.Pool), bytes.Clone(l.file.now)
 	early, _ := p.log.ArenaOffset(p.log.Segments()[1].Start)
 	late, _ := p.log.ArenaOffset(p.log.Segments()[len(p.log.Segments())-1].Start)
 	for n, at := range []int64{late, late + 70} {
 		copy(l.medium.Pool, pool)
+		l.file.now = bytes.Clone(file)
 		l.medium.Pool[int(dataOffset+at)] ^= 1 // in a header, in a body
 		l.boot++
 		l.medium.BootID = [16]byte{l.boot, 3}
@@ -622,6 +623,7 @@ func TestCheckpointOverDamagedLog(t *testing.T) {
 		}
 	}
 	copy(l.medium.Pool, pool)
+	l.file.now = bytes.Clone(file)
 	l.medium.Pool[int(dataOffset+early)] ^= 1
 	l.boot++
 	l.medium.BootID = [16]byte{l.boot, 3}

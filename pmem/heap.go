@@ -40,6 +40,6 @@ func NewHeapPool(o FormatOptions) (*Pool, error) {
 	p.store = store.New(p.log, p.index, p.super.HashSeed)
 	p.ckpt.p, p.ckpt.never = p, true
 	p.keep(0)
-	p.recovered = Recovered{Tail: p.log.Tail(), Complete: true, Clean: true, Why: "new, on the heap"}
+	p.recovered = Recovered{Tail: p.log.Tail(), Shown: p.log.Tail(), Complete: true, Clean: true, Why: "new, on the heap"}
 	return p, nil
 }

@@ -179,7 +179,7 @@ func (p *Pool) recover() error {
 	}
 	p.log = log
 
-	r.Tail, r.Durable = log.Tail(), max(r.Durable, info.Durable)
+	r.Tail, r.Shown, r.Durable = log.Tail(), info.Shown, max(r.Durable, info.Durable)
 	r.LogTime = time.Since(begun)
 
 	begun = time.Now()

@@ -179,6 +179,9 @@ func (p *Pool) Saw(seen *[nodesMax]Seen, soon bool) {
 	}
 }
 
+// SawDue reports whether what Saw was given soon has not gone out yet.
+func (p *Pool) SawDue() bool { return p.seenDue.Load() }
+
 func (p *Pool) superDue(tail uint64) bool {
 	return p.seenDue.Load() || p.stable.Load() >= p.superStable.Load()+p.stableEvery || tail >= p.superDurable.Load()+p.tailEvery
 }

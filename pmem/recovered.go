@@ -25,6 +25,12 @@ type Recovered struct {
 	Restored            bool // the index is a checkpoint's, loaded page by page
 	Why                 string
 
+	// Shown is where the log ends by its own account. It lies below Tail only if
+	// nothing but the index says that there was more, and blanks stand there: the
+	// log is an older copy, or has lost its end, and somebody who saw more of it
+	// flushed can tell (H19).
+	Shown uint64
+
 	// Damage that Open has fenced off. Doubtful says why keys may be missing here,
 	// or older than they were, without a trace; empty: none are. A doubtful pool
 	// serves nothing until it was compared with a member that is not.

@@ -180,7 +180,7 @@ func inLog(path string, rng *rand.Rand) (int64, error) {
 		if _, err := file.ReadAt(head[:], seg); err != nil {
 			return 0, err
 		}
-		if head == [8]byte{} {
+		if string(head[:]) != "HEALSEG1" { // in use
 			continue
 		}
 		var at [64]byte

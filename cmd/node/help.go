@@ -360,10 +360,10 @@ func explain(w io.Writer, name string) {
 		explainFlags(w, coldStartFlags(&coldStartArgs{}))
 	case "accept-loss":
 		fmt.Fprint(w, "flags:\n")
-		explainFlags(w, acceptLossFlags(&targetArgs{}))
+		explainFlags(w, liveOrderFlags("accept-loss", &targetArgs{}))
 	case "forget":
 		fmt.Fprint(w, "flags:\n")
-		explainFlags(w, forgetFlags(&targetArgs{}))
+		explainFlags(w, liveOrderFlags("forget", &targetArgs{}))
 	case "rolling":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, rollingFlags(&rollingArgs{}))

@@ -342,8 +342,8 @@ var All = []Bug{
 	HelloName, RangeName, PullCut, TCPAsked, TCPAlone, TCPClients,
 	TCPSumRanges,
 	IndexSum, IndexSumRedo, IndexSumIgnored, UnsureMissing, ColdEmpty, CkptTableSum, CkptTableFirst,
-	CkptUnsynced, CkptAhead, CkptNeeds, CkptSlot, CkptStale, CkptReplay, CkptLocks, CkptGone,
-	ForcedLiveUntil, ForcedRunning, FailedForgotten, BackoffAtOnce, OlderCounts, SeenForgotten, WorkerMalformed,
+	CkptUnsynced, CkptAhead, CkptHole, CkptNeeds, CkptSlot, CkptStale, CkptReplay, CkptLocks, CkptGone,
+	ForcedLiveUntil, ForcedRunning, FailedForgotten, BackoffAtOnce, OlderCounts, BlankEnd, SeenForgotten, WorkerMalformed,
 	ProbeUnprovable, DrainOpen, DrainSilent, EndWaits, ResumeEnding,
 	CtlFrameVersion, LapseUnawaited, LeaveAll, NextUnpromised, LeadDeclines, LeadKept, GuardFirst,
 	H29Mute, H29OldView, H34Gap, JudgeIncoming, AgreeUnasked,
@@ -363,5 +363,6 @@ var All = []Bug{
 	TombstoneUnstable, TombstoneAway, TombstoneBarrier, TombstoneEpoch, TombstoneOlder, TombstoneUnflushed,
 	DamageSplit, DamageHeader, DamageFloor, DamageBeside, DamageMiss, DamageSettle, DamageHide, DamageMoved, DamageGap, DamageDoubt,
 	DamageCold, DamageFlag, DamageMarker, DamageBlank, DamageForward, DamageAdopt, DamageForged, DamageScrub, DamageMarkerTrusted,
+	DoubtRefound, DoubtAlways, DoubtStray, DoubtTorn, DoubtStale,
 	MendFirst, MendOldest, MendRecovering, MendLocked, MendDamagedIsMissing, MendInFlight, MendBound,
 }

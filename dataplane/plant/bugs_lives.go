@@ -7,6 +7,7 @@ const (
 	ForcedRunning   Bug = "forced-beside-a-running-member"
 	FailedForgotten Bug = "lives-that-end-as-shadows-not-counted"
 	BackoffAtOnce   Bug = "admission-asked-for-at-once"
+	BlankEnd        Bug = "blank-end-of-a-log-counts-as-its-end"
 	OlderCounts     Bug = "older-copy-counts-in-a-cold-start"
 	SeenForgotten   Bug = "flushed-positions-not-in-the-superblock"
 	WorkerMalformed Bug = "malformed-stream-goes-unnoticed"

@@ -11,6 +11,7 @@ const (
 	CkptTableFirst  Bug = "checkpoint-table-before-its-pages"
 	CkptUnsynced    Bug = "checkpoint-table-without-fsync"
 	CkptAhead       Bug = "checkpoint-in-force-before-the-log-is-durable"
+	CkptHole        Bug = "checkpoint-table-written-before-the-log-is-durable"
 	CkptNeeds       Bug = "checkpoint-opened-above-the-logs-end"
 	CkptSlot        Bug = "checkpoint-slot-reused-too-early"
 	CkptStale       Bug = "checkpoint-page-not-written-again"

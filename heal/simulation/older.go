@@ -27,14 +27,25 @@ func (m *machine) copyPools() {
 	}
 }
 
-// bringBack puts the copy where the pools were. The machine is down.
+// bringBack puts the copy where the pools were. The machine is down. Every other
+// time it has not been booted since, and the index is there that the last life
+// left: it knows of more than the copy has.
 func (m *machine) bringBack() {
 	w := m.w
+	booted := w.sim.Now()/1000%2 == 0
 	for _, d := range m.pools {
 		copy(d.image, d.copyOf)
 		d.copyOf = d.copyOf[:0]
 		d.want, d.hits = nil, nil
-		d.reboot()
+		if boot := d.heap.BootID; booted {
+			d.reboot()
+		} else {
+			d.reboot()
+			d.heap.BootID = boot
+		}
+	}
+	if !booted {
+		w.count("older pools under the newer index")
 	}
 	w.count("older pools brought back")
 	w.note("older pool", m.id, 0, 0)

@@ -70,9 +70,7 @@ func Draw(seed uint64) (Options, *Script) {
 	o.LogBytes = (2*kept + (192+64*r.IntN(8))<<10) &^ (o.Segment - 1)
 	o.Power = o.Power || o.oldAll()
 	o.Beside = o.Power && rand.New(rand.NewPCG(seed, 0x62_6573_6964)).IntN(4) != 0 // drawn apart: the rest of a seed stays what it is
-	// Asked for: checkpoints are off by default while a restored index can lack a
-	// key (decision 0021, seed 191).
-	o.Checkpoint = drawCheckpoints && o.Power && rand.New(rand.NewPCG(seed, 0x63_6b_70_74)).IntN(4) == 0
+	o.Checkpoint = o.Power && rand.New(rand.NewPCG(seed, 0x63_6b_70_74)).IntN(4) == 0
 	if seed%16 == 7 {
 		return longAway(o, r)
 	}
@@ -121,6 +119,3 @@ func (o *Options) limits() dataplane.Limits {
 	}
 	return l
 }
-
-// drawCheckpoints lets a quarter of the runs with power losses checkpoint their indexes.
-var drawCheckpoints bool

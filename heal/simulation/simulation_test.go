@@ -28,7 +28,6 @@ var (
 	first    = flag.Uint64("sim.first", 0, "first seed; 0: 1")
 	runFor   = flag.Duration("sim.time", 0, "run seeds for this long, fresh ones unless -sim.first is given")
 	parallel = flag.Int("sim.parallel", 1, "seeds at a time")
-	withCkpt = flag.Bool("sim.checkpoints", false, "let some runs with power losses checkpoint their indexes")
 	damaged  = flag.Int("sim.damage", 0, "damage so many parts of pools in every seed; 0: in a fraction of the seeds")
 	stop     = flag.Bool("sim.stop", false, "stop at the first failing seed")
 	shrink   = flag.Duration("sim.shrink", 0, "shorten the script of the first failing seed for so long and keep it in sim.out")
@@ -82,12 +81,7 @@ func required() []string {
 		names = append(names, "fault: "+w.do)
 	}
 	names = append(names, "fault: "+doPowerAll, "fault: "+doCrashAll, "fault: "+doLostAll, "fault: "+doForce, "fault: "+doOldAll, "fault: "+doDrain, "fault: "+doForget, "fault: "+doDamage)
-	for i, s := range hurtPlaceNames {
-		if i != hurtCheckpoint || *withCkpt {
-			names = append(names, "damage: "+s)
-		}
-	}
-	for _, s := range slices.Concat(hurtHowNames[:], hurtWhenNames[:]) {
+	for _, s := range slices.Concat(hurtPlaceNames[:], hurtHowNames[:], hurtWhenNames[:]) {
 		names = append(names, "damage: "+s)
 	}
 	for _, s := range steps {
@@ -160,7 +154,7 @@ func repeat(seed uint64) string {
 // TestSeeds runs whole clusters with faults and then calm, one seed after the
 // other.
 func TestSeeds(t *testing.T) {
-	drawCheckpoints, forceDamage = *withCkpt, *damaged
+	forceDamage = *damaged
 	if *oneSeed != 0 {
 		o, s := drawn(*oneSeed)
 		begun := time.Now()

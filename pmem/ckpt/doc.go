@@ -7,8 +7,9 @@
 // leaves of the newest checkpoint, the one before it is whole until the caller
 // says, by giving its slots away, that the newer one is in force.
 //
-// It decides nothing: when to take a checkpoint, whether one counts (the log
-// must be durable through Needs) and what the log adds to it is pmem's.
+// It decides nothing: when to take a checkpoint, when its table may be written
+// (the log must be durable through Needs before), whether it is of this log and
+// what the log adds to it is pmem's.
 // docs/decisions/0021-instant-restart.md has the reasons.
 //
 // Order is the caller's duty and is what makes a table true: pages, Sync,

@@ -14,7 +14,7 @@ const (
 	PageBytes = 16 << 10
 
 	magic      = 0x3174_706b_636c_6568 // "helckpt1"
-	version    = 1
+	version    = 2                     // of 1 some were written before the log was durable through Needs
 	headBytes  = 4096
 	blockBytes = 16
 	localMax   = 32
@@ -40,7 +40,7 @@ type Table struct {
 	Base       uint64 // the pool's: another one is of before a Discard
 	Began      uint64 // the log's tail when it began: no image is older
 	From       uint64 // where the log is to be replayed from
-	Needs      uint64 // the log must be durable through here: no image knows of more
+	Needs      uint64 // no image knows of more; written when the log is durable through here
 	Life       uint32 // incarnation of the segment that Needs lies in
 	Marker     uint64 // newest marker when it began
 	Flags      uint64 // the caller's
@@ -113,6 +113,16 @@ func (l Layout) Write(f File, t *Table, buf []byte) ([]byte, error) {
 	binary.LittleEndian.PutUint64(buf[8:], sum.Hi)
 	_, err := f.WriteAt(buf, int64(t.Place)*l.areaBytes())
 	return buf, err
+}
+
+// Clear makes Read find nothing: the slots are free.
+func (l Layout) Clear(f File) error {
+	for place := range int64(2) {
+		if _, err := f.WriteAt(make([]byte, headBytes), place*l.areaBytes()); err != nil {
+			return err
+		}
+	}
+	return f.Sync()
 }
 
 // Read returns the tables that verify, the newest first: none, one or two.

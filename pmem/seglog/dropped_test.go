@@ -31,7 +31,7 @@ func TestSegmentsBehindTheEndAreDropped(t *testing.T) {
 	}
 	headers := 0
 	for i := range r.segs {
-		if h := readSegmentHeader(r.place(i), c.PoolTag, c.SegmentBytes); h.state != headerFree {
+		if h := readSegmentHeader(r.place(i), i, c.PoolTag, c.SegmentBytes); h.state != headerFree {
 			headers++
 		}
 	}

@@ -112,7 +112,7 @@ func Format(c Config) *Log {
 	assert(p == "", p)
 	l := newLog(c)
 	for i := range l.segs {
-		putFree(l.place(i))
+		putFree(l.place(i), i, l.tag, 0, 0)
 	}
 	for i := len(l.segs) - 1; i >= 0; i-- {
 		l.free = append(l.free, int32(i))

@@ -21,6 +21,7 @@ var (
 // RecoverInfo is what Recover found.
 type RecoverInfo struct {
 	Tail    uint64 // end of the last record that counts
+	Shown   uint64 // where the log ends by its own account: below Tail if Salvage has met nothing but blanks from there on
 	Oldest  uint64 // start of the oldest live segment
 	Durable uint64 // highest position any header, or the caller, claims to be durable
 	Records int    // verified with their bodies: those from the segment of `durable` on
@@ -29,7 +30,8 @@ type RecoverInfo struct {
 	Dropped  int      // segments wholly above the tail, given back
 	Torn     bool     // something stood at the tail that is no record
 	Extents  []Extent // by Salvage: ranges whose records are not known
-	Refound  int      // by Salvage: segments found again without their headers
+	Found    int      // by Salvage: segments found again without their headers, which nothing speaks against
+	Refound  int      // by Salvage: those that may have been given back before
 	Repaired []Range  // written by Recover; must be flushed before the first append counts
 }
 
@@ -72,7 +74,7 @@ func Recover(c Config, durable, floor uint64) (*Log, RecoverInfo, error) {
 		return nil, info, &Damage{r.tail, cause}
 	}
 	r.adopt(tail, floor)
-	info = RecoverInfo{Tail: l.Tail(), Oldest: l.Oldest(), Durable: r.claim, Records: r.records,
+	info = RecoverInfo{Tail: l.Tail(), Shown: l.Tail(), Oldest: l.Oldest(), Durable: r.claim, Records: r.records,
 		Segments: len(r.valid), Dropped: r.dropped, Torn: r.cause != nil && r.cause != errBlank, Repaired: r.repaired}
 	if plant.Is(plant.RecoverRepair) {
 		info.Repaired = nil
@@ -99,8 +101,7 @@ type recovery struct {
 
 func (r *recovery) readHeaders(durable, floor uint64) error {
 	for i := range r.l.segs {
-		h := readSegmentHeader(r.l.place(i), r.l.tag, r.l.size)
-		h.place = i
+		h := readSegmentHeader(r.l.place(i), i, r.l.tag, r.l.size)
 		switch h.state {
 		case headerValid:
 			if h.number >= PositionMax>>r.l.shift {
@@ -112,11 +113,16 @@ func (r *recovery) readHeaders(durable, floor uint64) error {
 			}
 			r.valid = append(r.valid, h)
 		case headerBad:
+			if r.l.written && !h.torn {
+				return &Damage{0, fmt.Errorf("the segment header at place %d is damaged", i)}
+			}
 			r.bad = append(r.bad, h)
 		case headerBlank:
 			if r.l.written && !plant.Is(plant.DamageBlank) {
 				return &Damage{0, fmt.Errorf("the segment header at place %d is blank, which no header ever is", i)}
 			}
+		case headerStray:
+			return &Damage{0, fmt.Errorf("the segment header at place %d says that another place is free", i)}
 		case headerAlien:
 			return fmt.Errorf("%w: place %d has tag %#x, this pool's is %#x", ErrAlien, i,
 				binary.LittleEndian.Uint64(r.l.place(i)[offTag:]), r.l.tag)
@@ -128,6 +134,11 @@ func (r *recovery) readHeaders(durable, floor uint64) error {
 			return &Damage{r.valid[i].number << r.l.shift, fmt.Errorf("segment number %d twice", r.valid[i].number)}
 		}
 		r.newest = r.valid[i].number
+	}
+	for i := range r.l.segs {
+		if r.overrun(i, durable, floor) {
+			return &Damage{0, fmt.Errorf("the segment header at place %d says that it is free, and a segment was begun there later", i)}
+		}
 	}
 	if n := len(r.valid); n > 0 && r.newest-r.valid[0].number >= uint64(len(r.l.table)) {
 		return &Damage{r.valid[0].number << r.l.shift, fmt.Errorf("segment numbers %d to %d spread over more than the table's %d",
@@ -295,7 +306,7 @@ func (r *recovery) adopt(tail, floor uint64) {
 	}
 	for _, h := range slices.Concat(drop, r.discarded, r.bad) {
 		if !plant.Is(plant.RecoverDropped) {
-			putFree(l.place(h.place))
+			l.settle(h.place, h.number, h.inc)
 		}
 		r.repaired = append(r.repaired, Range{h.place << l.shift, SegmentHeaderBytes})
 		r.dropped++

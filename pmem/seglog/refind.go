@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"healkv/dataplane/plant"
 	"healkv/pmem/record"
 )
 
@@ -31,7 +32,8 @@ func Salvage(c Config, durable, floor uint64, incarnation uint32, genuine Genuin
 	}
 	s.through()
 	tail := max(s.tail, floor)
-	lost := s.lost || s.unknown || s.refound > 0
+	refound := s.uncertain()
+	lost := s.lost || s.unknown || refound > 0
 	if err := before(lost); err != nil {
 		return nil, info, err
 	}
@@ -39,9 +41,37 @@ func Salvage(c Config, durable, floor uint64, incarnation uint32, genuine Genuin
 	if s.unknown && tail > floor {
 		s.extents = append(s.extents, Extent{floor, tail})
 	}
-	info = RecoverInfo{Tail: l.Tail(), Oldest: l.Oldest(), Durable: min(s.claim, l.Tail()), Records: s.records, Segments: len(s.valid),
-		Dropped: s.dropped, Torn: true, Repaired: s.repaired, Extents: s.extents, Refound: s.refound}
+	info = RecoverInfo{Tail: l.Tail(), Shown: s.shown(), Oldest: l.Oldest(), Durable: min(s.claim, l.Tail()), Records: s.records, Segments: len(s.valid),
+		Dropped: s.dropped, Torn: true, Repaired: s.repaired, Extents: s.extents, Refound: refound, Found: len(s.found) - refound}
 	return l, info, nil
+}
+
+// shown is where the log ends by its own account. Blanks from there to a
+// position that only somebody else names, such as an index that was kept, are
+// what an older copy of the log looks like.
+func (s *salvage) shown() uint64 {
+	end := s.l.Tail()
+	if plant.Is(plant.BlankEnd) {
+		return end
+	}
+	for _, x := range slices.Backward(s.extents) {
+		if x.From >= end || x.To < end || !s.blank(x.From) {
+			break
+		}
+		end = x.From
+	}
+	return end
+}
+
+// blank says whether no record was ever begun at a position of the log.
+func (s *salvage) blank(pos uint64) bool {
+	img, _ := s.l.RecordLife(pos)
+	for _, b := range img[:min(len(img), record.HeaderBytes)] {
+		if b != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 type salvage struct {
@@ -51,17 +81,16 @@ type salvage struct {
 	inc            uint32
 	suspects       []segmentHeader // of places whose header says nothing that can be believed
 	extents        []Extent
-	refound        int
-	lost           bool // a segment is missing of which positions are known
-	unknown        bool // a place may have been a segment, and which is lost
+	found          []uint64 // numbers of segments found again by their records
+	lost           bool     // a segment is missing of which positions are known
+	unknown        bool     // a place may have been a segment, and which is lost
 }
 
 // headers sorts the places, and finds segments again whose header is lost.
 func (s *salvage) headers() error {
 	l := s.l
 	for i := range l.segs {
-		h := readSegmentHeader(l.place(i), l.tag, l.size)
-		h.place = i
+		h := readSegmentHeader(l.place(i), i, l.tag, l.size)
 		switch {
 		case h.state == headerFree:
 		case h.state == headerValid && h.number<<l.shift < s.floor:
@@ -73,6 +102,11 @@ func (s *salvage) headers() error {
 		}
 	}
 	s.order()
+	for i := range l.segs {
+		if s.overrun(i, s.durable, s.floor) {
+			s.suspects = append(s.suspects, segmentHeader{state: headerFree, place: i})
+		}
+	}
 	for i := 0; i < len(s.valid); i++ {
 		// Twice the same number, or a header over another segment's records: an
 		// old one that came back, or one written to the wrong place.
@@ -92,12 +126,13 @@ func (s *salvage) headers() error {
 		number, inc, ok := s.identify(h.place, 0)
 		switch torn := s.tornNumbers(&h); {
 		case ok && number<<l.shift >= s.floor:
-			s.refound++
+			s.found = append(s.found, number)
 			s.valid = append(s.valid, segmentHeader{state: headerValid, place: h.place, number: number, inc: inc,
 				end: readSeal(l.place(h.place), number, inc, l.size)})
 			s.order()
-		case h.state == headerBad && torn:
+		case h.state == headerBad && h.torn && torn:
 			s.bad = append(s.bad, h)
+		case h.state == headerFree: // and it was
 		default:
 			s.unknown = true
 			s.bad = append(s.bad, segmentHeader{state: headerBad, place: h.place})
@@ -118,6 +153,34 @@ func (s *salvage) headers() error {
 		}
 	}
 	return nil
+}
+
+// uncertain is how many of the segments found again may have been given back
+// before their header was hit, so that to have them again may bring back what
+// was deleted: records that nothing in the log supersedes any more, since the
+// tombstone that did was dropped. A tombstone is dropped in the oldest live
+// segment only (store/tombstones.go), so all older records of its key stood
+// below that one. If a segment that was certainly there all along lies below,
+// none of it was dropped; nor if none lies above, since then no tombstone that
+// was dropped can be newer than what was found.
+func (s *salvage) uncertain() (n int) {
+	if plant.Is(plant.DoubtRefound) {
+		return 0
+	}
+	var certain []uint64
+	for i := range s.valid {
+		if !slices.Contains(s.found, s.valid[i].number) {
+			certain = append(certain, s.valid[i].number)
+		}
+	}
+	for _, number := range s.found {
+		below := len(certain) > 0 && certain[0] < number
+		newest := s.valid[len(s.valid)-1].number == number
+		if !below && !newest || plant.Is(plant.DoubtAlways) {
+			n++
+		}
+	}
+	return n
 }
 
 func (s *salvage) order() {
@@ -208,7 +271,7 @@ func (s *salvage) identify(place int, except uint64) (number uint64, inc uint32,
 	return number, inc, ok
 }
 
-func (s *salvage) has(number uint64) bool {
+func (s *recovery) has(number uint64) bool {
 	_, found := slices.BinarySearchFunc(s.valid, number, func(h segmentHeader, n uint64) int { return cmp.Compare(h.number, n) })
 	return found
 }

@@ -109,7 +109,7 @@ func (l *Log) HeaderWhole(number uint64) bool {
 	if end == 0 {
 		return true
 	}
-	h := readSegmentHeader(l.place(i), l.tag, l.size)
+	h := readSegmentHeader(l.place(i), i, l.tag, l.size)
 	return h.state == headerValid && h.whole && h.number == number && h.inc == l.lives[i].inc.Load() && h.end == int(end)
 }
 

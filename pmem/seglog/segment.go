@@ -58,7 +58,8 @@ const (
 type segment struct {
 	state      segState
 	inc        uint32
-	number     uint64
+	number     uint64 // 0: none
+	was        uint64 // released, cleared: the number it had
 	end        int    // offset where the last record ends; the open segment's is kept in Log.off
 	live       int    // bytes of records not reported dead
 	counted    int    // dead reports at or above this offset are ignored: the count has not come there yet
@@ -100,22 +101,6 @@ func segmentCRC(number, tag uint64, inc uint32) uint32 {
 
 // freeSegmentHeader makes the place count as free, in one store.
 func freeSegmentHeader(b []byte) { binary.LittleEndian.PutUint64(b[offMagic:], goneMagic) }
-
-// putFree makes the header that of a place never used, or given back. It says
-// so twice and both halves without a number, so that neither a flipped bit nor
-// a half that is lost brings back what was there.
-func putFree(b []byte) {
-	b = b[:SegmentHeaderBytes]
-	clear(b[8:])
-	binary.LittleEndian.PutUint64(b[offSeal2:], freeMagic)
-	binary.LittleEndian.PutUint64(b[offMagic:], freeMagic)
-}
-
-// isFree says whether a header is whole as putFree leaves it.
-func isFree(b []byte) bool {
-	return binary.LittleEndian.Uint64(b[offMagic:]) == freeMagic && binary.LittleEndian.Uint64(b[offSeal2:]) == freeMagic &&
-		[offSeal2 - 8]byte(b[8:offSeal2]) == [offSeal2 - 8]byte{}
-}
 
 func sealWord(number uint64, inc uint32, end int) uint64 {
 	var b [16]byte
@@ -168,6 +153,7 @@ const (
 	headerBad                      // neither; numbers are what they claim to be
 	headerAlien                    // verifies, but under another pool's tag
 	headerBlank                    // all zero, or a magic of zero over a number: nobody writes that
+	headerStray                    // of a free place, but not of this one
 )
 
 type segmentHeader struct {
@@ -177,12 +163,17 @@ type segmentHeader struct {
 	claim2 uint64 // bad: the second copy's number
 	inc    uint32
 	end    int  // by the seal; 0: none
+	torn   bool // bad: a crash may have left it so
 	whole  bool // valid: both copies and seals agree, nothing to repair
 }
 
-func readSegmentHeader(b []byte, tag uint64, segmentBytes int) (h segmentHeader) {
+func readSegmentHeader(b []byte, place int, tag uint64, segmentBytes int) (h segmentHeader) {
+	h.place = place
 	switch binary.LittleEndian.Uint64(b[offMagic:]) {
 	case goneMagic, freeMagic:
+		if f, ok := readFree(b); ok && (f.place != place || f.pool != foldTag(tag)) && !plant.Is(plant.DoubtStray) {
+			h.state = headerStray
+		}
 		return h
 	case 0:
 		if record.Blank(b) {
@@ -200,7 +191,7 @@ func readSegmentHeader(b []byte, tag uint64, segmentBytes int) (h segmentHeader)
 	switch {
 	case ok1 && itsTag != tag && !ok2:
 		h = one
-		h.state = headerAlien
+		h.state, h.place = headerAlien, place
 		return h
 	case ok1 && itsTag == tag:
 		h = one
@@ -210,10 +201,10 @@ func readSegmentHeader(b []byte, tag uint64, segmentBytes int) (h segmentHeader)
 		return h // of a free one, and its magic was hit
 	default:
 		h = one
-		h.state, h.claim2 = headerBad, two.number
+		h.state, h.place, h.claim2, h.torn = headerBad, place, two.number, maybeTorn(b, place, tag)
 		return h
 	}
-	h.state = headerValid
+	h.state, h.place = headerValid, place
 	h.end = readSeal(b, h.number, h.inc, segmentBytes)
 	seal := uint64(0)
 	if h.end != 0 {

@@ -85,7 +85,7 @@ func (l *Log) collect() {
 				l.freed++
 				continue
 			}
-			putFree(l.place(i))
+			putFree(l.place(i), i, l.tag, s.was, s.inc)
 			s.state, s.releasedAt = segCleared, l.next
 		}
 		lowest = min(lowest, s.releasedAt)
@@ -101,9 +101,10 @@ func (l *Log) collect() {
 func (l *Log) ClearReleased(dst []Range) []Range {
 	assert(l.open < 0 && l.pending == 0, "L4: releases are finished before the first append")
 	for _, i := range l.free {
-		if b := l.place(int(i)); !isFree(b) {
-			putFree(b)
-			dst = append(dst, Range{int(i) << l.shift, SegmentHeaderBytes})
+		if place := int(i); !l.settled(place) {
+			number, inc := l.gone(place)
+			l.settle(place, number, inc)
+			dst = append(dst, Range{place << l.shift, SegmentHeaderBytes})
 		}
 	}
 	return dst
@@ -338,7 +339,7 @@ func (l *Log) Release(number uint64) {
 	assert(i >= 0 && l.segs[i].state == segRetired, "only a retired segment is released")
 	l.table[number&l.mask].Store(0)
 	freeSegmentHeader(l.place(i))
-	l.segs[i] = segment{state: segReleased, releasedAt: l.next}
+	l.segs[i] = segment{state: segReleased, inc: l.segs[i].inc, was: number, releasedAt: l.next}
 	if l.pending == 0 || l.next < l.pendingAt {
 		l.pendingAt = l.next
 	}
@@ -371,7 +372,10 @@ func (l *Log) Discard(dst []Range) []Range {
 		l.table[i].Store(0)
 	}
 	for i := len(l.segs) - 1; i >= 0; i-- {
-		putFree(l.place(i))
+		if f, ok := readFree(l.place(i)); !ok { // else it says what lay there
+			f.number, f.inc = l.segs[i].number, l.segs[i].inc
+			putFree(l.place(i), i, l.tag, f.number, f.inc)
+		}
 		l.segs[i] = segment{}
 		l.free = append(l.free, int32(i))
 		dst = append(dst, Range{i << l.shift, SegmentHeaderBytes})

@@ -53,8 +53,8 @@ func TestDiscardCutOffAnywhere(t *testing.T) {
 	durable, floor := l.Tail(), (l.Tail()+segment-1)&^(segment-1)
 	whole, states := append([]byte(nil), arena...), 0
 	freed := make([]byte, SegmentHeaderBytes)
-	putFree(freed)
 	for place := range count {
+		putFree(freed, place, c.PoolTag, uint64(place+1), 1)
 		for words := range 1 << (SegmentHeaderBytes / 8) {
 			copy(arena, whole)
 			for i := range SegmentHeaderBytes / 8 {
@@ -63,7 +63,7 @@ func TestDiscardCutOffAnywhere(t *testing.T) {
 				}
 			}
 			if words&1 == 1 { // and some others are gone altogether
-				putFree(arena[(place+1)%count*segment:])
+				putFree(arena[(place+1)%count*segment:], (place+1)%count, c.PoolTag, 0, 0)
 			}
 			r, info, err := Recover(c, durable, floor)
 			if err != nil || r.Tail() != floor || info.Segments != 0 {
@@ -71,7 +71,7 @@ func TestDiscardCutOffAnywhere(t *testing.T) {
 			}
 			r.ClearReleased(nil)
 			for at := 0; at < len(arena); at += segment {
-				if !isFree(arena[at:]) {
+				if !r.settled(at / segment) {
 					t.Fatalf("place %d, words %b: the header at %d is left", place, words, at)
 				}
 			}
@@ -164,7 +164,7 @@ func TestKilledInARelease(t *testing.T) {
 			t.Fatalf("words %b: %v", words, err)
 		}
 	}
-	if rs := r.ClearReleased(nil); len(rs) != 1 || rs[0].Off != at || !isFree(arena[at:]) {
+	if rs := r.ClearReleased(nil); len(rs) != 1 || rs[0].Off != at || !r.settled(at/segment) {
 		t.Errorf("cleared %v, the released header is at %d", rs, at)
 	}
 }

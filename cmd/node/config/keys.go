@@ -410,7 +410,7 @@ func Default() Config {
 		Provider: "shm", RingSize: 8 * MiB, Spin: Auto,
 		Lease: Duration(3 * time.Second), Drift: Duration(300 * time.Millisecond), Slow: Duration(1500 * time.Millisecond),
 		Domain: "auto", PoolDir: "pool", StateDir: "state",
-		PoolSize: 512 * MiB, SegmentSize: 4 * MiB, Checkpoint: 0, HugePages: "auto",
+		PoolSize: 512 * MiB, SegmentSize: 4 * MiB, Checkpoint: 64 * MiB, HugePages: "auto",
 		Recovery: "heal", RecoveryBudget: MiB,
 		BootstrapWait:  Duration(30 * time.Second),
 		DigestInterval: Duration(time.Minute),

@@ -319,6 +319,12 @@ func (x *chaos) leave(ctx context.Context, a int) error {
 // awaitRemoved waits until somebody who is up has a view without node a: its
 // lease has run out, or its death was proven.
 func (x *chaos) awaitRemoved(ctx context.Context, a int) error {
+	_, err := x.removedAt(ctx, a)
+	return err
+}
+
+// removedAt is awaitRemoved; s is of a node that has removed it.
+func (x *chaos) removedAt(ctx context.Context, a int) (s healkv.Status, err error) {
 	wait, cancel := context.WithTimeout(ctx, eventPatience)
 	defer cancel()
 	for {
@@ -331,14 +337,35 @@ func (x *chaos) awaitRemoved(ctx context.Context, a int) error {
 			s, err := x.k.status(one, i)
 			stop()
 			if err == nil && s.Role == "live" && !slices.Contains(s.Live, a) && !slices.Contains(s.Shadow, a) {
-				return nil
+				return s, nil
 			}
 			last = s
 		}
 		if err := sleep(wait, 5*time.Millisecond); err != nil {
-			return fmt.Errorf("node %d is gone and still a member at node %d (live %v, shadow %v): %w", a, last.Node, last.Live, last.Shadow, err)
+			return last, fmt.Errorf("node %d is gone and still a member at node %d (live %v, shadow %v): %w", a, last.Node, last.Live, last.Shadow, err)
 		}
 	}
+}
+
+// awaitRemembered waits until a node is no member any more and it has gone out
+// with a flush, of one of the others, how far that one saw it flush (H19): the
+// flush may have been under way when it was noted, and then it is the next.
+func (x *chaos) awaitRemembered(ctx context.Context, a int) error {
+	s, err := x.removedAt(ctx, a)
+	if err != nil {
+		return err
+	}
+	wait, cancel := context.WithTimeout(ctx, eventPatience)
+	defer cancel()
+	for before := s.Counters["flushes"]; s.Counters["flushes"] < before+2*uint64(x.c.Configs[0].Shards); {
+		if err := sleep(wait, 5*time.Millisecond); err != nil {
+			return fmt.Errorf("node %d has flushed nothing since node %d is gone: %w", s.Node, a, err)
+		}
+		if s, err = x.k.status(wait, s.Node); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // awaitNewLife waits until a node that was paused has noticed that the others

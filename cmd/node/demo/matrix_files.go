@@ -78,7 +78,7 @@ func olderPool(everybody bool) injection {
 		}
 		x.measureFromHere()
 		x.fell(a)
-		if err := x.awaitRemoved(ctx, a); err != nil {
+		if err := x.awaitRemembered(ctx, a); err != nil {
 			return false, err
 		}
 		if everybody {

@@ -1,0 +1,155 @@
+package seglog
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+
+	"healkv/dataplane/plant"
+	"healkv/pmem/record"
+)
+
+// The header of a free place says so twice and has no number where a segment's
+// has one, so that neither a flipped bit nor a half that is lost brings back
+// what was there. It also says which place of which pool it is of, and which
+// segment lay there last: one that was written to the wrong place, or that came
+// back over a segment that was begun later, is told from a true one by that.
+// Otherwise a segment would be gone without a trace.
+//
+//	 0 u64 free magic
+//	16 u32 place + 1 | 20 u32 CRC-32C over [16,20), [24,40)
+//	24 u32 incarnation | 28 u32 pool tag, folded
+//	32 u64 number of the segment that lay here last; 0: none is known
+//	56 u64 free magic
+//
+// Where the checksum does not match, a crash has cut the writing off (or an
+// earlier version wrote it): then it is free, and nothing more is known.
+type freeHeader struct {
+	place  int
+	pool   uint32 // foldTag of the pool's tag
+	number uint64
+	inc    uint32
+}
+
+const (
+	offFreePlace  = 16
+	offFreeCRC    = 20
+	offFreeInc    = 24
+	offFreePool   = 28
+	offFreeNumber = 32
+)
+
+func foldTag(tag uint64) uint32 { return uint32(tag>>32) ^ uint32(tag) }
+
+func freeCRC(b []byte) uint32 {
+	return crc32.Update(crc32.Checksum(b[offFreePlace:offFreeCRC], castagnoli), castagnoli, b[offFreeInc:offNumber2])
+}
+
+// putFree makes the header that of a free place in which segment number lay.
+func putFree(b []byte, place int, tag, number uint64, inc uint32) {
+	b = b[:SegmentHeaderBytes]
+	binary.LittleEndian.PutUint64(b[offNumber:], 0)
+	var w [offNumber2]byte
+	binary.LittleEndian.PutUint32(w[offFreePlace:], uint32(place+1))
+	binary.LittleEndian.PutUint32(w[offFreeInc:], inc)
+	binary.LittleEndian.PutUint32(w[offFreePool:], foldTag(tag))
+	binary.LittleEndian.PutUint64(w[offFreeNumber:], number)
+	binary.LittleEndian.PutUint32(w[offFreeCRC:], freeCRC(w[:]))
+	for at := offFreePlace; at < offNumber2; at += 8 {
+		binary.LittleEndian.PutUint64(b[at:], binary.LittleEndian.Uint64(w[at:]))
+	}
+	binary.LittleEndian.PutUint64(b[offNumber2:], 0)
+	binary.LittleEndian.PutUint64(b[offInc2:], 0)
+	binary.LittleEndian.PutUint64(b[offSeal2:], freeMagic)
+	binary.LittleEndian.PutUint64(b[offMagic:], freeMagic)
+}
+
+// readFree is what the header of a free place says of itself; false if it is
+// none that is whole.
+func readFree(b []byte) (f freeHeader, ok bool) {
+	le := binary.LittleEndian
+	f = freeHeader{int(le.Uint32(b[offFreePlace:])) - 1, le.Uint32(b[offFreePool:]), le.Uint64(b[offFreeNumber:]), le.Uint32(b[offFreeInc:])}
+	return f, le.Uint64(b[offMagic:]) == freeMagic && le.Uint64(b[offSeal2:]) == freeMagic && le.Uint32(b[offFreeCRC:]) == freeCRC(b) &&
+		le.Uint64(b[offNumber:]) == 0 && le.Uint64(b[offNumber2:]) == 0 && le.Uint64(b[offInc2:]) == 0
+}
+
+// maybeTorn says whether a crash may have left a header of which no copy
+// verifies: each of its words is of a free place or of a segment. Words that are
+// neither were not written by anybody.
+func maybeTorn(b []byte, place int, tag uint64) bool {
+	w := binary.LittleEndian.Uint64(b[offFreePlace:])
+	return (w == tag || int(uint32(w)) == place+1) && binary.LittleEndian.Uint64(b[offFreeInc:]) != 0 || plant.Is(plant.DoubtTorn)
+}
+
+// unknownNumber in a free header: which segment lay there last is not known, so
+// what stands behind it proves nothing.
+const unknownNumber = ^uint64(0)
+
+// explains says whether what stands behind the header of a free place follows
+// from it: nothing was ever begun there, or the first record is of the segment
+// that it names.
+func (l *Log) explains(b []byte, f *freeHeader) bool {
+	first := b[SegmentHeaderBytes:]
+	return f.number == unknownNumber || record.Blank(first) || f.number != 0 && l.begins(first, f.number, f.inc)
+}
+
+// begins says whether a record is the first one of a segment.
+func (l *Log) begins(first []byte, number uint64, inc uint32) bool {
+	var h record.Header
+	_, err := step(first, number<<l.shift+SegmentHeaderBytes, inc, &h)
+	return err == nil || err == record.ErrShort
+}
+
+// overrun says whether the header of a free place is an old one that came back
+// over a segment begun later, of which something was durable: the first record
+// there is of one. Of a segment that a crash cut off when it was begun neither
+// header nor records were flushed; of one below the floor the header is not
+// awaited when it is discarded.
+func (r *recovery) overrun(place int, durable, floor uint64) bool {
+	b := r.l.place(place)
+	f, ok := readFree(b)
+	if !ok || f.place != place || r.l.explains(b, &f) || plant.Is(plant.DoubtStale) {
+		return false
+	}
+	first, newest := b[SegmentHeaderBytes:], durable>>r.l.shift
+	for n := newest; n > f.number && n<<r.l.shift >= floor && newest-n < uint64(len(r.l.table)); n-- {
+		if n<<r.l.shift+SegmentHeaderBytes >= durable || r.has(n) {
+			continue
+		}
+		for i := range r.valid {
+			if inc := r.valid[i].inc; (i == 0 || inc != r.valid[i-1].inc) && r.l.begins(first, n, inc) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// settle makes the header of a free place one that explains what stands behind
+// it. number is the segment that lay there last, 0: not known.
+func (l *Log) settle(place int, number uint64, inc uint32) {
+	b := l.place(place)
+	if f := (freeHeader{number: number, inc: inc}); number == 0 || !l.explains(b, &f) {
+		number, inc = unknownNumber, 0
+	}
+	putFree(b, place, l.tag, number, inc)
+}
+
+// settled says whether it is one.
+func (l *Log) settled(place int) bool {
+	b := l.place(place)
+	f, ok := readFree(b)
+	return ok && f.place == place && f.pool == foldTag(l.tag) && l.explains(b, &f)
+}
+
+// gone is the segment whose release was begun, as the rest of its header says.
+func (l *Log) gone(place int) (number uint64, inc uint32) {
+	var b [SegmentHeaderBytes]byte
+	if copy(b[:], l.place(place)); binary.LittleEndian.Uint64(b[offMagic:]) != goneMagic {
+		return 0, 0
+	}
+	binary.LittleEndian.PutUint64(b[offMagic:], segMagic)
+	if h := readSegmentHeader(b[:], place, l.tag, l.size); h.state == headerValid {
+		return h.number, h.inc
+	}
+	return 0, 0
+}
