@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+
+	"healkv/dataplane/plant"
 )
 
 // ErrFault means that a mapped page could not be read or written: the file was
@@ -30,6 +32,9 @@ func Guard(fn func() error) (err error) {
 // for those on whose path there is no room for a closure; nil if the panic is
 // another one, which must go on.
 func Fault(p any) error {
+	if l, ok := p.(lost); ok && !plant.Is(plant.DamageIndexLost) {
+		return l.error
+	}
 	if _, ok := p.(runtime.Error); ok {
 		if a, ok := p.(interface{ Addr() uintptr }); ok {
 			return fmt.Errorf("%w: address %#x", ErrFault, a.Addr())

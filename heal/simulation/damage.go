@@ -179,6 +179,7 @@ func (w *world) damage(e *Entry) bool {
 	case hurtCheckpoint:
 		for _, b := range [][]byte{d.ckpt.now, d.ckpt.synced} {
 			if off+n <= len(b) {
+				d.ckptHit = true
 				hurtBytes(b[off:off+n], nil, b, how, rand.New(rand.NewPCG(uint64(e.C), 1)))
 			}
 		}
@@ -282,7 +283,7 @@ func (d *medium) hurt(off, n, how int, latent bool, other *medium, r *rand.Rand)
 		size := d.m.w.o.Segment
 		from = d.heap.Pool[pmem.DataOffset+r.IntN(d.m.w.o.LogBytes/size)*size+(h.off-pmem.DataOffset)&(size-1):]
 	}
-	if how == hurtStale && stale == nil || (how == hurtStale || how == hurtElse) && h.off >= pmem.DataOffset && (h.off-pmem.DataOffset)&(d.m.w.o.Segment-1) < seglog.SegmentHeaderBytes {
+	if how == hurtStale && stale == nil {
 		how = hurtZero
 	}
 	hurtBytes(now[off:off+n], stale, from, how, r)

@@ -94,12 +94,13 @@ type medium struct {
 	ckpt   *checkpointDisk // nil: none
 	beside bool            // a flush is under way beside its worker
 
-	copyOf []byte // an older copy of image
-	stale  []byte // pool as it was at the damage before, without its hole
-	hits   []hit  // damage that may still be there
-	hitTo  uint64 // how far up in the log it was hit, as long as wasHit
-	wasHit bool   // since it was last opened and compared
-	want   *wanted
+	copyOf  []byte // an older copy of image
+	stale   []byte // pool as it was at the damage before, without its hole
+	hits    []hit  // damage that may still be there
+	hitTo   uint64 // how far up in the log it was hit, as long as wasHit
+	ckptHit bool   // its checkpoint's file was
+	wasHit  bool   // since it was last opened and compared
+	want    *wanted
 }
 
 type flushed struct{ off, n int }

@@ -231,7 +231,7 @@ func (w *world) opened(m *machine, l *life) {
 			w.count("index kept")
 		case r.Restored:
 			w.count("index of a checkpoint")
-			if n := p.Store().Index().Damaged(); n > 0 && d.copyOf == nil {
+			if n := p.Store().Index().Damaged(); n > 0 && d.copyOf == nil && !d.ckptHit {
 				w.fail("checkpoint", "node %d, shard %d: %d pages of the checkpoint in force are not whole: %s", m.id, i, n, r.How())
 			}
 		default:
