@@ -3,6 +3,7 @@ package pmem
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -14,6 +15,8 @@ import (
 	"healkv/pmem/record"
 	"healkv/pmem/store"
 )
+
+var ckptSeeds = flag.Int("pmem.checkpoints", 30, "seeds of TestCheckpointAgainstTheLog")
 
 // memFile is a file and what its media hold: what was synced. A power loss
 // leaves of the rest any sectors.
@@ -105,6 +108,7 @@ type ckptLives struct {
 	keys   int
 	ts     uint64
 	boot   byte
+	ahead  bool // much was not flushed when the last life ended
 
 	counts struct{ restored, rebuilt, kept, stops, taken, pages, moved, mended, torn int }
 }
@@ -209,6 +213,7 @@ func (l *ckptLives) live(p *Pool) (err error) {
 		}
 	}()
 	rng := l.rng
+	l.ahead = false
 	defer func() { l.counts.taken += int(p.ckpt.stats.Taken); l.counts.pages += int(p.ckpt.stats.Pages) }()
 	if err := p.Begin(p.Recovered().PreviousIncarnation + 1); err != nil {
 		return err
@@ -274,22 +279,54 @@ func (l *ckptLives) live(p *Pool) (err error) {
 			locked = locked[:0]
 		}
 	}
+	if l.ahead = rng.IntN(3) == 0; l.ahead { // an end of several segments that is not flushed
+		every := rng.IntN(3) * 4
+		for i := range 200 + rng.IntN(900) {
+			if p.Store().FreeBytes() < 4096 {
+				break
+			}
+			l.ts++
+			put(p, i%l.keys, l.ts, false)
+			if every > 0 && i%every == 0 {
+				p.Tend()
+			}
+		}
+		for range rng.IntN(50) {
+			p.Tend()
+		}
+	}
 	return nil
 }
 
 // die ends a life: of the process alone, or by a power loss.
 func (l *ckptLives) die(p *Pool) {
 	l.m.stopAt = 0
-	if l.rng.IntN(4) == 0 { // only the process
+	if !l.ahead && l.rng.IntN(4) == 0 { // only the process
 		l.file.processDeath()
 		return
 	}
-	l.m.powerLoss(l.medium.Pool, l.rng)
+	if l.ahead && l.rng.IntN(4) != 0 {
+		l.loseSegments()
+	} else {
+		l.m.powerLoss(l.medium.Pool, l.rng)
+	}
 	copy(l.medium.Pool, l.m.image)
 	l.m.image = nil
 	l.file.powerLoss(l.rng)
 	l.boot++
 	l.medium.BootID = [16]byte{l.boot, 1}
+}
+
+// loseSegments is a power loss after which segments are there as they stand, or
+// as they were flushed.
+func (l *ckptLives) loseSegments() {
+	const segment = 32 << 10
+	likely := 1 + l.rng.IntN(7)
+	for at := dataOffset; at < len(l.m.image); at += segment {
+		if l.rng.IntN(8) < likely {
+			copy(l.m.image[at:at+segment], l.medium.Pool[at:])
+		}
+	}
 }
 
 func (l *ckptLives) run(lives int) error {
@@ -311,7 +348,7 @@ func (l *ckptLives) run(lives int) error {
 // the index that is made of them says what the log alone says.
 func TestCheckpointAgainstTheLog(t *testing.T) {
 	total := ckptLives{}
-	seeds := 15
+	seeds := *ckptSeeds
 	for seed := range uint64(seeds) {
 		l := newCkptLives(t, seed, []int{60, 3000, 7000}[seed%3])
 		if err := l.run(12); err != nil {

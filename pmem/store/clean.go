@@ -146,7 +146,7 @@ func (s *Store) releaseSegments(r *CleanResult, bound, flushed uint64) {
 	for c.released < c.waiting {
 		w := &c.queue[c.released]
 		// The bound once more: a pin made since may cover it.
-		if flushed < w.tail && !plant.Is(plant.H25Free) || w.tail > s.releaseBound && !plant.Is(plant.SpaceRelease) || (w.number+1)*uint64(s.log.SegmentBytes()) > bound && !plant.Is(plant.StorePin) || !s.left(w.epoch) {
+		if flushed < w.tail && !plant.Is(plant.H25Free) || (w.number+1)*uint64(s.log.SegmentBytes()) > bound && !plant.Is(plant.StorePin) || !s.left(w.epoch) {
 			break
 		}
 		if w.drops && s.log.Unzeroed() && !plant.Is(plant.TombstoneUnflushed) {

@@ -36,9 +36,8 @@
 //
 //   - the log is flushed through the tail as it stood when the examination
 //     ended, so that every record that made one here obsolete is durable (H25),
-//   - every reader announced before that has left,
-//   - it still lies below the bounds, and
-//   - the release bound (SetReleaseBound) has come to that tail.
+//   - every reader announced before that has left, and
+//   - it still lies below the bounds.
 //
 // Tombstones are records like others. The newest marker is relocated too. A
 // locked record is never moved: whoever will unlock it knows its position.

@@ -124,7 +124,7 @@ type Space struct {
 	Live       uint64 // bytes of records that are not dead, as far as they are counted
 	Free       uint64 // FreeBytes
 	Tombstones uint64
-	Waiting    uint64 // emptied segments that wait for a flush, for readers or for the release bound
+	Waiting    uint64 // emptied segments that wait for a flush or for readers
 }
 
 // Amplification is bytes written to the log for each that users appended.

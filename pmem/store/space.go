@@ -10,8 +10,8 @@ import (
 // the reserve shrinks by it, so that what users were told is free does not
 // change while a victim is emptied. The debt never exceeds the reserve but one;
 // that is there for pads and for what was not foreseen, so a log full of dead
-// records can always be cleaned. Emptied segments that wait for a checkpoint
-// are debt too: a larger log has more to spare for that.
+// records can always be cleaned. Emptied segments are debt until flushes have
+// freed them: a larger log has more to spare for that.
 func reserveOf(segments int) int { return min(max(2, segments/32), 16) }
 
 // segmentMax is the room for records in one segment.
@@ -55,8 +55,8 @@ func (s *Store) SpaceShort() bool {
 	return s.clean.pressed || s.log.FreeSegments() <= s.reserve+max(1, s.log.SegmentCount()/16)
 }
 
-// CleanerWaits says that the cleaner has begun something and waits for a flush,
-// for readers or for the release bound. Worker only.
+// CleanerWaits says that the cleaner has begun something and waits for a flush
+// or for readers. Worker only.
 func (s *Store) CleanerWaits() bool {
 	return s.clean.victim != 0 || s.clean.waiting != 0 || s.log.Pending()
 }

@@ -28,10 +28,9 @@ type Store struct {
 	genuine    seglog.Genuine // made once
 	digest     digest
 
-	releaseBound uint64 // SetReleaseBound
-	reserve      int    // segments; reserveOf
-	onDrop       func(hash, ts uint64)
-	began        uint64 // the tail at New or Reset
+	reserve int // segments; reserveOf
+	onDrop  func(hash, ts uint64)
+	began   uint64 // the tail at New or Reset
 
 	_ [64]byte
 	// Loaded by every read, stored by the worker a few times a second.
@@ -52,7 +51,7 @@ type Store struct {
 // Records that were in the log before are counted by Clean, step by step:
 // until then LiveKeys takes their tombstones for keys.
 func New(l *seglog.Log, x *index.Index, seed uint64) *Store {
-	s := &Store{log: l, x: x, seed: seed, releaseBound: ^uint64(0), reserve: reserveOf(l.SegmentCount()), began: l.Tail()}
+	s := &Store{log: l, x: x, seed: seed, reserve: reserveOf(l.SegmentCount()), began: l.Tail()}
 	s.hashOf, s.genuine = s.soundHash, s.genuineRecord
 	s.beside.Store(x.Mark(MarkBeside) != 0)
 	s.epoch.Store(1)
