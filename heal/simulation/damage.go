@@ -136,12 +136,19 @@ func (w *world) spareDamage(n int) bool {
 		return false
 	}
 	fragile := w.fragile()
-	for i, m := range w.nodes {
-		if i != n && w.whole(i) && !fragile.Has(proto.NodeID(i)) && !m.dieInFlush && !m.failFlush && w.sim.Now() >= m.failUntil {
+	for i := range w.nodes {
+		if i != n && w.stays(i) && !fragile.Has(proto.NodeID(i)) {
 			return true
 		}
 	}
 	return false
+}
+
+// stays: whole, and nothing is under way that takes the node down. Without damage
+// who goes comes back with what it had, and a moment without anybody is harmless.
+func (w *world) stays(n int) bool {
+	m := w.nodes[n]
+	return w.whole(n) && (!w.damages || !m.dieInFlush && !m.failFlush && w.sim.Now() >= m.failUntil && !m.p.closing && m.p.drained == nil && !m.p.life.gate.closed)
 }
 
 // damage carries a doDamage out. False: it makes no sense now.
@@ -369,6 +376,11 @@ func (m *machine) noteOpened(p *pmem.Pool) {
 		w.count("doubtful pools")
 		m.doubtful = true
 	}
+}
+
+// doubtful reports whether a pool was when the life opened it.
+func (l *life) doubtful() bool {
+	return slices.ContainsFunc(l.pools, func(p *pmem.Pool) bool { return p.Recovered().Doubtful != "" })
 }
 
 // anew: of a pool both copies of the superblock are gone, one by damage and the

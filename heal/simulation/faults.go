@@ -49,7 +49,7 @@ func (w *world) spare(gone proto.NodeSet) bool {
 		return true
 	}
 	for i := range w.nodes {
-		if !gone.Has(proto.NodeID(i)) && !fragile.Has(proto.NodeID(i)) && w.whole(i) {
+		if !gone.Has(proto.NodeID(i)) && !fragile.Has(proto.NodeID(i)) && w.stays(i) {
 			return true
 		}
 	}
