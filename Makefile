@@ -26,6 +26,8 @@ export GOFLAGS += -buildvcs=false
 # an error that says so.
 VERBS = $(shell pkg-config --exists libibverbs 2>/dev/null && echo verbs)
 GOFLAGS += $(if $(VERBS),-tags=verbs)
+# Without verbs nothing needs C: a process then starts without the dynamic
+# linker and C's threads.
 comma := ,
 
 # Types that live in mapped memory are raced on their Go-heap backings, which
@@ -39,7 +41,7 @@ help: ## this list
 
 .PHONY: build
 build: ## bin/node
-	$(GO) build -ldflags '$(LDFLAGS)' -o bin/node ./cmd/node
+	CGO_ENABLED=$(if $(VERBS),1,0) $(GO) build -ldflags '$(LDFLAGS)' -o bin/node ./cmd/node
 
 .PHONY: demo
 demo: build ## six processes, a killed node, its recovery, and the report in out/demo
@@ -106,6 +108,10 @@ matrix: build ## the whole fault matrix: every cell in the simulator, then on re
 .PHONY: damage
 damage: build ## the damage matrix: 1 600 cells of six nodes whose files are hurt (DAMAGESHARE=0.04 for a part); out/damage
 	bin/node damage --out out/damage --share $(DAMAGESHARE) --quiet
+
+.PHONY: bits
+bits: ## every single bit of a pool of 1 MiB flipped under reads (8.4 million), and half a million before an opening, with and without its index
+	$(GO) test -count=1 -v -timeout 30m -run '^TestEveryBit' ./pmem -pmem.bits all
 
 .PHONY: failover
 failover: build ## stall per kind of fault, rolling restart, all killed: judged, in out/failover, about 3 minutes (FAILOVERTIMES=10, FAILOVER="--rate 60000")

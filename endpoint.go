@@ -33,6 +33,6 @@ func (n *Node) openEndpoint(self proto.Member, shard int, p *pmem.Pool) (rdma.En
 		return ep, fmt.Errorf("healkv: provider %q lets nobody read a pool: no node can recover with it", c.Provider)
 	}
 	path, base := p.Exposed()
-	size := p.Info().LogBytes
+	size := p.LogBytes()
 	return ep, x.Expose(rdma.Exposed{Path: path, Base: base, Size: size, Mem: p.Region().Bytes()[base : base+size : base+size]})
 }

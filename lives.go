@@ -86,19 +86,17 @@ func (n *Node) run() {
 func (n *Node) live(ctx context.Context, force string) (err error) {
 	l := &life{turns: make([]uint64, n.cfg.Shards)}
 	defer func() { n.bury(l) }()
-	if l.pools, n.first = n.first, nil; l.pools == nil {
+	begun := n.first
+	n.first = firstLife{}
+	if l.pools = begun.pools; l.pools == nil {
 		if l.pools, err = n.openPools(); err != nil {
 			return err
 		}
+		n.mapped(l.pools)
 	}
-	first := l.pools[0].Recovered()
-	n.mu.Lock()
-	n.opened = first.How()
-	n.mu.Unlock()
-	n.event("pool_mapped", 0, first.How())
 	n.tellDamage(l.pools)
 
-	inc, err := n.members.NextIncarnation(ctx)
+	inc, err := n.nextIncarnation(ctx, begun.number)
 	if err != nil {
 		return err
 	}
@@ -129,6 +127,7 @@ func (n *Node) live(ctx context.Context, force string) (err error) {
 			Model: n.cfg.Model, Lease: l.gate, SpinTurns: n.cfg.spinTurns(), OnFailure: func(shard int, err error) { n.poolFailed(l, shard, err) }, Logger: n.log,
 			OnRefused: func(_ int, peer proto.Member, err error) { l.heal.Refused(peer, err) }})
 	}
+	n.event("endpoints_open", 0, "")
 	l.core = dataplane.NewCore(workers, l.gate)
 	l.heal = heal.New(n.healConfig(l, force))
 	n.mu.Lock()
@@ -149,6 +148,33 @@ func (n *Node) live(ctx context.Context, force string) (err error) {
 	return err
 }
 
+// mapped notes that the pools of a life are open.
+func (n *Node) mapped(pools []*pmem.Pool) {
+	first := pools[0].Recovered()
+	n.mu.Lock()
+	n.opened = first.How()
+	n.mu.Unlock()
+	n.event("pool_mapped", 0, first.How())
+}
+
+// nextIncarnation is the number of the next life: the one that Open has asked
+// for, or a new one.
+func (n *Node) nextIncarnation(ctx context.Context, asked <-chan numbered) (proto.Incarnation, error) {
+	if asked != nil {
+		select {
+		case x := <-asked:
+			return x.incarnation, x.err
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+	inc, err := n.members.NextIncarnation(ctx)
+	if err == nil {
+		n.event("incarnation", 0, "")
+	}
+	return inc, err
+}
+
 func (n *Node) healConfig(l *life, force string) heal.Config {
 	c := heal.Config{Self: l.self, Configured: n.configured(), Core: l.core,
 		Register: n.members, Control: n.control, Full: force, Budget: n.cfg.RecoveryBudgetBytes,
@@ -156,6 +182,9 @@ func (n *Node) healConfig(l *life, force string) heal.Config {
 		ProvenDead: func(m proto.Member) bool { dead, err := n.provenDead(m); return err == nil && dead },
 		Event: func(name string, e proto.Epoch, detail string) {
 			n.wayBack(l, name, detail)
+			if name == "view_installed" {
+				n.mayServe()
+			}
 			n.event(name, uint32(e), detail)
 		},
 		Enter:    func(full bool) error { return n.enter(l, full) },

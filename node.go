@@ -32,7 +32,8 @@ type Node struct {
 	members *membership.Service
 	host    *dataplane.Host
 
-	first []*pmem.Pool // opened by Open for the first life
+	first  firstLife
+	beside sync.WaitGroup // what open has begun and closeParts waits for
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -46,6 +47,8 @@ type Node struct {
 	events []Event
 	opened string
 	last   *RecoveryStatus
+
+	turned chan struct{} // a token: it may serve now, see watchReady
 
 	stuck   atomic.Bool // the shards did not turn when they were asked last
 	closing atomic.Bool // no further life
@@ -66,6 +69,17 @@ type Node struct {
 	again one // leaving of a life that was admitted after it had ended
 }
 
+// firstLife is what Open has begun for it.
+type firstLife struct {
+	pools  []*pmem.Pool
+	number chan numbered // gets one; nil: it is to be asked for
+}
+
+type numbered struct {
+	incarnation proto.Incarnation
+	err         error
+}
+
 // Open starts a node and returns once it answers Status; it finds the others,
 // recovers and serves in the background (WaitReady). Errors: ErrConfig and
 // what the run directory, the view register and the pools refuse.
@@ -73,16 +87,16 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: c, log: c.Logger.With("node", c.Node), done: make(chan struct{}), ready: make(chan struct{})}
+	n := &Node{cfg: c, log: c.Logger.With("node", c.Node), done: make(chan struct{}), ready: make(chan struct{}), turned: make(chan struct{}, 1)}
 	n.orders.init()
 	n.event("process_started", 0, "")
 	seed := c.HashSeed
 	n.host = dataplane.NewHost(func(key []byte) uint64 { return xxh3.HashSeed(key, seed) })
-	if err := n.open(ctx); err != nil {
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	if err := n.open(); err != nil {
 		n.closeParts()
 		return nil, err
 	}
-	n.ctx, n.cancel = context.WithCancel(context.Background())
 	go n.run()
 	return n, nil
 }
@@ -94,13 +108,65 @@ func (n *Node) configured() (s proto.NodeSet) {
 	return s
 }
 
+// reachPatience is how long a start waits for its connections at most. Without
+// enough of them nothing can be decided, and whoever tries waits as long before
+// it tries again.
+const reachPatience = 10 * time.Millisecond
+
 // open makes what outlives a life: run directory, control plane, membership.
 // The pools are looked at first, since a wrong one must not disturb anybody.
-func (n *Node) open(context.Context) (err error) {
-	c := &n.cfg
-	if n.first, err = n.openPools(); err != nil {
+// Then they are opened, and beside that the first life gets its number, which
+// is a matter of waiting for others: one that is not used is skipped.
+func (n *Node) open() error {
+	if err := n.lookAtPools(); err != nil {
 		return err
 	}
+	var pools []*pmem.Pool
+	var wrong error
+	looked := make(chan struct{})
+	go func() {
+		defer close(looked)
+		if pools, wrong = n.openPools(); wrong == nil {
+			n.mapped(pools)
+		}
+	}()
+	err := n.join()
+	<-looked
+	if n.first.pools = pools; wrong != nil {
+		return wrong
+	}
+	return err
+}
+
+// join begins to take part in the membership.
+func (n *Node) join() error {
+	if err := n.openMembership(); err != nil {
+		return err
+	}
+	heal.Serve(n.control, n.healLife)
+	n.links = newExchanges(n.control, n.cfg.Provider, n.log)
+	if err := n.control.Start(); err != nil {
+		return err
+	}
+	number := make(chan numbered, 1)
+	n.first.number = number
+	n.beside.Go(func() {
+		// A majority without us: our own vote counts when we have heard what others
+		// know of it.
+		n.control.Await(n.ctx, min(n.cfg.Nodes/2+1, n.cfg.Nodes-1), reachPatience)
+		n.members.Start()
+		inc, err := n.members.NextIncarnation(n.ctx)
+		if err == nil {
+			n.event("incarnation", 0, "")
+		}
+		number <- numbered{inc, err}
+	})
+	return nil
+}
+
+// openMembership makes control plane and membership, which nobody hears of yet.
+func (n *Node) openMembership() (err error) {
+	c := &n.cfg
 	if c.Provider == shm.Name {
 		if err := n.openRunDir(); err != nil {
 			return err
@@ -125,7 +191,7 @@ func (n *Node) open(context.Context) (err error) {
 		Node: proto.NodeID(c.Node), ClusterID: c.ClusterID, StateDir: c.StateDir, Ephemeral: c.Ephemeral,
 		Configured: n.configured(), Initial: proto.View{Configured: n.configured(), Model: c.Model, Shards: uint8(c.Shards)}, HashSeed: c.HashSeed,
 		Lease: c.Lease, Drift: c.Drift, TrustRefused: c.TrustRefused, BootstrapWait: c.BootstrapWait, Control: n.control, Logger: n.log,
-		Progress: n.progress, ProvenDead: proof, OnView: n.sawView, Watch: n.watch(), Probe: n.probe,
+		Progress: n.progress, ProvenDead: proof, OnView: n.sawView, OnLease: n.mayServe, Watch: n.watch(), Probe: n.probe,
 		OnOlder:   func(why string) { n.event("older_acceptor", 0, why) },
 		OnSuspect: func(x proto.NodeID, why string) { n.event("suspected", 0, fmt.Sprintf("node %d: %s", x, why)) },
 		OnClass: func(x proto.NodeID, class suspect.Class, why string) {
@@ -133,16 +199,7 @@ func (n *Node) open(context.Context) (err error) {
 		},
 		Slow: c.Slow,
 	})
-	if err != nil {
-		return err
-	}
-	heal.Serve(n.control, n.healLife)
-	n.links = newExchanges(n.control, c.Provider, n.log)
-	if err := n.control.Start(); err != nil {
-		return err
-	}
-	n.members.Start()
-	return nil
+	return err
 }
 
 // openRunDir opens what the processes of one host share.
@@ -158,10 +215,12 @@ func (n *Node) openRunDir() (err error) {
 }
 
 func (n *Node) closeParts() {
-	for _, p := range n.first {
+	n.cancel()
+	n.beside.Wait()
+	for _, p := range n.first.pools {
 		p.Close(false)
 	}
-	n.first = nil
+	n.first.pools = nil
 	if n.members != nil {
 		n.members.Close()
 	}
@@ -169,6 +228,7 @@ func (n *Node) closeParts() {
 		n.control.Close()
 	}
 	if n.dir != nil {
+		n.dir.DropSpares(n.cfg.Node, n.cfg.Shards) // it goes in order
 		n.dir.Close()
 	}
 }

@@ -6,23 +6,46 @@ import (
 	"healkv/pmem"
 )
 
-func (n *Node) openPools() ([]*pmem.Pool, error) {
+// poolOptions name the pool of one shard.
+func (n *Node) poolOptions(shard int) (o pmem.OpenOptions, err error) {
 	id, err := n.cfg.cluster()
 	if err != nil {
-		return nil, err
+		return o, err
 	}
+	o = pmem.OpenOptions{Dir: n.cfg.PoolDir, IndexDir: n.cfg.IndexDir, Domain: n.cfg.Domain, CheckpointBytes: n.cfg.CheckpointBytes,
+		Identity: pmem.Identity{Cluster: id, Node: uint8(n.cfg.Node), Shard: uint8(shard), Shards: uint8(n.cfg.Shards), HashSeed: n.cfg.HashSeed}}
+	if n.cfg.onGrow != nil {
+		o.OnGrow = func(bytes int64) error { return n.cfg.onGrow(shard, bytes) }
+	}
+	if n.cfg.onMap != nil {
+		o.OnMap = func(r *pmem.Region) { n.cfg.onMap(shard, r) }
+	}
+	return o, nil
+}
+
+// lookAtPools says whether the pools are this node's, before anybody hears of
+// it: a wrong one must not disturb anybody.
+func (n *Node) lookAtPools() error {
+	for i := range n.cfg.Shards {
+		o, err := n.poolOptions(i)
+		if err == nil {
+			err = pmem.Look(o)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *Node) openPools() ([]*pmem.Pool, error) {
 	var pools []*pmem.Pool
 	for i := range n.cfg.Shards {
-		var onGrow func(int64) error
-		if n.cfg.onGrow != nil {
-			onGrow = func(bytes int64) error { return n.cfg.onGrow(i, bytes) }
+		o, err := n.poolOptions(i)
+		if err != nil {
+			return nil, err
 		}
-		var onMap func(*pmem.Region)
-		if n.cfg.onMap != nil {
-			onMap = func(r *pmem.Region) { n.cfg.onMap(i, r) }
-		}
-		p, err := pmem.Open(pmem.OpenOptions{Dir: n.cfg.PoolDir, IndexDir: n.cfg.IndexDir, Domain: n.cfg.Domain, CheckpointBytes: n.cfg.CheckpointBytes, OnMap: onMap, OnGrow: onGrow,
-			Identity: pmem.Identity{Cluster: id, Node: uint8(n.cfg.Node), Shard: uint8(i), Shards: uint8(n.cfg.Shards), HashSeed: n.cfg.HashSeed}})
+		p, err := pmem.Open(o)
 		if err != nil {
 			for _, p := range pools {
 				p.Close(false)

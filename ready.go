@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"healkv/dataplane"
+	"healkv/dataplane/flow"
 )
 
 // NewSession makes a client of this node, for one goroutine.
@@ -50,27 +51,59 @@ func (n *Node) LiveKeys() uint64 {
 	return 0
 }
 
-// watchReady opens ready while the life serves.
+// readyAgain is how often watchReady looks although nothing has turned.
+const readyAgain = 10 * time.Millisecond
+
+// mayServe wakes watchReady: a view was installed, or a lease won.
+func (n *Node) mayServe() { flow.Signal(n.turned) }
+
+// watchReady opens ready once the life serves.
 func (n *Node) watchReady(l *life) {
-	t := time.NewTicker(time.Millisecond)
+	t := time.NewTicker(readyAgain)
 	defer t.Stop()
-	for range t.C {
+	for n.ctx.Err() == nil {
 		n.mu.Lock()
-		current := n.life == l
-		if current && l.core.Serving() {
-			if !n.isOpen {
-				n.isOpen = true
-				close(n.ready)
-			}
-			n.mu.Unlock()
-			n.firstServed(l)
-			return
+		current, serves := n.life == l, l.core.Serving()
+		if current && serves && !n.isOpen {
+			n.isOpen = true
+			close(n.ready)
 		}
 		n.mu.Unlock()
-		if !current || n.ctx.Err() != nil {
+		switch {
+		case !current:
+			return
+		case serves:
+			n.firstServed(l)
+			n.spareRings()
 			return
 		}
+		select {
+		case <-n.turned:
+		case <-t.C:
+		case <-n.ctx.Done():
+		}
 	}
+}
+
+// sparePause is how long a life serves before it makes the rings of the next
+// one: not while clients come back.
+const sparePause = time.Second
+
+// spareRings makes what the next life of this node needs first, should this
+// process be killed.
+func (n *Node) spareRings() {
+	if n.dir == nil {
+		return
+	}
+	n.beside.Go(func() {
+		select {
+		case <-time.After(sparePause):
+			for i := range n.cfg.Shards {
+				n.dir.Spare(n.cfg.Node, i, n.cfg.RingBytes)
+			}
+		case <-n.ctx.Done():
+		}
+	})
 }
 
 // firstServed makes the first read of the life through a session, as a client

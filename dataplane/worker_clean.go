@@ -14,10 +14,16 @@ func (w *Worker) Pin(pos uint64) { w.pin = pos }
 func (w *Worker) Pinned() uint64 { return w.pin }
 
 // clean lets the cleaner work below everything that is still named or read.
-// What it waits for (a flush, readers, a checkpoint) is no work: SleepTime sees
+// What it waits for (a flush, readers) is no work: SleepTime sees
 // to it that it is looked at again.
 func (w *Worker) clean() bool {
 	if !w.st.WantsCleaning() {
+		return false
+	}
+	// What the log of the last life holds is counted for the choice of what to
+	// clean. It goes through all of it, while the node comes back and its turns
+	// are waited for; only a log that runs out of room cannot wait for that.
+	if (!w.rep.Live() || plant.Is(plant.CountNever)) && w.st.OnlyCounts() {
 		return false
 	}
 	if w.st.Tombstones() >= w.limit.stones {

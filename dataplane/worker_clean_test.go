@@ -3,10 +3,13 @@ package dataplane
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"testing"
 
 	"healkv/dataplane/proto"
+	"healkv/pmem"
 	"healkv/pmem/record"
+	"healkv/rdma/shm"
 )
 
 // The log is written over several times while a node is away. Its range stays:
@@ -89,4 +92,39 @@ func TestMissedRangeOutlivesTheLog(t *testing.T) {
 		t.Error("nothing of the range was moved")
 	}
 	t.Logf("%d segments cleaned, %d keys listed, %d of them moved by the cleaner", cleaned, len(listed), moved)
+}
+
+// What a restored log holds is counted by a node that is live, and not while it
+// comes back.
+func TestShadowsDoNotCount(t *testing.T) {
+	r := newRig(t, rigOptions{nodes: 2})
+	live := r.nodes[0].workers[0]
+	wants := true
+	for turns := 0; wants && turns < 10_000; turns++ {
+		live.Do(func() { wants = live.st.WantsCleaning() })
+	}
+	if wants {
+		t.Error("the log of a live node is not counted after 10 000 turns")
+	}
+
+	p, err := pmem.NewHeapPool(pmem.FormatOptions{SizeBytes: 24 << 20, SegmentBytes: 2 << 20, Identity: pmem.Identity{Node: 1, Shards: 1, HashSeed: rigSeed}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close(false)
+	if err := p.Begin(1); err != nil {
+		t.Fatal(err)
+	}
+	ep, err := shm.New(shm.Config{Dir: shm.Heap(), Node: 1, Nodes: 2, Incarnation: 1, RingBytes: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ep.Close()
+	back := NewWorker(WorkerConfig{Nodes: 2, Pool: p, Endpoint: ep, Lease: new(rigLease), Logger: slog.New(slog.DiscardHandler)})
+	if err := back.Begin(proto.Member{Node: 1, Incarnation: 1}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if !back.st.WantsCleaning() || back.clean() {
+		t.Error("a node that is no live member counts its log, or has nothing to count")
+	}
 }

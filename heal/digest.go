@@ -37,7 +37,6 @@ func (l *Life) pullDigest(ctx context.Context, e proto.Epoch, a rejoin.Action, s
 	}
 	defer remote.Close()
 	p := &puller{l: l, w: w, remote: remote, budget: l.budget(), began: l.env.Now()}
-	p.init()
 	d.p = p
 	p.listBytes = uint64(len(d.reply.Sums))
 	err = d.ranges(ctx)

@@ -250,8 +250,12 @@ func (l *Life) greeted(m *rejoin.Machine, all []greeting) (failed error) {
 // connect says hello to nodes. "Connect before you decide."
 func (l *Life) connect(ctx context.Context, m *rejoin.Machine, nodes proto.NodeSet) error {
 	failed := l.greeted(m, l.greet(ctx, nodes))
-	if failed == nil && m.Next().Do == rejoin.Connect {
+	switch {
+	case failed != nil:
+	case m.Next().Do == rejoin.Connect:
 		failed = errView // a member answered with another life than the view's
+	default:
+		l.cfg.Event("connected", m.View().Epoch, "")
 	}
 	return failed
 }

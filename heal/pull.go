@@ -98,7 +98,6 @@ func (l *Life) pull(ctx context.Context, e proto.Epoch, a rejoin.Action, shard i
 	}
 	defer remote.Close()
 	p := &puller{l: l, w: w, remote: remote, budget: l.budget(), began: l.env.Now()}
-	p.init()
 	p.upper = r.RangeBytes
 	if a.Full {
 		p.upper = r.StoreBytes
@@ -137,7 +136,8 @@ type puller struct {
 	w      *dataplane.Worker
 	remote rdma.Remote
 	idle   []*dataplane.Batch
-	out    int // batches at the worker
+	made   int // batches there are
+	out    int // of them at the worker
 	cur    *dataplane.Batch
 	used   int // bytes of cur that hold records
 	// What is read next, with one call, to behind used. Runs are short where
@@ -157,11 +157,21 @@ type puller struct {
 	began     int64
 }
 
-func (p *puller) init() {
-	batchBytes := p.l.cfg.Limits.BatchBytes
-	for range p.l.cfg.Limits.Batches {
-		p.idle = append(p.idle, &dataplane.Batch{Buf: make([]byte, batchBytes), Items: make([]dataplane.BatchItem, 0, batchBytes/64)})
+// batch is an idle one, or a new one while there may be more: a range of a few
+// records takes one, and the pages of all of them are milliseconds. nil: all are
+// at the worker.
+func (p *puller) batch() *dataplane.Batch {
+	if k := len(p.idle); k > 0 {
+		b := p.idle[k-1]
+		p.idle = p.idle[:k-1]
+		return b
 	}
+	if p.made == p.l.cfg.Limits.Batches {
+		return nil
+	}
+	p.made++
+	bytes := p.l.cfg.Limits.BatchBytes
+	return &dataplane.Batch{Buf: make([]byte, bytes), Items: make([]dataplane.BatchItem, 0, bytes/64)}
 }
 
 func (p *puller) pages(ctx context.Context, b proto.Member, r *rangeReply) error {
@@ -332,8 +342,7 @@ func (p *puller) flushBatch(ctx context.Context) error {
 		if p.refused != nil {
 			return p.refused
 		}
-		if k := len(p.idle); k > 0 {
-			p.cur, p.idle = p.idle[k-1], p.idle[:k-1]
+		if p.cur = p.batch(); p.cur != nil {
 			break
 		}
 		if err := p.wait(ctx); err != nil {

@@ -5,12 +5,48 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"healkv/bench/tally"
 	"healkv/pmem/record"
 	"healkv/pmem/store"
 )
+
+// A page of the kept index is damaged, and so is the log that it would be made
+// of: the opening makes the index of the log and knows what it cannot know.
+func TestIndexAndLogDamaged(t *testing.T) {
+	b := makeBits(t)
+	errs, doubtful := 0, 0
+	for at := 2 << 10; at < bitsPool; at += 61 << 10 {
+		m := b.scratch(1)
+		copy(m.Pool, b.m.Pool)
+		copy(m.Index, b.m.Index)
+		clear(m.Pool[dataOffset+at:][:512])
+		clear(m.Index[len(m.Index)/2:]) // pages, but not the directory
+		for off := 4096; off < len(m.Index)/2; off += 4096 {
+			m.Index[off+8] ^= 1
+		}
+		p, err := m.Open(bitsIdentity())
+		if err != nil {
+			t.Fatalf("at %d: %v", at, err)
+		}
+		if strings.Contains(p.Recovered().Why, "never finished") {
+			errs++ // the first try had begun to mend it
+		}
+		if p.Recovered().Doubtful != "" {
+			doubtful++
+		}
+		var v verdicts
+		if err := b.read(p.Store(), p.Recovered().Doubtful != "", &v); err != nil {
+			t.Fatalf("at %d: %v", at, err)
+		}
+	}
+	t.Logf("%d indexes given up while they were mended, %d pools doubtful afterwards", errs, doubtful)
+	if errs == 0 || doubtful == 0 {
+		t.Error("it never happened")
+	}
+}
 
 const headersSegment = 8 << 10
 

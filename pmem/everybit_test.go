@@ -2,10 +2,13 @@ package pmem
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strconv"
+	"sync"
 	"testing"
 
 	"healkv/bench/tally"
@@ -155,73 +158,115 @@ func (b *bitten) scratch(boot byte) *HeapMedium {
 	return &HeapMedium{Pool: heapAligned(len(b.m.Pool)), Index: heapAligned(len(b.m.Index)), BootID: [16]byte{boot}, PoolID: b.m.PoolID, SuperEvery: b.m.SuperEvery}
 }
 
+// inParallel calls fn(g, of) for every g below of, one goroutine for each
+// processor, and fails with their errors. Who flips bits begins with its g-th
+// and goes on by so many.
+func inParallel(t *testing.T, of int, fn func(g int) error) {
+	t.Helper()
+	errs := make([]error, of)
+	var wait sync.WaitGroup
+	for g := range of {
+		wait.Go(func() { errs[g] = fn(g) })
+	}
+	wait.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (v *verdicts) add(w verdicts) {
+	v.right, v.refused, v.doubtful, v.failed = v.right+w.right, v.refused+w.refused, v.doubtful+w.doubtful, v.failed+w.failed
+}
+
 // Every single bit of a pool of 1 MiB, flipped under a running store: the right
 // value or a refusal, never a wrong, missing or old one.
 func TestEveryBitRead(t *testing.T) {
-	b := makeBits(t)
-	m := &b.m
-	p, err := m.Open(bitsIdentity())
-	if err != nil {
-		t.Fatal(err)
+	step := stepOf(t, 997) // of 64 bits a prime apart: every kind of byte is hit
+	of := runtime.GOMAXPROCS(0)
+	pools, results, flips := make([]*bitten, of), make([]verdicts, of), make([]int, of)
+	for g := range pools {
+		pools[g] = makeBits(t)
 	}
-	s := p.Store()
-	arena := m.Pool[dataOffset:]
+	inParallel(t, of, func(g int) error {
+		b := pools[g]
+		p, err := b.m.Open(bitsIdentity())
+		if err != nil {
+			return err
+		}
+		s := p.Store()
+		arena := b.m.Pool[dataOffset:]
+		for bit := g * step; bit < 8*len(arena); bit += step * of {
+			arena[bit/8] ^= 1 << (bit % 8)
+			if err := b.read(s, false, &results[g]); err != nil {
+				return fmt.Errorf("bit %d: %w", bit, err)
+			}
+			arena[bit/8] ^= 1 << (bit % 8)
+			for _, h := range s.TakeDamaged(nil, 100) {
+				s.Settle(&h) // it verifies again
+			}
+			flips[g]++
+		}
+		return nil
+	})
 	var v verdicts
-	flips, step := 0, 997 // of 64 bits a prime apart: every kind of byte is hit
-	step = stepOf(t, step)
-	for bit := 0; bit < 8*len(arena); bit += step {
-		// Only the key whose record it may be can see it, and whoever has the same
-		// tag: all keys are read where one record in use covers the bit.
-		arena[bit/8] ^= 1 << (bit % 8)
-		if err := b.read(s, false, &v); err != nil {
-			t.Fatalf("bit %d: %v", bit, err)
-		}
-		arena[bit/8] ^= 1 << (bit % 8)
-		for _, h := range s.TakeDamaged(nil, 100) {
-			s.Settle(&h) // it verifies again
-		}
-		flips++
+	total := 0
+	for g := range of {
+		v.add(results[g])
+		total += flips[g]
 	}
-	t.Logf("%d flips: %+v", flips, v)
-	tally.Add("damage", "bits flipped under reads", flips)
-	if v.refused == 0 || v.right == 0 {
+	t.Logf("%d of %d bits flipped under reads: %+v", total, 8*bitsPool, v)
+	tally.Add("damage", "bits flipped under reads", total)
+	if v.refused == 0 || v.right == 0 || total == 0 {
 		t.Error("something never happened")
 	}
 }
+
+// openBits of the log are left out between two that are flipped before an
+// opening, if all are asked for: an opening takes as long as twenty flips under
+// reads. Superblocks and segment headers have all of theirs flipped.
+const openBits = 16
 
 // The same bits flipped while nobody runs, with the index of the last life and
 // without.
 func TestEveryBitOpen(t *testing.T) {
 	b := makeBits(t)
-	clean := append([]byte(nil), b.m.Pool...)
+	super, log, headers := 4000, 40_000, 200 // bits from one to the next
+	if n := stepOf(t, 0); n > 0 {
+		super, log, headers = n, n*openBits, n
+	}
+	var bits []int
+	for bit := 0; bit < 8*2*superBytes; bit += super {
+		bits = append(bits, bit)
+	}
+	for bit := 8 * dataOffset; bit < 8*len(b.m.Pool); bit += log {
+		bits = append(bits, bit)
+	}
+	for place := range bitsPool / (32 << 10) { // every segment header
+		for bit := 0; bit < 512; bit += headers {
+			bits = append(bits, 8*(dataOffset+place*(32<<10))+bit)
+		}
+	}
 	for _, boot := range []byte{1, 9} { // kept index, rebuilt index
-		scratch := b.scratch(boot)
+		of := runtime.GOMAXPROCS(0)
+		results := make([]verdicts, of)
+		inParallel(t, of, func(g int) error {
+			scratch, pool := b.scratch(boot), bytes.Clone(b.m.Pool)
+			for i := g; i < len(bits); i += of {
+				bit := bits[i]
+				pool[bit/8] ^= 1 << (bit % 8)
+				if err := b.judge(pool, b.m.Index, &results[g], scratch); err != nil {
+					return fmt.Errorf("boot %d, bit %d (%d of the log): %w", boot, bit, bit-8*dataOffset, err)
+				}
+				pool[bit/8] ^= 1 << (bit % 8)
+			}
+			return nil
+		})
 		var v verdicts
-		flips, step := 0, 400_009
-		if n := stepOf(t, step); n != step {
-			step = max(1, (n-1)*4000) // an opening takes as long as thousands of reads
+		for _, r := range results {
+			v.add(r)
 		}
-		at := func(bit int) {
-			clean[bit/8] ^= 1 << (bit % 8)
-			if err := b.judge(clean, b.m.Index, &v, scratch); err != nil {
-				t.Fatalf("boot %d, bit %d (%d of the log): %v", boot, bit, bit-8*dataOffset, err)
-			}
-			clean[bit/8] ^= 1 << (bit % 8)
-			flips++
-		}
-		for bit := 0; bit < 8*2*superBytes; bit += max(1, step/100) {
-			at(bit)
-		}
-		for bit := 8 * dataOffset; bit < 8*len(clean); bit += max(1, step/10) {
-			at(bit)
-		}
-		for place := range bitsPool / (32 << 10) { // every segment header
-			for bit := 0; bit < 512; bit += max(1, step/2000) {
-				at(8*(dataOffset+place*(32<<10)) + bit)
-			}
-		}
-		t.Logf("kept index %v: %d flips: %+v", boot == 1, flips, v)
-		tally.Add("damage", "bits flipped before an opening", flips)
+		t.Logf("kept index %v: %d bits flipped before an opening: %+v", boot == 1, len(bits), v)
+		tally.Add("damage", "bits flipped before an opening", len(bits))
 		if v.refused == 0 || v.right == 0 || v.failed > 0 {
 			t.Errorf("kept index %v: %+v", boot == 1, v)
 		}

@@ -14,7 +14,8 @@ import (
 var ErrFault = errors.New("pmem: fault on a mapped page; check the file and its media")
 
 // Guard runs fn so that a fault on mapped memory becomes ErrFault with the
-// address, in this goroutine only. Other panics pass.
+// address, in this goroutine only, and an index that cannot be had any more the
+// error that says why. Other panics pass.
 func Guard(fn func() error) (err error) {
 	before := debug.SetPanicOnFault(true)
 	defer debug.SetPanicOnFault(before)
@@ -32,7 +33,7 @@ func Guard(fn func() error) (err error) {
 // for those on whose path there is no room for a closure; nil if the panic is
 // another one, which must go on.
 func Fault(p any) error {
-	if l, ok := p.(lost); ok && !plant.Is(plant.DamageIndexLost) {
+	if l, ok := p.(lost); ok && !plant.Is(plant.DoubtLost) {
 		return l.error
 	}
 	if _, ok := p.(runtime.Error); ok {

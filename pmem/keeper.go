@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"healkv/pmem/index"
 	"healkv/pmem/record"
 	"healkv/pmem/seglog"
@@ -39,6 +41,10 @@ func (p *Pool) Tend() bool {
 		return n > 0 && p.index.WarmSome(n) > 0
 	}
 	p.keeper.list = nil
+	if p.keeper.apart {
+		p.keeper.apart = false
+		_ = p.region.mapped.advise(unix.MADV_NORMAL)
+	}
 	return p.ckpt.step()
 }
 

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestSecondHolderIsRefused(t *testing.T) {
@@ -78,7 +80,18 @@ func TestHugeTmpfs(t *testing.T) {
 	defer r.Close()
 	t.Logf("page size got: %d", r.PageSize())
 	if r.PageSize() != hugeBytes {
-		t.Errorf("mounted with huge=always, got pages of %d bytes", r.PageSize())
+		t.Errorf("mounted with huge pages, got pages of %d bytes", r.PageSize())
+	}
+	small := filepath.Join(dir, "small")
+	if err := os.WriteFile(small, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(small, &st); err != nil {
+		t.Fatal(err)
+	}
+	if bytes := st.Blocks * 512; bytes >= hugeBytes {
+		t.Errorf("a file of one byte takes %d", bytes)
 	}
 }
 

@@ -90,19 +90,39 @@ func openOnce(o *OpenOptions) (*Pool, error) {
 	return p, nil
 }
 
-func (p *Pool) open(o *OpenOptions, begun time.Time) error {
-	s, damaged, err := readSuperFile(p.path, &o.Identity)
-	if err != nil {
-		return err
+// Look says whether there is a pool that o names and means, from its superblock
+// alone: whose it is, and that its sizes make sense. It locks and changes
+// nothing, and Open looks again. Errors: ErrNoPool, ErrForeign, ErrLayout,
+// ErrSuperblock, ErrDomain.
+func Look(o OpenOptions) error {
+	path := poolPath(o.Dir, o.Shard)
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w: %s; make it with node format", ErrNoPool, path)
+	}
+	_, _, err := look(path, &o)
+	return err
+}
+
+func look(path string, o *OpenOptions) (s Super, damaged int, err error) {
+	if s, damaged, err = readSuperFile(path, &o.Identity); err != nil {
+		return s, damaged, err
 	}
 	if err := s.Identity.match(o.Identity); err != nil {
-		return fmt.Errorf("%w: %s", err, p.path)
+		return s, damaged, fmt.Errorf("%w: %s", err, path)
 	}
 	if o.Domain != DomainAuto && o.Domain != s.Domain {
-		return fmt.Errorf("%w: %s was formatted for %s and the config asks for %s; change the config, or format anew and heal", ErrDomain, p.path, s.Domain, o.Domain)
+		return s, damaged, fmt.Errorf("%w: %s was formatted for %s and the config asks for %s; change the config, or format anew and heal", ErrDomain, path, s.Domain, o.Domain)
 	}
 	if err := s.check(); err != nil {
-		return fmt.Errorf("%w: %s", err, p.path)
+		return s, damaged, fmt.Errorf("%w: %s", err, path)
+	}
+	return s, damaged, nil
+}
+
+func (p *Pool) open(o *OpenOptions, begun time.Time) error {
+	s, damaged, err := look(p.path, o)
+	if err != nil {
+		return err
 	}
 	if p.bootID, err = bootID(); err != nil {
 		return err

@@ -244,6 +244,9 @@ func TestSecondProcessIsRefused(t *testing.T) {
 	at.format(t, DomainMemory, testPoolBytes)
 	p := at.open(t)
 	defer p.Close(true)
+	if err := Look(at.options()); err != nil {
+		t.Errorf("looking at a pool in use: %v", err)
+	}
 	_, err := Open(at.options())
 	if !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), fmt.Sprint("pid ", os.Getpid())) {
 		t.Fatalf("in this process: %v", err)
@@ -269,6 +272,9 @@ func TestOpenRefusesOthers(t *testing.T) {
 		_, err := Open(o)
 		if !errors.Is(err, want) || !strings.Contains(err.Error(), part) {
 			t.Fatalf("got %v, want %v with %q", err, want, part)
+		}
+		if err := Look(o); !errors.Is(err, want) && !slices.Contains([]error{ErrIndexDir, ErrSize, ErrDamaged}, want) { // those are not in the superblock
+			t.Fatalf("Look: got %v, want %v", err, want)
 		}
 		t.Log(err)
 		n++

@@ -113,6 +113,9 @@ func (b *rebuild) readSpan(i int) error {
 		if !sound {
 			b.hurt.Add(1)
 		}
+		if !sound && plant.Is(plant.DoubtForgotten) {
+			return true
+		}
 		if !sound && h.Kind == record.Marker {
 			gap(seglog.Extent{From: pos, To: pos + uint64(h.Bytes())})
 			return true

@@ -3,8 +3,11 @@ package pmem
 import (
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 
 	"healkv/dataplane/plant"
 	"healkv/pmem/ckpt"
@@ -56,7 +59,7 @@ func (p *Pool) restoreIndex() (why string) {
 
 	stable := min(p.super.Stable, p.log.Tail())
 	k := &keeper{p: p, tail: p.log.Tail(), stable: stable, x: x, table: t, file: c.file, layout: c.layout,
-		head: make([]uint32, len(t.Blocks))}
+		head: make([]uint32, len(t.Blocks)), asked: make([]bool, len(t.Blocks))}
 	x.SetKeeper(k)
 	x.SetMark(store.MarkBeside, t.Flags)
 	marker := t.Marker
@@ -69,6 +72,7 @@ func (p *Pool) restoreIndex() (why string) {
 		case record.Put, record.Delete:
 			k.later(x, h.Hash, pos)
 			if lockedAfterCrash(pos, h.Flags&record.FlagRelocated != 0, stable) {
+				k.soon(x, h.Hash)
 				p.leftovers = append(p.leftovers, pos) // superseded ones are sorted out by Leftovers
 			}
 		case record.Marker:
@@ -91,11 +95,32 @@ func (p *Pool) restoreIndex() (why string) {
 	}
 	r.Stable, r.LastMarker, r.Restored = stable, marker, true
 	r.Leftovers = uint64(len(p.leftovers))
-	r.Why = fmt.Sprintf("index of checkpoint %d, %d pages to load, replayed %d records", t.Generation, len(t.Blocks), r.Replayed)
+	r.Why = fmt.Sprintf("index of checkpoint %d, %d pages to load, replayed %d records, %d of them not settled", t.Generation, len(t.Blocks), r.Replayed, len(p.leftovers))
 	if c.path != "" {
+		k.scattered()
 		k.readAhead()
 	}
 	return ""
+}
+
+// aroundBytes is what reading one record from a medium is worth in bytes read in
+// one go.
+const aroundBytes = 64 << 10
+
+// scattered has the kernel read nothing around the records that pages to be
+// loaded before this node may serve compare with, where those are few in a large
+// log. Where they are many in a small one, all of it is read soonest by reading
+// around each.
+func (k *keeper) scattered() {
+	reads := uint64(0)
+	for p, soon := range k.asked {
+		for i := k.head[p]; soon && i != 0; i = k.list[i-1].next {
+			reads++
+		}
+	}
+	if reads*aroundBytes < k.tail-k.p.log.Oldest() && k.p.region.mapped.advise(unix.MADV_RANDOM) == nil {
+		k.apart = true
+	}
 }
 
 // errReplayDamaged: which of two records is newer, or whether there is one, may
@@ -119,7 +144,9 @@ type keeper struct {
 	layout ckpt.Layout
 	head   []uint32  // per page: its first record in list, +1
 	list   []pending // records that are not in their page yet
+	asked  []bool    // per page: soon has told the file
 	loaded int       // pages
+	apart  bool      // the kernel reads nothing around what is read of the log
 
 	ahead  atomic.Int64 // pages that the reader ahead has brought into the page cache
 	cancel atomic.Bool
@@ -171,6 +198,19 @@ func (k *keeper) Warmed(_ index.Span, p uint32) {
 func (k *keeper) HashOf(pos uint64) uint64 { return soundHash(k.p.log, pos) }
 
 func (k *keeper) Refers(pos uint64) bool { return k.p.log.Record(pos) != nil }
+
+// soon tells the file that the page of a key will be loaded before this node may
+// serve: what was not settled is settled first. Many such pages are fetched at a
+// time then, and not one by one as they are met.
+func (k *keeper) soon(x *index.Index, hash uint64) {
+	f, ok := k.file.(*os.File)
+	m, _ := x.Block(hash)
+	if !ok || k.asked[m.Page] {
+		return
+	}
+	k.asked[m.Page] = true
+	_ = unix.Fadvise(int(f.Fd()), k.layout.SlotOffset(k.table.Blocks[m.Page].Slot), ckpt.PageBytes, unix.FADV_WILLNEED)
+}
 
 // readAhead brings the checkpoint into the page cache, page after page, so that
 // the worker's walk hardly ever waits for the file.

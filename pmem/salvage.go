@@ -21,6 +21,9 @@ func (p *Pool) recoverLog() (*seglog.Log, seglog.RecoverInfo, error) {
 	config := seglog.Config{Arena: p.region.Bytes()[dataOffset:], SegmentBytes: int(p.super.SegmentBytes),
 		PoolTag: binary.LittleEndian.Uint64(p.super.PoolID[:]), Written: true}
 	durable := max(p.super.Durable, p.appliedMark())
+	if p.region.domain == DomainFile {
+		_ = p.region.mapped.fetch(dataOffset, len(p.region.Bytes()), config.SegmentBytes) // else they are read one by one
+	}
 	log, info, err := seglog.Recover(config, durable, p.super.Base)
 	if !errors.Is(err, seglog.ErrDamaged) && !errors.Is(err, seglog.ErrAlien) {
 		return log, info, err

@@ -18,11 +18,14 @@ import (
 )
 
 const (
-	poolBytes    = 48 << 20
+	tmpfs        = "/dev/shm"
+	poolBytes    = 32 << 20
 	segmentBytes = 2 << 20
 	maxKeys      = 20_000
-	hashSeed     = 0x5eed
-	clusterID    = "00d0a1a2a3a4a5a6a7a8a9aaabacadae"
+	// Of log between two checkpoints: the keys of a cell, once or twice.
+	checkpointBytes = 4 << 10
+	hashSeed        = 0x5eed
+	clusterID       = "00d0a1a2a3a4a5a6a7a8a9aaabacadae"
 )
 
 // cluster is six nodes in this process, over shared memory, with files.
@@ -45,14 +48,14 @@ func newCluster(dir string, domain pmem.Domain, log *slog.Logger) (c *cluster, e
 	if c.dir, err = os.MkdirTemp(dir, "healkv-damage-"); err != nil {
 		return c, err
 	}
-	if c.memory, err = os.MkdirTemp("/dev/shm", "healkv-damage-"); err != nil {
+	if c.memory, err = os.MkdirTemp(tmpfs, "healkv-damage-"); err != nil {
 		return c, err
 	}
 	for i := range Nodes {
 		base, fast := filepath.Join(c.dir, fmt.Sprint("n", i)), filepath.Join(c.memory, fmt.Sprint("n", i))
 		c.cfgs[i] = healkv.Config{Node: i, Nodes: Nodes, ClusterID: clusterID, HashSeed: hashSeed, Model: proto.Synchronous, Shards: 1,
 			Provider: "shm", RunDir: filepath.Join(c.memory, "run"), PoolDir: base + "/pool", IndexDir: fast + "/index", StateDir: base + "/state",
-			Ephemeral: true, Domain: domain, SpinMicros: -1, Logger: log.With("node", i)}
+			Ephemeral: true, Domain: domain, SpinMicros: -1, CheckpointBytes: checkpointBytes, Logger: log.With("node", i)}
 		if err := c.format(i); err != nil {
 			return c, err
 		}

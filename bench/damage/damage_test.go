@@ -94,6 +94,8 @@ func TestDamageMatrix(t *testing.T) {
 	if reads == 0 {
 		t.Error("nothing was read")
 	}
+	tally.Add("damage", "cells", len(rs))
+	tally.Add("damage", "reads compared", reads)
 	Tally(rs)
 }
 
@@ -119,7 +121,7 @@ func TestFlipsUnderLoad(t *testing.T) {
 	if r.Wrong != "" {
 		t.Error(r.Wrong)
 	}
-	if r.Flips < n || r.Reads == 0 || r.Writes == 0 {
+	if r.Flips < n || r.Whole == 0 || r.Writes == 0 || r.Found == 0 {
 		t.Errorf("%d flips, %d reads, %d writes", r.Flips, r.Reads, r.Writes)
 	}
 	tally.Add("damage", "bits flipped under load", r.Flips)

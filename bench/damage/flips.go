@@ -1,6 +1,7 @@
 package damage
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -39,6 +40,7 @@ type FlipResult struct {
 	InSuper   int    `json:"in_superblocks"`
 	InOther   int    `json:"in_checkpoints"`
 	Reads     uint64 `json:"reads"`
+	Whole     uint64 `json:"whole"` // of the reads: answered with a value that may be the answer
 	Writes    uint64 `json:"writes"`
 	Refusals  uint64 `json:"refusals"` // for the moment, or for good
 	Found     uint64 `json:"found"`    // damaged records that were met
@@ -74,6 +76,8 @@ type flipper struct {
 	reads   atomic.Uint64
 	writes  atomic.Uint64
 	refused atomic.Uint64
+	whole   atomic.Uint64
+	used    [Nodes][]place
 }
 
 // Flips runs six nodes under load, flips single bits in the files they have
@@ -95,6 +99,9 @@ func Flips(ctx context.Context, o FlipOptions) (r FlipResult, err error) {
 		return r, err
 	}
 	defer f.c.remove()
+	if err := f.fill(); err != nil {
+		return r, err
+	}
 	loadCtx, stop := context.WithCancel(ctx)
 	var load sync.WaitGroup
 	for node := range Nodes {
@@ -113,15 +120,15 @@ func Flips(ctx context.Context, o FlipOptions) (r FlipResult, err error) {
 	stop()
 	load.Wait()
 	if err == nil && f.wrong.Load() == nil {
-		f.readAll("while they ran")
+		err = f.readAll("while they ran")
 	}
 	f.count()
 	if err == nil && f.wrong.Load() == nil && o.Restart {
 		if err = f.restart(); err == nil {
-			f.readAll("after a restart")
+			err = f.readAll("after a restart")
 		}
 	}
-	f.r.Reads, f.r.Writes, f.r.Refusals = f.reads.Load(), f.writes.Load(), f.refused.Load()
+	f.r.Reads, f.r.Whole, f.r.Writes, f.r.Refusals = f.reads.Load(), f.whole.Load(), f.writes.Load(), f.refused.Load()
 	if w := f.wrong.Load(); w != nil {
 		f.r.Wrong = *w
 	}
@@ -130,7 +137,8 @@ func Flips(ctx context.Context, o FlipOptions) (r FlipResult, err error) {
 
 // flip hits one bit of a node's pool or checkpoint.
 func (f *flipper) flip(rng *rand.Rand) error {
-	x, err := f.c.files(rng.IntN(Nodes))
+	node := rng.IntN(Nodes)
+	x, err := f.c.files(node)
 	if err != nil {
 		return err
 	}
@@ -147,7 +155,7 @@ func (f *flipper) flip(rng *rand.Rand) error {
 		path, off = x.checkpoint, rng.Int64N(max(1, st.Size()))
 		f.r.InOther++
 	default:
-		if off, err = inLog(x.pool, rng); err != nil {
+		if off, err = f.inLog(node, x.pool, rng); err != nil {
 			return err
 		}
 		f.r.InLog++
@@ -167,35 +175,71 @@ func (f *flipper) flip(rng *rand.Rand) error {
 	return err
 }
 
-// inLog is a place in a segment that is in use, where something stands.
-func inLog(path string, rng *rand.Rand) (int64, error) {
-	file, err := os.Open(path)
+// used is where records stand in a pool file: a range for each segment.
+func used(path string) (list []place, err error) {
+	pool, err := os.ReadFile(path)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	defer file.Close()
-	for range 200 {
-		seg := pmem.DataOffset + rng.Int64N((poolBytes-pmem.DataOffset)/segmentBytes)*segmentBytes
-		var head [8]byte
-		if _, err := file.ReadAt(head[:], seg); err != nil {
-			return 0, err
-		}
-		if string(head[:]) != "HEALSEG1" { // in use
-			continue
-		}
-		var at [64]byte
-		off := seg + rng.Int64N(segmentBytes-int64(len(at)))
-		if _, err := file.ReadAt(at[:], off); err != nil {
-			return 0, err
-		}
-		if at != [64]byte{} {
-			return off, nil
+	for seg := pmem.DataOffset; seg+segmentBytes <= len(pool); seg += segmentBytes {
+		if string(pool[seg:seg+8]) == "HEALSEG1" {
+			list = append(list, place{path, int64(seg), int64(len(bytes.TrimRight(pool[seg:seg+segmentBytes], "\x00")))})
 		}
 	}
-	return pmem.DataOffset, nil // there is next to nothing: the first segment's header
+	return list, nil
+}
+
+// usedFor: so many flips go by what the pools of all nodes held before them.
+const usedFor = 100
+
+// inLog is a place in the log of a node where something stands: every byte of
+// its segments is as likely.
+func (f *flipper) inLog(node int, path string, rng *rand.Rand) (off int64, err error) {
+	if f.r.Flips%usedFor == 0 {
+		f.used = [Nodes][]place{}
+	}
+	if f.used[node] == nil {
+		if f.used[node], err = used(path); err != nil {
+			return 0, err
+		}
+	}
+	total := int64(0)
+	for _, p := range f.used[node] {
+		total += p.len
+	}
+	if total == 0 {
+		return pmem.DataOffset, nil // nothing yet: the header of the first place
+	}
+	at := rng.Int64N(total)
+	for _, p := range f.used[node] {
+		if at < p.len {
+			return p.off + at, nil
+		}
+		at -= p.len
+	}
+	panic("unreachable")
 }
 
 func (f *flipper) key(dst []byte, k int) []byte { return fmt.Appendf(dst[:0], "flip-%06d", k) }
+
+// fill writes every key once, so that there is something to hit.
+func (f *flipper) fill() error {
+	var key, value []byte
+	for node := range Nodes {
+		s := f.c.nodes[node].NewSession()
+		defer s.Close()
+		for k := node; k < len(f.entries); k += Nodes {
+			e := &f.entries[k]
+			v := e.begun.Add(1)
+			key, value = f.key(key, k), valueOf(value, k, v)
+			if _, err := s.Put(key, value, 0); err != nil {
+				return fmt.Errorf("writing before anything was hurt: %w", err)
+			}
+			raise(&e.floor, v)
+		}
+	}
+	return nil
+}
 
 // load writes the keys of one node and reads all keys through it.
 func (f *flipper) load(ctx context.Context, node int) {
@@ -239,6 +283,11 @@ func raise(a *atomic.Uint64, to uint64) {
 }
 
 func (f *flipper) read(s *healkv.Session, node, k int, key, got []byte, when string) []byte {
+	got, _ = f.tryRead(s, node, k, key, got, when)
+	return got
+}
+
+func (f *flipper) tryRead(s *healkv.Session, node, k int, key, got []byte, when string) ([]byte, error) {
 	e := &f.entries[k]
 	floor := e.floor.Load()
 	got, _, err := s.Get(key, got[:0])
@@ -259,6 +308,7 @@ func (f *flipper) read(s *healkv.Session, node, k int, key, got []byte, when str
 			bad = fmt.Sprintf("version %d with other bytes", v)
 		default:
 			raise(&e.floor, v)
+			f.whole.Add(1)
 		}
 	case errors.Is(err, healkv.ErrNotFound) && floor > 0:
 		bad = fmt.Sprintf("no value after version %d", floor)
@@ -269,20 +319,30 @@ func (f *flipper) read(s *healkv.Session, node, k int, key, got []byte, when str
 		bad = fmt.Sprintf("node %d, %s, %s: %s", node, key, when, bad)
 		f.wrong.CompareAndSwap(nil, &bad)
 	}
-	return got
+	return got, err
 }
 
-// readAll reads every key through every node.
-func (f *flipper) readAll(when string) {
+// readAll reads every key through every node, until it is answered or refused.
+func (f *flipper) readAll(when string) error {
 	var key, got []byte
 	for node := range Nodes {
 		s := f.c.nodes[node].NewSession()
+		defer s.Close()
 		for k := range f.entries {
 			key = f.key(key, k)
-			got = f.read(s, node, k, key, got, when)
+			for until := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+				var err error
+				got, err = f.tryRead(s, node, k, key, got, when)
+				if err == nil || errors.Is(err, healkv.ErrDamaged) || errors.Is(err, healkv.ErrNotFound) || f.wrong.Load() != nil {
+					break
+				}
+				if time.Now().After(until) {
+					return fmt.Errorf("node %d, %s, %s: %w", node, key, when, err)
+				}
+			}
 		}
-		s.Close()
 	}
+	return nil
 }
 
 // count adds up what the nodes found.

@@ -9,6 +9,9 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"healkv"
@@ -23,11 +26,11 @@ const (
 	Refused Outcome = "refused" // no good copy was left, and nobody guessed
 	Wrong   Outcome = "wrong"   // another value, an older one, or none: a failure
 	Lost    Outcome = "lost"    // refused although there was a good copy, or no service: a failure
-	Absent  Outcome = "absent"  // there is no such structure to hurt
+	Absent  Outcome = "absent"  // there is no such structure to hurt, as checkpoints in the memory domain: nothing was shown
 )
 
 // OK says whether the outcome is none of the failures.
-func (o Outcome) OK() bool { return o == Exact || o == Refused || o == Absent }
+func (o Outcome) OK() bool { return o == Exact || o == Refused }
 
 // Result is a cell with what became of it.
 type Result struct {
@@ -46,14 +49,20 @@ type Result struct {
 
 // Options of a run.
 type Options struct {
-	Cells  []Cell
-	Seed   uint64
-	Dir    string // of pools; "": the system's place for temporary files
-	Domain pmem.Domain
+	Cells []Cell
+	Seed  uint64
+	// Dir is where the pools lie; "": checkpoints are hurt in the system's place
+	// for temporary files, since only a domain that survives a power loss has
+	// any, and everything else on a tmpfs, where no medium is waited for.
+	Dir    string
+	Domain pmem.Domain // DomainAuto: what is best there
 	// Running hurts records only while the nodes run, never while they are stopped.
 	Running bool
-	Say     func(format string, args ...any) // progress; nil: none
-	Log     *slog.Logger                     // of the nodes; nil: none
+	// Parallel is how many clusters there are at a time; 0: two for each
+	// processor, since a cell is mostly waiting.
+	Parallel int
+	Say      func(format string, args ...any) // progress; nil: none
+	Log      *slog.Logger                     // of the nodes; nil: none
 }
 
 const (
@@ -61,7 +70,7 @@ const (
 	// perCluster cells use one cluster; then it is made anew, so that pools do
 	// not fill up and a cell can be repeated without many before it.
 	perCluster = 20
-	patience   = 20 * time.Second
+	patience   = time.Minute // of a busy machine
 )
 
 // Run carries cells out. The error is about the run, not about cells.
@@ -72,40 +81,88 @@ func Run(ctx context.Context, o Options) (results []Result, err error) {
 	if o.Say == nil {
 		o.Say = func(string, ...any) {}
 	}
-	if o.Dir == "" {
-		o.Dir = os.TempDir()
+	if o.Parallel == 0 {
+		o.Parallel = 2 * runtime.GOMAXPROCS(0)
 	}
+	all := make([]*Result, len(o.Cells))
+	parts := (len(o.Cells) + perCluster - 1) / perCluster
+	var (
+		wait sync.WaitGroup
+		next atomic.Int64
+		mu   sync.Mutex
+		done int
+	)
+	say := func(cell Cell, r *Result) {
+		mu.Lock()
+		defer mu.Unlock()
+		done++
+		o.Say("%d of %d: %s: %s %s(%d reads, %d refusals, %v)", done, len(o.Cells), cell, r.Outcome, why(r.Why), r.Reads, r.Refusals, r.Took.Round(time.Millisecond))
+	}
+	for range min(o.Parallel, parts) {
+		wait.Go(func() {
+			for {
+				first := (int(next.Add(1)) - 1) * perCluster
+				if first >= len(o.Cells) {
+					return
+				}
+				if failed := o.part(ctx, first, all, say); failed != nil {
+					mu.Lock()
+					err = errors.Join(err, failed)
+					mu.Unlock()
+					return
+				}
+			}
+		})
+	}
+	wait.Wait()
+	for _, r := range all {
+		if r != nil {
+			results = append(results, *r)
+		}
+	}
+	return results, err
+}
+
+// part carries out the cells of one cluster: from first on.
+func (o *Options) part(ctx context.Context, first int, results []*Result, say func(Cell, *Result)) (err error) {
 	var c *cluster
 	defer func() {
 		if c != nil {
 			c.remove()
 		}
 	}()
-	for n, cell := range o.Cells {
+	for n := first; n < min(first+perCluster, len(o.Cells)); n++ {
 		if ctx.Err() != nil {
-			return results, ctx.Err()
-		}
-		if c != nil && n%perCluster == 0 {
-			c.remove()
-			c = nil
+			return ctx.Err()
 		}
 		if c == nil {
-			if c, err = newCluster(o.Dir, o.Domain, o.Log); err != nil {
-				return results, err
+			if c, err = newCluster(o.dirOf(o.Cells[n].What), o.Domain, o.Log); err != nil {
+				return err
 			}
 		}
-		began := time.Now()
+		cell, began := o.Cells[n], time.Now()
 		t := &trial{c: c, cell: cell, n: n, running: o.Running, rng: rand.New(rand.NewPCG(o.Seed, uint64(cell.key()))), want: map[string][]byte{}}
 		r := t.run()
 		r.Took = time.Since(began)
-		results = append(results, r)
-		o.Say("%d of %d: %s: %s %s(%d reads, %d refusals, %v)", n+1, len(o.Cells), cell, r.Outcome, why(r.Why), r.Reads, r.Refusals, r.Took.Round(time.Millisecond))
-		if !r.Outcome.OK() || t.spoiled {
+		results[n] = &r
+		say(cell, &r)
+		// What is left of damage to one structure is not to meet damage to another.
+		if !r.Outcome.OK() || t.spoiled || n+1 < len(o.Cells) && o.Cells[n+1].What != cell.What {
 			c.remove()
 			c = nil
 		}
 	}
-	return results, nil
+	return nil
+}
+
+func (o *Options) dirOf(w What) string {
+	switch {
+	case o.Dir != "":
+		return o.Dir
+	case w == Checkpoint:
+		return os.TempDir()
+	}
+	return tmpfs
 }
 
 func why(s string) string {
@@ -168,6 +225,11 @@ func (t *trial) carryOut() error {
 	if err := t.write("old"); err != nil { // what an older copy has
 		return err
 	}
+	if t.cell.What == Checkpoint {
+		if err := t.awaitCheckpoints(); err != nil {
+			return err
+		}
+	}
 	if t.cell.How == Stale || t.cell.How == Torn {
 		for i := range Nodes {
 			if t.cell.has(i) {
@@ -177,6 +239,11 @@ func (t *trial) carryOut() error {
 	}
 	if err := t.write("new"); err != nil {
 		return err
+	}
+	if t.cell.What == Checkpoint {
+		if err := t.awaitCheckpoints(); err != nil {
+			return err
+		}
 	}
 	t.r.Running = t.cell.What == Record && (t.rng.IntN(2) == 0 || t.running)
 	if !t.r.Running {
@@ -253,6 +320,38 @@ func (t *trial) write(what string) error {
 			return fmt.Errorf("writing before anything was hurt: %w", err)
 		}
 		t.want[string(key)] = value
+	}
+	return nil
+}
+
+// awaitCheckpoints writes on until every node whose checkpoint is to be hurt has
+// taken another one.
+func (t *trial) awaitCheckpoints() error {
+	taken := func(i int) uint64 { return t.c.nodes[i].Status().Counters["checkpoints"] }
+	for i := range Nodes {
+		if !t.cell.has(i) {
+			continue
+		}
+		f, err := t.c.files(i)
+		if err != nil {
+			return err
+		}
+		if t.c.cfgs[i].Domain == pmem.DomainMemory {
+			return fmt.Errorf("%w: no checkpoint in the memory domain", errNoPlace)
+		}
+		before := taken(i)
+		for until := time.Now().Add(2 * patience); f.checkpoint == "" || taken(i) == before; {
+			if time.Now().After(until) {
+				return fmt.Errorf("node %d takes no checkpoint", i)
+			}
+			key := fmt.Appendf(nil, "cell-%05d-more", t.n)
+			if err := t.put(i, key, bytes.Repeat([]byte("more"), 8<<10)); err != nil {
+				return err
+			}
+			if f, err = t.c.files(i); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

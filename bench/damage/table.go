@@ -75,13 +75,7 @@ func Write(dir string, rs []Result) error {
 
 // Tally counts for the summary of make verify.
 func Tally(rs []Result) {
-	reads, refusals := 0, 0
-	for _, r := range rs {
-		reads, refusals = reads+r.Reads, refusals+r.Refusals
-	}
 	n := Count(rs)
-	tally.Add("damage", "cells", len(rs))
-	tally.Add("damage", "reads compared", reads)
 	tally.Mark("damage", "cells repaired or unharmed", n[Exact])
 	tally.Mark("damage", "cells refused, no good copy being left", n[Refused])
 	if n[Absent] > 0 {

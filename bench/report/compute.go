@@ -19,6 +19,7 @@ type Report struct {
 	Headline     Headline      `json:"headline"`
 	Runs         []RunReport   `json:"runs"`
 	Bounds       []Bound       `json:"bounds,omitempty"`
+	FixedPart    *FixedPart    `json:"fixed_part,omitempty"`
 	Failover     []FailoverRow `json:"failover,omitempty"`
 	Rolling      *Rolling      `json:"rolling_restart,omitempty"`
 	Cold         []ColdStart   `json:"cold_starts,omitempty"`
@@ -49,6 +50,7 @@ type RunReport struct {
 	Nodes      []int      `json:"nodes"`
 	AwayMs     float64    `json:"away_ms"`     // killed to restarted
 	RecoveryMs float64    `json:"recovery_ms"` // restarted to the first read served
+	FixedMs    float64    `json:"fixed_ms"`    // of that all but transfer and apply
 	Phases     []Phase    `json:"phases"`
 	Stall      Stall      `json:"failover_stall"`
 	Parts      []Part     `json:"recovery_parts"`
@@ -129,6 +131,9 @@ func Compute(in Input) (*Report, error) {
 		runs[i].computeZoom(&r.Runs[i], span)
 	}
 	r.headline()
+	if r.FixedPart, err = fixedPart(&r.Runs[0], in.Returns); err != nil {
+		return nil, err
+	}
 	return r, nil
 }
 
@@ -150,6 +155,7 @@ func computeRun(run *Run) (*RunReport, error) {
 	}
 	rr.Stall = run.stall()
 	rr.Parts = run.parts()
+	rr.FixedMs, _ = fixedOf(rr.RecoveryMs, rr.Parts)
 	for _, e := range run.Events {
 		rr.Events = append(rr.Events, EventRow{AtMs: ms(e.At - m.Begin), Node: e.Node, Name: e.Name, Epoch: e.Epoch, Detail: e.Detail})
 	}
@@ -184,17 +190,34 @@ func (r *RunReport) Phase(name string) *Phase {
 	panic("report: no phase " + name)
 }
 
+// Parts of a recovery that are spoken of elsewhere.
+const (
+	partTransfer = "transfer and apply"
+	partRest     = "until serving"
+)
+
 // recoverySteps name the part that ends with an event of the victim.
 var recoverySteps = []struct{ event, part string }{
 	{EventProcessStarted, "start the process"},
 	{EventPoolMapped, "map the pool, check the index"},
-	{EventJoinAsked, "ask to join"},
+	{EventIncarnation, "a number for the new life"},
+	{EventEndpointsOpen, "open the endpoints"},
+	{EventConnected, "connect with all members"},
+	{EventJoinAsked, "begin the pool, ask to join"},
 	{EventAdmitted, "be admitted as shadow"},
 	{EventAllInstalled, "view at all members"},
 	{EventTransferBegun, "choose the buddy's range"},
-	{EventTransferDone, "transfer and apply"},
-	{EventPromoted, "roll forward, flush, promote"},
+	{EventTransferDone, partTransfer},
+	{EventFlushed, "roll forward, flush"},
+	{EventPromoted, "promote"},
 	{EventFirstReadServed, "first read"},
+}
+
+func partNamesInOrder() (names []string) {
+	for _, s := range recoverySteps {
+		names = append(names, s.part)
+	}
+	return append(names, partRest)
 }
 
 // parts of the recovery, from the restart on, one after the other. A step whose
@@ -210,7 +233,7 @@ func (r *Run) parts() (parts []Part) {
 		at = end
 	}
 	if rest := r.Marks.Serving - at; rest > 0 {
-		parts = append(parts, Part{Name: "until serving", FromMs: ms(at - r.Marks.Restarted), Ms: ms(rest)})
+		parts = append(parts, Part{Name: partRest, FromMs: ms(at - r.Marks.Restarted), Ms: ms(rest)})
 	}
 	return parts
 }

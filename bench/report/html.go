@@ -10,6 +10,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -22,11 +23,14 @@ var (
 	pageJS string
 )
 
-var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"count": count, "ms": duration, "us": micros, "rate": perSecond, "pct": percent,
-	"int":    func(n int) string { return count(uint64(max(n, 0))) },
-	"errors": errorsText,
-}).Parse(pageHTML))
+// page is parsed when it is written: a node that starts has no use for it.
+var page = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("page").Funcs(template.FuncMap{
+		"count": count, "ms": duration, "us": micros, "rate": perSecond, "pct": percent,
+		"int":    func(n int) string { return count(uint64(max(n, 0))) },
+		"errors": errorsText,
+	}).Parse(pageHTML))
+})
 
 type tile struct{ Key, Value, Note, Class string }
 type keyValue struct{ Key, Value string }
@@ -93,6 +97,8 @@ type pageData struct {
 	Two                  bool
 	Runs                 []pageRun
 	PartRows, StatusRows []partRow
+	Fixed                [][]string // heads first
+	FixedText            string
 	Failover             []failoverBar
 	Rolling              [][]string // heads first
 	RollingText          string
@@ -156,6 +162,9 @@ func (r *Report) WriteHTML(w io.Writer) error {
 		p.Runs = append(p.Runs, pr)
 	}
 	p.PartRows, p.StatusRows = r.partRows()
+	if f := r.FixedPart; f != nil && f.Times > 1 {
+		p.Fixed, p.FixedText = f.rows(), f.text()
+	}
 	if r.Rolling != nil {
 		p.Rolling, p.RollingText = append([][]string{rollingHeads}, r.Rolling.rows()...), r.Rolling.text()
 	}
@@ -184,7 +193,7 @@ func (r *Report) WriteHTML(w io.Writer) error {
 		}
 		p.Bounds = append(p.Bounds, row)
 	}
-	if err := page.Execute(w, p); err != nil {
+	if err := page().Execute(w, p); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
 	return nil
@@ -217,11 +226,7 @@ func partColor(name string) template.CSS {
 func colorOf(k int) template.CSS { return template.CSS(fmt.Sprintf("--c%d", k%9)) }
 
 func (r *Report) partRows() (parts, status []partRow) {
-	names := []string{}
-	for _, s := range recoverySteps {
-		names = append(names, s.part)
-	}
-	for _, name := range append(names, "until serving") {
+	for _, name := range partNamesInOrder() {
 		row, found := partRow{Name: name, Color: partColor(name)}, false
 		for i := range r.Runs {
 			k := slices.IndexFunc(r.Runs[i].Parts, func(p Part) bool { return p.Name == name })
@@ -240,7 +245,11 @@ func (r *Report) partRows() (parts, status []partRow) {
 	for i := range r.Runs {
 		total.Values = append(total.Values, duration(r.Runs[i].RecoveryMs))
 	}
-	status = append(status, total)
+	fixed := partRow{Name: "Fixed part: all but transfer and apply"}
+	for i := range r.Runs {
+		fixed.Values = append(fixed.Values, duration(r.Runs[i].FixedMs))
+	}
+	status = append(status, total, fixed)
 	for _, f := range []struct {
 		name string
 		get  func(Recovery) string
@@ -284,7 +293,11 @@ func (r *Report) tiles() (t []tile) {
 		moved.Note = fmt.Sprintf("%.2g %% of the full copy (%s)", h.BytesPct, byteSize(h.OtherBytes))
 		live.Note = fmt.Sprintf("throughput; %s with the full copy", percent(h.OtherLivePct))
 	}
-	t = append(t, rec, moved, live, stall)
+	t = append(t, rec)
+	if f := r.FixedPart; f != nil {
+		t = append(t, tile{Key: "Fixed part of a recovery", Value: duration(f.FixedMs), Note: fmt.Sprintf("all but transfer and apply; median of %s, %s to %s", timesText(f.Times), duration(f.MinMs), duration(f.MaxMs))})
+	}
+	t = append(t, moved, live, stall)
 	v := tile{Key: "Verified", Value: "not verified", Note: "nothing was compared", Class: "no"}
 	if s := r.Verification; s != nil {
 		v.Value, v.Class = "✓ passed", "ok"

@@ -18,6 +18,9 @@ type Input struct {
 	Title string // "" takes a default
 	Env   Environment
 	Runs  []Run // one for each way of recovery, the first is the headline
+	// Returns are further ways back of killed nodes, for the median of what is the
+	// same in all of them; may be empty.
+	Returns []Return
 	// Verification is nil if nothing was verified, which the report then says.
 	Verification *Verification
 	// Failover is what faults of several kinds cost, each done several times; may be
@@ -126,11 +129,15 @@ const (
 
 	EventProcessStarted  = "process_started"
 	EventPoolMapped      = "pool_mapped"
+	EventIncarnation     = "incarnation"    // the register has given the life its number
+	EventEndpointsOpen   = "endpoints_open" // its ends of the data connections are made
+	EventConnected       = "connected"      // hellos of all members answered
 	EventJoinAsked       = "join_asked"
 	EventAdmitted        = "admitted"
 	EventAllInstalled    = "all_installed"
 	EventTransferBegun   = "transfer_begun"
 	EventTransferDone    = "transfer_done"
+	EventFlushed         = "flushed"
 	EventPromoted        = "promoted"
 	EventFirstReadServed = "first_read_served"
 )
@@ -227,12 +234,7 @@ func (r *Run) fill() error {
 			}
 		}
 	}
-	if m.Serving == 0 {
-		m.Serving = r.first(EventFirstReadServed, r.Victim, m.Restarted)
-	}
-	if m.Serving == 0 {
-		m.Serving = r.first(EventPromoted, r.Victim, m.Restarted)
-	}
+	r.serving()
 	order := []int64{m.Begin, m.Killed, m.ViewInstalled, m.Restarted, m.Serving, m.End}
 	for i, at := range order {
 		if at <= 0 || i > 0 && at < order[i-1] {
@@ -243,6 +245,15 @@ func (r *Run) fill() error {
 		return fail("the steady phase is %d ns, at least two windows of %d ns", m.Killed-m.Begin, record.WindowNanos)
 	}
 	return nil
+}
+
+// serving takes the end of the way back from the events, unless it is known.
+func (r *Run) serving() {
+	for _, name := range []string{EventFirstReadServed, EventPromoted} {
+		if r.Marks.Serving == 0 {
+			r.Marks.Serving = r.first(name, r.Victim, r.Marks.Restarted)
+		}
+	}
 }
 
 // first event of that name at a node from a moment on; 0 if there is none.

@@ -140,7 +140,7 @@ func (s shape) events(m Marks) (e []Event) {
 	for _, x := range []struct {
 		part int64
 		name string
-	}{{12, EventProcessStarted}, {20, EventPoolMapped}, {22, EventJoinAsked}, {30, EventAdmitted}, {38, EventAllInstalled}, {40, EventTransferBegun}, {88, EventTransferDone}, {97, EventPromoted}, {100, EventFirstReadServed}} {
+	}{{12, EventProcessStarted}, {18, EventPoolMapped}, {19, EventIncarnation}, {20, EventEndpointsOpen}, {21, EventConnected}, {22, EventJoinAsked}, {30, EventAdmitted}, {38, EventAllInstalled}, {40, EventTransferBegun}, {88, EventTransferDone}, {92, EventFlushed}, {97, EventPromoted}, {100, EventFirstReadServed}} {
 		add(m.Restarted+r*x.part/100, s.victim, x.name, "")
 	}
 	return e

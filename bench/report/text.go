@@ -40,6 +40,9 @@ func (r *Report) WriteTerminal(w io.Writer) error {
 	if h := r.Headline; h.Against != "" {
 		fmt.Fprintf(&b, "\n%s against %s: recovery %s faster, %.2g %% of the bytes\n", r.Runs[0].Name, h.Against, times(h.Faster), h.BytesPct)
 	}
+	if r.FixedPart != nil {
+		r.FixedPart.write(&b)
+	}
 	if len(r.Failover) > 0 {
 		fmt.Fprintf(&b, "\nFailover, each kind several times\n")
 		writeFailover(&b, r.Failover)

@@ -23,19 +23,22 @@ type damageArgs struct {
 	seed  uint64
 	live  bool
 	flips int
-	quiet bool
-	list  bool
+
+	parallel int
+	quiet    bool
+	list     bool
 }
 
 func damageFlags(a *damageArgs) *flag.FlagSet {
 	fs := newFlagSet("damage")
 	fs.StringVar(&a.out, "out", "out/damage", "where the results go, `DIR`: damage.txt and damage.json")
-	fs.StringVar(&a.dir, "dir", "", "where the pools lie while it runs, `DIR`; default: the place for temporary files")
+	fs.StringVar(&a.dir, "dir", "", "where the pools lie while it runs, `DIR`; default: the place for temporary files where checkpoints are hurt, else /dev/shm")
 	fs.Float64Var(&a.share, "share", 1, "`share` of the 1 600 cells, drawn from --seed")
 	fs.Uint64Var(&a.seed, "seed", 0, "`number` from which the cells of a share and the places that are hurt follow; 0: a new one, which is printed")
 	fs.StringVar(&a.cell, "cell", "", "only the `cells` that match, as in 'record|bit flip|0,2' or 'record|*|*'")
 	fs.BoolVar(&a.live, "running", false, "hurt records only while the nodes run")
 	fs.IntVar(&a.flips, "flips", 0, "instead of the matrix: flip so `many` single bits in the mapped files of six nodes under load, and judge every read")
+	fs.IntVar(&a.parallel, "parallel", 0, "so `many` clusters at a time; 0: two for each processor")
 	fs.BoolVar(&a.quiet, "quiet", false, "no line for each cell")
 	fs.BoolVar(&a.list, "list", false, "print the cells and do nothing")
 	return fs
@@ -80,7 +83,7 @@ func runDamage(ctx context.Context, args []string) error {
 		return nil
 	}
 	fmt.Printf("seed %d: %d cells\n", a.seed, len(cells))
-	o := damage.Options{Cells: cells, Seed: a.seed, Dir: a.dir, Domain: pmem.DomainAuto, Running: a.live}
+	o := damage.Options{Cells: cells, Seed: a.seed, Dir: a.dir, Domain: pmem.DomainAuto, Running: a.live, Parallel: a.parallel}
 	if !a.quiet {
 		o.Say = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 	}
@@ -110,10 +113,13 @@ func (a *damageArgs) flip(ctx context.Context) error {
 		o.Say = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 	}
 	r, err := damage.Flips(ctx, o)
-	fmt.Printf("%d bits flipped (%d in logs, %d in superblocks, %d in checkpoints), %d reads and %d writes judged, %d refused; %d damaged records met, %d repaired, %d open, %d of them lost, %d pools discarded\n",
-		r.Flips, r.InLog, r.InSuper, r.InOther, r.Reads, r.Writes, r.Refusals, r.Found, r.Repaired, r.Open, r.Refused, r.Discarded)
+	fmt.Printf("%d bits flipped (%d in logs, %d in superblocks, %d in checkpoints), %d reads (%d answered whole) and %d writes judged, %d refused; %d damaged records met, %d repaired, %d open, %d of them lost, %d pools discarded\n",
+		r.Flips, r.InLog, r.InSuper, r.InOther, r.Reads, r.Whole, r.Writes, r.Refusals, r.Found, r.Repaired, r.Open, r.Refused, r.Discarded)
 	if err == nil && r.Wrong != "" {
 		err = fmt.Errorf("%w: wrong answer: %s", errDamage, r.Wrong)
+	}
+	if err == nil && r.Found == 0 {
+		err = fmt.Errorf("%w: no read met any of the damage: nothing was shown; flip more bits", errDamage)
 	}
 	return err
 }

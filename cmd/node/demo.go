@@ -122,6 +122,7 @@ func demoFlags(a *demoArgs) *flag.FlagSet {
 	fs.DurationVar(&a.o.Away, "away", a.o.Away, "`time` without the node")
 	fs.DurationVar(&a.o.After, "after", a.o.After, "`time` after a recovery")
 	fs.BoolVar(&a.o.Full, "full", a.o.Full, "the second experiment: the same with a full copy")
+	fs.IntVar(&a.o.Returns, "returns", a.o.Returns, "how many `times` more a node is killed and comes back after a second, for the median of what a way back costs however little was missed")
 	fs.Float64Var(&a.o.WatchRate, "watch-rate", a.o.WatchRate, "operations per second and node on the keys whose history is judged")
 	fs.IntVar(&a.o.History, "history", a.o.History, "go on until so many operations on those keys are done, and judge no fewer; 0: what the time allows")
 	fs.DurationVar(&a.o.HistoryWithin, "history-within", a.o.HistoryWithin, "`time` for that after the experiments")

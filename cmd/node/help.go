@@ -214,8 +214,8 @@ Step 2 is over when ` + "`node status`" + ` shows a new end of every node's cert
 	"demo": `usage: node demo [--out DIR] [FLAGS]
 
 Starts six node processes, over shared memory unless --provider says otherwise,
-loads them, runs TAOBench A, kills a node, heals it, does the same with a full
-copy, verifies that nothing acknowledged was lost, and writes the report to DIR:
+loads them, runs TAOBench A, kills a node, heals it, kills five more for what
+every way back costs (--returns), does the first again with a full copy, verifies that nothing acknowledged was lost, and writes the report to DIR:
 terminal table, JSON, CSV, HDR histograms and one HTML page. Exit status 0:
 everything verified.
 

@@ -19,7 +19,6 @@ const (
 	DamageForward       Bug = "damage-rolled-forward-unverified"
 	DamageAdopt         Bug = "damage-equal-record-not-adopted"
 	DamageForged        Bug = "damage-bytes-of-a-value-taken-for-a-record"
-	DamageIndexLost     Bug = "damage-lost-index-ends-the-program"
 	DamageMarkerTrusted Bug = "damage-marker-trusted-in-a-doubtful-pool"
 	DamageScrub         Bug = "damage-scrubber-skips-bodies"
 )

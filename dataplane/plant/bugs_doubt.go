@@ -2,9 +2,12 @@ package plant
 
 // Doubt: when a pool may lack keys, or have too many, and what is done then.
 const (
-	DoubtRefound Bug = "doubt-segment-found-again-was-there-all-along"
-	DoubtAlways  Bug = "doubt-every-segment-found-again-makes-doubtful"
-	DoubtStray   Bug = "doubt-free-header-of-another-place-believed"
-	DoubtTorn    Bug = "doubt-any-bad-header-taken-for-a-torn-one"
-	DoubtStale   Bug = "doubt-old-free-header-believed"
+	DoubtRefound   Bug = "doubt-segment-found-again-was-there-all-along"
+	DoubtAlways    Bug = "doubt-every-segment-found-again-makes-doubtful"
+	DoubtStray     Bug = "doubt-free-header-of-another-place-believed"
+	DoubtTorn      Bug = "doubt-any-bad-header-taken-for-a-torn-one"
+	DoubtLost      Bug = "doubt-lost-index-ends-the-process"
+	DoubtForgotten Bug = "doubt-refusal-forgotten-after-restart"
+	DoubtWaits     Bug = "doubt-read-waits-for-a-damaged-leftover"
+	DoubtStale     Bug = "doubt-old-free-header-believed"
 )

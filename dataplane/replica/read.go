@@ -43,6 +43,11 @@ func (s *Shard) Read(hash uint64, key []byte, leased bool, h Handle) (pos uint64
 		return 0, 0, ReadMissing
 	case !e.Locked || plant.Is(plant.ReadLocked):
 		return e.Pos, proto.TS(e.TS), ReadNow
+	case !s.st.Whole(e.Pos) && !plant.Is(plant.DoubtWaits):
+		// Nobody rolls forward what does not verify: a leftover would keep its
+		// readers waiting for ever.
+		s.st.NoteRecord(hash, e.Pos)
+		return 0, 0, ReadHurt
 	}
 	if !s.waiters.add(waiter{hash: hash, ts: e.TS, pos: e.Pos, key: key, handle: h}) {
 		return 0, 0, ReadBusy

@@ -151,6 +151,7 @@ func (l *link) once() (let bool, err error) {
 	l.mu.Unlock()
 	l.s.stats.connects.Add(1)
 	l.serve(up)
+	l.s.met()
 	for {
 		<-up.quit
 		l.mu.Lock()

@@ -96,6 +96,7 @@ type Server struct {
 	shaking  map[string]int          // in admit, by source address; over a network
 	watched  map[watchKey]*watch
 	newest   [proto.NodesMax]proto.Incarnation
+	reached  chan struct{} // closed and replaced when a link has connected
 }
 
 // New checks the configuration, the run directory and the certificates; Start
@@ -121,6 +122,7 @@ func New(cfg Config) (*Server, error) {
 		handlers: map[string]Handler{},
 		inbound:  map[net.Conn]struct{}{},
 		watched:  map[watchKey]*watch{},
+		reached:  make(chan struct{}),
 	}
 	var err error
 	switch {
@@ -288,6 +290,49 @@ func (s *Server) Peers() []PeerStatus {
 		out = append(out, p)
 	}
 	return out
+}
+
+// Await returns once n other nodes are connected, after at most patience, or
+// when ctx ends. A call to a node that is not connected fails at once: who asks
+// many and needs an answer of most, at its start, would ask in vain, and wait
+// before it asks again.
+func (s *Server) Await(ctx context.Context, n int, patience time.Duration) {
+	t := time.NewTimer(patience)
+	defer t.Stop()
+	for {
+		s.mu.Lock()
+		changed := s.reached
+		s.mu.Unlock()
+		up := 0
+		for _, l := range s.links {
+			if l == nil {
+				continue
+			}
+			if ok, _, _ := l.status(); ok {
+				up++
+			}
+		}
+		if up >= n {
+			return
+		}
+		select {
+		case <-changed:
+		case <-t.C:
+			return
+		case <-ctx.Done():
+			return
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+// met wakes who waits in Await.
+func (s *Server) met() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.reached)
+	s.reached = make(chan struct{})
 }
 
 // Connected reports whether a call to n can be tried; true for ourselves.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"healkv/dataplane/flow"
 	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/heal/membership/grant"
@@ -47,6 +48,7 @@ func (s *Service) beats() {
 		now := s.env.Now()
 		s.mu.Lock()
 		want := s.liveLocked() && !s.leaving && s.config == nil
+		s.newcomers = 0 // all are told
 		s.mu.Unlock()
 		wait := period
 		// A beat out of turn (a new view, a new peer) must not ask Progress
@@ -61,14 +63,72 @@ func (s *Service) beats() {
 				s.mu.Unlock()
 			}
 		}
-		s.beatAll(want)
-		if !s.until(wait, s.beatNow) {
+		s.beat(want, s.others())
+		for due := s.env.Now() + int64(wait); ; {
+			left, some := due-s.env.Now(), s.ungreeted()
+			if left <= 0 {
+				break
+			}
+			if some {
+				left = min(left, int64(greetAgain))
+			}
+			if i := s.env.Wait(time.Duration(left), s.beatNow, s.newcomer, s.ctx.Done()); i != 1 && !(i == -1 && some) {
+				break
+			}
+			s.greet()
+		}
+		if s.ctx.Err() != nil {
 			return
 		}
 	}
 }
 
-func (s *Service) beatAll(want bool) {
+// greetAgain is how soon to look whether a newcomer can be greeted now: it spoke
+// to us before our own connection to it was made.
+const greetAgain = 5 * time.Millisecond
+
+func (s *Service) ungreeted() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.newcomers != 0
+}
+
+// greet tells new lives that we live. It is no turn for the lease: that asks all,
+// and whether there was progress.
+func (s *Service) greet() {
+	s.mu.Lock()
+	new := s.newcomers
+	s.newcomers = 0
+	s.mu.Unlock()
+	var reached proto.NodeSet
+	for _, n := range new.Nodes(nil) {
+		if s.ctl.Connected(n) {
+			reached = reached.With(n)
+		}
+	}
+	s.mu.Lock()
+	s.newcomers |= new &^ reached
+	s.mu.Unlock()
+	s.beat(false, reached.Nodes(nil))
+}
+
+// beatSoon has us ask for our lease out of turn, if we have none.
+func (s *Service) beatSoon() {
+	s.mu.Lock()
+	lacks := s.lacksLeaseLocked()
+	s.mu.Unlock()
+	if lacks {
+		flow.Signal(s.beatNow)
+	}
+}
+
+// lacksLeaseLocked: a life that is live asks for its lease at once; one that has
+// it does so in its turn. With every view all of them used to ask all others.
+func (s *Service) lacksLeaseLocked() bool {
+	return s.liveLocked() && s.holder.Until() == 0
+}
+
+func (s *Service) beat(want bool, to []proto.NodeID) {
 	sent := s.env.Now() // before anything is sent: the lease is counted from here
 	s.mu.Lock()
 	b := beat{
@@ -79,7 +139,7 @@ func (s *Service) beatAll(want bool) {
 		s.grantedLocked(s.cfg.Node, b.Life, sent)
 	}
 	s.mu.Unlock()
-	for _, n := range s.others() {
+	for _, n := range to {
 		if s.ctl.Connected(n) {
 			s.env.Go(func() { s.beatOne(n, b, sent) })
 		}
@@ -94,9 +154,15 @@ func (s *Service) grantedLocked(n proto.NodeID, life proto.Member, sent int64) {
 	s.renewal.Granted(n, sent)
 	s.counts.BeatsGranted++
 	had := s.holder.Until() != 0
-	if s.holder.Extend(s.renewal.Until(s.hold), s.env.Now()) && had {
+	if !s.holder.Extend(s.renewal.Until(s.hold), s.env.Now()) {
+		return
+	}
+	if had {
 		s.counts.LeasesLost++
 		s.log.Warn("membership: the lease had run out and was won again")
+	}
+	if s.cfg.OnLease != nil {
+		s.cfg.OnLease()
 	}
 }
 

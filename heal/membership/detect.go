@@ -43,6 +43,8 @@ func (s *Service) onEvent(e control.Event) {
 		// A later life speaks, so it holds the pool's lock, so the earlier ones
 		// are over.
 		s.granter.End(proto.Member{Node: n, Incarnation: e.Member.Incarnation - 1})
+		s.newcomers = s.newcomers.With(n)
+		flow.Signal(s.newcomer)
 	default:
 		// Where nothing can ever prove a death there is nothing to look for again
 		// and again: a connection that ends, as every link between hosts may, then
@@ -53,9 +55,6 @@ func (s *Service) onEvent(e control.Event) {
 	}
 	s.mu.Unlock()
 	flow.Signal(s.look)
-	if e.Kind == control.PeerHello {
-		flow.Signal(s.beatNow)
-	}
 }
 
 // detect looks at every member now and then, and often when something

@@ -105,6 +105,9 @@ type Config struct {
 	// OnView is told every new view, in the order of epochs, one call at a
 	// time; views may be skipped. It may block: newer views wait.
 	OnView func(proto.View)
+	// OnLease is told when this life has won a lease that it did not hold. It must
+	// not block; nil: nobody waits for it.
+	OnLease func()
 	// OnSuspect is told once per life why a member is about to be removed.
 	OnSuspect func(proto.NodeID, string)
 	// OnClass is told what is wrong with another node, as seen from here, when
@@ -161,13 +164,15 @@ type Service struct {
 	tasks   *flow.Group
 	ended   chan struct{} // closed at the end of Close
 	beatNow chan struct{}
-	look    chan struct{} // for the detector
-	refusal chan struct{} // under mu; closed and made anew when a member's connections are refused
-	viewNew chan struct{}
-	learnt  chan struct{}
-	propose chan struct{} // a token: one proposal at a time
-	broken  chan struct{} // for mender: the file could not be written
-	forgot  chan struct{} // for catchUp: our file is an older copy
+	// newcomer is a token: lives spoke that have not heard of this one yet.
+	newcomer chan struct{}
+	look     chan struct{} // for the detector
+	refusal  chan struct{} // under mu; closed and made anew when a member's connections are refused
+	viewNew  chan struct{}
+	learnt   chan struct{}
+	propose  chan struct{} // a token: one proposal at a time
+	broken   chan struct{} // for mender: the file could not be written
+	forgot   chan struct{} // for catchUp: our file is an older copy
 
 	holder lease.Holder
 
@@ -200,14 +205,16 @@ type Service struct {
 	fresh    bool
 	leaving  bool
 	renewal  grant.Renewal
-	peers    [proto.NodesMax]peer
-	suspects [proto.NodesMax]suspected
-	watcher  blame.Watcher // of the own streams
-	table    blame.Table   // everybody's complaints
-	edges    []blame.Edge  // for verdictLocked
-	uneasy   bool          // some member stands still, as seen here
-	config   error         // our configuration differs from the register's
-	counts   counts
+	// newcomers are the nodes of which a new life spoke.
+	newcomers proto.NodeSet
+	peers     [proto.NodesMax]peer
+	suspects  [proto.NodesMax]suspected
+	watcher   blame.Watcher // of the own streams
+	table     blame.Table   // everybody's complaints
+	edges     []blame.Edge  // for verdictLocked
+	uneasy    bool          // some member stands still, as seen here
+	config    error         // our configuration differs from the register's
+	counts    counts
 
 	uneasyUntil int64        // somebody else said so
 	accused     suspected    // whom the complaints name; gone: people were told
@@ -293,7 +300,7 @@ func New(cfg Config) (*Service, error) {
 		majority: register.Majority(cfg.Configured), life: cfg.Env.Random(),
 		tasks: flow.NewGroup(cfg.Env), ended: make(chan struct{}),
 		lease: int64(cfg.Lease), hold: grant.Hold(int64(cfg.Lease), int64(cfg.Drift)),
-		beatNow: make(chan struct{}, 1), look: make(chan struct{}, 1), refusal: make(chan struct{}), viewNew: make(chan struct{}, 1),
+		beatNow: make(chan struct{}, 1), newcomer: make(chan struct{}, 1), look: make(chan struct{}, 1), refusal: make(chan struct{}), viewNew: make(chan struct{}, 1),
 		learnt: make(chan struct{}, 1), propose: make(chan struct{}, 1), forgot: make(chan struct{}, 1), broken: make(chan struct{}, 1), disk: make(chan struct{}, 1),
 		acceptor: register.Acceptor{State: st}, durable: st, turn: file.turn, turns: file.turns, older: file.older, round: st.Promised.Round,
 		self: proto.Member{Node: cfg.Node},
@@ -468,7 +475,7 @@ func (s *Service) learn(b register.Ballot, v register.Value) {
 	if isNew {
 		s.log.Info("membership: view", "epoch", v.View.Epoch, "live", v.View.Live.String(), "shadow", v.View.Shadow.String())
 		flow.Signal(s.viewNew)
-		flow.Signal(s.beatNow) // a new live member asks for its lease at once
+		s.beatSoon() // a new live member asks for its lease
 		flow.Signal(s.look)
 	}
 	flow.Signal(s.learnt)

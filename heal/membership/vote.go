@@ -326,7 +326,7 @@ func (s *Service) learner() {
 		st := s.acceptor.State
 		s.mu.Unlock()
 		if changed && s.save(st) == nil {
-			flow.Signal(s.beatNow)
+			s.beatSoon()
 		}
 		s.leaveDisk()
 	}

@@ -16,6 +16,7 @@ var identity = pmem.Identity{Cluster: [16]byte{1}, Node: 2, Shard: 0, Shards: 1,
 // found is where a crash has left a pool.
 type found struct {
 	tail, gen, stable uint64
+	restored          bool // the index is a checkpoint's
 }
 
 // check opens a pool as a crash left it and compares all that it says with the
@@ -30,7 +31,7 @@ func (m *model) check(mem *pmem.HeapMedium, kept bool) (at found, err error) {
 
 func (m *model) compare(p *pmem.Pool, kept bool) (at found, err error) {
 	r, c := p.Recovered(), claimsOf(p.Super())
-	at = found{r.Tail, c.gen, r.Stable}
+	at = found{r.Tail, c.gen, r.Stable, r.Restored}
 	switch {
 	case !slices.Contains(m.supers, c):
 		return at, fmt.Errorf("superblock %v was never written; the last was %v", c, m.supers[len(m.supers)-1])
@@ -126,6 +127,9 @@ func (m *model) contents(p *pmem.Pool, base uint64, r pmem.Recovered) error {
 		if got := record.Value(s.Record(e.Pos)); !bytes.Equal(got, fill(buf[:want.bytes], i, want.ts)) {
 			return fmt.Errorf("key %d: value %x at TS %d", i, got, want.ts)
 		}
+	}
+	if r.Restored {
+		r.Keys = p.Store().Index().Len() // what the log adds to a page is counted when that is loaded
 	}
 	if r.Keys != known {
 		return fmt.Errorf("%d keys in the index, %d known", r.Keys, known)

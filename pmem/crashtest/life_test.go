@@ -28,6 +28,7 @@ type counts struct {
 	Process, Damaged, Lives      int
 	Freed, Moved, Refused, Empty int
 	Dropped                      int // tombstones
+	Taken, Restored              int // checkpoints, and states whose index was made of one
 }
 
 // run is one sequence with everything that is shared by its lives.
@@ -53,6 +54,7 @@ type run struct {
 	quiet      bool            // the sequence alone, no states
 	damage     int             // of so many states one is opened with a damaged superblock as well
 	sequence   []op            // of a later life; nil: by chance
+	checkpoint bool            // the index is checkpointed
 }
 
 // life is a pool of one depth: 0 is the sequence itself, deeper ones begin from
@@ -62,6 +64,7 @@ type life struct {
 	depth  int
 	medium pmem.HeapMedium
 	rec    Recorder
+	file   *ckptFile // nil: none
 	p      *pmem.Pool
 	m      model
 	begun  bool
@@ -138,6 +141,7 @@ func (r *run) play(seed uint64, seq []op) (err error) {
 		Expand(l.medium.Pool, r.image) // as formatted
 	}
 	l.medium.BootID = [16]byte{2}
+	l.checkpoints(nil)
 	l.m.clone(&model{})
 	l.m.lookSuper(l.medium.Pool)
 	l.m.gen = 2
@@ -191,6 +195,7 @@ func (l *life) step(o op) error {
 	if err := o(l); err != nil {
 		return err
 	}
+	l.tend()
 	l.rec.Observe()
 	return l.returned()
 }
@@ -270,9 +275,13 @@ func (l *life) state(image []byte) {
 	r.counts.Deep[l.depth]++
 	r.seen[xxh3.Hash(image)] = struct{}{}
 	Expand(r.probe.Pool, image)
+	r.probe.Checkpoint = l.file.left(r.rng)
 	at, err := l.m.check(&r.probe, false)
 	if err != nil {
 		l.fail("power loss: %w", err)
+	}
+	if at.restored {
+		r.counts.Restored++
 	}
 	if r.rng.IntN(r.damage) == 0 {
 		l.damagedCopy(image, at)
@@ -318,6 +327,7 @@ func (l *life) processCrash() {
 	boot := r.probe.BootID
 	r.probe.BootID = l.medium.BootID
 	r.probe.SuperEvery = 1
+	r.probe.Checkpoint = l.file.left(nil)
 	_, err := l.m.check(&r.probe, true)
 	r.probe.BootID = boot
 	if err != nil {
@@ -334,6 +344,7 @@ func (l *life) from(above *life, image []byte) {
 	l.ts, l.view, l.lost = above.ts, above.view, above.lost
 	copy(l.start, image)
 	Expand(l.medium.Pool, image)
+	l.checkpoints(above.file)
 	l.rec.Start(l.medium.Pool)
 	l.open()
 	seq := l.sequence

@@ -11,7 +11,7 @@ import (
 )
 
 // cleanHard is the cleaner with all that it may do: beyond the stable position,
-// inside a missed range, under a checkpoint's bound, and dropping tombstones.
+// inside a missed range, and dropping tombstones.
 func cleanHard(missed uint64, budget int) op {
 	return func(l *life) error {
 		s := l.p.Store()

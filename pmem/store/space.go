@@ -63,8 +63,14 @@ func (s *Store) CleanerWaits() bool {
 
 // WantsCleaning says that Clean has something to do or to wait for. A few
 // instructions; asked once per turn of the worker.
-func (s *Store) WantsCleaning() bool {
+func (s *Store) WantsCleaning() bool { return s.clean.uncounted || s.wantsMore() }
+
+// OnlyCounts says that WantsCleaning is true for no other reason than that
+// segments of an earlier life are not counted yet.
+func (s *Store) OnlyCounts() bool { return !s.wantsMore() }
+
+func (s *Store) wantsMore() bool {
 	c := &s.clean
-	return c.pressed || c.uncounted || s.holesDue.Load() || s.scrubbed.due.Load() || c.victim != 0 || c.waiting != 0 || s.log.Pending() ||
+	return c.pressed || s.holesDue.Load() || s.scrubbed.due.Load() || c.victim != 0 || c.waiting != 0 || s.log.Pending() ||
 		s.gained() < s.begins() || s.log.Crowded() || s.clean.sweep.to != 0 || s.TombstonesMany()
 }

@@ -83,8 +83,9 @@ var mappings atomic.Int64
 
 // mapping is one mapped file.
 type mapping struct {
-	mem  []byte
-	heap bool
+	mem    []byte
+	heap   bool
+	filled chan struct{} // closed when its pages are there; nil: they were from the beginning
 }
 
 func (m *mapping) close() error {
@@ -97,11 +98,29 @@ func (m *mapping) close() error {
 	if m.heap {
 		return nil
 	}
+	if m.filled != nil {
+		<-m.filled
+	}
 	return unix.Munmap(mem)
 }
 
-// create makes a file with its identity in the first line, maps it with all
-// pages present, and only then gives it its name.
+// fill makes the pages of a large file that was reserved, beside the caller:
+// that is milliseconds, and whoever writes to one before it is there waits for
+// that one only.
+func (m *mapping) fill() {
+	m.filled = make(chan struct{})
+	mem, filled := m.mem, m.filled
+	go func() {
+		defer close(filled)
+		unix.Madvise(mem, unix.MADV_POPULATE_WRITE) // a kernel without it makes them one by one
+	}()
+}
+
+// fillBeside is from which length on pages are made beside the caller.
+const fillBeside = 1 << 20
+
+// create makes a file with its identity in the first line, reserves and maps it,
+// with all pages present or on their way (fill), and only then gives it its name.
 func (d *Dir) create(name string, id identity) (*mapping, error) {
 	if d.heap != nil {
 		d.heap.mu.Lock()
@@ -116,18 +135,19 @@ func (d *Dir) create(name string, id identity) (*mapping, error) {
 		return &mapping{mem: mem, heap: true}, nil
 	}
 	tmp := tmpPrefix + name
-	fd, err := d.createTmp(tmp)
+	fd, err := d.takeSpare(tmp, &id)
+	if err != nil {
+		fd, err = d.reserve(tmp, id.fileBytes())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("shm: create %s in %s: %w", name, d.path, err)
 	}
 	defer unix.Close(fd)
-	// Without the reservation a full tmpfs would show as a fault at the first
-	// write.
-	if err := unix.Fallocate(fd, 0, 0, id.fileBytes()); err != nil {
-		unix.Unlinkat(d.fd, tmp, 0)
-		return nil, fmt.Errorf("shm: reserve %d bytes for %s in %s: %w", id.fileBytes(), name, d.path, err)
+	flags, large := unix.MAP_SHARED, id.fileBytes() >= fillBeside
+	if !large {
+		flags |= unix.MAP_POPULATE
 	}
-	mem, err := unix.Mmap(fd, 0, int(id.fileBytes()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
+	mem, err := unix.Mmap(fd, 0, int(id.fileBytes()), unix.PROT_READ|unix.PROT_WRITE, flags)
 	if err != nil {
 		unix.Unlinkat(d.fd, tmp, 0)
 		return nil, fmt.Errorf("shm: map %s in %s: %w", name, d.path, err)
@@ -139,7 +159,29 @@ func (d *Dir) create(name string, id identity) (*mapping, error) {
 		return nil, fmt.Errorf("shm: name %s in %s: %w", name, d.path, err)
 	}
 	mappings.Add(1)
-	return &mapping{mem: mem}, nil
+	m := &mapping{mem: mem}
+	if large {
+		m.fill()
+	}
+	return m, nil
+}
+
+// reserve makes a file of so many bytes under a name that is not final yet.
+func (d *Dir) reserve(tmp string, bytes int64) (fd int, err error) {
+	if fd, err = d.createTmp(tmp); err != nil {
+		return -1, err
+	}
+	// The length first: a tmpfs of huge pages goes by it. Without the reservation a
+	// full tmpfs would show as a fault at the first write.
+	if err = unix.Ftruncate(fd, bytes); err == nil {
+		err = unix.Fallocate(fd, 0, 0, bytes)
+	}
+	if err != nil {
+		unix.Close(fd)
+		unix.Unlinkat(d.fd, tmp, 0)
+		return -1, fmt.Errorf("reserve %d bytes: %w", bytes, err)
+	}
+	return fd, nil
 }
 
 // createTmp makes an empty file under a name that is not final yet. One that

@@ -22,6 +22,7 @@ type Options struct {
 	Away          time.Duration
 	After         time.Duration
 	Full          bool          // the second experiment: the same with a full copy
+	Returns       int           // further kills and ways back, for what is the same in all of them
 	Overwrite     int           // times the hot 1 % is overwritten in the third experiment; 0: leave it out
 	WatchRate     float64       // operations of watched keys a second, each node
 	History       int           // operations of watched keys to be judged, at least: the load goes on until there are as many
@@ -46,7 +47,7 @@ type Minima struct {
 // Defaults of `node demo`: within two minutes on two cores.
 func Defaults() Options {
 	return Options{Nodes: 6, Keys: 500_000, Workload: "taobench-a", Rate: 60_000, Victim: 2,
-		Steady: 6 * time.Second, Away: 5 * time.Second, After: 5 * time.Second, Full: true, Overwrite: 100, WatchRate: 300, HistoryWithin: 10 * time.Minute,
+		Steady: 6 * time.Second, Away: 5 * time.Second, After: 5 * time.Second, Full: true, Returns: 5, Overwrite: 100, WatchRate: 300, HistoryWithin: 10 * time.Minute,
 		Interference: true,
 	}
 }
@@ -87,6 +88,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("%w: %v operations of watched keys a second, want above 0 to 1e6", errOptions, o.WatchRate)
 	case o.History < 0 || o.History > 1e8:
 		return fmt.Errorf("%w: %d operations of watched keys, want 0 to 1e8", errOptions, o.History)
+	case o.Returns < 0 || o.Returns > 1000:
+		return fmt.Errorf("%w: %d further returns, want 0 to 1000", errOptions, o.Returns)
 	case o.Overwrite > 0 && !o.Full:
 		return fmt.Errorf("%w: the overwriting is compared with a full copy, which is left out: leave it out too, --overwrite 0", errOptions)
 	}

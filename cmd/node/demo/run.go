@@ -154,6 +154,10 @@ func (r *runner) all(ctx context.Context) (*report.Input, error) {
 		return nil, err
 	}
 	runs := []*report.Run{heal}
+	returns, err := r.returns(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var full *report.Run
 	if r.o.Full {
 		if full, err = r.experiment(ctx, "full", []string{"--recovery", "full"}); err != nil {
@@ -182,7 +186,7 @@ func (r *runner) all(ctx context.Context) (*report.Input, error) {
 	r.checkMissed(heal)
 	v.Problems = append(v.Problems, r.problems...)
 	v.OK = v.OK && len(v.Problems) == 0
-	in := &report.Input{Env: r.env, Verification: v, Notes: r.notes,
+	in := &report.Input{Env: r.env, Verification: v, Notes: r.notes, Returns: returns,
 		NoInterference: r.unwatched,
 		Failover:       r.o.Measured.Failover, Rolling: r.o.Measured.Rolling, Cold: r.o.Measured.Cold}
 	in.Env.DurationS = time.Since(r.started).Seconds()
@@ -346,9 +350,8 @@ func (r *runner) experiment(ctx context.Context, name string, flags []string) (*
 	r.watchNodes()
 	after := r.acked()
 	l := s.LastRecovery
-	x.Recovery = report.Recovery{Kind: l.Kind, Why: l.Why, Buddy: l.Buddy, ToAdmitted: int64(l.ToAdmitted), ToInstalled: int64(l.ToInstalled),
-		Transfer: int64(l.Transfer), Finish: int64(l.Finish), Total: int64(l.Total), Bytes: l.Bytes, Records: l.Records, Applied: l.Applied,
-		RangeBytes: l.RangeBytes, StoreBytes: l.StoreBytes, Leftovers: l.Leftovers, MissedBytes: r.missed(before, after).Bytes}
+	x.Recovery = recoveryOf(l)
+	x.Recovery.MissedBytes = r.missed(before, after).Bytes
 	r.say("%s: node %d serves again, %.1f ms after its process began to recover: %s of %s in the store",
 		name, v, float64(l.Total)/1e6, size(l.Bytes), size(l.StoreBytes))
 	if read, now := s.Counters, r.counters(ctx, v); now["recovery_windows"]+now["recovery_copies"] > 0 {

@@ -1,0 +1,7 @@
+package plant
+
+// Of the way back's fixed part.
+const (
+	SpareLength Bug = "spare-ring-of-any-length"
+	CountNever  Bug = "restored-log-never-counted"
+)
