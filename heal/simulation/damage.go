@@ -383,6 +383,28 @@ func (l *life) doubtful() bool {
 	return slices.ContainsFunc(l.pools, func(p *pmem.Pool) bool { return p.Recovered().Doubtful != "" })
 }
 
+// heldByDamage: every live member refuses a record, the others cannot recover
+// from them for it, and whoever had a good copy is among those: it was removed
+// when that was hit already, by nothing that spare knows of.
+func (w *world) heldByDamage() bool {
+	if !w.damages || w.newest.Live == 0 || w.newest.Live == w.newest.Configured {
+		return false
+	}
+	for _, n := range w.newest.Live.Nodes(nil) {
+		if !w.running(int(n)) {
+			return false
+		}
+		refused := 0
+		for _, p := range w.nodes[n].p.life.pools {
+			refused += p.Store().Damage().Refused
+		}
+		if refused == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // anew: of a pool both copies of the superblock are gone, one by damage and the
 // other in a power loss. The operator makes the pools anew.
 func (m *machine) anew(d *medium, err error) bool {

@@ -593,6 +593,11 @@ func (w *world) settle() {
 			w.givenUp, w.Result.Waiting = true, true
 			break
 		}
+		if since > calmMax/2 && w.heldByDamage() {
+			w.count("recoveries held up by records that no live member has")
+			w.givenUp, w.heldUp, w.Result.Waiting = true, true, true
+			break
+		}
 		if since > calmMax {
 			w.fail("no end", "calm for %v, and it does not end (I10): %s", since, w.unquiet())
 		}

@@ -277,11 +277,13 @@ var objection func(*world)
 
 // judge looks at what is left after the calm.
 func (w *world) judge() {
-	if !w.givenUp {
+	switch {
+	case w.heldUp:
+	case w.givenUp:
+		w.idle()
+	default:
 		w.same()
 		w.persisted()
-	} else {
-		w.idle()
 	}
 	for _, m := range w.nodes {
 		if l := m.p.life; l != nil {

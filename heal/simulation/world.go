@@ -51,6 +51,7 @@ type world struct {
 	damages  bool // the script damages pools: scrubbers run
 	ended    bool
 	givenUp  bool // a cold start is refused for good
+	heldUp   bool // nobody comes back for records that no live member has (0026, Cost): node accept-loss is what is left
 	slowed   [proto.NodesMax][proto.NodesMax]int
 	cutData  [proto.NodesMax][proto.NodesMax]bool // planes has the other cuts
 
