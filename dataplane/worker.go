@@ -293,7 +293,7 @@ func (w *Worker) turn() (moved bool) {
 	if err := w.st.Index().Starved(); err != nil {
 		w.grow(err)
 	}
-	if w.clean() {
+	if w.clean(moved) {
 		moved = true
 	}
 	if w.tend() {

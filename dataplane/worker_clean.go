@@ -16,7 +16,7 @@ func (w *Worker) Pinned() uint64 { return w.pin }
 // clean lets the cleaner work below everything that is still named or read.
 // What it waits for (a flush, readers) is no work: SleepTime sees
 // to it that it is looked at again.
-func (w *Worker) clean() bool {
+func (w *Worker) clean(busy bool) bool {
 	if !w.st.WantsCleaning() {
 		return false
 	}
@@ -29,7 +29,9 @@ func (w *Worker) clean() bool {
 	if w.st.Tombstones() >= w.limit.stones {
 		w.rep.Barrier()
 	}
-	r := w.st.Clean(w.limit.clean, w.cleanBounds(), w.st.Flushed())
+	b := w.cleanBounds()
+	b.Busy = busy
+	r := w.st.Clean(w.limit.clean, b, w.st.Flushed())
 	w.Counters.CleanedBytes += uint64(r.MovedBytes)
 	w.Counters.CleanedSegments += uint64(r.FreedSegments)
 	w.Counters.TombstonesDropped += uint64(r.Dropped)

@@ -4,6 +4,7 @@ import "healkv/dataplane/plant"
 
 func init() {
 	table = append(table,
+		one(plant.CountBusy, "live bytes are counted a little per busy turn", unit("pmem/store", "TestCountLeavesABusyTurn")),
 		one(plant.SpaceUnlisted, "a copy out of a missed range is listed", unit("dataplane", "TestMissedRangeOutlivesTheLog")),
 		one(plant.SpaceUnstable, "the copy of what is not stable does not say that it is", unit("dataplane/replica", "TestShadowCleansAboveItsStablePosition")),
 		one(plant.SpaceForgets, "a later life's cleaner knows the ranges that began before it", unit("dataplane/replica", "TestMissedRanges")),

@@ -359,7 +359,7 @@ var All = []Bug{
 	FlushEarly, FlushLateTail, SuperFlight, FlushNotAwaited, FlushError, FlushJoined, FlushUnwoken, FlushExtended, FlushFolios,
 	BootstrapAbsent, BootstrapUsed, BootstrapFew, OlderVotes, OlderByAsking, OlderUnflagged, OlderGrants, TurnsForgotten,
 	WideRoom, WideOvertake, WideArm, RespFlying, RespAhead,
-	SpaceUnlisted, SpaceUnstable, SpaceForgets, SpacePinAhead,
+	CountBusy, SpaceUnlisted, SpaceUnstable, SpaceForgets, SpacePinAhead,
 	TombstoneUnstable, TombstoneAway, TombstoneBarrier, TombstoneEpoch, TombstoneOlder, TombstoneUnflushed,
 	DamageSplit, DamageHeader, DamageFloor, DamageBeside, DamageMiss, DamageSettle, DamageHide, DamageMoved, DamageGap, DamageDoubt,
 	DamageCold, DamageFlag, DamageMarker, DamageBlank, DamageForward, DamageAdopt, DamageForged, DamageScrub, DamageMarkerTrusted,

@@ -2,6 +2,7 @@ package plant
 
 // Of the cleaner for the long run.
 const (
+	CountBusy          Bug = "count-of-live-bytes-fills-a-busy-turn"
 	SpaceUnlisted      Bug = "copy-out-of-a-missed-range-not-listed"
 	SpaceUnstable      Bug = "copy-of-the-unstable-marked-as-stable"
 	SpaceForgets       Bug = "missed-range-forgotten-by-a-later-life"

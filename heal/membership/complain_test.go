@@ -139,7 +139,7 @@ func TestNobodyGoesWithoutAFault(t *testing.T) {
 			case 0:
 				m.still = 1 + w.rnd(2)
 				stood++
-				w.run(w.upTo(w.lease * 6 / 10))
+				w.run(w.upTo(w.lease * 8 / 10))
 				m.still = 0
 			case 1:
 				m.p.Pause()
@@ -151,7 +151,9 @@ func TestNobodyGoesWithoutAFault(t *testing.T) {
 			case 3:
 				m.disk.slow = w.upTo(w.lease)
 			}
-			w.run(w.upTo(w.lease / 4))
+			// It moves again before it stands still another time, and somebody looks:
+			// two stalls that nobody sees a move between are one long one.
+			w.run(w.lease/4 + w.upTo(w.lease/4))
 		}
 		for _, m := range w.nodes {
 			probes += m.s.counts.Probes

@@ -23,6 +23,8 @@ type Bounds struct {
 	// Drop: a tombstone with a lower timestamp may go, as far as the members are
 	// concerned; 0: none may. See tombstones.go.
 	Drop uint64
+	// Busy: somebody was served in this turn of the worker. What has time waits.
+	Busy bool
 }
 
 // Upto are bounds for who has neither recoveries nor anything unstable.

@@ -13,6 +13,11 @@ type walker = seglog.Walker
 // and for the log to free them.
 const waitingMax = 32
 
+// countBusy is what counting may spend of a busy turn: the looks at 32 records,
+// some microseconds. All that a step may spend would be a tenth of a millisecond
+// in every turn until all records of the log were looked at.
+const countBusy = 32 * headerCost
+
 // headerCost is what a look at a record takes from the budget: about what
 // copying as many bytes costs, a header's line and a bucket's.
 const headerCost = 128
@@ -71,7 +76,8 @@ type CleanResult struct {
 // Clean does one bounded step: it gives back what has become free, counts
 // segments found at Open, and moves live records out of sparse segments,
 // spending about budgetBytes, or what the pace allows if that is less (see
-// beginOf), or more where much was appended since the last step. flushed is how
+// beginOf), or more where much was appended since the last step; counting takes
+// little of a busy turn as long as space is not wanted. flushed is how
 // far the log is durable. Worker only.
 func (s *Store) Clean(budgetBytes int, b Bounds, flushed uint64) (r CleanResult) {
 	c := &s.clean
@@ -86,13 +92,17 @@ func (s *Store) Clean(budgetBytes int, b Bounds, flushed uint64) (r CleanResult)
 		s.hunt(&budgetBytes)
 		r.LookedAt++
 	}
+	counting := budgetBytes
+	if b.Busy && s.gained() >= s.targets() && !s.urgent() && !plant.Is(plant.CountBusy) {
+		counting = min(counting, countBusy)
+	}
 	for more := true; more && r.Err == nil; {
 		switch {
 		case c.victim != 0 && work > 0:
 			s.examine(&r, &work, &b)
 		case c.victim == 0 && c.counting == 0 && work > 0 && c.waiting < waitingMax && s.begin(b.Below, sweeps):
-		case c.victim == 0 && c.uncounted && budgetBytes > 0 && s.x.Sure(): // in doubt it would load the index page by page
-			s.count(&r, &budgetBytes)
+		case c.victim == 0 && c.uncounted && counting > 0 && s.x.Sure(): // in doubt it would load the index page by page
+			s.count(&r, &counting)
 		default:
 			more = false
 		}
