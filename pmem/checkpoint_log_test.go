@@ -2,6 +2,7 @@ package pmem
 
 import (
 	"bytes"
+	"os"
 	"testing"
 
 	"healkv/pmem/ckpt"
@@ -170,5 +171,54 @@ func TestCheckpointOutlivesItsSegment(t *testing.T) {
 	}
 	if q := l.powerLoss(bytes.Clone(l.m.image)); !q.Recovered().Restored {
 		t.Fatal(q.Recovered().How())
+	}
+}
+
+// TestUnsettledPagesAreAskedFor: with files, the pages of what was not settled
+// are asked for before the first one is met.
+func TestUnsettledPagesAreAskedFor(t *testing.T) {
+	at := testPlace(t, DomainFile)
+	at.format(t, DomainFile, 64<<20)
+	o := at.options()
+	o.CheckpointBytes = 256 << 10
+	p, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin(t, p, 1)
+	const keys = 12000
+	for i := range keys {
+		put(p, i, 1, false)
+		if i%500 == 0 {
+			flush(t, p)
+			p.SetStable(p.Store().Flushed())
+		}
+		p.Tend()
+	}
+	flush(t, p)
+	p.SetStable(p.Store().Tail())
+	for p.Tending() {
+		p.Tend()
+	}
+	for i := range 3 {
+		put(p, i, 2, true)
+	}
+	flush(t, p)
+	closePool(t, p, true)
+	if err := os.Remove(p.indexPath); err != nil {
+		t.Fatal(err)
+	}
+	if p, err = Open(o); err != nil {
+		t.Fatal(err)
+	}
+	defer closePool(t, p, false)
+	asked := 0
+	for _, is := range p.keeper.asked {
+		if is {
+			asked++
+		}
+	}
+	if r := p.Recovered(); !r.Restored || r.Leftovers != 3 || asked == 0 || asked > 3 {
+		t.Fatalf("%d pages asked for, %d leftovers: %s", asked, r.Leftovers, r.How())
 	}
 }

@@ -3,7 +3,6 @@ package pmem
 import (
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 
@@ -203,7 +202,7 @@ func (k *keeper) Refers(pos uint64) bool { return k.p.log.Record(pos) != nil }
 // serve: what was not settled is settled first. Many such pages are fetched at a
 // time then, and not one by one as they are met.
 func (k *keeper) soon(x *index.Index, hash uint64) {
-	f, ok := k.file.(*os.File)
+	f, ok := k.file.(ckptFile)
 	m, _ := x.Block(hash)
 	if !ok || k.asked[m.Page] {
 		return
