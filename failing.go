@@ -56,7 +56,7 @@ func final(err error, begun bool) bool {
 	if errors.Is(err, replica.ErrIndexFull) {
 		return !errors.Is(err, pmem.ErrNoSpace) // max_keys does not grow, a tmpfs empties
 	}
-	for _, of := range []error{pmem.ErrFlush, pmem.ErrFault, pmem.ErrNoSpace, pmem.ErrSize, pmem.ErrNoPool, pmem.ErrSuperblock, pmem.ErrDamaged} {
+	for _, of := range []error{pmem.ErrFlush, pmem.ErrFault, pmem.ErrNoSpace, pmem.ErrSize, pmem.ErrNoPool, pmem.ErrSuperblock, pmem.ErrDamaged, pmem.ErrDecayed} {
 		if errors.Is(err, of) {
 			return false
 		}

@@ -14,7 +14,7 @@ func newestEpoch(pools []*pmem.Pool) (e uint32) {
 	for _, p := range pools {
 		e = max(e, p.Recovered().ViewEpoch)
 		if pos := p.Store().LastMarker(); pos != 0 {
-			if img := p.Store().Record(pos); img != nil {
+			if img := p.Store().Record(pos); img != nil && p.Store().Whole(pos) {
 				e = max(e, record.Epoch(img))
 			}
 		}

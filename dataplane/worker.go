@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 
@@ -184,12 +185,17 @@ func (w *Worker) Open(self proto.Member, full bool) error {
 		if err := w.pool.Discard(uint32(self.Incarnation)); err != nil {
 			return err
 		}
-	} else if err := w.pool.Begin(uint32(self.Incarnation)); err != nil {
-		return err
+		return w.Begin(self, nil)
 	}
 	var markers []byte
 	if pos := w.pool.Store().LastMarker(); pos != 0 {
+		if !w.pool.Store().Whole(pos) {
+			return fmt.Errorf("%w: the marker at %d", pmem.ErrDecayed, pos)
+		}
 		markers = append(markers, record.Value(w.pool.Store().Record(pos))...)
+	}
+	if err := w.pool.Begin(uint32(self.Incarnation)); err != nil {
+		return err
 	}
 	return w.Begin(self, markers)
 }

@@ -80,7 +80,7 @@ func (k *keeper) Mend(spans []index.Span, fn func(span int, hash uint64, w index
 		// The next opening makes the index of the log, and says what it does not know.
 		k.p.ckpt.stop()
 		k.p.ckpt.restart()
-		panic(lost{fmt.Errorf("%w: a page of the index is damaged, and so is the log that it follows from: %w", ErrDamaged, err)})
+		panic(lost{fmt.Errorf("%w: a page of the index is damaged, and so is the log that it follows from: %w", ErrDecayed, err)})
 	}
 	for i, all := range lists {
 		k.newest(all, func(f *found) { fn(i, f.hash, index.MakeWord(f.hash, f.pos, f.locked)) })

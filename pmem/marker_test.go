@@ -9,7 +9,7 @@ import (
 // Where missed ranges begin stands in the newest marker: without it nobody may
 // be served one, and the pool is doubtful.
 func TestDamagedMarker(t *testing.T) {
-	for _, at := range []int{9, record.HeaderBytes + 2} { // header, body
+	for _, at := range []int{9, record.HeaderBytes + 2, -1} { // header, body, body and another record's header
 		for _, boot := range []byte{1, 2} {
 			m := &HeapMedium{BootID: [16]byte{1}, PoolID: [16]byte{1}}
 			o := FormatOptions{Identity: Identity{Shards: 1}, SizeBytes: dataOffset + 64<<10, SegmentBytes: 8 << 10, MaxKeys: 100}
@@ -23,6 +23,7 @@ func TestDamagedMarker(t *testing.T) {
 			begin(t, p, 1)
 			put(p, 1, 1, false)
 			first := appendMarker(p, 4)
+			second := p.Store().Tail()
 			put(p, 2, 1, false)
 			newest := appendMarker(p, 5)
 			put(p, 3, 1, false)
@@ -31,7 +32,12 @@ func TestDamagedMarker(t *testing.T) {
 			if err := p.WriteSuperblock(func(s *Super) { s.ViewEpoch = 5 }); err != nil {
 				t.Fatal(err)
 			}
-			p.Store().Record(newest)[at] ^= 1
+			if at < 0 {
+				p.Store().Record(second)[9] ^= 1
+				p.Store().Record(newest)[record.HeaderBytes+2] ^= 1
+			} else {
+				p.Store().Record(newest)[at] ^= 1
+			}
 			m.BootID = [16]byte{boot}
 			if p, err = m.Open(o.Identity); err != nil {
 				t.Fatal(err)
@@ -43,6 +49,13 @@ func TestDamagedMarker(t *testing.T) {
 			begin(t, p, 2)
 			if s := p.Super(); s.LostThrough != 6 {
 				t.Fatalf("written: lost through %d", s.LostThrough)
+			}
+			m.BootID = [16]byte{3} // that life ended before the pool was compared
+			if p, err = m.Open(o.Identity); err != nil {
+				t.Fatal(err)
+			}
+			if r := p.Recovered(); r.Doubtful == "" || r.LostThrough != 6 {
+				t.Fatalf("byte %d, boot %d, opened again: %+v", at, boot, r)
 			}
 		}
 	}

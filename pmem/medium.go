@@ -2,6 +2,7 @@ package pmem
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 
 	"healkv/pmem/ckpt"
@@ -82,6 +83,14 @@ func (m *HeapMedium) region() *Region {
 //
 // Errors: ErrForeign, ErrLayout, ErrSuperblock, ErrDamaged, ErrFlush.
 func (m *HeapMedium) Open(id Identity) (*Pool, error) {
+	p, err := m.open(id)
+	if errors.Is(err, ErrDecayed) { // the index it came upon is distrusted now
+		p, err = m.open(id)
+	}
+	return p, err
+}
+
+func (m *HeapMedium) open(id Identity) (*Pool, error) {
 	s, damaged, err := readSuper(m.Pool, &id)
 	if err != nil {
 		return nil, err

@@ -23,6 +23,9 @@ var (
 	// ErrDamaged means that the log misses or has wrong bytes below the
 	// durable position: damage, not a torn end.
 	ErrDamaged = errors.New("pmem: log is damaged below its durable position; discard the pool, format it anew and heal by full copy")
+	// ErrDecayed means that something which verified when the pool was opened does
+	// not any more: the next opening fences it off, or makes it anew.
+	ErrDecayed = errors.New("pmem: something that was whole when the pool was opened does not verify any more; it is fenced off, or made anew, when the pool is opened again")
 )
 
 // OpenOptions names the pool and what must match.
@@ -52,6 +55,14 @@ type OpenOptions struct {
 // Errors: ErrNoPool, ErrInUse, ErrForeign, ErrLayout, ErrSuperblock,
 // ErrDamaged, ErrDomain, ErrIndexDir, ErrSize, ErrFlush, ErrFault.
 func Open(o OpenOptions) (*Pool, error) {
+	p, err := openOnce(&o)
+	if errors.Is(err, ErrDecayed) { // the index it came upon is distrusted now
+		p, err = openOnce(&o)
+	}
+	return p, err
+}
+
+func openOnce(o *OpenOptions) (*Pool, error) {
 	begun := time.Now()
 	path := poolPath(o.Dir, o.Shard)
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
@@ -71,7 +82,7 @@ func Open(o OpenOptions) (*Pool, error) {
 			p.releaseAll()
 		}
 	}()
-	if err := Guard(func() error { return p.open(&o, begun) }); err != nil {
+	if err := Guard(func() error { return p.open(o, begun) }); err != nil {
 		return nil, err
 	}
 	opened = true
@@ -207,7 +218,9 @@ func (p *Pool) recover() error {
 	if r.Kept {
 		inIndex = min(p.index.Mark(markApplied), r.Tail)
 	}
-	p.judge(&info, inIndex)
+	if err := p.judge(&info, inIndex); err != nil {
+		return err
+	}
 	r.Keys = p.index.Len()
 	r.IndexTime = time.Since(begun)
 

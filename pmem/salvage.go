@@ -107,7 +107,10 @@ func besideDamage(x *index.Index, l *seglog.Log, hash uint64) {
 // every record below this position has its word in the index, so that damage
 // there leaves keys that are known to be damaged; damage above it, and all of
 // it if the index was made of the log, leaves keys that are simply not there.
-func (p *Pool) judge(info *seglog.RecoverInfo, inIndex uint64) {
+//
+// What it finds is noted on the media before anything is written over that would
+// show it again: this life may end before the pool was compared.
+func (p *Pool) judge(info *seglog.RecoverInfo, inIndex uint64) error {
 	r := &p.recovered
 	for _, x := range info.Extents {
 		if !slices.Contains(r.Extents, x) { // the scan has met it again
@@ -120,18 +123,21 @@ func (p *Pool) judge(info *seglog.RecoverInfo, inIndex uint64) {
 			unknown++
 		}
 	}
+	marker := r.LastMarker
+	if marker != 0 && !p.whole(marker) && !plant.Is(plant.DamageMarkerTrusted) {
+		r.LastMarker = 0 // whatever else there is
+	}
 	switch at := p.super.LastMarker; {
 	case unknown > 0:
 		r.Doubtful = fmt.Sprintf("the keys of %d ranges of the log are not known (%s)", unknown, r.Salvaged)
 	case p.super.Doubtful:
-		r.Doubtful = "a segment of the log was lost in an earlier life, and the pool has not been compared since"
-	case r.LastMarker != 0 && !p.whole(r.LastMarker):
-		r.Doubtful = fmt.Sprintf("the marker at %d is damaged", r.LastMarker)
-		r.LastMarker = 0
+		r.Doubtful = "parts of the log were found lost in an earlier life, and the pool has not been compared since"
+	case r.LastMarker != marker:
+		r.Doubtful = fmt.Sprintf("the marker at %d is damaged", marker)
 	case at > r.LastMarker && at >= p.super.Base && at < info.Durable: // above that a power loss may have taken it
 		r.Doubtful = fmt.Sprintf("the marker at %d is lost", at)
 	default:
-		return
+		return nil
 	}
 	if plant.Is(plant.DamageDoubt) {
 		r.Doubtful = ""
@@ -141,6 +147,7 @@ func (p *Pool) judge(info *seglog.RecoverInfo, inIndex uint64) {
 		p.super.LostThrough = max(p.super.LostThrough, p.super.ViewEpoch+1)
 		r.LostThrough = p.super.LostThrough
 	}
+	return p.doubt(r.Doubtful != "")
 }
 
 func (p *Pool) whole(pos uint64) bool {

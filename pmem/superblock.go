@@ -65,7 +65,7 @@ type Super struct {
 	Base        uint64   // positions below were discarded for a full copy
 	Complete    bool     // false: a full copy was begun and not finished
 	Clean       bool     // closed in order, everything flushed
-	Doubtful    bool     // a segment of the log may be lost without a trace; until the pool was compared
+	Doubtful    bool     // records may be lost without a trace; until the pool was compared
 	FailedFlush bool     // a flush failed: nothing above Durable counts
 
 	// Seen is how far other nodes were seen to have flushed this shard, by node:

@@ -21,6 +21,7 @@ func init() {
 		one(plant.DamageForward, "what is rolled forward was verified", unit("dataplane/replica", "TestDamagedIsNotRolledForward")),
 		one(plant.DamageAdopt, "a record equal to a damaged one is adopted", unit("dataplane/replica", "TestAdoptedOverDamage")),
 		one(plant.DamageForged, "bytes of a value are not taken for a record", unit("pmem/seglog", "TestForgedRecordInAValue")),
+		one(plant.DamageMarkerTrusted, "no marker is read that does not verify", unit("pmem", "TestDamagedMarker")),
 		one(plant.DamageScrub, "the scrubber verifies bodies", unit("pmem/store", "TestScrub")),
 	)
 }

@@ -350,6 +350,8 @@ func (c *client) ended(o *op) {
 		w.count("operations rejected: overload")
 	case errors.Is(o.Err, dataplane.ErrNoRoom):
 		w.count("operations rejected: no room")
+	case errors.Is(o.Err, dataplane.ErrDamaged) && w.damages:
+		w.count("operations refused: damaged")
 	case errors.Is(o.Err, dataplane.ErrDeadline):
 		w.count("operations rejected: deadline")
 	default:

@@ -7,8 +7,11 @@ import (
 	"io"
 	"time"
 
+	"github.com/zeebo/xxh3"
+
 	"healkv/pmem"
 	"healkv/pmem/record"
+	"healkv/pmem/seglog"
 )
 
 var errDisk = errors.New("simulation: input/output error")
@@ -91,8 +94,13 @@ type medium struct {
 	ckpt   *checkpointDisk // nil: none
 	beside bool            // a flush is under way beside its worker
 
-	copyOf []byte // an older copy of image
-	want   *wanted
+	copyOf  []byte // an older copy of image
+	stale   []byte // pool as it was at the damage before, without its hole
+	hits    []hit  // damage that may still be there
+	hitTo   uint64 // how far up in the log it was hit, as long as wasHit
+	ckptHit bool   // its checkpoint's file was
+	wasHit  bool   // since it was last opened and compared
+	want    *wanted
 }
 
 type flushed struct{ off, n int }
@@ -112,6 +120,7 @@ func (d *medium) format() {
 	binary.LittleEndian.PutUint64(d.heap.PoolID[:], w.rng.Uint64()|1)
 	binary.LittleEndian.PutUint64(d.heap.PoolID[8:], w.rng.Uint64()|1)
 	d.heap.BootID[0] = 1
+	d.hits, d.stale, d.hitTo, d.wasHit = nil, nil, 0, false
 	if err := pmem.FormatHeap(d.options(), &d.heap); err != nil {
 		panic(err)
 	}
@@ -243,23 +252,25 @@ func (d *medium) tear(now, image []byte, unit, likely int) {
 
 // wanted is what a pool must have when it is opened again.
 type wanted struct {
-	why   string
-	least map[int]uint64 // by key
-	exact bool
-	pool  *pmem.Pool // as the process left it
+	why     string
+	least   map[int]uint64 // by key
+	exact   bool
+	pool    *pmem.Pool // as the process left it
+	unknown []int      // keys of damaged records
 }
 
 // flushedTS scans the log for the newest flushed timestamp of every key.
 func flushedTS(p *pmem.Pool) map[int]uint64 {
 	log := p.Store().Log()
 	out := map[int]uint64{}
-	_ = log.Scan(log.Oldest(), log.Flushed(), func(_ uint64, h *record.Header, img []byte) bool {
-		if h.Kind == record.Put || h.Kind == record.Delete {
+	genuine := func(h *record.Header, img []byte) bool { return xxh3.HashSeed(record.Key(img), hashSeed) == h.Hash }
+	_ = log.ScanAround(log.Oldest(), log.Flushed(), genuine, func(_ uint64, h *record.Header, img []byte, sound bool) bool {
+		if sound && (h.Kind == record.Put || h.Kind == record.Delete) {
 			if k, ok := keyNumber(record.Key(img)); ok {
 				out[k] = max(out[k], h.TS)
 			}
 		}
 		return true
-	})
+	}, func(seglog.Extent) {})
 	return out
 }

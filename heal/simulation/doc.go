@@ -12,13 +12,21 @@
 // (rare): an eighth each loses live members for good, brings older pools back when
 // all others have restarted, drains nodes, trusts refused connections.
 //
+// In a quarter of the seeds parts of pools are damaged (damage.go): records, any
+// part of the log, segment headers, superblocks, index pages, checkpoint files,
+// flipped, zeroed, old or from elsewhere, under running processes and while they
+// are down, as long as another live member has everything undamaged. Scrubbers run
+// there. A pool that lacks something must say so, no judge is less strict about
+// what clients are told, and in the end nothing may be damaged or refused.
+//
 // After the script comes calm: faults end, everything must heal. All along and
 // at the end the judge compares what nodes hold and clients were told with what
 // the persistency model promises (protocol.md, "Invariants").
 //
 // Tests: TestSeeds runs 60 seeds, with -short 4, with -sim.seeds N so many; from
 // 200 on a rare branch that was not taken is a failure. -sim.time 1h runs fresh
-// seeds for so long, -sim.parallel 2 two at a time; -sim.seed N repeats one,
+// seeds for so long, -sim.parallel 2 two at a time; -sim.damage N damages in every
+// seed, -sim.seed N repeats one,
 // -sim.log with what its nodes log, -sim.shrink 2m shortens its script.
 // TestScripts runs what once failed (testdata), TestSameSeed everything twice.
 //

@@ -44,11 +44,12 @@ func (w *world) spare(gone proto.NodeSet) bool {
 	if w.guardOld >= 0 && !w.remembered() {
 		return false
 	}
-	if w.guarded == 0 && !w.o.Keep {
+	fragile := w.fragile()
+	if fragile == 0 && !w.o.Keep {
 		return true
 	}
 	for i := range w.nodes {
-		if !gone.Has(proto.NodeID(i)) && !w.guarded.Has(proto.NodeID(i)) && w.whole(i) {
+		if !gone.Has(proto.NodeID(i)) && !fragile.Has(proto.NodeID(i)) && w.stays(i) {
 			return true
 		}
 	}
@@ -130,7 +131,7 @@ func (w *world) tryFault(e Entry) bool {
 		m.restart(e.A * 1000)
 	case doPowerAll, doCrashAll:
 		up := slices.ContainsFunc(w.nodes, func(m *machine) bool { return m.up })
-		if !up || w.newest.Epoch == 0 || w.guarded != 0 || w.guardOld >= 0 && !w.remembered() || e.Do == doPowerAll && !w.o.Power {
+		if !up || w.newest.Epoch == 0 || w.fragile() != 0 || w.guardOld >= 0 && !w.remembered() || e.Do == doPowerAll && !w.o.Power {
 			return false
 		}
 		done()
@@ -304,7 +305,7 @@ func (w *world) tryFault(e Entry) bool {
 			}
 		})
 	case doCorrupt, doTruncate:
-		if (w.guarded != 0 || w.guardOld >= 0 || w.o.Keep) && !w.spare(set(e.Other)) {
+		if (w.fragile() != 0 || w.guardOld >= 0 || w.o.Keep) && !w.spare(set(e.Other)) {
 			return false // its life may end over it
 		}
 		done()
@@ -344,6 +345,8 @@ func (w *world) tryFault(e Entry) bool {
 		}
 		done()
 		m.drain(us(e.A))
+	case doDamage:
+		return w.damage(&e)
 	case doAtStep:
 		done()
 		w.armed = append(w.armed, e)
@@ -362,9 +365,9 @@ func (w *world) joined(a, b int, what int64) bool {
 // spareBlank: a node may lose its pool only while others that have everything
 // run and are no blank ones themselves.
 func (w *world) spareBlank(n int) bool {
-	k := 0
+	k, fragile := 0, w.fragile()
 	for i := range w.nodes {
-		if i != n && w.whole(i) && !w.guarded.Has(proto.NodeID(i)) {
+		if i != n && w.whole(i) && !fragile.Has(proto.NodeID(i)) {
 			k++
 		}
 	}
@@ -468,7 +471,7 @@ func (w *world) event(l *life, name string, e proto.Epoch, detail string) {
 			w.guardOld = -1
 		}
 		w.guarded = w.guarded.Without(proto.NodeID(p.m.id))
-		p.m.blank = false
+		p.m.blank, p.m.doubtful = false, false
 		w.count("promoted: " + detail)
 		w.digests(l)
 	case "view_installed":
@@ -590,6 +593,11 @@ func (w *world) settle() {
 			w.givenUp, w.Result.Waiting = true, true
 			break
 		}
+		if since > calmMax/2 && w.heldByDamage() {
+			w.count("recoveries held up by records that no live member has")
+			w.givenUp, w.heldUp, w.Result.Waiting = true, true, true
+			break
+		}
 		if since > calmMax {
 			w.fail("no end", "calm for %v, and it does not end (I10): %s", since, w.unquiet())
 		}
@@ -685,6 +693,9 @@ func (w *world) unquiet() string {
 				return fmt.Sprintf("node %d, shard %d: outstanding %d, to roll forward %d, stable %d, tail %d", m.id, d.shard, r.Outstanding(), r.ForwardPending(), r.StablePos(), st.Tail())
 			}
 		}
+	}
+	if s := w.unmended(); s != "" {
+		return s
 	}
 	for _, m := range w.nodes { // asked last, as it takes the longest
 		if m.acceptor.older && (m.p.members.Status().Acceptor != "" || !m.p.members.Status().Voting) {

@@ -120,7 +120,7 @@ func (w *world) checkNode(m *machine) {
 	for k := range w.answered {
 		a := &w.answered[k]
 		ts := a.newest()
-		if ts == 0 {
+		if ts == 0 || w.unreadable(l.pools[w.shardOfKey(k)].Store(), k) {
 			continue
 		}
 		w.find(l.pools, &e, k)
@@ -152,7 +152,7 @@ func (w *world) crashing(m *machine, power int) {
 	for i, d := range m.pools {
 		p := l.pools[i]
 		if power < 0 {
-			d.want = w.holds(p, "a process crash")
+			d.want = w.holds(p, i, "a process crash")
 			continue
 		}
 		if d.image == nil {
@@ -171,7 +171,7 @@ func (w *world) crashing(m *machine, power int) {
 			if d.want.least[k] == 0 {
 				d.want.least[k] = w.dropped[k]
 			}
-			if ts := w.answered[k].durable(g); ts > d.want.least[k] {
+			if ts := w.answered[k].durable(g); ts > d.want.least[k] && !d.wasHit {
 				w.fail("answered, not durable", "node %d is live and has flushed key %d only with TS %v; answered as durable was %v (I4, I5, I6)", m.id, k, proto.TS(d.want.least[k]), proto.TS(ts))
 			}
 		}
@@ -184,12 +184,12 @@ func (w *world) closing(m *machine, l *life) {
 		return
 	}
 	for i, d := range m.pools {
-		d.want = w.holds(l.pools[i], "the end of a life")
+		d.want = w.holds(l.pools[i], i, "the end of a life")
 	}
 }
 
 // holds is everything a pool has.
-func (w *world) holds(p *pmem.Pool, why string) *wanted {
+func (w *world) holds(p *pmem.Pool, shard int, why string) *wanted {
 	if p.Region().Failed() != nil {
 		return nil
 	}
@@ -197,11 +197,19 @@ func (w *world) holds(p *pmem.Pool, why string) *wanted {
 	st := p.Store()
 	st.Index().Words(func(word index.Word) bool {
 		img := st.Record(word.Pos())
+		if w.damages && !st.Whole(word.Pos()) {
+			return true
+		}
 		if k, ok := keyNumber(record.Key(img)); ok {
 			x.least[k] = record.TS(img)
 		}
 		return true
 	})
+	for k := range w.o.Keys {
+		if w.damages && w.shardOfKey(k) == shard && w.unreadable(st, k) {
+			x.unknown = append(x.unknown, k)
+		}
+	}
 	return x
 }
 
@@ -223,7 +231,7 @@ func (w *world) opened(m *machine, l *life) {
 			w.count("index kept")
 		case r.Restored:
 			w.count("index of a checkpoint")
-			if n := p.Store().Index().Damaged(); n > 0 && d.copyOf == nil {
+			if n := p.Store().Index().Damaged(); n > 0 && d.copyOf == nil && !d.ckptHit {
 				w.fail("checkpoint", "node %d, shard %d: %d pages of the checkpoint in force are not whole: %s", m.id, i, n, r.How())
 			}
 		default:
@@ -243,16 +251,22 @@ func (w *world) opened(m *machine, l *life) {
 			if !ok {
 				ts = w.dropped[k]
 			}
-			if !ok && !want.exact || w.shardOfKey(k) != i {
+			if !ok && !want.exact || w.shardOfKey(k) != i || slices.Contains(want.unknown, k) || w.unreadable(p.Store(), k) {
 				continue
 			}
 			w.find(l.pools, &e, k)
 			if !e.OK && w.dropped[k] >= ts {
 				continue // a checkpoint knows of the drop, the log alone does not
 			}
+			if e.TS < ts && w.toldOf(d, p) {
+				continue
+			}
 			if e.TS < ts || want.exact && e.TS != ts {
 				w.fail("lost in the pool", "node %d, shard %d: after %s key %d has TS %v, it must have %v; %s", m.id, i, want.why, k, proto.TS(e.TS), proto.TS(ts), r.Why)
 			}
+		}
+		if d.wasHit = d.damaged(); !d.wasHit {
+			d.hitTo = 0
 		}
 		w.count("pools compared: " + want.why)
 	}
@@ -263,11 +277,13 @@ var objection func(*world)
 
 // judge looks at what is left after the calm.
 func (w *world) judge() {
-	if !w.givenUp {
+	switch {
+	case w.heldUp:
+	case w.givenUp:
+		w.idle()
+	default:
 		w.same()
 		w.persisted()
-	} else {
-		w.idle()
 	}
 	for _, m := range w.nodes {
 		if l := m.p.life; l != nil {

@@ -15,7 +15,7 @@ import (
 // power, 2 some do; C: 1 the lost one keeps its pool.
 func (w *world) loseAll(e *Entry) bool {
 	lost := w.nodes[e.Node]
-	if w.guarded != 0 || w.guardOld >= 0 || w.away != 0 || w.newest.Cold || !w.running(e.Node) || w.newest.Live.Count() < 2 {
+	if w.fragile() != 0 || w.guardOld >= 0 || w.away != 0 || w.newest.Cold || !w.running(e.Node) || w.newest.Live.Count() < 2 {
 		return false
 	}
 	w.note("fault "+e.Do, e.Node, uint64(e.B), uint64(e.A))
@@ -44,7 +44,7 @@ func (w *world) loseAll(e *Entry) bool {
 
 // rebootAll takes the power from machines that keep nothing without it.
 func (w *world) rebootAll(e *Entry) bool {
-	if w.o.Power || w.guarded != 0 || w.away != 0 || w.newest.Epoch == 0 {
+	if w.o.Power || w.fragile() != 0 || w.away != 0 || w.newest.Epoch == 0 {
 		return false
 	}
 	w.note("fault "+e.Do, e.Node, 0, uint64(e.A))

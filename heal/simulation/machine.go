@@ -46,6 +46,7 @@ type machine struct {
 	blank      bool              // lost its pool and was not promoted since
 	lastLife   proto.Incarnation // that has begun
 	blankSince proto.Incarnation // the life in or after which it lost its pool
+	doubtful   bool              // its pool was, and was not promoted since
 	lossy      bool              // lost what was not flushed since it was last live
 }
 

@@ -51,18 +51,20 @@ type process struct {
 
 // life is what one incarnation of the node holds.
 type life struct {
-	p       *process
-	self    proto.Member
-	pools   []*pmem.Pool
-	drivers []*driver
-	core    *dataplane.Core
-	heal    *heal.Life
-	gate    *leaseOf
-	turns   []uint64
-	entered bool
-	served  bool
-	failed  error // its pool
-	waits   bool  // says that it cannot go on
+	p        *process
+	self     proto.Member
+	pools    []*pmem.Pool
+	drivers  []*driver
+	core     *dataplane.Core
+	heal     *heal.Life
+	gate     *leaseOf
+	turns    []uint64
+	entered  bool
+	served   bool
+	failed   error // its pool
+	waits    bool  // says that it cannot go on
+	laps     []int // of scrubbers, by shard
+	calmLaps []int // laps when the calm was first looked at
 
 	installed proto.Epoch
 	buddy     int
@@ -173,7 +175,7 @@ func (p *process) run() {
 		if p.rests(err) {
 			continue
 		}
-		if errors.Is(err, pmem.ErrFlush) || errors.Is(err, pmem.ErrFault) {
+		if errors.Is(err, pmem.ErrFlush) || errors.Is(err, pmem.ErrFault) || errors.Is(err, pmem.ErrDecayed) {
 			p.failAgain()
 			continue
 		}
@@ -199,7 +201,7 @@ func (p *process) run() {
 
 func (p *process) live(ctx context.Context, force string) (err error) {
 	w := p.w
-	l := &life{p: p, turns: make([]uint64, w.o.Shards), buddy: -1}
+	l := &life{p: p, turns: make([]uint64, w.o.Shards), laps: make([]int, w.o.Shards), buddy: -1}
 	defer func() { p.endLife(l) }()
 	for _, d := range p.m.pools {
 		if p.m.foreign != nil {
@@ -210,11 +212,15 @@ func (p *process) live(ctx context.Context, force string) (err error) {
 		if errors.Is(err, pmem.ErrFlush) {
 			return err
 		}
+		if err != nil && p.m.anew(d, err) {
+			return fmt.Errorf("%w: %w", pmem.ErrFault, err)
+		}
 		if err != nil {
 			w.fail("open", "node %d, shard %d: %v", p.m.id, d.shard, err)
 		}
 		l.pools = append(l.pools, pool)
 		w.watchDrops(pool)
+		p.m.noteOpened(pool)
 	}
 	w.opened(p.m, l)
 	p.Wait(time.Duration(w.rng.Int64N(2_000_000)))
@@ -329,6 +335,9 @@ func (p *process) enter(l *life, full bool) error {
 		d.schedule(0)
 	}
 	p.host.SetCore(l.core)
+	if p.w.damages {
+		p.scrub(l)
+	}
 	return nil
 }
 
@@ -392,6 +401,9 @@ func (l *life) end() {
 	if l.heal != nil {
 		l.p.w.Result.Marks.Add("leftovers rolled forward", int(l.heal.Recovery().Leftovers))
 		l.p.w.compared(l)
+	}
+	if l.p.w.damages {
+		l.damageCounts()
 	}
 	for _, d := range l.drivers {
 		d.halted = true

@@ -36,7 +36,7 @@ func (m *machine) bringBack() {
 	for _, d := range m.pools {
 		copy(d.image, d.copyOf)
 		d.copyOf = d.copyOf[:0]
-		d.want = nil
+		d.want, d.hits = nil, nil
 		if boot := d.heap.BootID; booted {
 			d.reboot()
 		} else {
@@ -56,7 +56,7 @@ func (m *machine) bringBack() {
 // mayGoOld: the node whose older pool is about to come back can be spared, and
 // so can its pool.
 func (w *world) mayGoOld(m *machine) bool {
-	return !w.calm && w.running(m.id) && w.spare(set(m.id)) && w.spareBlank(m.id) && len(m.pools[0].copyOf) > 0 && w.guarded == 0
+	return !w.calm && w.running(m.id) && w.spare(set(m.id)) && w.spareBlank(m.id) && len(m.pools[0].copyOf) > 0 && w.fragile() == 0
 }
 
 // oldAll copies a node's pools. After A the node goes down, with everybody live,
@@ -110,7 +110,7 @@ func (w *world) othersRestart(m *machine, power, until int64) {
 		back(1)
 		return
 	}
-	if w.newest.Members().Has(proto.NodeID(m.id)) || w.guarded != 0 || !w.remembered() {
+	if w.newest.Members().Has(proto.NodeID(m.id)) || w.fragile() != 0 || !w.remembered() {
 		w.sim.At(w.o.Lease/4, func() { w.othersRestart(m, power, until) })
 		return
 	}

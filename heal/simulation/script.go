@@ -71,6 +71,7 @@ const (
 	doLeave     = "leave"         // closed in order; back after A
 	doForget    = "forget"        // within A, as soon as somebody is away: all forget what those miss who are
 	doDrain     = "drain"         // taken out by an order; its process stays; resumed after A
+	doDamage    = "damage"        // a part of a pool is damaged; B: what | how<<8 | when<<16 (damage.go); C: a seed of the rest; back after A if it goes down for it
 	doAtStep    = "at-step"       // at the next step B of a recovery (of anybody): C 0 the recovering node dies, 1 its buddy, 2 Node; power loss if Other is 1; back after A
 )
 
@@ -158,6 +159,7 @@ func draw(o *Options, r *rand.Rand) *Script {
 		}
 	}
 	s.Entries = append(s.Entries, rare(o, begin, end, lease)...)
+	s.Entries = append(s.Entries, drawDamage(o)...)
 	s.sort()
 	return s
 }

@@ -28,6 +28,7 @@ var (
 	first    = flag.Uint64("sim.first", 0, "first seed; 0: 1")
 	runFor   = flag.Duration("sim.time", 0, "run seeds for this long, fresh ones unless -sim.first is given")
 	parallel = flag.Int("sim.parallel", 1, "seeds at a time")
+	damaged  = flag.Int("sim.damage", 0, "damage so many parts of pools in every seed; 0: in a fraction of the seeds")
 	stop     = flag.Bool("sim.stop", false, "stop at the first failing seed")
 	shrink   = flag.Duration("sim.shrink", 0, "shorten the script of the first failing seed for so long and keep it in sim.out")
 	out      = flag.String("sim.out", "", "where a shortened script goes; default: the directory for temporary files")
@@ -67,6 +68,8 @@ var always = []string{
 	"orders taken", "orders refused", "cold starts forced", "forced cold starts that may lose nothing", "lost members that come back",
 	"older pools after all others restarted", "connections refused", "members dead by refused connections", "drained",
 	"power losses with a flush beside a worker", "process crashes with a flush beside a worker",
+	"damaged records found", "damaged records repaired", "damage found by a scrubber", "pools salvaged", "doubtful pools", "pools opened with ranges that do not verify",
+	"losses of a doubtful pool", "damaged keys that a judge passed over",
 	"pools compared: a process crash", "pools compared: a power loss, flushed", "pools compared: the end of a life",
 }
 
@@ -77,7 +80,10 @@ func required() []string {
 	for _, w := range weights {
 		names = append(names, "fault: "+w.do)
 	}
-	names = append(names, "fault: "+doPowerAll, "fault: "+doCrashAll, "fault: "+doLostAll, "fault: "+doForce, "fault: "+doOldAll, "fault: "+doDrain, "fault: "+doForget)
+	names = append(names, "fault: "+doPowerAll, "fault: "+doCrashAll, "fault: "+doLostAll, "fault: "+doForce, "fault: "+doOldAll, "fault: "+doDrain, "fault: "+doForget, "fault: "+doDamage)
+	for _, s := range slices.Concat(hurtPlaceNames[:], hurtHowNames[:], hurtWhenNames[:]) {
+		names = append(names, "damage: "+s)
+	}
 	for _, s := range steps {
 		names = append(names, "deaths at "+s+": itself", "deaths at "+s+": another")
 	}
@@ -148,6 +154,7 @@ func repeat(seed uint64) string {
 // TestSeeds runs whole clusters with faults and then calm, one seed after the
 // other.
 func TestSeeds(t *testing.T) {
+	forceDamage = *damaged
 	if *oneSeed != 0 {
 		o, s := drawn(*oneSeed)
 		begun := time.Now()

@@ -48,8 +48,10 @@ type world struct {
 	stood    int     // times that happened
 	looked   bool    // the client in Submit has looked at its lease
 	calm     bool
+	damages  bool // the script damages pools: scrubbers run
 	ended    bool
 	givenUp  bool // a cold start is refused for good
+	heldUp   bool // nobody comes back for records that no live member has (0026, Cost): node accept-loss is what is left
 	slowed   [proto.NodesMax][proto.NodesMax]int
 	cutData  [proto.NodesMax][proto.NodesMax]bool // planes has the other cuts
 
@@ -192,6 +194,7 @@ func run(o Options, s *Script, log slog.Handler, t *tracer) (Result, *Failure) {
 	w := &world{tracer: t, o: o, s: s, sim: flowsim.New(o.Seed), rng: rand.New(rand.NewPCG(o.Seed, 0x776f726c64)),
 		lives: map[proto.Member]*lifeState{}, stamps: map[stamp]uint64{}, scopes: map[scopeOf][]wrote{},
 		answered: make([]answered, o.Keys), dropped: make([]uint64, o.Keys), guardOld: -1, netAt: math.MaxUint64, logger: slog.New(slog.DiscardHandler)}
+	w.damages = slices.ContainsFunc(s.Entries, func(e Entry) bool { return e.Do == doDamage })
 	if log != nil {
 		w.logger = slog.New(&clocked{log, w})
 	}
