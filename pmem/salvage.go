@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/zeebo/xxh3"
@@ -21,7 +22,8 @@ func (p *Pool) recoverLog() (*seglog.Log, seglog.RecoverInfo, error) {
 	config := seglog.Config{Arena: p.region.Bytes()[dataOffset:], SegmentBytes: int(p.super.SegmentBytes),
 		PoolTag: binary.LittleEndian.Uint64(p.super.PoolID[:]), Written: true}
 	durable := max(p.super.Durable, p.appliedMark())
-	if p.region.domain == DomainFile {
+	if _, err := os.Stat(p.indexPath); err != nil && p.region.domain == DomainFile {
+		// The machine was down, and nothing of the log is in memory.
 		_ = p.region.mapped.fetch(dataOffset, len(p.region.Bytes()), config.SegmentBytes) // else they are read one by one
 	}
 	log, info, err := seglog.Recover(config, durable, p.super.Base)
