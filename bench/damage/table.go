@@ -77,7 +77,10 @@ func Write(dir string, rs []Result) error {
 func Tally(rs []Result) {
 	n := Count(rs)
 	tally.Mark("damage", "cells repaired or unharmed", n[Exact])
-	tally.Mark("damage", "cells refused, no good copy being left", n[Refused])
+	// A small part may have no cell without a good copy.
+	if n[Refused] > 0 || len(rs) == len(Cells(1, 0)) {
+		tally.Mark("damage", "cells refused, no good copy being left", n[Refused])
+	}
 	if n[Absent] > 0 {
 		tally.Skipped("damage", fmt.Sprintf("%d cells", n[Absent]), "no such structure in this build")
 	}

@@ -174,7 +174,8 @@ func (m *machine) crash(power int) {
 func (m *machine) powerLost(how int) {
 	w := m.w
 	w.count("power losses: " + tornNames[how])
-	if w.newest.Live.Has(proto.NodeID(m.id)) {
+	// A shadow's promotion may be decided after it went.
+	if w.newest.Members().Has(proto.NodeID(m.id)) {
 		m.lossy = true
 	}
 	m.dark = true
