@@ -99,9 +99,11 @@ func TestIndexWithoutSpace(t *testing.T) {
 		}
 	}
 	full.Store(false)
-	for began := time.Now(); ; { // asked every 50 ms while something is refused
-		if _, r := putKeys(t, g.nodes[1], keys, keys+10); r == 0 {
-			break
+	for began, i := time.Now(), 1; ; { // each asks every 50 ms while something is refused
+		if _, r := putKeys(t, g.nodes[i], keys, keys+10); r == 0 {
+			if i++; i == len(g.nodes) {
+				break
+			}
 		}
 		if time.Since(began) > 10*time.Second {
 			t.Fatal("no new keys although there is room again")

@@ -371,5 +371,6 @@ func (p *Pool) Close(clean bool) error {
 	p.mu.Unlock()
 	p.store.Shut() // no reader may touch what goes now
 	p.stopSide()
+	p.pages.Do(func() {}) // an Info under way has read the mappings, a later one does not
 	return errors.Join(err, p.indexFile.region.Close(), p.region.Close(), p.lock.release())
 }
