@@ -7,6 +7,22 @@ import (
 	"healkv/pmem/seglog"
 )
 
+// anotherLife opens the log again, which lies as it did, with an index made of it.
+func (m *made) anotherLife(t *testing.T, keys uint64) *made {
+	c := m.c
+	c.Incarnation = 2
+	l, _, err := seglog.Recover(c, m.Flushed(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := overLog(t, c, l, keys)
+	if err := again.rebuild(); err != nil {
+		t.Fatal(err)
+	}
+	l.SetFlushed(l.Tail())
+	return again
+}
+
 // TestCountLeavesABusyTurn: after an opening live bytes are counted with what
 // the worker has left of its time, and at once where space is wanted.
 func TestCountLeavesABusyTurn(t *testing.T) {
@@ -17,18 +33,7 @@ func TestCountLeavesABusyTurn(t *testing.T) {
 			m.put(r, model, i, 100, false)
 		}
 		m.SetFlushed(m.Tail())
-		c := m.c
-		c.Incarnation = 2
-		l, _, err := seglog.Recover(c, m.Flushed(), 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		again := overLog(t, c, l, 20000)
-		if err := again.rebuild(); err != nil {
-			t.Fatal(err)
-		}
-		l.SetFlushed(l.Tail())
-		return again
+		return m.anotherLife(t, 20000)
 	}
 	busy := Upto(0)
 	busy.Busy = true
@@ -48,4 +53,32 @@ func TestCountLeavesABusyTurn(t *testing.T) {
 		t.Error("space is short, and it hardly counts")
 	}
 	t.Logf("counted in %d busy turns", steps)
+}
+
+// TestOnlyCounts: a restored store with room asks for the cleaner only to count
+// what its segments hold, and says so; when that is done it asks for nothing.
+func TestOnlyCounts(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	m := makeStore(t, 24, 4096, 4000)
+	model := make(map[int]known)
+	for n := range 40 {
+		m.put(r, model, n, 100, false)
+	}
+	m.SetFlushed(m.Tail())
+	again := m.anotherLife(t, 4000)
+	if !again.WantsCleaning() || !again.OnlyCounts() {
+		t.Errorf("restored: wants cleaning %t, only to count %t", again.WantsCleaning(), again.OnlyCounts())
+	}
+	steps := 0
+	for ; again.clean.uncounted && steps < 1000; steps++ {
+		if res := again.Clean(1000, Upto(0), again.Tail()); res.Err != nil {
+			t.Fatal(res.Err)
+		}
+	}
+	if again.WantsCleaning() {
+		t.Errorf("wants cleaning after %d steps", steps)
+	}
+	if err := again.deadMatches(); err != nil {
+		t.Error(err)
+	}
 }

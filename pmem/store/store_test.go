@@ -228,19 +228,9 @@ func TestModel(t *testing.T) {
 		}
 		// Another life over the same log.
 		marker := record.Epoch(m.Record(m.LastMarker()))
-		c := m.c
-		c.Incarnation = 2
-		l, _, err := seglog.Recover(c, m.Flushed(), 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		again := overLog(t, c, l, 4000)
-		if err := again.rebuild(); err != nil {
-			t.Fatal(err)
-		}
-		l.SetFlushed(l.Tail())
+		again := m.anotherLife(t, 4000)
 		for again.clean.uncounted {
-			if res := again.Clean(1000, Upto(0), l.Tail()); res.Err != nil {
+			if res := again.Clean(1000, Upto(0), again.Tail()); res.Err != nil {
 				t.Fatal(res.Err)
 			}
 			n := r.IntN(150) // while it counts
