@@ -99,17 +99,17 @@ func TestIndexWithoutSpace(t *testing.T) {
 		}
 	}
 	full.Store(false)
-	for began, i := time.Now(), 1; ; { // each asks every 50 ms while something is refused
-		if _, r := putKeys(t, g.nodes[i], keys, keys+10); r == 0 {
-			if i++; i == len(g.nodes) {
-				break
-			}
+	next := keys
+	for began, i := time.Now(), 0; i < len(g.nodes); { // each asks every 50 ms while something is refused
+		if _, r := putKeys(t, g.nodes[i], next, next+10); r == 0 {
+			i++
 		}
+		next += 10 // those that one has taken are new to nobody
 		if time.Since(began) > 10*time.Second {
 			t.Fatal("no new keys although there is room again")
 		}
 	}
-	if d, r := putKeys(t, g.nodes[2], keys+10, keys+20_000); r != 0 {
+	if d, r := putKeys(t, g.nodes[2], next, next+20_000); r != 0 {
 		t.Errorf("with room again: %d taken, %d refused", d, r)
 	}
 	t.Logf("%d keys were taken without room to grow, %d refused", done, refused)

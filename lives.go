@@ -138,7 +138,7 @@ func (n *Node) live(ctx context.Context, force string) (err error) {
 	if v.Epoch == 0 {
 		go n.bootstrap()
 	}
-	go n.watchReady(l)
+	n.beside.Go(func() { n.watchReady(l) })
 	defer n.scrub(l)()
 	err = l.heal.Run(ctx)
 	if p := l.failed.Load(); p != nil {
