@@ -174,6 +174,7 @@ func (w *world) damage(e *Entry) bool {
 		return false
 	}
 	w.note("fault "+e.Do, e.Node, uint64(e.B), uint64(off))
+	end := d.endOf(l.pools[shard], off, n)
 	switch when {
 	case hurtCrash:
 		m.crash(-1)
@@ -191,7 +192,7 @@ func (w *world) damage(e *Entry) bool {
 			}
 		}
 	default:
-		d.hurt(off, n, how, when == hurtLatent, w.nodes[e.Other].pools[shard], r)
+		d.hurt(off, n, end, how, when == hurtLatent, w.nodes[e.Other].pools[shard], r)
 	}
 	d.stale = append(d.stale[:0], d.heap.Pool[:pmem.SuperBytes]...)
 	d.stale = append(d.stale, d.heap.Pool[pmem.DataOffset:]...)
@@ -262,15 +263,25 @@ func (d *medium) target(p *pmem.Pool, place, how int, r *rand.Rand) (off, n int,
 	return off, n, true
 }
 
-// hurt changes n bytes at off.
-func (d *medium) hurt(off, n, how int, latent bool, other *medium, r *rand.Rand) {
-	h := hit{off: off}
-	if off >= pmem.DataOffset {
-		size := d.m.w.o.Segment
-		head := pmem.DataOffset + (off-pmem.DataOffset)&^(size-1)
-		number := binary.LittleEndian.Uint64(d.heap.Pool[head+8:])
-		h.pos = number*uint64(size) + uint64(off+n-head)
+// endOf is the log's position behind n bytes at off; 0: they are in no segment.
+// The log is asked: the segment's header may have been hit before.
+func (d *medium) endOf(p *pmem.Pool, off, n int) uint64 {
+	if off < pmem.DataOffset {
+		return 0
 	}
+	log, size := p.Store().Log(), d.m.w.o.Segment
+	in := (off - pmem.DataOffset) & (size - 1)
+	for _, s := range log.Segments() {
+		if x, ok := log.ArenaOffset(s.Start); ok && int(x)&^(size-1) == off-pmem.DataOffset-in {
+			return s.Start&^uint64(size-1) + uint64(in+n)
+		}
+	}
+	return 0
+}
+
+// hurt changes n bytes at off, which end at a position of the log.
+func (d *medium) hurt(off, n int, end uint64, how int, latent bool, other *medium, r *rand.Rand) {
+	h := hit{off: off, pos: end}
 	now := d.heap.Pool
 	if latent {
 		now = d.image
