@@ -416,6 +416,66 @@ func (w *world) heldByDamage() bool {
 	return true
 }
 
+// acceptLoss is the operator's order at every live node (Node.AcceptLoss), when
+// nothing was lost that anybody was answered: whatever else the damaged records
+// may have been, all keys that they may be of are there. False: something was.
+func (w *world) acceptLoss() bool {
+	lost, elsewhere := 0, 0
+	for _, n := range w.newest.Live.Nodes(nil) {
+		for shard, p := range w.nodes[n].p.life.pools {
+			for _, h := range p.Store().RefusedHurts() {
+				for k, hash := range keyHashes[:w.o.Keys] {
+					if (hash^h.Hash)&h.Mask != 0 || w.shardOfKey(k) != shard {
+						continue
+					}
+					if ts := w.answered[k].newest(); w.newestOf(k, w.newest.Live) < ts {
+						lost++
+						if w.newestOf(k, w.newest.Configured&^w.newest.Live) >= ts {
+							elsewhere++
+						}
+					}
+				}
+			}
+		}
+	}
+	if lost > 0 {
+		w.count("recoveries held up by records that no live member has")
+		w.Result.Marks.Add("answered ones of those that a node has which is not live", elsewhere)
+		return false
+	}
+	for _, n := range w.newest.Live.Nodes(nil) {
+		p := w.nodes[n].p
+		p.Go(func() {
+			for _, d := range p.life.drivers {
+				records := 0
+				if d.w.Do(func() { records = d.w.Pool().Store().GiveUp() }); records > 0 {
+					w.Result.Marks.Add("damaged records given up by order", records)
+				}
+				d.w.Mended()
+			}
+		})
+		p.poke()
+	}
+	w.count("losses accepted")
+	return true
+}
+
+// newestOf is the newest timestamp of a key that can be read in pools of the
+// nodes.
+func (w *world) newestOf(key int, of proto.NodeSet) (ts uint64) {
+	for _, n := range of.Nodes(nil) {
+		if l := w.nodes[n].p.life; w.nodes[n].up && l != nil && l.entered {
+			_, _ = l.pools[w.shardOfKey(key)].Store().Alike(keyHashes[key], ^uint64(0), func(_ bool, h *record.Header, name, _ []byte) bool {
+				if string(name) == string(keyNames[key]) {
+					ts = max(ts, h.TS)
+				}
+				return true
+			})
+		}
+	}
+	return max(ts, w.dropped[key])
+}
+
 // anew: of a pool both copies of the superblock are gone, one by damage and the
 // other in a power loss. The operator makes the pools anew.
 func (m *machine) anew(d *medium, err error) bool {
