@@ -132,6 +132,8 @@ func (p *Pool) judge(info *seglog.RecoverInfo, inIndex uint64) error {
 	switch at := p.super.LastMarker; {
 	case unknown > 0:
 		r.Doubtful = fmt.Sprintf("the keys of %d ranges of the log are not known (%s)", unknown, r.Salvaged)
+	case info.Cut:
+		r.Doubtful = fmt.Sprintf("where the log ended is not known (%s)", r.Salvaged)
 	case p.super.Doubtful:
 		r.Doubtful = "parts of the log were found lost in an earlier life, and the pool has not been compared since"
 	case r.LastMarker != marker:

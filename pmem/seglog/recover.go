@@ -32,6 +32,7 @@ type RecoverInfo struct {
 	Extents  []Extent // by Salvage: ranges whose records are not known
 	Found    int      // by Salvage: segments found again without their headers, which nothing speaks against
 	Refound  int      // by Salvage: those that may have been given back before
+	Cut      bool     // by Salvage: the log ends in a segment found again without its header and seal, and segments begun later were there
 	Repaired []Range  // written by Recover; must be flushed before the first append counts
 }
 
