@@ -253,17 +253,25 @@ const ringBytesMin = 4 << 20
 // spinTurns is how many idle turns a worker makes before it sleeps, giving the
 // core away after each. Waking a sleeper costs more than some turns even where
 // workers outnumber cores: measured on 2 cores, 20 turns instead of 2 gave 3
-// nodes 10 to 15 % more writes and 6 nodes about as many.
-func (c *Config) spinTurns() int {
+// nodes 10 to 15 % more writes and 6 nodes about as many. disk: flushes run beside
+// the worker.
+func (c *Config) spinTurns(disk bool) int {
 	micros := c.SpinMicros
 	if micros < 0 {
 		micros = 0
 		if runtime.NumCPU() > c.Nodes*c.Shards+1 {
 			micros = 50
+		} else if disk && c.Model.Gates().Answer == proto.Durable {
+			return spinTurnsDisk
 		}
 	}
 	const turnNanos = 500 // an idle turn with its yield
 	return max(spinTurnsMin, micros*1000/turnNanos)
 }
 
-const spinTurnsMin = 20
+const (
+	spinTurnsMin = 20
+	// spinTurnsDisk are enough where every write waits for a disk: nobody answers
+	// sooner, and those who could run meanwhile want the processors.
+	spinTurnsDisk = 4
+)

@@ -63,8 +63,8 @@ func (w *Worker) flush() (moved bool) {
 // fall into two halves otherwise, one in the flush under way and one waiting for
 // the next, and each write takes two flushes: a first write alone is enough to
 // divide them. It ends when as much has come as the last flush carried and as was
-// waiting then, which is everybody if all write again, or after a quarter of what
-// a flush takes. Where flushes are so quick that this is less than a sleep's
+// waiting then, which is everybody if all write again, or after half of what a
+// flush takes. Where flushes are so quick that this is less than a sleep's
 // accuracy nothing is put off.
 type gather struct {
 	took   int64  // of a flush, smoothed
@@ -82,8 +82,8 @@ const (
 // and the log's tail stands at tail.
 func (g *gather) flushed(now, took int64, through, tail uint64) {
 	g.took += (min(took, 16*gatherMax) - g.took) / 8
-	if g.until = 0; g.took/4 >= gatherMin {
-		g.until = now + min(g.took/4, gatherMax)
+	if g.until = 0; g.took/2 >= gatherMin {
+		g.until = now + min(g.took/2, gatherMax)
 		g.enough = tail + (through-g.from)*7/8
 	}
 }

@@ -261,36 +261,6 @@ func (p *Pool) settle() {
 	p.settled = p.stable.Load()
 }
 
-// flusher is the goroutine that waits for the disk, in the file domain.
-type flusher struct {
-	jobs  chan func() // closed: end
-	ended chan struct{}
-}
-
-// fly makes the pool's drains run on a goroutine of their own.
-func (p *Pool) fly() {
-	f := &flusher{jobs: make(chan func(), 1), ended: make(chan struct{})}
-	p.flusher = f
-	p.later = func(job func()) { f.jobs <- job } // one at a time: never full
-	go func() {
-		defer close(f.ended)
-		for job := range f.jobs {
-			job()
-		}
-	}()
-}
-
-// land ends the goroutine; a drain under way is waited for.
-func (p *Pool) land() {
-	if f := p.flusher; f != nil {
-		close(f.jobs)
-		<-f.ended
-		p.mu.Lock()
-		p.flusher, p.later = nil, nil
-		p.mu.Unlock()
-	}
-}
-
 const pageBytes = 4096
 
 // weight is how many bytes a flush of a range moves: whole pages, or lines.
