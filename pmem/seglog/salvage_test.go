@@ -93,7 +93,7 @@ func TestSealLostWithItsHeader(t *testing.T) {
 		}},
 		{"header zeroed, nothing follows", false, false, func(l *Log, at []byte, noted uint64) uint64 {
 			clear(at[:SegmentHeaderBytes])
-			l.settle(l.lookup(l.Tail()), 0, 0)
+			l.settle(l.lookup(l.Tail()), 0, 0, l.Tail())
 			return noted
 		}},
 	} {
