@@ -347,7 +347,7 @@ var All = []Bug{
 	ProbeUnprovable, DrainOpen, DrainSilent, EndWaits, ResumeEnding,
 	CtlFrameVersion, LapseUnawaited, LeaveAll, NextUnpromised, LeadDeclines, LeadKept, GuardFirst,
 	H29Mute, H29OldView, H34Gap, JudgeIncoming, AgreeUnasked,
-	DigestOverwrite, DigestCursor, DigestRange, DigestTombstone, DigestExtra, DigestBegun,
+	DigestOverwrite, DigestCursor, DigestRange, DigestTombstone, DigestExtra, DigestBegun, DigestErased,
 	CompareOnce, CompareLocked, CompareFenced, CompareVote,
 	SuspectGap, SuspectFlaps, SlowOnce, SlowAll, SlowOwn, SlowMinority, SlowWitness, SlowOften, SlowPromoted,
 
