@@ -10,5 +10,6 @@ const (
 	DoubtForgotten Bug = "doubt-refusal-forgotten-after-restart"
 	DoubtWaits     Bug = "doubt-read-waits-for-a-damaged-leftover"
 	DoubtStale     Bug = "doubt-old-free-header-believed"
+	DoubtLives     Bug = "doubt-segment-alone-of-its-life-not-looked-for"
 	DoubtCut       Bug = "doubt-log-ends-where-a-lost-seal-stood"
 )

@@ -121,3 +121,50 @@ func TestSealLostWithItsHeader(t *testing.T) {
 		t.Errorf("a power loss: %v, %+v", err, info)
 	}
 }
+
+// A free header comes back over a segment that was the only one of its life, or
+// its header is gone: no other segment says which life to look for.
+func TestFreeHeaderOverTheOnlySegmentOfALife(t *testing.T) {
+	genuine := func(h *record.Header, _ []byte) bool { return h.Hash == 99 }
+	c := config(16, 1024, 1)
+	c.Written = true
+	l := Format(c)
+	for _, inc := range []uint32{3, 7, 41, 42} {
+		if l.Tail() > 0 {
+			l, _, _ = Recover(c, l.Tail(), 0)
+		}
+		l.SetIncarnation(inc)
+		for from := l.Tail(); l.Tail() < from+1500; {
+			l.Append(&record.Header{Kind: record.Put, TS: 1, Hash: 99}, []byte("key"), make([]byte, 150))
+		}
+	}
+	alone, whole := 0, bytes.Clone(c.Arena)
+	segments := l.Segments()
+	for i := range segments[:len(segments)-1] {
+		s := &segments[i]
+		place := l.lookup(s.Start)
+		for _, zeroed := range []bool{false, true} {
+			copy(c.Arena, whole)
+			if putFree(l.place(place), place, c.PoolTag, 0, 0); zeroed {
+				clear(l.place(place)[:SegmentHeaderBytes])
+			}
+			if _, _, err := Recover(c, l.Tail(), 0); !errors.Is(err, ErrDamaged) {
+				t.Errorf("segment at %d, life %d: taken for free: %v", s.Start, s.Incarnation, err)
+			}
+			r, info, err := Salvage(c, l.Tail(), 0, 42, genuine, func(bool) error { return nil })
+			if err != nil || info.Segments != len(segments) || info.Found+info.Refound != 1 {
+				t.Errorf("segment at %d, life %d: not found again: %v, %+v", s.Start, s.Incarnation, err, info)
+				continue
+			}
+			if inc, _ := r.IncarnationOf(s.Start); inc != s.Incarnation {
+				t.Errorf("segment at %d found again as one of life %d, it is of %d", s.Start, inc, s.Incarnation)
+			}
+		}
+		if (i == 0 || segments[i-1].Incarnation != s.Incarnation) && segments[i+1].Incarnation != s.Incarnation {
+			alone++
+		}
+	}
+	if t.Logf("%d segments, %d alone of their life", len(segments), alone); alone == 0 {
+		t.Error("none is alone")
+	}
+}
