@@ -11,5 +11,6 @@ const (
 	DoubtWaits     Bug = "doubt-read-waits-for-a-damaged-leftover"
 	DoubtStale     Bug = "doubt-old-free-header-believed"
 	DoubtLives     Bug = "doubt-segment-alone-of-its-life-not-looked-for"
+	DoubtOverlaid  Bug = "doubt-old-segment-header-believed"
 	DoubtCut       Bug = "doubt-log-ends-where-a-lost-seal-stood"
 )

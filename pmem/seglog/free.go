@@ -102,23 +102,37 @@ func (l *Log) begins(first []byte, number uint64, inc uint32) bool {
 }
 
 // overrun says whether the header of a free place is an old one that came back
-// over a segment begun later, of which something was durable: the first record
-// there is of one, and which. Of a segment that a crash cut off when it was begun
-// neither header nor records were flushed; of one below the floor the header is
-// not awaited when it is discarded.
+// over a segment begun later, and over which.
 func (r *recovery) overrun(place int, durable, floor uint64) (number uint64, inc uint32, ok bool) {
 	b := r.l.place(place)
 	f, ok := readFree(b)
 	if !ok || f.place != place || r.l.explains(b, &f) || plant.Is(plant.DoubtStale) {
 		return 0, 0, false
 	}
-	first, newest := b[SegmentHeaderBytes:], durable>>r.l.shift
-	for n := newest; n > f.number && n<<r.l.shift >= floor && newest-n < uint64(len(r.l.table)); n-- {
+	return r.begunLater(place, f.number, f.inc, durable, floor)
+}
+
+// overlaid says the same of the header of a segment.
+func (r *recovery) overlaid(h *segmentHeader, durable, floor uint64) (number uint64, inc uint32, ok bool) {
+	first := r.l.place(h.place)[SegmentHeaderBytes:]
+	if record.Blank(first) || r.l.begins(first, h.number, h.inc) || plant.Is(plant.DoubtOverlaid) {
+		return 0, 0, false
+	}
+	return r.begunLater(h.place, h.number, h.inc, durable, floor)
+}
+
+// begunLater says whether the first record at a place is of a segment begun
+// later than the one named, of which something was durable. Of a segment that a
+// crash cut off when it was begun neither header nor records were flushed; of one
+// below the floor the header is not awaited when it is discarded.
+func (r *recovery) begunLater(place int, than uint64, life uint32, durable, floor uint64) (number uint64, inc uint32, ok bool) {
+	first, newest := r.l.place(place)[SegmentHeaderBytes:], durable>>r.l.shift
+	for n := newest; n > than && n<<r.l.shift >= floor && newest-n < uint64(len(r.l.table)); n-- {
 		if n<<r.l.shift+SegmentHeaderBytes >= durable || r.has(n) {
 			continue
 		}
 		low, high := r.livesOf(n)
-		for inc := max(low, f.inc); inc <= high && inc-low < livesMost; inc++ {
+		for inc := max(low, life); inc <= high && inc-low < livesMost; inc++ {
 			if r.l.begins(first, n, inc) {
 				return n, inc, true
 			}

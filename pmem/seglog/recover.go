@@ -142,6 +142,13 @@ func (r *recovery) readHeaders(durable, floor uint64) error {
 			return &Damage{0, fmt.Errorf("the segment header at place %d says that it is free, and a segment was begun there later", i)}
 		}
 	}
+	for _, all := range [...][]segmentHeader{r.valid, r.discarded} {
+		for i := range all {
+			if _, _, ok := r.overlaid(&all[i], durable, floor); ok {
+				return &Damage{0, fmt.Errorf("the segment header at place %d is an old one, and a segment was begun there later", all[i].place)}
+			}
+		}
+	}
 	if n := len(r.valid); n > 0 && r.newest-r.valid[0].number >= uint64(len(r.l.table)) {
 		return &Damage{r.valid[0].number << r.l.shift, fmt.Errorf("segment numbers %d to %d spread over more than the table's %d",
 			r.valid[0].number, r.newest, len(r.l.table))}

@@ -107,6 +107,13 @@ func (s *salvage) headers() error {
 			s.suspects = append(s.suspects, segmentHeader{state: headerFree, place: i, number: number, inc: inc})
 		}
 	}
+	s.discarded = slices.DeleteFunc(s.discarded, func(h segmentHeader) bool {
+		number, inc, ok := s.overlaid(&h, s.durable, s.floor)
+		if ok {
+			s.suspects = append(s.suspects, segmentHeader{state: headerFree, place: h.place, number: number, inc: inc})
+		}
+		return ok
+	})
 	for i := 0; i < len(s.valid); i++ {
 		// Twice the same number, or a header over another segment's records: an
 		// old one that came back, or one written to the wrong place.
