@@ -342,7 +342,7 @@ var All = []Bug{
 	HelloName, RangeName, PullCut, TCPAsked, TCPAlone, TCPClients,
 	TCPSumRanges,
 	IndexSum, IndexSumRedo, IndexSumIgnored, UnsureMissing, ColdEmpty, CkptTableSum, CkptTableFirst,
-	CkptUnsynced, CkptAhead, CkptHole, CkptNeeds, CkptSlot, CkptStale, CkptReplay, CkptLocks, CkptGone,
+	CkptUnsynced, CkptAhead, CkptHole, CkptNeeds, CkptSlot, CkptStale, CkptReplay, CkptLocks, CkptGone, FreeUnflushed,
 	ForcedLiveUntil, ForcedRunning, FailedForgotten, BackoffAtOnce, OlderCounts, BlankEnd, SeenForgotten, WorkerMalformed,
 	ProbeUnprovable, DrainOpen, DrainSilent, EndWaits, ResumeEnding,
 	CtlFrameVersion, LapseUnawaited, LeaveAll, NextUnpromised, LeadDeclines, LeadKept, GuardFirst,

@@ -93,7 +93,7 @@ func TestSealLostWithItsHeader(t *testing.T) {
 		}},
 		{"header zeroed, nothing follows", false, false, func(l *Log, at []byte, noted uint64) uint64 {
 			clear(at[:SegmentHeaderBytes])
-			l.settle(l.lookup(l.Tail()), 0, 0)
+			l.settle(l.lookup(l.Tail()), 0, 0, l.Tail())
 			return noted
 		}},
 	} {
@@ -155,7 +155,7 @@ func TestOldHeaderOverASegment(t *testing.T) {
 			floor uint64
 			hit   func()
 		}{
-			{"free", 0, func() { putFree(b, place, c.PoolTag, 0, 0) }},
+			{"free", 0, func() { putFree(b, place, c.PoolTag, 0, 0, formatted) }},
 			{"zeroed", 0, func() { clear(b[:SegmentHeaderBytes]) }},
 			{"of an earlier segment", 0, func() { old(b, 4) }},
 			{"of an earlier segment below the floor", 5 << 10, func() { old(b, 4) }},
