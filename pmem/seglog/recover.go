@@ -46,7 +46,7 @@ type RecoverInfo struct {
 // Recover never panics on any arena. Errors: ErrConfig, ErrAlien, and *Damage
 // if something that was durable does not verify; it then wrote nothing. The
 // caller flushes again what lies between the recovered durable position and
-// the tail and all headers (HeaderRanges), calls ClearReleased and flushes what
+// the tail and what Unflushed names, calls ClearReleased and flushes what
 // that returns, then calls SetFlushed (H21).
 //
 // The first append opens a new segment.
@@ -56,7 +56,7 @@ func Recover(c Config, durable, floor uint64) (*Log, RecoverInfo, error) {
 		return nil, info, fmt.Errorf("%w: %s (arena %d, segment %d)", ErrConfig, p, len(c.Arena), c.SegmentBytes)
 	}
 	l := newLog(c)
-	r := recovery{l: l, claim: durable, torn: numberMax}
+	r := recovery{l: l, heads: c.Heads, claim: durable, torn: numberMax}
 	if err := r.readHeaders(durable, floor); err != nil {
 		return nil, info, err
 	}
@@ -85,6 +85,7 @@ func Recover(c Config, durable, floor uint64) (*Log, RecoverInfo, error) {
 
 type recovery struct {
 	l     *Log
+	heads []byte          // Config.Heads
 	valid []segmentHeader // by number
 	bad   []segmentHeader // torn while created, or damaged
 	// Below the floor: a Discard was cut off, adopt finishes it.
@@ -93,6 +94,7 @@ type recovery struct {
 	tail      uint64 // where the valid prefix ends; 0: no segment
 	tailSeg   int    // index in valid of the segment it ends in, -1: none
 	cause     error  // what stands at the tail
+	life      uint32 // the newest that may have appended; 0: not known
 	newest    uint64 // highest number in use by any header
 	torn      uint64 // lowest number of a torn header: the log ends before it
 	records   int
@@ -100,9 +102,17 @@ type recovery struct {
 	repaired  []Range
 }
 
+// head is the header at a place and what follows it.
+func (r *recovery) head(place int) []byte {
+	if r.heads != nil {
+		return r.heads[place*HeadBytes:][:HeadBytes]
+	}
+	return r.l.place(place)
+}
+
 func (r *recovery) readHeaders(durable, floor uint64) error {
 	for i := range r.l.segs {
-		h := readSegmentHeader(r.l.place(i), i, r.l.tag, r.l.size)
+		h := readSegmentHeader(r.head(i), i, r.l.tag, r.l.size)
 		switch h.state {
 		case headerValid:
 			if h.number >= PositionMax>>r.l.shift {
@@ -126,7 +136,7 @@ func (r *recovery) readHeaders(durable, floor uint64) error {
 			return &Damage{0, fmt.Errorf("the segment header at place %d says that another place is free", i)}
 		case headerAlien:
 			return fmt.Errorf("%w: place %d has tag %#x, this pool's is %#x", ErrAlien, i,
-				binary.LittleEndian.Uint64(r.l.place(i)[offTag:]), r.l.tag)
+				binary.LittleEndian.Uint64(r.head(i)[offTag:]), r.l.tag)
 		}
 	}
 	slices.SortFunc(r.valid, func(a, b segmentHeader) int { return cmp.Compare(a.number, b.number) })
@@ -137,8 +147,15 @@ func (r *recovery) readHeaders(durable, floor uint64) error {
 		r.newest = r.valid[i].number
 	}
 	for i := range r.l.segs {
-		if r.overrun(i, durable, floor) {
+		if _, _, ok := r.overrun(i, durable, floor); ok {
 			return &Damage{0, fmt.Errorf("the segment header at place %d says that it is free, and a segment was begun there later", i)}
+		}
+	}
+	for _, all := range [...][]segmentHeader{r.valid, r.discarded} {
+		for i := range all {
+			if _, _, ok := r.overlaid(&all[i], durable, floor); ok {
+				return &Damage{0, fmt.Errorf("the segment header at place %d is an old one, and a segment was begun there later", all[i].place)}
+			}
 		}
 	}
 	if n := len(r.valid); n > 0 && r.newest-r.valid[0].number >= uint64(len(r.l.table)) {
@@ -307,7 +324,7 @@ func (r *recovery) adopt(tail, floor uint64) {
 	}
 	for _, h := range slices.Concat(drop, r.discarded, r.bad) {
 		if !plant.Is(plant.RecoverDropped) {
-			l.settle(h.place, h.number, h.inc)
+			l.settle(h.place, h.number, h.inc, tail)
 		}
 		r.repaired = append(r.repaired, Range{h.place << l.shift, SegmentHeaderBytes})
 		r.dropped++
@@ -316,6 +333,10 @@ func (r *recovery) adopt(tail, floor uint64) {
 	for i := len(l.segs) - 1; i >= 0; i-- {
 		if !used[i] {
 			l.free = append(l.free, int32(i))
+			// One that was given back just now is among those that are not settled yet.
+			if f, ok := l.settled(i, r.head(i)); !ok || f.at == 0 || f.at >= r.claim {
+				l.unflushed = append(l.unflushed, int32(i))
+			}
 		}
 	}
 	if len(keep) > 0 {
