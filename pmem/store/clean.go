@@ -265,6 +265,8 @@ func (s *Store) lookAhead() {
 			return
 		}
 		s.PrefetchKey(hash)
+		// If the next ones are as long, this is where one of them begins.
+		index.PrefetchBytes(s.log.Record(next + cleanAhead/2*(next-c.ahead)))
 		c.ahead = next
 	}
 }
