@@ -77,13 +77,24 @@ type checkpoints struct {
 	last   uint64 // the tail when the last run began
 	reopen bool   // the table in force may be in a cache only: a process found it
 
+	asOf asOpened
+	read struct { // of resume
+		tables []ckpt.Table
+		done   chan struct{}
+		block  int    // of the table in force: the next one
+		begins uint64 // and its first hash
+	}
+
 	stats CheckpointStats
 }
 
 type ckptPhase uint8
 
 const (
-	ckptIdle ckptPhase = iota
+	ckptIdle   ckptPhase = iota
+	ckptUnread           // resume
+	ckptReading
+	ckptMatching
 	ckptCopying
 	ckptWaiting // for the log, with the table
 	ckptWriting // the writer has it
@@ -146,6 +157,15 @@ func (c *checkpoints) setEvery(every int64) {
 	c.every = min(c.every, uint64(c.p.super.SizeBytes-dataOffset)/8)
 }
 
+// asOpened is the log as it was when the pool was opened: what a table found then
+// is judged by.
+type asOpened struct {
+	tail uint64
+	life uint32 // that appended last
+}
+
+func (c *checkpoints) opened() { c.asOf = asOpened{c.p.log.Tail(), c.p.super.Incarnation} }
+
 // size is called when the index's memory is known.
 func (c *checkpoints) size(indexBytes int) {
 	c.layout = ckpt.Layout{Pool: c.p.super.PoolID, PagesMax: index.PagesMax(indexBytes)}
@@ -163,12 +183,12 @@ func (c *checkpoints) inForce(t *ckpt.Table) bool {
 	if plant.Is(plant.CkptNeeds) {
 		return true
 	}
-	if t.Needs > c.p.log.Tail() {
+	if t.Needs > c.asOf.tail {
 		return false
 	}
 	life, ok := c.p.log.IncarnationOf(t.Needs - 1)
 	if !ok {
-		return t.Life == c.p.super.Incarnation && !plant.Is(plant.CkptHole)
+		return t.Life == c.asOf.life && !plant.Is(plant.CkptHole)
 	}
 	_, end := c.p.log.Bounds((t.Needs - 1) / uint64(c.p.log.SegmentBytes()))
 	return life == t.Life && t.Needs <= end
@@ -179,8 +199,12 @@ func (c *checkpoints) newest() *ckpt.Table {
 	if c.file == nil || c.never {
 		return nil
 	}
+	return c.pick(c.layout.Read(c.file))
+}
+
+func (c *checkpoints) pick(tables []ckpt.Table) *ckpt.Table {
 	var best *ckpt.Table
-	for _, t := range c.layout.Read(c.file) {
+	for _, t := range tables {
 		c.gen = max(c.gen, t.Generation)
 		if best == nil && c.inForce(&t) {
 			best = &t
@@ -190,30 +214,75 @@ func (c *checkpoints) newest() *ckpt.Table {
 }
 
 // resume goes on with the checkpoint in force over a kept index: pages whose
-// sums are still the same need not be written again.
+// sums are still the same need not be written again. The table is read and gone
+// through later, since both take longer the larger the index is: nothing needs it
+// before the next checkpoint.
 func (c *checkpoints) resume() {
-	t := c.newest()
-	if t == nil {
-		c.restart()
+	if c.never {
 		return
 	}
-	c.adopt(t)
-	x, hash := c.p.index, uint64(0)
-	i, at, last := 0, uint64(0), false // of the table
-	for !last {
-		m, next := x.Block(hash)
-		for i < len(t.Blocks) && at < hash {
-			at += 1 << (64 - t.Blocks[i].Local)
-			i++
-			if at == 0 {
-				i = len(t.Blocks)
+	c.phase = ckptUnread
+	if c.path == "" { // a medium's is there at once
+		for c.phase != ckptIdle {
+			c.resumeSome()
+		}
+	}
+}
+
+// resumeSome does a bounded part of it; false while the writer reads.
+func (c *checkpoints) resumeSome() bool {
+	switch c.phase {
+	case ckptUnread:
+		if c.file == nil {
+			c.phase = ckptIdle
+			c.restart()
+			return true
+		}
+		c.read.done = make(chan struct{})
+		c.w.read(c.layout, c.file, &c.read.tables, c.read.done)
+		c.phase = ckptReading
+	case ckptReading:
+		select {
+		case <-c.read.done:
+		default:
+			return false
+		}
+		t := c.pick(c.read.tables)
+		c.read.tables = nil
+		if t == nil {
+			c.phase = ckptIdle
+			c.restart()
+			return true
+		}
+		c.adopt(t)
+		c.phase, c.at, c.read.block, c.read.begins = ckptMatching, 0, 0, 0
+	case ckptMatching:
+		c.matchSome()
+	}
+	return true
+}
+
+// matchSome notes for some pages of the index which slot has their image. A page
+// that changed since, or is another one by now, does not have the sum.
+func (c *checkpoints) matchSome() {
+	t, k := c.force, &c.read
+	for range ckptLooks {
+		m, next := c.p.index.Block(c.at)
+		for k.block < len(t.Blocks) && k.begins < c.at {
+			k.begins += 1 << (64 - t.Blocks[k.block].Local)
+			k.block++
+			if k.begins == 0 {
+				k.block = len(t.Blocks)
 			}
 		}
-		if i < len(t.Blocks) && at == hash && t.Blocks[i].Local == m.Local {
-			k := &t.Blocks[i]
-			c.pages[m.Page] = imageOf{sum: k.Sum, slot: k.Slot + 1, live: k.Live}
+		if k.block < len(t.Blocks) && k.begins == c.at && t.Blocks[k.block].Local == m.Local {
+			b := &t.Blocks[k.block]
+			c.pages[m.Page] = imageOf{sum: b.Sum, slot: b.Slot + 1, live: b.Live}
 		}
-		hash, last = next, next == 0
+		if c.at = next; next == 0 {
+			c.phase = ckptIdle
+			return
+		}
 	}
 }
 
@@ -285,6 +354,8 @@ func (c *checkpoints) step() bool {
 		return true
 	}
 	switch c.phase {
+	case ckptUnread, ckptReading, ckptMatching:
+		return c.resumeSome()
 	case ckptIdle:
 		return c.due() && c.begin()
 	case ckptCopying:
@@ -499,7 +570,7 @@ func (c *checkpoints) shut() error {
 // Checkpoints says what became of them. Worker only.
 func (p *Pool) Checkpoints() CheckpointStats {
 	s := p.ckpt.stats
-	s.Running = p.ckpt.phase != ckptIdle
+	s.Running = p.ckpt.phase >= ckptCopying
 	return s
 }
 

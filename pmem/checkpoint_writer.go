@@ -41,6 +41,7 @@ type ckptJob struct {
 	layout ckpt.Layout
 	file   ckpt.File
 	flush  bool
+	tables *[]ckpt.Table // to be read
 	answer chan struct{}
 }
 
@@ -90,6 +91,12 @@ func (w *ckptWriter) reset() {
 	w.done.Store(false)
 }
 
+// read reads the tables of a file and closes done.
+func (w *ckptWriter) read(l ckpt.Layout, f ckpt.File, tables *[]ckpt.Table, done chan struct{}) {
+	w.open()
+	w.give(ckptJob{layout: l, file: f, tables: tables, answer: done})
+}
+
 // buffer is room for an image, nil if the writer has all of it.
 func (w *ckptWriter) buffer() []byte {
 	select {
@@ -137,6 +144,9 @@ func (w *ckptWriter) do(j *ckptJob) {
 	var err error
 	switch {
 	case j.answer != nil:
+		if j.tables != nil {
+			*j.tables = j.layout.Read(j.file)
+		}
 		close(j.answer)
 		return
 	case j.file != nil:

@@ -31,6 +31,36 @@ func (p *Pool) openIndexFile(fresh bool) (*indexFile, error) {
 	return f, err
 }
 
+// lastIndex is the index that the last life has left, opened once: its directory
+// is gone through, which takes a while with many keys.
+type lastIndex struct {
+	opened bool
+	file   *indexFile
+	x      *index.Index
+	err    error // os.ErrNotExist: there is none
+}
+
+func (p *Pool) lastIndex() (*index.Index, error) {
+	l := &p.last
+	if l.opened {
+		return l.x, l.err
+	}
+	l.opened = true
+	if l.file, l.err = p.openIndexFile(false); l.err != nil {
+		return nil, l.err
+	}
+	l.x, l.err = index.Open(l.file.region.Bytes(), l.file.ensure, p.indexTag())
+	return l.x, l.err
+}
+
+// close gives back what was not taken over.
+func (l *lastIndex) close() {
+	if l.file != nil {
+		_ = l.file.region.Close()
+	}
+	*l = lastIndex{}
+}
+
 // openIndexFile maps the index file of a pool; fresh makes a new one, without
 // it os.ErrNotExist or ErrSize mean that there is none to keep.
 func openIndexFile(path string, maxKeys uint64, fresh bool) (*indexFile, error) {

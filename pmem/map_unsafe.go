@@ -71,23 +71,6 @@ func (m *mapping) advise(advice int) error {
 	return nil
 }
 
-// fetch brings the first bytes of every step into memory, many at a time and
-// nothing else. Where a page is read by touching it, the kernel reads as much
-// around it as the device's setting says, which is megabytes on some, and waits.
-func (m *mapping) fetch(from, to, step int) error {
-	if err := m.advise(unix.MADV_RANDOM); err != nil {
-		return err
-	}
-	page := uintptr(os.Getpagesize())
-	for off := from; off < to; off += step {
-		_, _, _ = unix.Syscall(unix.SYS_MADVISE, m.addr+uintptr(off)&^(page-1), page, unix.MADV_WILLNEED)
-	}
-	for off := from; off < to; off += step { // each waits for its own
-		_, _, _ = unix.Syscall(unix.SYS_MADVISE, m.addr+uintptr(off)&^(page-1), page, unix.MADV_POPULATE_READ)
-	}
-	return m.advise(unix.MADV_NORMAL)
-}
-
 // heapAligned is Go memory that starts on a cache line, as mapped memory does.
 func heapAligned(size int) []byte {
 	b := make([]byte, size+lineBytes)

@@ -256,13 +256,18 @@ func (p *Pool) flushSuperAgain() error {
 
 // flushAgain writes and flushes once more what the last life may only have
 // left in a cache (H21). The bytes are stored anew, since after a failed
-// flush the kernel takes pages for clean that never reached the media. Segment
-// headers go along: a zeroed one that was not flushed must not come back over
-// the segment's next contents.
+// flush the kernel takes pages for clean that never reached the media. Headers of
+// free places go along as far as they may not be there: an old one must not come
+// back over the place's next contents. Where a flush is known to have failed, or
+// the log was damaged, all headers do.
 func (p *Pool) flushAgain(ranges []seglog.Range, durable uint64) error {
 	tail := p.log.Tail()
 	if p.region.flushes() && !plant.Is(plant.H21Again) {
-		ranges = p.log.HeaderRanges(ranges)
+		if p.recovered.FailedFlush || p.recovered.Salvaged != "" {
+			ranges = p.log.HeaderRanges(ranges)
+		} else {
+			ranges = p.log.Unflushed(ranges)
+		}
 		ranges = p.log.Ranges(ranges, min(durable, tail), tail)
 		arena := p.region.Bytes()[dataOffset:]
 		var bounce []byte
@@ -289,11 +294,13 @@ func (p *Pool) flushAgain(ranges []seglog.Range, durable uint64) error {
 //
 // A kept index first, then one of a checkpoint, then one of the whole log.
 func (p *Pool) openIndex() error {
+	p.ckpt.opened()
 	why := p.keepIndex()
 	if why == "" {
 		p.ckpt.resume()
 		return nil
 	}
+	p.last.close()
 	if !p.ckpt.never {
 		no := p.restoreIndex()
 		if no == "" {
@@ -321,30 +328,24 @@ func (p *Pool) keepIndex() string {
 	case r.FailedFlush && !plant.Is(plant.H21Kept):
 		return "a flush failed in the last life"
 	}
-	f, err := p.openIndexFile(false)
+	x, err := p.lastIndex()
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			return "no index file"
 		}
 		return err.Error()
 	}
-	why := p.replay(f)
-	if why != "" {
-		_ = f.region.Close()
+	if why := p.replay(x); why != "" {
 		p.index = nil
 		return why
 	}
-	p.indexFile = f
+	p.indexFile, p.last = p.last.file, lastIndex{}
+	p.ckpt.size(len(p.indexFile.region.Bytes()))
 	return ""
 }
 
-func (p *Pool) replay(f *indexFile) string {
+func (p *Pool) replay(x *index.Index) string {
 	r := &p.recovered
-	p.ckpt.size(len(f.region.Bytes()))
-	x, err := index.Open(f.region.Bytes(), f.ensure, p.indexTag())
-	if err != nil {
-		return err.Error()
-	}
 	applied, life, tail := x.Mark(markApplied), x.Mark(markLife), p.log.Tail()
 	switch {
 	case life&markFailed != 0 && !plant.Is(plant.H21Kept):
@@ -372,7 +373,7 @@ func (p *Pool) replay(f *indexFile) string {
 		from = tail
 	}
 	var failed error
-	err = p.log.ScanAround(from, tail, p.genuine, func(pos uint64, h *record.Header, img []byte, sound bool) bool {
+	err := p.log.ScanAround(from, tail, p.genuine, func(pos uint64, h *record.Header, img []byte, sound bool) bool {
 		r.Replayed++
 		switch h.Kind {
 		case record.Put, record.Delete:
@@ -475,6 +476,7 @@ func (p *Pool) rebuildIndex(why string) error {
 func (p *Pool) releaseAll() {
 	p.finished = true
 	p.stopSide()
+	p.last.close()
 	if p.indexFile != nil {
 		_ = p.indexFile.region.Close()
 	}

@@ -56,6 +56,7 @@ type Pool struct {
 	index     *index.Index
 	store     *store.Store
 	bootID    [16]byte
+	last      lastIndex
 	keeper    *keeper
 	ckpt      checkpoints
 

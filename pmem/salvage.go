@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	"github.com/zeebo/xxh3"
@@ -21,11 +20,8 @@ import (
 func (p *Pool) recoverLog() (*seglog.Log, seglog.RecoverInfo, error) {
 	config := seglog.Config{Arena: p.region.Bytes()[dataOffset:], SegmentBytes: int(p.super.SegmentBytes),
 		PoolTag: binary.LittleEndian.Uint64(p.super.PoolID[:]), Written: true}
+	config.Heads = p.region.every(dataOffset, config.SegmentBytes, seglog.HeadBytes)
 	durable := max(p.super.Durable, p.appliedMark())
-	if _, err := os.Stat(p.indexPath); err != nil && p.region.domain == DomainFile {
-		// The machine was down, and nothing of the log is in memory.
-		_ = p.region.mapped.fetch(dataOffset, len(p.region.Bytes()), config.SegmentBytes) // else they are read one by one
-	}
 	log, info, err := seglog.Recover(config, durable, p.super.Base)
 	if !errors.Is(err, seglog.ErrDamaged) && !errors.Is(err, seglog.ErrAlien) {
 		return log, info, err
@@ -71,12 +67,7 @@ func (p *Pool) appliedMark() (pos uint64) {
 	if !p.recovered.SameBoot || p.recovered.FailedFlush {
 		return 0
 	}
-	f, err := p.openIndexFile(false)
-	if err != nil {
-		return 0
-	}
-	defer func() { _ = f.region.Close() }()
-	x, err := index.Open(f.region.Bytes(), f.ensure, p.indexTag())
+	x, err := p.lastIndex()
 	if err != nil || x.Mark(markLife) != uint64(p.super.Incarnation) || x.Mark(markBase) != p.super.Base {
 		return 0
 	}
@@ -132,6 +123,8 @@ func (p *Pool) judge(info *seglog.RecoverInfo, inIndex uint64) error {
 	switch at := p.super.LastMarker; {
 	case unknown > 0:
 		r.Doubtful = fmt.Sprintf("the keys of %d ranges of the log are not known (%s)", unknown, r.Salvaged)
+	case info.Cut:
+		r.Doubtful = fmt.Sprintf("where the log ended is not known (%s)", r.Salvaged)
 	case p.super.Doubtful:
 		r.Doubtful = "parts of the log were found lost in an earlier life, and the pool has not been compared since"
 	case r.LastMarker != marker:

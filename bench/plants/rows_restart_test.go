@@ -21,6 +21,7 @@ func init() {
 		one(plant.CkptStale, "a page that changed is written again", log),
 		one(plant.CkptReplay, "the replay begins where the checkpoint began", log),
 		one(plant.CkptLocks, "records above the stable position are locked when their page is loaded", log),
+		one(plant.FreeUnflushed, "headers of free places that the last life may not have flushed are flushed again", unit("pmem/seglog", "TestPowerLoss")),
 		one(plant.CkptGone, "words of segments that went are dropped when their page is loaded", log),
 	)
 }

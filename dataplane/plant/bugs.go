@@ -342,12 +342,12 @@ var All = []Bug{
 	HelloName, RangeName, PullCut, TCPAsked, TCPAlone, TCPClients,
 	TCPSumRanges,
 	IndexSum, IndexSumRedo, IndexSumIgnored, UnsureMissing, ColdEmpty, CkptTableSum, CkptTableFirst,
-	CkptUnsynced, CkptAhead, CkptHole, CkptNeeds, CkptSlot, CkptStale, CkptReplay, CkptLocks, CkptGone,
+	CkptUnsynced, CkptAhead, CkptHole, CkptNeeds, CkptSlot, CkptStale, CkptReplay, CkptLocks, CkptGone, FreeUnflushed,
 	ForcedLiveUntil, ForcedRunning, FailedForgotten, BackoffAtOnce, OlderCounts, BlankEnd, SeenForgotten, WorkerMalformed,
 	ProbeUnprovable, DrainOpen, DrainSilent, EndWaits, ResumeEnding,
 	CtlFrameVersion, LapseUnawaited, LeaveAll, NextUnpromised, LeadDeclines, LeadKept, GuardFirst,
 	H29Mute, H29OldView, H34Gap, JudgeIncoming, AgreeUnasked,
-	DigestOverwrite, DigestCursor, DigestRange, DigestTombstone, DigestExtra, DigestBegun,
+	DigestOverwrite, DigestCursor, DigestRange, DigestTombstone, DigestExtra, DigestBegun, DigestErased,
 	CompareOnce, CompareLocked, CompareFenced, CompareVote,
 	SuspectGap, SuspectFlaps, SlowOnce, SlowAll, SlowOwn, SlowMinority, SlowWitness, SlowOften, SlowPromoted,
 
@@ -364,6 +364,6 @@ var All = []Bug{
 	DamageSplit, DamageHeader, DamageFloor, DamageBeside, DamageMiss, DamageSettle, DamageHide, DamageMoved, DamageGap, DamageDoubt,
 	DamageCold, DamageFlag, DamageMarker, DamageBlank, DamageForward, DamageAdopt, DamageForged, DamageScrub, DamageMarkerTrusted,
 	SpareLength, CountNever,
-	DoubtRefound, DoubtAlways, DoubtStray, DoubtTorn, DoubtLost, DoubtForgotten, DoubtWaits, DoubtStale,
+	DoubtRefound, DoubtAlways, DoubtStray, DoubtTorn, DoubtLost, DoubtForgotten, DoubtWaits, DoubtStale, DoubtCut,
 	MendFirst, MendOldest, MendRecovering, MendLocked, MendDamagedIsMissing, MendInFlight, MendBound,
 }

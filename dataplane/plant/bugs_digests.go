@@ -9,6 +9,7 @@ const (
 	DigestTombstone Bug = "digest-list-without-tombstones"
 	DigestExtra     Bug = "digest-extra-record-kept"
 	DigestBegun     Bug = "digest-compared-before-the-walk-is-done"
+	DigestErased    Bug = "digest-keeps-what-was-given-up"
 	CompareOnce     Bug = "comparison-with-one-look-at-the-own-records"
 	CompareLocked   Bug = "comparison-of-locked-records"
 	CompareFenced   Bug = "comparison-with-a-node-that-may-not-serve"

@@ -10,4 +10,5 @@ const (
 	DoubtForgotten Bug = "doubt-refusal-forgotten-after-restart"
 	DoubtWaits     Bug = "doubt-read-waits-for-a-damaged-leftover"
 	DoubtStale     Bug = "doubt-old-free-header-believed"
+	DoubtCut       Bug = "doubt-log-ends-where-a-lost-seal-stood"
 )

@@ -18,4 +18,5 @@ const (
 	CkptReplay      Bug = "checkpoint-replayed-from-its-end"
 	CkptLocks       Bug = "checkpoint-forgets-locks-above-stable"
 	CkptGone        Bug = "checkpoint-word-of-a-segment-that-went"
+	FreeUnflushed   Bug = "free-segment-header-of-the-last-life-not-flushed-again"
 )

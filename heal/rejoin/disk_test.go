@@ -139,7 +139,7 @@ func (d *disk) open() (tail uint64, left []leftover, err error) {
 	}
 	// What the last life may only have left in a cache is flushed again (H21).
 	d.ranges = append(d.ranges[:0], info.Repaired...)
-	d.ranges = log.HeaderRanges(d.ranges)
+	d.ranges = log.Unflushed(d.ranges)
 	d.write(log.Ranges(d.ranges, min(info.Durable, tail), tail))
 	d.write(log.ClearReleased(nil))
 	log.SetFlushed(tail)

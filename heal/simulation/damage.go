@@ -174,6 +174,7 @@ func (w *world) damage(e *Entry) bool {
 		return false
 	}
 	w.note("fault "+e.Do, e.Node, uint64(e.B), uint64(off))
+	end := d.endOf(l.pools[shard], off, n)
 	switch when {
 	case hurtCrash:
 		m.crash(-1)
@@ -191,7 +192,7 @@ func (w *world) damage(e *Entry) bool {
 			}
 		}
 	default:
-		d.hurt(off, n, how, when == hurtLatent, w.nodes[e.Other].pools[shard], r)
+		d.hurt(off, n, end, how, when == hurtLatent, w.nodes[e.Other].pools[shard], r)
 	}
 	d.stale = append(d.stale[:0], d.heap.Pool[:pmem.SuperBytes]...)
 	d.stale = append(d.stale, d.heap.Pool[pmem.DataOffset:]...)
@@ -262,15 +263,25 @@ func (d *medium) target(p *pmem.Pool, place, how int, r *rand.Rand) (off, n int,
 	return off, n, true
 }
 
-// hurt changes n bytes at off.
-func (d *medium) hurt(off, n, how int, latent bool, other *medium, r *rand.Rand) {
-	h := hit{off: off}
-	if off >= pmem.DataOffset {
-		size := d.m.w.o.Segment
-		head := pmem.DataOffset + (off-pmem.DataOffset)&^(size-1)
-		number := binary.LittleEndian.Uint64(d.heap.Pool[head+8:])
-		h.pos = number*uint64(size) + uint64(off+n-head)
+// endOf is the log's position behind n bytes at off; 0: they are in no segment.
+// The log is asked: the segment's header may have been hit before.
+func (d *medium) endOf(p *pmem.Pool, off, n int) uint64 {
+	if off < pmem.DataOffset {
+		return 0
 	}
+	log, size := p.Store().Log(), d.m.w.o.Segment
+	in := (off - pmem.DataOffset) & (size - 1)
+	for _, s := range log.Segments() {
+		if x, ok := log.ArenaOffset(s.Start); ok && int(x)&^(size-1) == off-pmem.DataOffset-in {
+			return s.Start&^uint64(size-1) + uint64(in+n)
+		}
+	}
+	return 0
+}
+
+// hurt changes n bytes at off, which end at a position of the log.
+func (d *medium) hurt(off, n int, end uint64, how int, latent bool, other *medium, r *rand.Rand) {
+	h := hit{off: off, pos: end}
 	now := d.heap.Pool
 	if latent {
 		now = d.image
@@ -403,6 +414,66 @@ func (w *world) heldByDamage() bool {
 		}
 	}
 	return true
+}
+
+// acceptLoss is the operator's order at every live node (Node.AcceptLoss), when
+// nothing was lost that anybody was answered: whatever else the damaged records
+// may have been, all keys that they may be of are there. False: something was.
+func (w *world) acceptLoss() bool {
+	lost, elsewhere := 0, 0
+	for _, n := range w.newest.Live.Nodes(nil) {
+		for shard, p := range w.nodes[n].p.life.pools {
+			for _, h := range p.Store().RefusedHurts() {
+				for k, hash := range keyHashes[:w.o.Keys] {
+					if (hash^h.Hash)&h.Mask != 0 || w.shardOfKey(k) != shard {
+						continue
+					}
+					if ts := w.answered[k].newest(); w.newestOf(k, w.newest.Live) < ts {
+						lost++
+						if w.newestOf(k, w.newest.Configured&^w.newest.Live) >= ts {
+							elsewhere++
+						}
+					}
+				}
+			}
+		}
+	}
+	if lost > 0 {
+		w.count("recoveries held up by records that no live member has")
+		w.Result.Marks.Add("answered ones of those that a node has which is not live", elsewhere)
+		return false
+	}
+	for _, n := range w.newest.Live.Nodes(nil) {
+		p := w.nodes[n].p
+		p.Go(func() {
+			for _, d := range p.life.drivers {
+				records := 0
+				if d.w.Do(func() { records = d.w.Pool().Store().GiveUp() }); records > 0 {
+					w.Result.Marks.Add("damaged records given up by order", records)
+				}
+				d.w.Mended()
+			}
+		})
+		p.poke()
+	}
+	w.count("losses accepted")
+	return true
+}
+
+// newestOf is the newest timestamp of a key that can be read in pools of the
+// nodes.
+func (w *world) newestOf(key int, of proto.NodeSet) (ts uint64) {
+	for _, n := range of.Nodes(nil) {
+		if l := w.nodes[n].p.life; w.nodes[n].up && l != nil && l.entered {
+			_, _ = l.pools[w.shardOfKey(key)].Store().Alike(keyHashes[key], ^uint64(0), func(_ bool, h *record.Header, name, _ []byte) bool {
+				if string(name) == string(keyNames[key]) {
+					ts = max(ts, h.TS)
+				}
+				return true
+			})
+		}
+	}
+	return max(ts, w.dropped[key])
 }
 
 // anew: of a pool both copies of the superblock are gone, one by damage and the

@@ -575,7 +575,7 @@ func (w *world) calmDown() {
 
 // settle lets time pass until all is done.
 func (w *world) settle() {
-	begun := w.sim.Now()
+	begun, first := w.sim.Now(), w.sim.Now()
 	for round := 0; ; round++ {
 		w.advance(2 * time.Millisecond)
 		if w.quiet() {
@@ -594,7 +594,10 @@ func (w *world) settle() {
 			break
 		}
 		if since > calmMax/2 && w.heldByDamage() {
-			w.count("recoveries held up by records that no live member has")
+			if w.acceptLoss() {
+				begun = w.sim.Now()
+				continue
+			}
 			w.givenUp, w.heldUp, w.Result.Waiting = true, true, true
 			break
 		}
@@ -608,7 +611,7 @@ func (w *world) settle() {
 			w.count("acceptors that vote again after an older file")
 		}
 	}
-	w.note("quiet", 0, uint64(w.sim.Now()-begun), 0)
+	w.note("quiet", 0, uint64(w.sim.Now()-first), 0)
 }
 
 // opsLeast is how many operations a run of a drawn script has at least.

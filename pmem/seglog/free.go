@@ -16,10 +16,15 @@ import (
 // Otherwise a segment would be gone without a trace.
 //
 //	 0 u64 free magic
-//	16 u32 place + 1 | 20 u32 CRC-32C over [16,20), [24,40)
+//	16 u32 place + 1 | 20 u32 CRC-32C over [16,20), [24,40), [48,56)
 //	24 u32 incarnation | 28 u32 pool tag, folded
 //	32 u64 number of the segment that lay here last; 0: none is known
+//	48 u64 the log's tail when it was written; 0: not known, and not in the CRC
 //	56 u64 free magic
+//
+// Whoever finds that the log is durable beyond the tail at 48 knows that the
+// header is, too: a flush takes along what was released before it began. So an
+// opening need not flush the headers of all free places again.
 //
 // Where the checksum does not match, a crash has cut the writing off (or an
 // earlier version wrote it): then it is free, and nothing more is known.
@@ -28,6 +33,7 @@ type freeHeader struct {
 	pool   uint32 // foldTag of the pool's tag
 	number uint64
 	inc    uint32
+	at     uint64 // the tail when it was written; 0: not known
 }
 
 const (
@@ -36,29 +42,40 @@ const (
 	offFreeInc    = 24
 	offFreePool   = 28
 	offFreeNumber = 32
+	offFreeAt     = 48
 )
+
+// formatted is the tail that a header is given which is on the media before any
+// record can be, or need not be there: less than any position.
+const formatted = 1
 
 func foldTag(tag uint64) uint32 { return uint32(tag>>32) ^ uint32(tag) }
 
 func freeCRC(b []byte) uint32 {
-	return crc32.Update(crc32.Checksum(b[offFreePlace:offFreeCRC], castagnoli), castagnoli, b[offFreeInc:offNumber2])
+	sum := crc32.Update(crc32.Checksum(b[offFreePlace:offFreeCRC], castagnoli), castagnoli, b[offFreeInc:offNumber2])
+	if at := b[offFreeAt : offFreeAt+8]; binary.LittleEndian.Uint64(at) != 0 {
+		sum = crc32.Update(sum, castagnoli, at)
+	}
+	return sum
 }
 
-// putFree makes the header that of a free place in which segment number lay.
-func putFree(b []byte, place int, tag, number uint64, inc uint32) {
+// putFree makes the header that of a free place in which segment number lay. at
+// is the log's tail.
+func putFree(b []byte, place int, tag, number uint64, inc uint32, at uint64) {
 	b = b[:SegmentHeaderBytes]
 	binary.LittleEndian.PutUint64(b[offNumber:], 0)
-	var w [offNumber2]byte
+	var w [SegmentHeaderBytes]byte
 	binary.LittleEndian.PutUint32(w[offFreePlace:], uint32(place+1))
 	binary.LittleEndian.PutUint32(w[offFreeInc:], inc)
 	binary.LittleEndian.PutUint32(w[offFreePool:], foldTag(tag))
 	binary.LittleEndian.PutUint64(w[offFreeNumber:], number)
+	binary.LittleEndian.PutUint64(w[offFreeAt:], at)
 	binary.LittleEndian.PutUint32(w[offFreeCRC:], freeCRC(w[:]))
-	for at := offFreePlace; at < offNumber2; at += 8 {
-		binary.LittleEndian.PutUint64(b[at:], binary.LittleEndian.Uint64(w[at:]))
+	for i := offFreePlace; i < offNumber2; i += 8 {
+		binary.LittleEndian.PutUint64(b[i:], binary.LittleEndian.Uint64(w[i:]))
 	}
 	binary.LittleEndian.PutUint64(b[offNumber2:], 0)
-	binary.LittleEndian.PutUint64(b[offInc2:], 0)
+	binary.LittleEndian.PutUint64(b[offFreeAt:], at)
 	binary.LittleEndian.PutUint64(b[offSeal2:], freeMagic)
 	binary.LittleEndian.PutUint64(b[offMagic:], freeMagic)
 }
@@ -67,9 +84,9 @@ func putFree(b []byte, place int, tag, number uint64, inc uint32) {
 // none that is whole.
 func readFree(b []byte) (f freeHeader, ok bool) {
 	le := binary.LittleEndian
-	f = freeHeader{int(le.Uint32(b[offFreePlace:])) - 1, le.Uint32(b[offFreePool:]), le.Uint64(b[offFreeNumber:]), le.Uint32(b[offFreeInc:])}
+	f = freeHeader{int(le.Uint32(b[offFreePlace:])) - 1, le.Uint32(b[offFreePool:]), le.Uint64(b[offFreeNumber:]), le.Uint32(b[offFreeInc:]), le.Uint64(b[offFreeAt:])}
 	return f, le.Uint64(b[offMagic:]) == freeMagic && le.Uint64(b[offSeal2:]) == freeMagic && le.Uint32(b[offFreeCRC:]) == freeCRC(b) &&
-		le.Uint64(b[offNumber:]) == 0 && le.Uint64(b[offNumber2:]) == 0 && le.Uint64(b[offInc2:]) == 0
+		le.Uint64(b[offNumber:]) == 0 && le.Uint64(b[offNumber2:]) == 0
 }
 
 // maybeTorn says whether a crash may have left a header of which no copy
@@ -105,7 +122,7 @@ func (l *Log) begins(first []byte, number uint64, inc uint32) bool {
 // header nor records were flushed; of one below the floor the header is not
 // awaited when it is discarded.
 func (r *recovery) overrun(place int, durable, floor uint64) bool {
-	b := r.l.place(place)
+	b := r.head(place)
 	f, ok := readFree(b)
 	if !ok || f.place != place || r.l.explains(b, &f) || plant.Is(plant.DoubtStale) {
 		return false
@@ -125,20 +142,21 @@ func (r *recovery) overrun(place int, durable, floor uint64) bool {
 }
 
 // settle makes the header of a free place one that explains what stands behind
-// it. number is the segment that lay there last, 0: not known.
-func (l *Log) settle(place int, number uint64, inc uint32) {
+// it. number is the segment that lay there last, 0: not known. What it writes is
+// flushed before anything is appended at the tail.
+func (l *Log) settle(place int, number uint64, inc uint32, tail uint64) {
 	b := l.place(place)
 	if f := (freeHeader{number: number, inc: inc}); number == 0 || !l.explains(b, &f) {
 		number, inc = unknownNumber, 0
 	}
-	putFree(b, place, l.tag, number, inc)
+	putFree(b, place, l.tag, number, inc, max(tail, formatted))
 }
 
-// settled says whether it is one.
-func (l *Log) settled(place int) bool {
-	b := l.place(place)
-	f, ok := readFree(b)
-	return ok && f.place == place && f.pool == foldTag(l.tag) && l.explains(b, &f)
+// settled says whether it is one. b begins with the place's header and the first
+// record behind it.
+func (l *Log) settled(place int, b []byte) (f freeHeader, ok bool) {
+	f, ok = readFree(b)
+	return f, ok && f.place == place && f.pool == foldTag(l.tag) && l.explains(b, &f)
 }
 
 // gone is the segment whose release was begun, as the rest of its header says.

@@ -34,7 +34,14 @@ type Config struct {
 	PoolTag      uint64 // random per pool; a segment with another one is refused
 	Incarnation  uint32 // the life that appends; see SetIncarnation
 	Written      bool   // Recover: every header was written by Format or later; a blank one is damage
+
+	// Heads, for Recover: the first HeadBytes of every segment one after the
+	// other, as the arena has them; nil: they are read there, a page each.
+	Heads []byte
 }
+
+// HeadBytes are a segment's header and that of its first record.
+const HeadBytes = SegmentHeaderBytes + record.HeaderBytes
 
 // Range is a part of the arena in bytes.
 type Range struct{ Off, Len int }
@@ -52,6 +59,9 @@ type Log struct {
 
 	written bool    // Config.Written
 	mended  []Range // headers written again, to go out with the next flush
+	// unflushed, from Recover to ClearReleased: free places whose headers the last
+	// life may only have left in a cache, or that are not as they should be.
+	unflushed []int32
 
 	open      int    // place of the open segment, -1: none
 	off       int    // where the next record goes in the open segment
@@ -112,7 +122,7 @@ func Format(c Config) *Log {
 	assert(p == "", p)
 	l := newLog(c)
 	for i := range l.segs {
-		putFree(l.place(i), i, l.tag, 0, 0)
+		putFree(l.place(i), i, l.tag, 0, 0, formatted)
 	}
 	for i := len(l.segs) - 1; i >= 0; i-- {
 		l.free = append(l.free, int32(i))

@@ -248,7 +248,8 @@ func (m *media) crash(r *rand.Rand) []byte {
 }
 
 // powerRun appends, flushes, gives whole segments back and loses power at
-// random; every recovery must keep what was durable and invent nothing. skip
+// random, or only its process: then what it wrote is still there, flushed or not.
+// Every recovery must keep what was durable and invent nothing. skip
 // drops flushes of 64-byte ranges, which must be noticed.
 func powerRun(seed uint64, crashes int, skip func(Range) bool) (recovered int, err error) {
 	r := rand.New(rand.NewPCG(seed, 11))
@@ -301,8 +302,12 @@ func powerRun(seed uint64, crashes int, skip func(Range) bool) (recovered int, e
 		if r.IntN(2) == 0 {
 			known = 0 // the superblock lags behind
 		}
+		drained := bytes.Clone(state)
+		if r.IntN(3) == 0 { // a kill
+			state, drained = m.arena, m.drained
+		}
 		c.Arena, c.Incarnation = bytes.Clone(state), c.Incarnation+1
-		m = &media{c.Arena, bytes.Clone(state)}
+		m = &media{c.Arena, drained}
 		g, info, err := Recover(c, known, 0)
 		if err != nil {
 			return recovered, fmt.Errorf("durable through %d (known %d): %w", durable, known, err)
@@ -339,7 +344,7 @@ func powerRun(seed uint64, crashes int, skip func(Range) bool) (recovered int, e
 		w.all = w.all[:i]
 		w.l = g
 		flush() // H21
-		m.flush(g.HeaderRanges(nil))
+		m.flush(g.Unflushed(nil))
 		m.flush(g.ClearReleased(nil))
 	}
 	return recovered, nil

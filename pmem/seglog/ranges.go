@@ -59,6 +59,20 @@ func (l *Log) Ranges(dst []Range, from, to uint64) []Range {
 	return dst
 }
 
+// Unflushed appends the headers that the life before Recover may only have left
+// in a cache: those of free places about which the log's durable position says
+// nothing. Headers of live segments are Ranges' from that position on. To be
+// asked before ClearReleased.
+func (l *Log) Unflushed(dst []Range) []Range {
+	if plant.Is(plant.FreeUnflushed) {
+		return dst
+	}
+	for _, i := range l.unflushed {
+		dst = append(dst, Range{int(i) << l.shift, SegmentHeaderBytes})
+	}
+	return dst
+}
+
 // HeaderRanges appends the headers of all segments: what Format wrote.
 func (l *Log) HeaderRanges(dst []Range) []Range {
 	for i := range l.segs {

@@ -32,6 +32,7 @@ type RecoverInfo struct {
 	Extents  []Extent // by Salvage: ranges whose records are not known
 	Found    int      // by Salvage: segments found again without their headers, which nothing speaks against
 	Refound  int      // by Salvage: those that may have been given back before
+	Cut      bool     // by Salvage: the log ends in a segment found again without its header and seal, and segments begun later were there
 	Repaired []Range  // written by Recover; must be flushed before the first append counts
 }
 
@@ -45,7 +46,7 @@ type RecoverInfo struct {
 // Recover never panics on any arena. Errors: ErrConfig, ErrAlien, and *Damage
 // if something that was durable does not verify; it then wrote nothing. The
 // caller flushes again what lies between the recovered durable position and
-// the tail and all headers (HeaderRanges), calls ClearReleased and flushes what
+// the tail and what Unflushed names, calls ClearReleased and flushes what
 // that returns, then calls SetFlushed (H21).
 //
 // The first append opens a new segment.
@@ -55,7 +56,7 @@ func Recover(c Config, durable, floor uint64) (*Log, RecoverInfo, error) {
 		return nil, info, fmt.Errorf("%w: %s (arena %d, segment %d)", ErrConfig, p, len(c.Arena), c.SegmentBytes)
 	}
 	l := newLog(c)
-	r := recovery{l: l, claim: durable, torn: numberMax}
+	r := recovery{l: l, heads: c.Heads, claim: durable, torn: numberMax}
 	if err := r.readHeaders(durable, floor); err != nil {
 		return nil, info, err
 	}
@@ -84,6 +85,7 @@ func Recover(c Config, durable, floor uint64) (*Log, RecoverInfo, error) {
 
 type recovery struct {
 	l     *Log
+	heads []byte          // Config.Heads
 	valid []segmentHeader // by number
 	bad   []segmentHeader // torn while created, or damaged
 	// Below the floor: a Discard was cut off, adopt finishes it.
@@ -99,9 +101,17 @@ type recovery struct {
 	repaired  []Range
 }
 
+// head is the header at a place and what follows it.
+func (r *recovery) head(place int) []byte {
+	if r.heads != nil {
+		return r.heads[place*HeadBytes:][:HeadBytes]
+	}
+	return r.l.place(place)
+}
+
 func (r *recovery) readHeaders(durable, floor uint64) error {
 	for i := range r.l.segs {
-		h := readSegmentHeader(r.l.place(i), i, r.l.tag, r.l.size)
+		h := readSegmentHeader(r.head(i), i, r.l.tag, r.l.size)
 		switch h.state {
 		case headerValid:
 			if h.number >= PositionMax>>r.l.shift {
@@ -125,7 +135,7 @@ func (r *recovery) readHeaders(durable, floor uint64) error {
 			return &Damage{0, fmt.Errorf("the segment header at place %d says that another place is free", i)}
 		case headerAlien:
 			return fmt.Errorf("%w: place %d has tag %#x, this pool's is %#x", ErrAlien, i,
-				binary.LittleEndian.Uint64(r.l.place(i)[offTag:]), r.l.tag)
+				binary.LittleEndian.Uint64(r.head(i)[offTag:]), r.l.tag)
 		}
 	}
 	slices.SortFunc(r.valid, func(a, b segmentHeader) int { return cmp.Compare(a.number, b.number) })
@@ -306,7 +316,7 @@ func (r *recovery) adopt(tail, floor uint64) {
 	}
 	for _, h := range slices.Concat(drop, r.discarded, r.bad) {
 		if !plant.Is(plant.RecoverDropped) {
-			l.settle(h.place, h.number, h.inc)
+			l.settle(h.place, h.number, h.inc, tail)
 		}
 		r.repaired = append(r.repaired, Range{h.place << l.shift, SegmentHeaderBytes})
 		r.dropped++
@@ -315,6 +325,10 @@ func (r *recovery) adopt(tail, floor uint64) {
 	for i := len(l.segs) - 1; i >= 0; i-- {
 		if !used[i] {
 			l.free = append(l.free, int32(i))
+			// One that was given back just now is among those that are not settled yet.
+			if f, ok := l.settled(i, r.head(i)); !ok || f.at == 0 || f.at >= r.claim {
+				l.unflushed = append(l.unflushed, int32(i))
+			}
 		}
 	}
 	if len(keep) > 0 {

@@ -33,7 +33,7 @@ func Salvage(c Config, durable, floor uint64, incarnation uint32, genuine Genuin
 	s.through()
 	tail := max(s.tail, floor)
 	refound := s.uncertain()
-	lost := s.lost || s.unknown || refound > 0
+	lost := s.lost || s.cut || s.unknown || refound > 0
 	if err := before(lost); err != nil {
 		return nil, info, err
 	}
@@ -42,7 +42,7 @@ func Salvage(c Config, durable, floor uint64, incarnation uint32, genuine Genuin
 		s.extents = append(s.extents, Extent{floor, tail})
 	}
 	info = RecoverInfo{Tail: l.Tail(), Shown: s.shown(), Oldest: l.Oldest(), Durable: min(s.claim, l.Tail()), Records: s.records, Segments: len(s.valid),
-		Dropped: s.dropped, Torn: true, Repaired: s.repaired, Extents: s.extents, Refound: refound, Found: len(s.found) - refound}
+		Dropped: s.dropped, Torn: true, Repaired: s.repaired, Extents: s.extents, Refound: refound, Cut: s.cut, Found: len(s.found) - refound}
 	return l, info, nil
 }
 
@@ -83,6 +83,7 @@ type salvage struct {
 	extents        []Extent
 	found          []uint64 // numbers of segments found again by their records
 	lost           bool     // a segment is missing of which positions are known
+	cut            bool     // the log was ended where nothing says that it did
 	unknown        bool     // a place may have been a segment, and which is lost
 }
 
@@ -308,7 +309,13 @@ func (s *salvage) through() {
 			s.lost = true
 			s.torn = numberMax
 		}
-		end, over := s.segment(h, i < len(s.valid)-1)
+		more := i < len(s.valid)-1
+		end, over := s.segment(h, more)
+		if over && more && h.end == 0 && slices.Contains(s.found, h.number) && !plant.Is(plant.DoubtCut) {
+			// A power loss may have ended the log here and left a part of what was
+			// not flushed, or a seal was lost with the header, and there was more.
+			s.cut = true
+		}
 		if h.end == 0 {
 			h.end, h.whole = end, false
 		}

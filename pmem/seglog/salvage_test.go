@@ -2,6 +2,7 @@ package seglog
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 
 	"healkv/pmem/record"
@@ -50,5 +51,73 @@ func TestForgedRecordInAValue(t *testing.T) {
 	var h record.Header
 	if record.VerifyHeader(l.Record(at+in), record.Seed(at+in, 1), &h) != nil {
 		t.Fatal("the forgery is none")
+	}
+}
+
+// A segment lost its header, and its seal with it, after more was flushed than
+// anything notes. Records of it that nobody promised tell where it ended no
+// more than those that are gone: the log is cut there, and says so. A power
+// loss alone, which leaves the header and any part of what follows, does not.
+func TestSealLostWithItsHeader(t *testing.T) {
+	genuine := func(h *record.Header, _ []byte) bool { return h.Hash == 99 }
+	fill := func() (*Log, Config, uint64) {
+		c := config(8, 1024, 1)
+		c.Written = true
+		l, noted := Format(c), uint64(0)
+		for i := range 9 { // the second segment is sealed, the third one open
+			l.Append(&record.Header{Kind: record.Put, TS: 1, Hash: 99}, []byte("key"), make([]byte, 150))
+			if i == 4 {
+				noted = l.Tail()
+			}
+		}
+		return l, c, noted
+	}
+	for _, x := range []struct {
+		name      string
+		lost, cut bool
+		hit       func(l *Log, at []byte, noted uint64) (durable uint64)
+	}{
+		{"header zeroed", true, true, func(_ *Log, at []byte, noted uint64) uint64 {
+			clear(at[:SegmentHeaderBytes])
+			return noted
+		}},
+		{"header zeroed, all was noted", false, false, func(l *Log, at []byte, _ uint64) uint64 {
+			clear(at[:SegmentHeaderBytes])
+			return l.Tail()
+		}},
+		{"header zeroed but for the seal, end torn", false, false, func(l *Log, at []byte, noted uint64) uint64 {
+			clear(at[:offSeal])
+			clear(at[offNumber2:offSeal2])
+			clear(at[l.segs[l.lookup(noted)].end-64:][:64])
+			return noted
+		}},
+		{"header zeroed, nothing follows", false, false, func(l *Log, at []byte, noted uint64) uint64 {
+			clear(at[:SegmentHeaderBytes])
+			l.settle(l.lookup(l.Tail()), 0, 0, l.Tail())
+			return noted
+		}},
+	} {
+		l, c, noted := fill()
+		place := l.lookup(noted)
+		if place != 1 || l.lookup(l.Tail()) != 2 {
+			t.Fatal("another log than is meant")
+		}
+		durable := x.hit(l, l.place(place), noted)
+		if _, _, err := Recover(c, durable, 0); !errors.Is(err, ErrDamaged) {
+			t.Fatalf("%s: recovered as if nothing was: %v", x.name, err)
+		}
+		told := false
+		_, info, err := Salvage(c, durable, 0, 1, genuine, func(lost bool) error { told = lost; return nil })
+		if err != nil || info.Cut != x.cut || told != x.lost {
+			t.Errorf("%s: %v, told of a loss %v, %+v", x.name, err, told, info)
+		}
+	}
+	// The same without damage: neither the seal nor the end was flushed.
+	l, c, noted := fill()
+	at := l.place(l.lookup(noted))
+	clear(at[offSeal:offNumber2])
+	clear(at[offSeal2:SegmentHeaderBytes])
+	if _, info, err := Recover(c, noted, 0); err != nil || info.Tail >= 3<<l.shift {
+		t.Errorf("a power loss: %v, %+v", err, info)
 	}
 }

@@ -85,7 +85,7 @@ func (l *Log) collect() {
 				l.freed++
 				continue
 			}
-			putFree(l.place(i), i, l.tag, s.was, s.inc)
+			putFree(l.place(i), i, l.tag, s.was, s.inc, l.next)
 			s.state, s.releasedAt = segCleared, l.next
 		}
 		lowest = min(lowest, s.releasedAt)
@@ -95,18 +95,24 @@ func (l *Log) collect() {
 }
 
 // ClearReleased does the second step of releases whose process died after the
-// first: it zeroes what stands behind a zero magic. As there, the zero magic
-// must be flushed before (L4), which HeaderRanges sees to. It returns what must
-// be flushed before the first append.
+// first: it writes what stands behind the magic. As there, the magic must be
+// flushed before (L4), which Unflushed sees to. It returns what must be flushed
+// before the first append.
 func (l *Log) ClearReleased(dst []Range) []Range {
 	assert(l.open < 0 && l.pending == 0, "L4: releases are finished before the first append")
-	for _, i := range l.free {
-		if place := int(i); !l.settled(place) {
+	for _, i := range l.unflushed {
+		place := int(i)
+		if f, ok := l.settled(place, l.place(place)); !ok {
 			number, inc := l.gone(place)
-			l.settle(place, number, inc)
-			dst = append(dst, Range{place << l.shift, SegmentHeaderBytes})
+			l.settle(place, number, inc, l.next)
+		} else if f.at == 0 { // an earlier version's
+			putFree(l.place(place), place, l.tag, f.number, f.inc, max(l.next, formatted))
+		} else {
+			continue
 		}
+		dst = append(dst, Range{place << l.shift, SegmentHeaderBytes})
 	}
+	l.unflushed = nil
 	return dst
 }
 
@@ -374,7 +380,7 @@ func (l *Log) Discard(dst []Range) []Range {
 	for i := len(l.segs) - 1; i >= 0; i-- {
 		if f, ok := readFree(l.place(i)); !ok { // else it says what lay there
 			f.number, f.inc = l.segs[i].number, l.segs[i].inc
-			putFree(l.place(i), i, l.tag, f.number, f.inc)
+			putFree(l.place(i), i, l.tag, f.number, f.inc, formatted) // below the floor whatever a power loss leaves
 		}
 		l.segs[i] = segment{}
 		l.free = append(l.free, int32(i))

@@ -54,7 +54,7 @@ func TestDiscardCutOffAnywhere(t *testing.T) {
 	whole, states := append([]byte(nil), arena...), 0
 	freed := make([]byte, SegmentHeaderBytes)
 	for place := range count {
-		putFree(freed, place, c.PoolTag, uint64(place+1), 1)
+		putFree(freed, place, c.PoolTag, uint64(place+1), 1, durable)
 		for words := range 1 << (SegmentHeaderBytes / 8) {
 			copy(arena, whole)
 			for i := range SegmentHeaderBytes / 8 {
@@ -63,7 +63,7 @@ func TestDiscardCutOffAnywhere(t *testing.T) {
 				}
 			}
 			if words&1 == 1 { // and some others are gone altogether
-				putFree(arena[(place+1)%count*segment:], (place+1)%count, c.PoolTag, 0, 0)
+				putFree(arena[(place+1)%count*segment:], (place+1)%count, c.PoolTag, 0, 0, formatted)
 			}
 			r, info, err := Recover(c, durable, floor)
 			if err != nil || r.Tail() != floor || info.Segments != 0 {
@@ -71,7 +71,7 @@ func TestDiscardCutOffAnywhere(t *testing.T) {
 			}
 			r.ClearReleased(nil)
 			for at := 0; at < len(arena); at += segment {
-				if !r.settled(at / segment) {
+				if _, ok := r.settled(at/segment, arena[at:]); !ok {
 					t.Fatalf("place %d, words %b: the header at %d is left", place, words, at)
 				}
 			}
@@ -164,7 +164,11 @@ func TestKilledInARelease(t *testing.T) {
 			t.Fatalf("words %b: %v", words, err)
 		}
 	}
-	if rs := r.ClearReleased(nil); len(rs) != 1 || rs[0].Off != at || !r.settled(at/segment) {
+	if rs := r.Unflushed(nil); len(rs) != 1 || rs[0].Off != at {
+		t.Errorf("flushed again are %v, the released header is at %d", rs, at)
+	}
+	rs := r.ClearReleased(nil)
+	if _, ok := r.settled(at/segment, arena[at:]); len(rs) != 1 || rs[0].Off != at || !ok {
 		t.Errorf("cleared %v, the released header is at %d", rs, at)
 	}
 }

@@ -382,20 +382,26 @@ func (s *Store) Settle(h *Hurt) bool {
 			s.x.Erase(&c)
 		}
 	}
-	// What verifies again was never to be taken away.
-	if !s.Whole(h.Pos) {
-		if n := s.x.EraseAll(h.Hash, h.Mask, h.Pos); n > 0 {
-			s.inserts++     // cursors over the page are void
-			s.DigestAgain() // what was once added for it is not known any more
-			if h.Sound() {
-				s.log.Dead(h.Pos, record.ImageBytes(s.log.Record(h.Pos)))
-			} else if gap := s.log.Gap(h.Pos, s.genuine); gap.To > gap.From {
-				s.log.Dead(h.Pos, int(gap.To-gap.From))
-			}
-		}
-	}
+	s.erase(h)
 	s.closed(h.id())
 	return true
+}
+
+// erase takes the words of a damaged record away. What verifies again was never
+// to be taken away.
+func (s *Store) erase(h *Hurt) {
+	if s.Whole(h.Pos) || s.x.EraseAll(h.Hash, h.Mask, h.Pos) == 0 {
+		return
+	}
+	s.inserts++ // cursors over the page are void
+	if !plant.Is(plant.DigestErased) {
+		s.DigestAgain() // what was once added for it is not known any more
+	}
+	if h.Sound() {
+		s.log.Dead(h.Pos, record.ImageBytes(s.log.Record(h.Pos)))
+	} else if gap := s.log.Gap(h.Pos, s.genuine); gap.To > gap.From {
+		s.log.Dead(h.Pos, int(gap.To-gap.From))
+	}
 }
 
 // Alike calls fn for every current record whose key's hash agrees with hash in

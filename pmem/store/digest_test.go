@@ -206,6 +206,43 @@ func TestDigestDamaged(t *testing.T) {
 	}
 }
 
+// Damaged records were summed when they were whole. When they go, settled by what
+// a member has or given up by order, the sums are again those of the records.
+func TestDigestOfWhatWasGivenUp(t *testing.T) {
+	for _, order := range []bool{false, true} {
+		for _, in := range []int{inTS, inValue} { // header, body
+			m := makeStore(t, 16, 4096, 1000)
+			r, model := rand.New(rand.NewPCG(11, 5)), map[int]known{}
+			for n := range 60 {
+				m.put(r, model, n, 40, false)
+			}
+			from := m.member(t)
+			pos, _ := m.hurt(t, 7, in)
+			rd := m.NewReader()
+			if _, _, st := rd.Get(m.Hash(keyOf(7)), keyOf(7), nil); st != Damaged {
+				t.Fatal(st)
+			}
+			rd.Close()
+			if order {
+				for _, h := range m.TakeDamaged(nil, 100) {
+					m.Refuse(&h)
+				}
+				if n := m.GiveUp(); n != 1 {
+					t.Fatalf("%d given up", n)
+				}
+			} else if settled, _ := m.heal(t, from); settled != 1 {
+				t.Fatal("not settled")
+			}
+			for m.DigestWalk() {
+			}
+			got := make([]Sum, DigestRanges)
+			if m.Digest(got); differ(got, sumsOf(t, m)) != 0 || m.DigestDamaged() != 0 || m.Damage().Open != 0 {
+				t.Errorf("by order %v, hit at %d, record at %d: %d ranges differ, %d damaged, %+v", order, in, pos, differ(got, sumsOf(t, m)), m.DigestDamaged(), m.Damage())
+			}
+		}
+	}
+}
+
 // What keeping the sums costs a Put: with and without, else equal, in one run.
 func BenchmarkPutDigest(b *testing.B) {
 	for _, with := range []bool{false, true} {

@@ -68,9 +68,7 @@ func (s *Store) boundOf(pos uint64) uint64 {
 // keys are as if they had never been written. It returns how many. Worker only.
 func (s *Store) GiveUp() (n int) {
 	for _, h := range s.RefusedHurts() {
-		if !s.Whole(h.Pos) && s.x.EraseAll(h.Hash, h.Mask, h.Pos) > 0 {
-			s.inserts++ // cursors over the page are void
-		}
+		s.erase(&h)
 		s.closed(h.id())
 		n++
 	}

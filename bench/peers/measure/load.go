@@ -69,7 +69,9 @@ type worker struct {
 	id     int
 	conn   servers.Client
 	node   int
+	plain  *plain // once the connection is served by a loop
 	keys   []int
+	names  []string // of the keys
 	last   []uint64 // per key of the share: sequence number acknowledged last, 0 for none
 	doubt  []bool   // a write of it failed, so it may have been applied
 	seq    uint64
@@ -96,9 +98,9 @@ type Session struct {
 }
 
 // acked notes an acknowledged operation.
-func (s *Session) acked() {
+func (s *Session) acked(at time.Time) {
 	s.Acked.Add(1)
-	now := time.Now().UnixNano()
+	now := at.UnixNano()
 	if gap := now - s.lastAck.Swap(now); gap > s.longest.Load() {
 		s.longest.Store(gap)
 	}
@@ -140,7 +142,11 @@ func Open(ctx context.Context, sys servers.System, l Load) (*Session, error) {
 			return nil, fmt.Errorf("%s: client %d of %d: %w", sys.About().Name, id, l.Clients, err)
 		}
 		keys := share(id, l.Clients, l.Keys)
-		w := &worker{id: id, conn: conn, node: node, keys: keys, last: make([]uint64, len(keys)), doubt: make([]bool, len(keys)),
+		names := make([]string, len(keys))
+		for i, k := range keys {
+			names[i] = Key(k)
+		}
+		w := &worker{id: id, conn: conn, node: node, keys: keys, names: names, last: make([]uint64, len(keys)), doubt: make([]bool, len(keys)),
 			value: make([]byte, l.ValueBytes), random: rand.New(rand.NewPCG(uint64(id), 0x9e3779b97f4a7c15)),
 			hist: hdrhistogram.New(histLow, histHigh, histDigits)}
 		for i := range w.value {
@@ -155,6 +161,9 @@ func Open(ctx context.Context, sys servers.System, l Load) (*Session, error) {
 func (s *Session) Close() {
 	for _, w := range s.workers {
 		_ = w.conn.Close()
+		if w.plain != nil {
+			_ = w.plain.close()
+		}
 	}
 	s.workers = nil
 }
@@ -184,18 +193,33 @@ func (s *Session) each(fn func(*worker) error) error {
 	return errors.Join(errs...)
 }
 
-// write gives key i of the share its next value.
-func (w *worker) write(ctx context.Context, s *Session, i int) error {
+// next is the value of the next write.
+func (w *worker) next() []byte {
 	w.seq++
 	binary.BigEndian.PutUint64(w.value, uint64(w.id))
 	binary.BigEndian.PutUint64(w.value[8:], w.seq)
-	err := w.conn.Write(ctx, Key(w.keys[i]), w.value)
-	if err != nil {
-		w.doubt[i] = true
+	return w.value
+}
+
+// write gives key i of the share its next value.
+func (w *worker) write(ctx context.Context, s *Session, i int) error {
+	err := w.conn.Write(ctx, w.names[i], w.next())
+	return s.outcome(w, i, false, nil, err, time.Now())
+}
+
+// outcome takes note of how the operation on key i ended, at that time; value is
+// what a read gave. It returns err, or ErrWrong.
+func (s *Session) outcome(w *worker, i int, read bool, value []byte, err error, at time.Time) error {
+	switch {
+	case err != nil:
+		w.doubt[i] = w.doubt[i] || !read
 		return err
+	case !read:
+		w.last[i], w.doubt[i] = w.seq, false
+	case w.last[i] != 0 && !w.right(i, value):
+		return fmt.Errorf("%w: %s, %s, read during the load", ErrWrong, s.sys.About().Name, w.names[i])
 	}
-	w.last[i], w.doubt[i] = w.seq, false
-	s.acked()
+	s.acked(at)
 	return nil
 }
 
@@ -237,6 +261,13 @@ func (s *Session) loop(load context.Context, reads bool, from, to time.Time) err
 		w.hist.Reset()
 		w.done, w.errs, w.first = 0, 0, nil
 	}
+	all, err := s.plains()
+	if err != nil {
+		return err
+	}
+	if all != nil {
+		return s.plainLoop(load, all, reads, from, to)
+	}
 	return s.each(func(w *worker) error {
 		for load.Err() == nil {
 			i := w.random.IntN(len(w.keys))
@@ -246,24 +277,29 @@ func (s *Session) loop(load context.Context, reads bool, from, to time.Time) err
 			if errors.Is(err, ErrWrong) {
 				return err
 			}
-			counts := t1.After(from) && !t1.After(to)
-			if err != nil {
-				if counts {
-					w.errs++
-				}
-				if w.first == nil {
-					w.first = err
-				}
+			if w.count(t0, t1, from, to, err); err != nil {
 				time.Sleep(errorPause)
-				continue
-			}
-			if counts {
-				w.done++
-				_ = w.hist.RecordValue(min(max(t1.Sub(t0).Microseconds(), histLow), histHigh)) // within its bounds
 			}
 		}
 		return nil
 	})
+}
+
+// count takes an operation in that began at t0 and ended at t1.
+func (w *worker) count(t0, t1, from, to time.Time, err error) {
+	counts := t1.After(from) && !t1.After(to)
+	switch {
+	case err != nil:
+		if counts {
+			w.errs++
+		}
+		if w.first == nil {
+			w.first = err
+		}
+	case counts:
+		w.done++
+		_ = w.hist.RecordValue(min(max(t1.Sub(t0).Microseconds(), histLow), histHigh)) // within its bounds
+	}
 }
 
 func (s *Session) operation(w *worker, i int, reads bool) error {
@@ -271,15 +307,8 @@ func (s *Session) operation(w *worker, i int, reads bool) error {
 	if !reads {
 		return w.write(ctx, s, i)
 	}
-	value, err := w.conn.Read(ctx, Key(w.keys[i]))
-	if err != nil {
-		return err
-	}
-	if w.last[i] != 0 && !w.right(i, value) {
-		return fmt.Errorf("%w: %s, %s, read during the load", ErrWrong, s.sys.About().Name, Key(w.keys[i]))
-	}
-	s.acked()
-	return nil
+	value, err := w.conn.Read(ctx, w.names[i])
+	return s.outcome(w, i, true, value, err, time.Now())
 }
 
 func (s *Session) figures(measured time.Duration) Figures {
@@ -332,14 +361,14 @@ func (s *Session) check(ctx context.Context, at func(node int) int) (checked, wr
 				return checked, wrong, err
 			}
 			n++
-			value, err := conns[node].Read(ctx, Key(w.keys[i]))
+			value, err := conns[node].Read(ctx, w.names[i])
 			if err != nil && !errors.Is(err, servers.ErrAbsent) {
 				return checked, wrong, fmt.Errorf("%s: reading back at node %d: %w", s.sys.About().Name, node, err)
 			}
 			checked++
 			if err != nil || !w.right(i, value) {
 				wrong++
-				what = fmt.Errorf("%w: %s, %s at node %d", ErrWrong, s.sys.About().Name, Key(w.keys[i]), node)
+				what = fmt.Errorf("%w: %s, %s at node %d", ErrWrong, s.sys.About().Name, w.names[i], node)
 			}
 		}
 	}

@@ -98,9 +98,11 @@ func (c *memoryClient) Close() error { return nil }
 
 var small = Load{Clients: 7, Keys: 100, ValueBytes: 150, Warm: 5 * time.Millisecond, Time: 50 * time.Millisecond}
 
-func open(t *testing.T, m *memory, l Load) *Session {
+func open(t *testing.T, m *memory, l Load) *Session { t.Helper(); return openAt(t, m, l) }
+
+func openAt(t *testing.T, sys servers.System, l Load) *Session {
 	t.Helper()
-	s, err := Open(context.Background(), m, l)
+	s, err := Open(context.Background(), sys, l)
 	if err != nil {
 		t.Fatal(err)
 	}

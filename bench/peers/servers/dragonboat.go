@@ -143,7 +143,7 @@ func (d *dragon) Stop() error {
 }
 
 func (c *dragonClient) Write(ctx context.Context, key string, value []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, opPatience) // it insists on a deadline
+	ctx, cancel := context.WithTimeout(ctx, OpPatience) // it insists on a deadline
 	defer cancel()
 	// The library keeps the command until it is applied; after an error that may
 	// be later.
@@ -153,7 +153,7 @@ func (c *dragonClient) Write(ctx context.Context, key string, value []byte) erro
 }
 
 func (c *dragonClient) Read(ctx context.Context, key string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, opPatience)
+	ctx, cancel := context.WithTimeout(ctx, OpPatience)
 	defer cancel()
 	v, err := c.host.SyncRead(ctx, dragonShard, key)
 	if err != nil {

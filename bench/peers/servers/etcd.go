@@ -119,14 +119,14 @@ func (e *etcd) Restart(_ context.Context, node int) error { return e.begin(node,
 func (e *etcd) Stop() error { return e.stop(syscall.SIGTERM) }
 
 func (c etcdClient) Write(ctx context.Context, key string, value []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, opPatience)
+	ctx, cancel := context.WithTimeout(ctx, OpPatience)
 	defer cancel()
 	_, err := c.Put(ctx, key, string(value))
 	return err
 }
 
 func (c etcdClient) Read(ctx context.Context, key string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, opPatience)
+	ctx, cancel := context.WithTimeout(ctx, OpPatience)
 	defer cancel()
 	r, err := c.Get(ctx, key)
 	if err != nil {

@@ -51,7 +51,7 @@ func newHealKV(o Options) (System, error) {
 func (h *healKV) About() About {
 	a := About{
 		Name: "healkv", Version: h.version,
-		Client:   "RESP over a plain connection, no pipelining, connections spread over the nodes",
+		Client:   "RESP over plain connections served by one event loop, no pipelining, connections spread over the nodes",
 		Answered: "durable at all live members (model synchronous)",
 		Reads:    "linearizable, at any node",
 		Default:  "domain auto: file where the directory is on a disk",

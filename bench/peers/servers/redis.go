@@ -37,7 +37,7 @@ func newRedis(o Options) (System, error) {
 func (r *redis) About() About {
 	a := About{
 		Name: "redis", Version: r.version,
-		Client:   fmt.Sprintf("RESP over a plain connection, SET and WAIT %d in one message, all to the primary", waitFor),
+		Client:   fmt.Sprintf("RESP over plain connections served by one event loop, SET and WAIT %d in one message, all to the primary", waitFor),
 		Answered: fmt.Sprintf("executed at the primary, received by %d of 2 replicas (WAIT does not ask for their flush)", waitFor),
 		Reads:    "from the primary; no promise after a failover",
 		Default:  "no log, snapshots now and then",

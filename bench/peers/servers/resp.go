@@ -1,13 +1,17 @@
 package servers
 
 import (
-	"bufio"
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"strconv"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 var (
@@ -21,15 +25,12 @@ var (
 // and its WAIT.
 type resp struct {
 	conn net.Conn
-	in   *bufio.Reader
+	in   []byte // what has come and belongs to no answer yet is in[:have]
+	have int
 	out  []byte
-	wait int // replicas that must have the write; 0 for no WAIT
+	wait string // replicas that must have the write; empty for no WAIT
 	ends time.Time
 }
-
-// opPatience bounds an operation whose context has no deadline; half of it has
-// to do now and then.
-const opPatience = 10 * time.Second
 
 func dialRESP(ctx context.Context, address string, wait int) (Client, error) {
 	var d net.Dialer
@@ -37,33 +38,56 @@ func dialRESP(ctx context.Context, address string, wait int) (Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &resp{conn: conn, in: bufio.NewReader(conn), wait: wait}, nil
+	c := &resp{conn: conn, in: make([]byte, 4096)}
+	if wait > 0 {
+		c.wait = strconv.Itoa(wait)
+	}
+	return c, nil
 }
 
 func (c *resp) Close() error { return c.conn.Close() }
 
-func (c *resp) command(args ...string) {
-	c.out = append(c.out, '*')
-	c.out = strconv.AppendInt(c.out, int64(len(args)), 10)
-	c.out = append(c.out, "\r\n"...)
+// waitMillis is how long the server waits for its replicas.
+var waitMillis = strconv.Itoa(int(OpPatience.Milliseconds() / 2))
+
+func appendCommand(out []byte, args ...string) []byte {
+	out = append(out, '*')
+	out = strconv.AppendInt(out, int64(len(args)), 10)
+	out = append(out, "\r\n"...)
 	for _, a := range args {
-		c.bulk(len(a))
-		c.out = append(append(c.out, a...), "\r\n"...)
+		out = append(append(appendBulk(out, len(a)), a...), "\r\n"...)
 	}
+	return out
 }
 
-func (c *resp) bulk(n int) {
-	c.out = append(c.out, '$')
-	c.out = strconv.AppendInt(c.out, int64(n), 10)
-	c.out = append(c.out, "\r\n"...)
+func appendBulk(out []byte, n int) []byte {
+	out = append(out, '$')
+	out = strconv.AppendInt(out, int64(n), 10)
+	return append(out, "\r\n"...)
+}
+
+// AppendWrite writes a request behind out.
+func (c *resp) AppendWrite(out []byte, key string, value []byte) []byte {
+	out = append(out, "*3\r\n$3\r\nSET\r\n"...)
+	out = append(append(appendBulk(out, len(key)), key...), "\r\n"...)
+	out = append(append(appendBulk(out, len(value)), value...), "\r\n"...)
+	if c.wait != "" {
+		out = appendCommand(out, "WAIT", c.wait, waitMillis)
+	}
+	return out
+}
+
+// AppendRead writes a request behind out.
+func (c *resp) AppendRead(out []byte, key string) []byte {
+	return appendCommand(out, "GET", key)
 }
 
 func (c *resp) send(ctx context.Context) error {
 	deadline, ok := ctx.Deadline()
-	if now := time.Now(); !ok && c.ends.Sub(now) > opPatience/2 {
-		deadline = c.ends // near enough: setting it for each operation would be a part of what is measured
+	if now := time.Now(); !ok && c.ends.Sub(now) > OpPatience/2 {
+		deadline = c.ends // half of it has to do now and then; near enough: setting it for each operation would be a part of what is measured
 	} else if !ok {
-		deadline = now.Add(opPatience)
+		deadline = now.Add(OpPatience)
 	}
 	if deadline != c.ends {
 		if err := c.conn.SetDeadline(deadline); err != nil {
@@ -76,80 +100,114 @@ func (c *resp) send(ctx context.Context) error {
 	return err
 }
 
-// reply reads one answer that is no array; nil for a null.
-func (c *resp) reply() (kind byte, text []byte, err error) {
-	line, err := c.in.ReadSlice('\n')
-	if err != nil {
-		return 0, nil, err
+// reply looks at one answer that is no array, at the beginning of in: n of its
+// bytes. 0: not all of it has come. text is nil for a null. With errProtocol,
+// nothing that follows can be understood.
+func reply(in []byte) (n int, kind byte, text []byte, err error) {
+	end := bytes.IndexByte(in, '\n')
+	if end < 0 {
+		if len(in) > replyLineMax {
+			return 0, 0, nil, fmt.Errorf("%w: %q", errProtocol, in[:64])
+		}
+		return 0, 0, nil, nil
 	}
-	if len(line) < 3 || line[len(line)-2] != '\r' {
-		return 0, nil, fmt.Errorf("%w: %q", errProtocol, line)
+	if end < 2 || in[end-1] != '\r' {
+		return 0, 0, nil, fmt.Errorf("%w: %q", errProtocol, in[:min(end+1, 64)])
 	}
-	kind, text = line[0], line[1:len(line)-2]
+	kind, text, n = in[0], in[1:end-1], end+1
 	switch kind {
 	case '-':
-		return kind, nil, fmt.Errorf("%w: %s", errReply, text)
+		return n, kind, nil, fmt.Errorf("%w: %s", errReply, text)
 	case '$':
-		n, err := strconv.Atoi(string(text))
-		if err != nil || n < -1 || n > 1<<20 {
-			return 0, nil, fmt.Errorf("%w: length %q", errProtocol, text)
+		size, err := strconv.Atoi(string(text))
+		if err != nil || size < -1 || size > 1<<20 {
+			return 0, 0, nil, fmt.Errorf("%w: length %q", errProtocol, text)
 		}
-		if n == -1 {
-			return kind, nil, nil
+		if size == -1 {
+			return n, kind, nil, nil
 		}
-		value := make([]byte, n+2)
-		if err := c.full(value); err != nil {
-			return 0, nil, err
+		if len(in) < n+size+2 {
+			return 0, 0, nil, nil
 		}
-		return kind, value[:n], nil
+		return n + size + 2, kind, in[n : n+size : n+size], nil
 	}
-	return kind, text, nil
+	return n, kind, text, nil
 }
 
-func (c *resp) full(dst []byte) error {
-	for n := 0; n < len(dst); {
-		k, err := c.in.Read(dst[n:])
-		if err != nil {
-			return err
-		}
-		n += k
-	}
-	return nil
-}
+// replyLineMax bounds the first line of an answer.
+const replyLineMax = 4096
 
-func (c *resp) Write(ctx context.Context, key string, value []byte) error {
-	c.out = append(c.out, "*3\r\n$3\r\nSET\r\n"...)
-	c.bulk(len(key))
-	c.out = append(append(c.out, key...), "\r\n"...)
-	c.bulk(len(value))
-	c.out = append(append(c.out, value...), "\r\n"...)
-	if c.wait > 0 {
-		c.command("WAIT", strconv.Itoa(c.wait), strconv.Itoa(int(opPatience.Milliseconds()/2)))
-	}
-	if err := c.send(ctx); err != nil {
-		return c.broken(err)
-	}
-	kind, text, err := c.reply()
-	if err != nil && !errors.Is(err, errReply) {
-		return c.broken(err)
+// Written looks at what came for a write.
+func (c *resp) Written(in []byte) (n int, err error) {
+	n, kind, text, err := reply(in)
+	if n == 0 {
+		return 0, err
 	}
 	if err == nil && (kind != '+' || string(text) != "OK") {
 		err = fmt.Errorf("%w: SET: %c%s", errReply, kind, text)
 	}
-	if c.wait == 0 {
-		return err
+	if c.wait == "" {
+		return n, err
 	}
-	kind, text, e := c.reply() // that of WAIT comes in any case
-	if e != nil {
-		return c.broken(e)
+	more, kind, text, e := reply(in[n:]) // that of WAIT comes in any case
+	switch {
+	case more == 0:
+		return 0, e
+	case err != nil:
+	case e != nil:
+		err = e
+	default:
+		want, _ := strconv.Atoi(c.wait)
+		if have, e := strconv.Atoi(string(text)); kind != ':' || e != nil || have < want {
+			err = fmt.Errorf("%w: WAIT: %s of %s replicas have the write", errReply, text, c.wait)
+		}
 	}
-	if err != nil {
-		return err
+	return n + more, err
+}
+
+// Found looks at what came for a read. The value stands in in.
+func (c *resp) Found(in []byte) (n int, value []byte, err error) {
+	n, kind, value, err := reply(in)
+	switch {
+	case n == 0 || err != nil:
+		return n, nil, err
+	case kind != '$':
+		return 0, nil, fmt.Errorf("%w: GET: %c%s", errProtocol, kind, value)
+	case value == nil:
+		return n, nil, ErrAbsent
 	}
-	if n, e := strconv.Atoi(string(text)); kind != ':' || e != nil || n < c.wait {
-		return fmt.Errorf("%w: WAIT: %s of %d replicas have the write", errReply, text, c.wait)
+	return n, value, nil
+}
+
+// exchange sends the request in c.out and reads until whole has seen all of its
+// answer.
+func (c *resp) exchange(ctx context.Context, whole func(in []byte) (int, error)) error {
+	if err := c.send(ctx); err != nil {
+		return c.broken(err)
 	}
-	return nil
+	for {
+		n, err := whole(c.in[:c.have])
+		switch {
+		case n > 0:
+			c.have = copy(c.in, c.in[n:c.have])
+			return err
+		case err != nil:
+			return c.broken(err)
+		}
+		if c.have == len(c.in) {
+			c.in = append(c.in, make([]byte, len(c.in))...)
+		}
+		k, err := c.conn.Read(c.in[c.have:])
+		if err != nil {
+			return c.broken(err)
+		}
+		c.have += k
+	}
+}
+
+func (c *resp) Write(ctx context.Context, key string, value []byte) error {
+	c.out = c.AppendWrite(c.out[:0], key, value)
+	return c.exchange(ctx, c.Written)
 }
 
 // broken ends a connection on which an answer may still come that belongs to
@@ -159,21 +217,32 @@ func (c *resp) broken(err error) error {
 	return err
 }
 
-func (c *resp) Read(ctx context.Context, key string) ([]byte, error) {
-	c.command("GET", key)
-	if err := c.send(ctx); err != nil {
-		return nil, c.broken(err)
+func (c *resp) Read(ctx context.Context, key string) (value []byte, err error) {
+	c.out = c.AppendRead(c.out[:0], key)
+	err = c.exchange(ctx, func(in []byte) (int, error) {
+		n, v, err := c.Found(in)
+		if v != nil {
+			value = append([]byte{}, v...)
+		}
+		return n, err
+	})
+	if errors.Is(err, ErrAbsent) {
+		err = fmt.Errorf("%w: %s", ErrAbsent, key)
 	}
-	kind, value, err := c.reply()
-	switch {
-	case errors.Is(err, errReply):
-		return nil, err
-	case err != nil:
-		return nil, c.broken(err)
-	case kind != '$':
-		return nil, c.broken(fmt.Errorf("%w: GET: %c%s", errReply, kind, value))
-	case value == nil:
-		return nil, fmt.Errorf("%w: %s", ErrAbsent, key)
+	return value, err
+}
+
+// Socket hands the connection over to whoever asks the kernel itself when it can
+// be read; Write and Read fail from then on. The caller closes it.
+func (c *resp) Socket() (fd int, err error) {
+	raw, err := c.conn.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return -1, err
 	}
-	return value, nil
+	var failed error
+	err = raw.Control(func(own uintptr) { fd, failed = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) })
+	if err = cmp.Or(err, failed); err != nil {
+		return -1, err
+	}
+	return fd, c.conn.Close() // no longer known to Go's poller: it would be woken for each answer, too
 }

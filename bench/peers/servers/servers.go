@@ -84,6 +84,28 @@ type Client interface {
 	Close() error
 }
 
+// Plain is a client of a protocol so simple that a loop can serve all connections
+// at once, as redis-benchmark does: requests are bytes to be sent, answers bytes
+// to be looked at. A goroutine for each connection would take as much of the
+// processors as the sending and receiving, and the servers have the same ones.
+type Plain interface {
+	Client
+	// Socket hands the connection over: the caller sends, receives and closes, and
+	// Write and Read must not be called any more.
+	Socket() (fd int, err error)
+	// AppendWrite and AppendRead write a request behind out.
+	AppendWrite(out []byte, key string, value []byte) []byte
+	AppendRead(out []byte, key string) []byte
+	// Written and Found look at what has come. n is the length of the whole answer,
+	// and err its outcome, as Write and Read return it; n = 0: more is to come, or,
+	// with an error, the connection cannot be used any more. value stands in in.
+	Written(in []byte) (n int, err error)
+	Found(in []byte) (n int, value []byte, err error)
+}
+
+// OpPatience bounds an operation whose context has no deadline.
+const OpPatience = 10 * time.Second
+
 // makers in the order of the tables.
 var makers = []struct {
 	name string

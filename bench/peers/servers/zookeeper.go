@@ -140,7 +140,7 @@ func (z *zookeeper) Connect(ctx context.Context, node int) (Client, error) {
 					for range events {
 					}
 				}()
-				late := time.AfterFunc(opPatience, conn.Close)
+				late := time.AfterFunc(OpPatience, conn.Close)
 				late.Stop()
 				return &zkClient{conn, late}, nil
 			}
@@ -204,7 +204,7 @@ func (z *zookeeper) Stop() error { return z.stop(syscall.SIGTERM) }
 
 // The library takes no context.
 func (c *zkClient) Write(_ context.Context, key string, value []byte) error {
-	c.late.Reset(opPatience)
+	c.late.Reset(OpPatience)
 	defer c.late.Stop()
 	_, err := c.conn.Set("/"+key, value, -1)
 	if errors.Is(err, zk.ErrNoNode) {
@@ -217,7 +217,7 @@ func (c *zkClient) Write(_ context.Context, key string, value []byte) error {
 }
 
 func (c *zkClient) Read(_ context.Context, key string) ([]byte, error) {
-	c.late.Reset(opPatience)
+	c.late.Reset(OpPatience)
 	defer c.late.Stop()
 	if _, err := c.conn.Sync("/" + key); err != nil && !errors.Is(err, zk.ErrNoNode) {
 		return nil, err
