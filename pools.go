@@ -52,6 +52,8 @@ func (n *Node) openPools() ([]*pmem.Pool, error) {
 			}
 			return nil, err
 		}
+		r := p.Recovered()
+		n.log.Debug("pool opened", "shard", i, "map", r.MapTime, "log", r.LogTime, "index", r.IndexTime, "flush", r.FlushTime, "total", r.Total)
 		pools = append(pools, p)
 	}
 	return pools, nil

@@ -222,9 +222,9 @@ func TestEverySegmentHeader(t *testing.T) {
 					hit(fmt.Sprintf("that of place %d (live %v)", other, isLive(other)), place, header(clean, other))
 				}
 			}
-			if isLive(place) { // an older one, of when it was free
+			if isLive(place) { // an older one, of when it was free or of an earlier segment
 				for i, o := range b.older {
-					if x := header(o, place); string(x[:8]) != "HEALSEG1" {
+					if x := header(o, place); string(x[:8]) != "HEALSEG1" || string(x[8:16]) != string(h[8:16]) {
 						hit(fmt.Sprintf("older %d", i), place, x)
 					}
 				}

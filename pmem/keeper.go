@@ -37,6 +37,7 @@ func (p *Pool) keep(stable uint64) {
 // if there was anything. Worker only.
 func (p *Pool) Tend() bool {
 	if !p.index.Sure() {
+		p.keeper.readAhead()
 		n := p.keeper.room()
 		return n > 0 && p.index.WarmSome(n) > 0
 	}

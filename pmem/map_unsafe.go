@@ -71,6 +71,13 @@ func (m *mapping) advise(advice int) error {
 	return nil
 }
 
+// ask has the kernel bring a few bytes into memory, and does not wait for them.
+func (m *mapping) ask(off, n int) {
+	page := uintptr(os.Getpagesize())
+	from, to := uintptr(off)&^(page-1), uintptr(off+n)
+	_, _, _ = unix.Syscall(unix.SYS_MADVISE, m.addr+from, to-from, unix.MADV_WILLNEED)
+}
+
 // heapAligned is Go memory that starts on a cache line, as mapped memory does.
 func heapAligned(size int) []byte {
 	b := make([]byte, size+lineBytes)

@@ -63,7 +63,9 @@ func (p *Pool) restoreIndex() (why string) {
 	x.SetMark(store.MarkBeside, t.Flags)
 	marker := t.Marker
 	from := max(min(stable, t.From), p.super.Base)
+	k.from = from
 	damaged := false
+	ended := p.askAhead(from)
 	err = p.log.ScanAround(from, k.tail, p.genuine, func(pos uint64, h *record.Header, _ []byte, sound bool) bool {
 		r.Replayed++
 		damaged = damaged || !sound
@@ -79,6 +81,7 @@ func (p *Pool) restoreIndex() (why string) {
 		}
 		return !damaged
 	}, func(seglog.Extent) { damaged = true })
+	ended()
 	if damaged && err == nil {
 		err = errReplayDamaged
 	}
@@ -97,14 +100,42 @@ func (p *Pool) restoreIndex() (why string) {
 	r.Why = fmt.Sprintf("index of checkpoint %d, %d pages to load, replayed %d records, %d of them not settled", t.Generation, len(t.Blocks), r.Replayed, len(p.leftovers))
 	if c.path != "" {
 		k.scattered()
-		k.readAhead()
 	}
 	return ""
 }
 
+// askBytes is asked for at a time; the kernel takes no more of a hint than its
+// largest read ahead, whatever is asked for.
+const askBytes = 128 << 10
+
+// askAhead has the log from a position on brought into memory while somebody goes
+// through it, so that the device and the checksums work at the same time. It
+// begins at once; ended ends it.
+func (p *Pool) askAhead(from uint64) (ended func()) {
+	if p.region.file == nil || p.region.domain != DomainFile {
+		return func() {}
+	}
+	var cancel atomic.Bool
+	var wait sync.WaitGroup
+	segments := p.log.Segments()
+	wait.Go(func() {
+		for _, s := range segments {
+			for at := max(s.Start, from); at < s.End && !cancel.Load(); at += askBytes {
+				if off, ok := p.log.ArenaOffset(at); ok {
+					p.region.mapped.ask(dataOffset+int(off), int(min(askBytes, s.End-at)))
+				}
+			}
+		}
+	})
+	return func() {
+		cancel.Store(true)
+		wait.Wait()
+	}
+}
+
 // aroundBytes is what reading one record from a medium is worth in bytes read in
 // one go.
-const aroundBytes = 64 << 10
+const aroundBytes = 16 << 10
 
 // scattered has the kernel read nothing around the records that pages to be
 // loaded before this node may serve compare with, where those are few in a large
@@ -146,7 +177,9 @@ type keeper struct {
 	asked  []bool    // per page: soon has told the file
 	loaded int       // pages
 	apart  bool      // the kernel reads nothing around what is read of the log
+	from   uint64    // what lies above was read to make list
 
+	reads  bool         // the reader ahead was started
 	ahead  atomic.Int64 // pages that the reader ahead has brought into the page cache
 	cancel atomic.Bool
 	reader sync.WaitGroup
@@ -180,6 +213,9 @@ func (k *keeper) Warmed(_ index.Span, p uint32) {
 	if k.table == nil {
 		return
 	}
+	if k.apart {
+		k.fetch(p)
+	}
 	at := k.head[p]
 	k.head[p] = 0
 	for at != 0 {
@@ -191,6 +227,22 @@ func (k *keeper) Warmed(_ index.Span, p uint32) {
 			panic(lost{err})
 		}
 		at = e.next
+	}
+}
+
+// fetch asks for the records that those to be applied to a page are compared
+// with, all at once: met one by one, each would be waited for.
+func (k *keeper) fetch(p uint32) {
+	var c index.Cursor
+	for at := k.head[p]; at != 0; at = k.list[at-1].next {
+		hash := record.Hash(k.p.log.Record(k.list[at-1].pos))
+		for k.x.Seek(&c, hash); c.Next(); {
+			if pos := c.Word().Pos(); pos < k.from {
+				if off, ok := k.p.log.ArenaOffset(pos); ok {
+					k.p.region.mapped.ask(dataOffset+int(off), record.HeaderBytes)
+				}
+			}
+		}
 	}
 }
 
@@ -212,8 +264,13 @@ func (k *keeper) soon(x *index.Index, hash uint64) {
 }
 
 // readAhead brings the checkpoint into the page cache, page after page, so that
-// the worker's walk hardly ever waits for the file.
+// the worker's walk hardly ever waits for the file. Not before the walk: what was
+// not settled is looked at first, and waits for the same device.
 func (k *keeper) readAhead() {
+	if k.reads || k.table == nil || k.p.ckpt.path == "" || k.cancel.Load() {
+		return
+	}
+	k.reads = true
 	k.reader.Go(func() {
 		b := make([]byte, ckpt.PageBytes)
 		for i := range k.table.Blocks {

@@ -12,6 +12,8 @@ func init() {
 		one(plant.DoubtForgotten, "what no member has a good copy of stays refused after a restart", unit("heal", "TestRefusedOutlivesRestarts")),
 		one(plant.DoubtWaits, "a read does not wait for a leftover that nobody rolls forward", unit("heal", "TestRefusedOutlivesRestarts")),
 		one(plant.DoubtStale, "an old free header does not hide a segment begun later", unit("pmem", "TestEverySegmentHeader")),
+		one(plant.DoubtLives, "an old free header over the only segment of a life is noticed", unit("pmem/seglog", "TestOldHeaderOverASegment")),
+		one(plant.DoubtOverlaid, "the header of an earlier segment over a live one is noticed", unit("pmem/seglog", "TestOldHeaderOverASegment")),
 		one(plant.DoubtCut, "where a seal was lost with its header the log is not said to end", unit("pmem/seglog", "TestSealLostWithItsHeader")),
 	)
 }

@@ -10,5 +10,7 @@ const (
 	DoubtForgotten Bug = "doubt-refusal-forgotten-after-restart"
 	DoubtWaits     Bug = "doubt-read-waits-for-a-damaged-leftover"
 	DoubtStale     Bug = "doubt-old-free-header-believed"
+	DoubtLives     Bug = "doubt-segment-alone-of-its-life-not-looked-for"
+	DoubtOverlaid  Bug = "doubt-old-segment-header-believed"
 	DoubtCut       Bug = "doubt-log-ends-where-a-lost-seal-stood"
 )

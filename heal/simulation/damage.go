@@ -376,6 +376,9 @@ func (m *machine) noteOpened(p *pmem.Pool) {
 	if r.Salvaged != "" {
 		w.count("pools salvaged")
 	}
+	for _, d := range m.pools {
+		m.short = m.short || d.heap.PoolID == p.Super().PoolID && d.wasHit && d.hitTo > r.Tail
+	}
 	if r.SuperDamaged > 0 {
 		w.count("superblock copies passed over")
 	}
@@ -414,6 +417,30 @@ func (w *world) heldByDamage() bool {
 		}
 	}
 	return true
+}
+
+// loseShort: everybody who was live is down and waits, since the log of one of
+// them was hit at its end and the others remember that it had flushed more: to
+// them its pool is an older copy. The operator goes on without it.
+func (w *world) loseShort() {
+	counts, short := w.newest.ColdSet(), proto.NodeSet(0)
+	for _, n := range counts.Nodes(nil) {
+		m := w.nodes[n]
+		if !m.up || m.p.life == nil || !m.p.life.waits {
+			return
+		}
+		if m.short {
+			short = short.With(n)
+		}
+	}
+	if w.lost != 0 || w.away != 0 || short == 0 || short == counts {
+		return
+	}
+	for _, n := range short.Nodes(nil) {
+		w.count("pools cut short that a cold start goes on without")
+		w.lost, w.away = w.lost.With(n), w.away.With(n)
+		w.nodes[n].crash(-1)
+	}
 }
 
 // acceptLoss is the operator's order at every live node (Node.AcceptLoss), when

@@ -471,7 +471,7 @@ func (w *world) event(l *life, name string, e proto.Epoch, detail string) {
 			w.guardOld = -1
 		}
 		w.guarded = w.guarded.Without(proto.NodeID(p.m.id))
-		p.m.blank, p.m.doubtful = false, false
+		p.m.blank, p.m.doubtful, p.m.short = false, false, false
 		w.count("promoted: " + detail)
 		w.digests(l)
 	case "view_installed":
@@ -583,6 +583,9 @@ func (w *world) settle() {
 		}
 		since := time.Duration(w.sim.Now() - begun)
 		if round%64 == 63 {
+			if since > 100*w.o.Lease {
+				w.loseShort()
+			}
 			if w.lost != 0 || w.allBlank() {
 				w.order(round / 64)
 			}

@@ -47,6 +47,7 @@ type machine struct {
 	lastLife   proto.Incarnation // that has begun
 	blankSince proto.Incarnation // the life in or after which it lost its pool
 	doubtful   bool              // its pool was, and was not promoted since
+	short      bool              // its log was hit at the end, and it was not promoted since
 	lossy      bool              // lost what was not flushed since it was last live
 }
 

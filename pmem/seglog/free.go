@@ -1,8 +1,10 @@
 package seglog
 
 import (
+	"cmp"
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 
 	"healkv/dataplane/plant"
 	"healkv/pmem/record"
@@ -117,28 +119,62 @@ func (l *Log) begins(first []byte, number uint64, inc uint32) bool {
 }
 
 // overrun says whether the header of a free place is an old one that came back
-// over a segment begun later, of which something was durable: the first record
-// there is of one. Of a segment that a crash cut off when it was begun neither
-// header nor records were flushed; of one below the floor the header is not
-// awaited when it is discarded.
-func (r *recovery) overrun(place int, durable, floor uint64) bool {
+// over a segment begun later, and over which.
+func (r *recovery) overrun(place int, durable, floor uint64) (number uint64, inc uint32, ok bool) {
 	b := r.head(place)
 	f, ok := readFree(b)
 	if !ok || f.place != place || r.l.explains(b, &f) || plant.Is(plant.DoubtStale) {
-		return false
+		return 0, 0, false
 	}
-	first, newest := b[SegmentHeaderBytes:], durable>>r.l.shift
-	for n := newest; n > f.number && n<<r.l.shift >= floor && newest-n < uint64(len(r.l.table)); n-- {
+	return r.begunLater(place, f.number, f.inc, durable, floor)
+}
+
+// overlaid says the same of the header of a segment.
+func (r *recovery) overlaid(h *segmentHeader, durable, floor uint64) (number uint64, inc uint32, ok bool) {
+	first := r.head(h.place)[SegmentHeaderBytes:]
+	if record.Blank(first) || r.l.begins(first, h.number, h.inc) || plant.Is(plant.DoubtOverlaid) {
+		return 0, 0, false
+	}
+	return r.begunLater(h.place, h.number, h.inc, durable, floor)
+}
+
+// begunLater says whether the first record at a place is of a segment begun
+// later than the one named, of which something was durable. Of a segment that a
+// crash cut off when it was begun neither header nor records were flushed; of one
+// below the floor the header is not awaited when it is discarded.
+func (r *recovery) begunLater(place int, than uint64, life uint32, durable, floor uint64) (number uint64, inc uint32, ok bool) {
+	first, newest := r.head(place)[SegmentHeaderBytes:], durable>>r.l.shift
+	for n := newest; n > than && n<<r.l.shift >= floor && newest-n < uint64(len(r.l.table)); n-- {
 		if n<<r.l.shift+SegmentHeaderBytes >= durable || r.has(n) {
 			continue
 		}
-		for i := range r.valid {
-			if inc := r.valid[i].inc; (i == 0 || inc != r.valid[i-1].inc) && r.l.begins(first, n, inc) {
-				return true
+		low, high := r.livesOf(n)
+		for inc := max(low, life); inc <= high && inc-low < livesMost; inc++ {
+			if r.l.begins(first, n, inc) {
+				return n, inc, true
 			}
 		}
 	}
-	return false
+	return 0, 0, false
+}
+
+// livesMost bounds how many lives are tried for a segment.
+const livesMost = 4096
+
+// livesOf are the lives that a segment which is not there may be of: one follows
+// the other in the log. It may be the only one of its life.
+func (r *recovery) livesOf(number uint64) (low, high uint32) {
+	i, _ := slices.BinarySearchFunc(r.valid, number, func(h segmentHeader, n uint64) int { return cmp.Compare(h.number, n) })
+	if i > 0 {
+		low = r.valid[i-1].inc
+	}
+	if high = max(low, r.life); i < len(r.valid) {
+		high = r.valid[i].inc
+	}
+	if plant.Is(plant.DoubtLives) && low != high {
+		low = high
+	}
+	return min(low, high), max(low, high)
 }
 
 // settle makes the header of a free place one that explains what stands behind

@@ -353,7 +353,7 @@ func powerRun(seed uint64, crashes int, skip func(Range) bool) (recovered int, e
 func TestPowerLoss(t *testing.T) {
 	total, seeds := 0, uint64(400)
 	if testing.Short() {
-		seeds = 60
+		seeds = 200
 	}
 	for seed := range seeds {
 		n, err := powerRun(seed, 12, nil)

@@ -94,6 +94,7 @@ type recovery struct {
 	tail      uint64 // where the valid prefix ends; 0: no segment
 	tailSeg   int    // index in valid of the segment it ends in, -1: none
 	cause     error  // what stands at the tail
+	life      uint32 // the newest that may have appended; 0: not known
 	newest    uint64 // highest number in use by any header
 	torn      uint64 // lowest number of a torn header: the log ends before it
 	records   int
@@ -146,8 +147,15 @@ func (r *recovery) readHeaders(durable, floor uint64) error {
 		r.newest = r.valid[i].number
 	}
 	for i := range r.l.segs {
-		if r.overrun(i, durable, floor) {
+		if _, _, ok := r.overrun(i, durable, floor); ok {
 			return &Damage{0, fmt.Errorf("the segment header at place %d says that it is free, and a segment was begun there later", i)}
+		}
+	}
+	for _, all := range [...][]segmentHeader{r.valid, r.discarded} {
+		for i := range all {
+			if _, _, ok := r.overlaid(&all[i], durable, floor); ok {
+				return &Damage{0, fmt.Errorf("the segment header at place %d is an old one, and a segment was begun there later", all[i].place)}
+			}
 		}
 	}
 	if n := len(r.valid); n > 0 && r.newest-r.valid[0].number >= uint64(len(r.l.table)) {

@@ -26,7 +26,7 @@ func Salvage(c Config, durable, floor uint64, incarnation uint32, genuine Genuin
 		return nil, info, fmt.Errorf("%w: %s (arena %d, segment %d)", ErrConfig, p, len(c.Arena), c.SegmentBytes)
 	}
 	l := newLog(c)
-	s := salvage{recovery: recovery{l: l, claim: durable, torn: numberMax}, genuine: genuine, durable: durable, floor: floor, inc: incarnation}
+	s := salvage{recovery: recovery{l: l, claim: durable, torn: numberMax, life: incarnation}, genuine: genuine, durable: durable, floor: floor}
 	if err := s.headers(); err != nil {
 		return nil, info, err
 	}
@@ -78,7 +78,6 @@ type salvage struct {
 	recovery
 	genuine        Genuine
 	durable, floor uint64
-	inc            uint32
 	suspects       []segmentHeader // of places whose header says nothing that can be believed
 	extents        []Extent
 	found          []uint64 // numbers of segments found again by their records
@@ -104,10 +103,17 @@ func (s *salvage) headers() error {
 	}
 	s.order()
 	for i := range l.segs {
-		if s.overrun(i, s.durable, s.floor) {
-			s.suspects = append(s.suspects, segmentHeader{state: headerFree, place: i})
+		if number, inc, ok := s.overrun(i, s.durable, s.floor); ok {
+			s.suspects = append(s.suspects, segmentHeader{state: headerFree, place: i, number: number, inc: inc})
 		}
 	}
+	s.discarded = slices.DeleteFunc(s.discarded, func(h segmentHeader) bool {
+		number, inc, ok := s.overlaid(&h, s.durable, s.floor)
+		if ok {
+			s.suspects = append(s.suspects, segmentHeader{state: headerFree, place: h.place, number: number, inc: inc})
+		}
+		return ok
+	})
 	for i := 0; i < len(s.valid); i++ {
 		// Twice the same number, or a header over another segment's records: an
 		// old one that came back, or one written to the wrong place.
@@ -124,7 +130,10 @@ func (s *salvage) headers() error {
 		}
 	}
 	for _, h := range s.suspects {
-		number, inc, ok := s.identify(h.place, 0)
+		number, inc, ok := h.number, h.inc, h.state == headerFree && !s.has(h.number)
+		if h.state != headerFree {
+			number, inc, ok = s.identify(h.place, 0)
+		}
 		switch torn := s.tornNumbers(&h); {
 		case ok && number<<l.shift >= s.floor:
 			s.found = append(s.found, number)
@@ -133,7 +142,6 @@ func (s *salvage) headers() error {
 			s.order()
 		case h.state == headerBad && h.torn && torn:
 			s.bad = append(s.bad, h)
-		case h.state == headerFree: // and it was
 		default:
 			s.unknown = true
 			s.bad = append(s.bad, segmentHeader{state: headerBad, place: h.place})
@@ -222,8 +230,12 @@ func (s *salvage) reach(h *segmentHeader) (n int) {
 	return n
 }
 
-// identifyMost bounds how many places of a record are tried for a number.
-const identifyMost = 256
+// identifyMost bounds how many places of a record are tried for a number,
+// identifyLives how many lives before the oldest one that is known.
+const (
+	identifyMost  = 256
+	identifyLives = 16
+)
 
 // identify finds out by its records which segment lies at a place: their seeds
 // are made of position and incarnation. Behind the end of the present one there
@@ -231,18 +243,8 @@ const identifyMost = 256
 func (s *salvage) identify(place int, except uint64) (number uint64, inc uint32, ok bool) {
 	l := s.l
 	newest := max(s.durable>>l.shift, s.floor>>l.shift)
-	lives := []uint32{s.inc}
-	for i := range s.valid {
-		newest = max(newest, s.valid[i].number)
-		if !slices.Contains(lives, s.valid[i].inc) {
-			lives = append(lives, s.valid[i].inc)
-		}
-	}
-	low, high := uint64(slices.Min(lives)), uint64(slices.Max(lives))
-	for x := low + 1; x < high && x < low+16; x++ {
-		if !slices.Contains(lives, uint32(x)) {
-			lives = append(lives, uint32(x))
-		}
+	if n := len(s.valid); n > 0 {
+		newest = max(newest, s.valid[n-1].number)
 	}
 	top := newest + uint64(len(l.segs))
 	bottom := max(1, top-min(top, uint64(len(l.table))), s.floor>>l.shift)
@@ -262,7 +264,11 @@ func (s *salvage) identify(place int, except uint64) (number uint64, inc uint32,
 			if n == except || s.has(n) {
 				continue
 			}
-			for _, life := range lives {
+			low, high := s.livesOf(n)
+			if low == 0 { // older than all that are there
+				low = high - min(high, identifyLives)
+			}
+			for life := low; life <= high && life-low < livesMost; life++ {
 				if record.Sound(img, record.Seed(n<<l.shift+uint64(off), life)) {
 					number, inc, ok = n, life, true
 				}

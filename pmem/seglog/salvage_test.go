@@ -121,3 +121,65 @@ func TestSealLostWithItsHeader(t *testing.T) {
 		t.Errorf("a power loss: %v, %+v", err, info)
 	}
 }
+
+// The header that comes back over a segment is one of when its place was free, or
+// of a segment that lay there before, above the floor or below; or it is gone. Some
+// segments are alone of their life, so that no other says which one to look for.
+func TestOldHeaderOverASegment(t *testing.T) {
+	genuine := func(h *record.Header, _ []byte) bool { return h.Hash == 99 }
+	c := config(16, 1024, 1)
+	c.Written = true
+	l := Format(c)
+	l.number = 10
+	for _, inc := range []uint32{3, 7, 41, 42} {
+		if l.Tail() > 0 {
+			l, _, _ = Recover(c, l.Tail(), 0)
+		}
+		l.SetIncarnation(inc)
+		for from := l.Tail() | 9<<10; l.Tail() < from+1500; {
+			l.Append(&record.Header{Kind: record.Put, TS: 1, Hash: 99}, []byte("key"), make([]byte, 150))
+		}
+	}
+	old := func(b []byte, number uint64) {
+		putSegmentHeader(b, number, c.PoolTag, 2)
+		putSeal(b, number, 2, 800)
+	}
+	whole, segments := bytes.Clone(c.Arena), l.Segments()
+	states, alone := 0, 0
+	for i := range segments[:len(segments)-1] {
+		s := &segments[i]
+		place := l.lookup(s.Start)
+		b := l.place(place)
+		for _, x := range []struct {
+			name  string
+			floor uint64
+			hit   func()
+		}{
+			{"free", 0, func() { putFree(b, place, c.PoolTag, 0, 0, formatted) }},
+			{"zeroed", 0, func() { clear(b[:SegmentHeaderBytes]) }},
+			{"of an earlier segment", 0, func() { old(b, 4) }},
+			{"of an earlier segment below the floor", 5 << 10, func() { old(b, 4) }},
+		} {
+			copy(c.Arena, whole)
+			x.hit()
+			states++
+			if _, _, err := Recover(c, l.Tail(), x.floor); !errors.Is(err, ErrDamaged) {
+				t.Errorf("segment at %d, life %d, header %s: believed: %v", s.Start, s.Incarnation, x.name, err)
+			}
+			r, info, err := Salvage(c, l.Tail(), x.floor, 42, genuine, func(bool) error { return nil })
+			if err != nil || info.Segments != len(segments) || info.Found+info.Refound != 1 {
+				t.Errorf("segment at %d, life %d, header %s: not found again: %v, %+v", s.Start, s.Incarnation, x.name, err, info)
+				continue
+			}
+			if inc, _ := r.IncarnationOf(s.Start); inc != s.Incarnation {
+				t.Errorf("segment at %d, header %s: found again as one of life %d, it is of %d", s.Start, x.name, inc, s.Incarnation)
+			}
+		}
+		if (i == 0 || segments[i-1].Incarnation != s.Incarnation) && segments[i+1].Incarnation != s.Incarnation {
+			alone++
+		}
+	}
+	if t.Logf("%d states, %d segments alone of their life", states, alone); alone == 0 || states == 0 {
+		t.Error("that is not what is meant")
+	}
+}
