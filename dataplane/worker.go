@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/bits"
 	"sync/atomic"
 
 	"healkv/dataplane/flow"
@@ -270,10 +271,8 @@ func (w *Worker) turn() (moved bool) {
 	}
 	w.ep.Poll()
 	members := w.rep.View().Members().Without(w.rep.Self().Node)
-	for n := range proto.NodeID(proto.NodesMax) {
-		if members.Has(n) && w.listen(n) {
-			moved = true
-		}
+	if w.listenAll(members) {
+		moved = true
 	}
 	if w.rep.ForwardPending() > 0 && w.rep.RollForward(w.limit.forward) > 0 {
 		moved = true
@@ -318,6 +317,27 @@ func (w *Worker) turn() (moved bool) {
 	}
 	return moved
 }
+
+// listenAll takes what the members have sent.
+func (w *Worker) listenAll(members proto.NodeSet) (moved bool) {
+	for set := members; set != 0; set &= set - 1 {
+		if m := w.ep.Mirror(int(first(set))); m != nil {
+			w.rep.AskKeys(first(set), m)
+		}
+	}
+	for set := members; set != 0; set &= set - 1 {
+		w.rep.AskRecords(first(set))
+	}
+	for set := members; set != 0; set &= set - 1 {
+		if w.listen(first(set)) {
+			moved = true
+		}
+	}
+	return moved
+}
+
+// first is the lowest node of a set that is not empty.
+func first(s proto.NodeSet) proto.NodeID { return proto.NodeID(bits.TrailingZeros16(uint16(s))) }
 
 // listen takes what one member has sent.
 func (w *Worker) listen(n proto.NodeID) (moved bool) {

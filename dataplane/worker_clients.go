@@ -32,9 +32,13 @@ func (w *Worker) clients() (moved bool) {
 	for i := 0; i < len(w.active) && budget > 0; {
 		l := w.active[i]
 		tail := l.subTail.Load()
-		for ahead := l.subHead; l.subHead < tail && budget > 0; {
-			if ahead == l.subHead {
-				ahead = w.lookAhead(l, min(tail, l.subHead+opsAhead))
+		for keys, records := l.subHead, l.subHead; l.subHead < tail && budget > 0; {
+			if records == l.subHead {
+				if keys == records {
+					keys = w.askKeys(l, keys, tail)
+				}
+				records = w.askRecords(l, records, keys)
+				keys = w.askKeys(l, keys, tail)
 			}
 			if !w.start(l.sub[l.subHead&l.mask], l) {
 				w.Counters.RingFullTurns++
@@ -63,18 +67,29 @@ func (w *Worker) clients() (moved bool) {
 	return moved
 }
 
-// opsAhead is how many operations are looked at ahead of their handling.
-const opsAhead = 8
+// opsAhead is how many operations are looked at ahead of their handling, at a
+// time: for their keys' places in the index, and a burst later for their records.
+const opsAhead = 12
 
-// lookAhead asks the memory for what the lane's next operations will need, so
-// that their cache misses overlap.
-func (w *Worker) lookAhead(l *lane, to uint64) uint64 {
-	for i := l.subHead; i < to; i++ {
+// askKeys asks the memory for the keys of the lane's next operations, so that
+// the misses overlap, and says through which it did.
+func (w *Worker) askKeys(l *lane, from, tail uint64) (to uint64) {
+	to = min(tail, from+opsAhead)
+	for i := from; i < to; i++ {
 		w.st.PrefetchKey(l.sub[i&l.mask].hash)
 	}
-	for i := l.subHead; i < to; i++ {
-		w.st.PrefetchRecord(l.sub[i&l.mask].hash)
+	return to
+}
+
+// askRecords asks for the records of keys that askKeys asked for.
+func (w *Worker) askRecords(l *lane, from, to uint64) uint64 {
+	var hash [opsAhead]uint64
+	n := 0
+	for i := from; i < to; i++ {
+		hash[n] = l.sub[i&l.mask].hash
+		n++
 	}
+	w.st.PrefetchRecords(hash[:n])
 	return to
 }
 

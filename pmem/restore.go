@@ -66,6 +66,7 @@ func (p *Pool) restoreIndex() (why string) {
 	k.from = from
 	damaged := false
 	ended := p.askAhead(from)
+	defer ended() // a panic too
 	err = p.log.ScanAround(from, k.tail, p.genuine, func(pos uint64, h *record.Header, _ []byte, sound bool) bool {
 		r.Replayed++
 		damaged = damaged || !sound

@@ -235,6 +235,9 @@ func (a *Agent) drive(ctx context.Context, q *Run, r *running) error {
 		}()
 	}
 	s := node.NewSession()
+	if q.Window > load.WindowOrdinary {
+		s = node.NewWideSession(nil)
+	}
 	defer s.Close()
 	var err error
 	if q.Load {

@@ -244,14 +244,20 @@ func (b *bare) unlock(of int, pos uint64) {
 	b.index[slot(binary.LittleEndian.Uint64(b.ring(of)[pos%ringBytes+32:]))] &^= lockBit
 }
 
-// acknowledge completes the own writes that everybody has.
-func (b *bare) acknowledge() bool {
+// everybody is how far all others have applied the own stream.
+func (b *bare) everybody() uint64 {
 	least := b.tail
 	for p := range b.n {
 		if p != b.id {
 			least = min(least, word64(b.mem[p], appliedAt+64*b.id).Load())
 		}
 	}
+	return least
+}
+
+// acknowledge completes the own writes that everybody has.
+func (b *bare) acknowledge() bool {
+	least := b.everybody()
 	if least == b.acked {
 		return false
 	}
@@ -271,14 +277,20 @@ func (b *bare) wake(p int) {
 	}
 }
 
-// sleep until woken, a millisecond at most.
+// sleep until woken, a millisecond at most. Whether one of the others is ahead is
+// no reason to stay awake: with more nodes than cores it would keep the core from
+// those who are behind.
 func (b *bare) sleep() {
 	bell := word32(b.mem[b.id], bellAt)
 	old := bell.Load()
 	asleep := word32(b.mem[b.id], asleepAt)
 	asleep.Store(1)
+	if b.everybody() > b.acked {
+		asleep.Store(0)
+		return
+	}
 	for p := range b.n {
-		if p != b.id && (word64(b.mem[p], tailAt).Load() != b.seen[p] || word64(b.mem[p], appliedAt+64*b.id).Load() > b.acked) {
+		if p != b.id && word64(b.mem[p], tailAt).Load() != b.seen[p] {
 			asleep.Store(0)
 			return
 		}

@@ -13,8 +13,10 @@ import (
 )
 
 const (
-	// WindowMax is what a session takes at most.
-	WindowMax     = 1024
+	// WindowMax is what a wide session takes at most, WindowOrdinary any other.
+	WindowMax      = 4096
+	WindowOrdinary = 1024
+
 	windowDefault = 256
 	tickDefault   = 500 * time.Microsecond
 
@@ -36,7 +38,8 @@ type Config struct {
 	Node, Nodes int // this generator's number and how many there are; inserts do not collide
 	// Rate in accesses a second, for this generator; 0 is a closed loop.
 	Rate float64
-	// Window is how many are in flight at most; 0 takes 256; up to WindowMax.
+	// Window is how many are in flight at most; 0 takes 256; up to WindowOrdinary, or WindowMax
+	// with a wide session.
 	Window int
 	// Tick of an open loop: accesses fall due in groups this far apart, which lets a
 	// generator sleep in between where cores are few. 0 takes 500 µs.

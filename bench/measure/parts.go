@@ -160,7 +160,7 @@ var loads = []struct {
 	{"writes, 6 nodes, 256 in flight each", "write-only", 6, 256, false, "writes without a protocol, 6 nodes"},
 	{"writes, 3 nodes, 2048 in flight each", "write-only", 3, 2048, false, "writes without a protocol, 3 nodes, 2048 in flight"},
 	{"writes, 6 nodes, 2048 in flight each", "write-only", 6, 2048, false, "writes without a protocol, 6 nodes, 2048 in flight"},
-	{"reads, 3 nodes", "ycsb-c", 3, 256, true, ""},
+	{"reads, 3 nodes", "taobench-ro", 3, 256, true, ""},
 	{"TAOBench A, 6 nodes", "taobench-a", 6, 256, true, ""},
 }
 

@@ -88,7 +88,7 @@ func (s *Shard) complete() (moved bool) {
 	q := &s.queue
 	for ahead := s.visAt; s.visAt < q.tail && q.at(s.visAt).seq <= s.visible; {
 		if ahead == s.visAt {
-			for ; ahead < q.tail && ahead < s.visAt+burstAhead; ahead++ {
+			for ; ahead < q.tail && ahead < s.visAt+unlockAhead; ahead++ {
 				s.st.PrefetchKey(q.at(ahead).hash)
 			}
 		}

@@ -28,15 +28,12 @@ func (s *Shard) OnStream(c proto.NodeID, m *ring.Mirror, budget int) (bytes int,
 		return 0, nil
 	}
 	before := s.st.Tail()
-	ahead := uint64(0) // entries before this position have been asked for
 	for bytes < budget && err == nil {
 		var w []byte
 		if w, err = m.Window(); len(w) == 0 {
 			break
 		}
-		if ahead <= m.Cursor() {
-			ahead = m.Cursor() + uint64(s.lookAhead(w))
-		}
+		s.goOn(&st.ahead, w, m.Cursor())
 		var n int
 		var wait bool
 		if n, wait, err = s.apply(st, w, m.Cursor()); wait || err != nil {
@@ -61,30 +58,6 @@ func (s *Shard) OnStream(c proto.NodeID, m *ring.Mirror, budget int) (bytes int,
 		st.spans.add(st.applied, before, after)
 	}
 	return bytes, err
-}
-
-// burstAhead is how many entries are asked for ahead of their handling: enough
-// to cover a cache miss, few enough to stay in the first-level cache.
-const burstAhead = 12
-
-// lookAhead asks the memory for what the next entries of the window will need,
-// so that their cache misses overlap. It believes nothing: the bytes are not
-// verified yet, and a wrong hash or length only makes a useless hint.
-func (s *Shard) lookAhead(w []byte) (bytes int) {
-	var hash [burstAhead]uint64
-	n := 0
-	for n < burstAhead && len(w)-bytes >= record.HeaderBytes {
-		img := w[bytes:]
-		hash[n] = record.Hash(img)
-		s.st.PrefetchKey(hash[n])
-		size := record.Bytes(record.KeyLen(img), record.ValueLen(img))
-		n++
-		bytes += max(size, record.HeaderBytes)
-	}
-	for _, h := range hash[:n] {
-		s.st.PrefetchRecord(h)
-	}
-	return bytes
 }
 
 // apply handles the first entry of the window, which starts at the stream
@@ -190,13 +163,17 @@ func (s *Shard) OnMarks(p proto.NodeID, m *rdma.Marks) error {
 	return nil
 }
 
+// unlockAhead is how many entries' keys are asked for at a time before they are
+// made visible.
+const unlockAhead = 12
+
 // validate makes entries visible through the stream's watermark: they unlock
 // their records if the record is still that very append.
 func (s *Shard) validate(st *stream) (did int) {
 	q := &st.entries
 	for ahead := q.head; q.len() > 0 && q.front().seq <= st.visible; {
 		if ahead == q.head {
-			for ; ahead < q.tail && ahead < q.head+burstAhead; ahead++ {
+			for ; ahead < q.tail && ahead < q.head+unlockAhead; ahead++ {
 				s.st.PrefetchKey(q.at(ahead).hash)
 			}
 		}

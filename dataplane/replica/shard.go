@@ -49,6 +49,7 @@ type stream struct {
 	barrier proto.Epoch // newest view of which its barrier was applied
 	entries queue[entry]
 	spans   spans
+	ahead   ahead
 }
 
 // peer is what the coordinator knows of one member, as its own follower.

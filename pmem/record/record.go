@@ -191,23 +191,30 @@ func EncodeCopy(dst []byte, h *Header, src []byte, seed uint32) {
 	putHeader(dst, h, seed)
 }
 
+// putHeader stores the header in whole words, as the checksum loads them: a load
+// that needs parts of several stores waits until they are in the cache, and
+// before them the body, whose place in a log is in none.
 func putHeader(dst []byte, h *Header, seed uint32) {
 	d := dst[:HeaderBytes]
 	binary.LittleEndian.PutUint32(d[offBodyCRC:], h.BodyCRC)
 	binary.LittleEndian.PutUint64(d[offTS:], h.TS)
 	binary.LittleEndian.PutUint64(d[offSeq:], h.Seq)
 	binary.LittleEndian.PutUint64(d[offDurable:], h.Durable)
-	binary.LittleEndian.PutUint32(d[offOwnerIncarnation:], h.OwnerIncarnation)
-	binary.LittleEndian.PutUint32(d[offEpoch:], h.Epoch)
-	binary.LittleEndian.PutUint32(d[offValueLen:], h.ValueLen)
-	binary.LittleEndian.PutUint16(d[offKeyLen:], h.KeyLen)
-	d[offOwnerNode] = h.OwnerNode
-	d[offKind] = byte(h.Kind)
-	binary.LittleEndian.PutUint32(d[offScope:], h.Scope)
-	binary.LittleEndian.PutUint32(d[offFlags:], h.Flags)
+	binary.LittleEndian.PutUint64(d[offOwnerIncarnation:], uint64(h.OwnerIncarnation)|uint64(h.Epoch)<<32)
+	binary.LittleEndian.PutUint64(d[offValueLen:], uint64(h.ValueLen)|uint64(h.KeyLen)<<32|uint64(h.OwnerNode)<<48|uint64(h.Kind)<<56)
+	binary.LittleEndian.PutUint64(d[offScope:], uint64(h.Scope)|uint64(h.Flags)<<32)
 	binary.LittleEndian.PutUint64(d[offHash:], h.Hash)
 	binary.LittleEndian.PutUint32(d[offHeadCRC:], headCRC(d, seed))
 }
+
+// The words that hold several fields.
+const (
+	_ = -uint(offEpoch - offOwnerIncarnation - 4)
+	_ = -uint(offKeyLen - offValueLen - 4)
+	_ = -uint(offOwnerNode - offValueLen - 6)
+	_ = -uint(offKind - offValueLen - 7)
+	_ = -uint(offFlags - offScope - 4)
+)
 
 func headCRC(d []byte, seed uint32) uint32 {
 	return crc32.Update(seed, castagnoli, d[offBodyCRC:HeaderBytes])

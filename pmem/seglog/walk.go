@@ -109,6 +109,18 @@ func (w *Walker) Next(h *record.Header) (pos uint64, img []byte) {
 	return w.pos, nil
 }
 
+// Ahead is the hash of the record at a position that the walk will come to in its
+// present segment, and the position behind it. Nothing is verified: it is good
+// for a hint. ok is false at the segment's end, and before the walk is in one.
+func (w *Walker) Ahead(at uint64) (hash, next uint64, ok bool) {
+	off := at - w.base
+	if off > uint64(len(w.seg)) || uint64(len(w.seg))-off < record.HeaderBytes {
+		return 0, at, false
+	}
+	img := w.seg[off:]
+	return record.Hash(img), at + uint64(record.Bytes(record.KeyLen(img), record.ValueLen(img))), true
+}
+
 // enter looks up the segment of pos; if it is not live, pos moves to the next.
 func (w *Walker) enter() {
 	l := w.log
