@@ -77,19 +77,23 @@ func openIndexFile(path string, maxKeys uint64, fresh bool) (*indexFile, error) 
 	return &indexFile{region: r, kept: !fresh}, nil
 }
 
-// allocated says that a kept file has its first n bytes: no life touches what
-// lies beyond those it has asked for. Asking the tmpfs again for what is there
-// takes it 40 ms per GiB.
-func (f *indexFile) allocated(n int64) bool {
+// allocated is how many bytes a kept file has from its beginning, in whole huge
+// pages: no life touches what lies beyond those it has asked for, and one that
+// loads the pages of a checkpoint leaves an index behind only once it has them
+// all. Asking the tmpfs again for what is there takes it 40 ms per GiB.
+func (f *indexFile) allocated() int64 {
 	if !f.kept {
-		return false
+		return 0
 	}
 	st, err := f.region.file.Stat()
 	if err != nil {
-		return false
+		return 0
 	}
 	sys, ok := st.Sys().(*syscall.Stat_t)
-	return ok && sys.Blocks*512 >= n
+	if !ok {
+		return 0
+	}
+	return sys.Blocks * 512 &^ (hugeBytes - 1)
 }
 
 // ensure allocates the first n bytes, in steps of a huge page. Without it a
@@ -108,8 +112,8 @@ func (f *indexFile) ensure(n int) error {
 	if f.onGrow != nil {
 		err = f.onGrow(want)
 	}
-	if err == nil && !f.allocated(want) {
-		err = fallocate(int(f.region.file.Fd()), have, want-have)
+	if from := max(have, f.allocated()); err == nil && from < want {
+		err = fallocate(int(f.region.file.Fd()), from, want-from)
 	}
 	if err != nil {
 		return spaceError(f.region.path, want, err)
