@@ -22,11 +22,14 @@ func (d *medium) later(job func()) {
 		}
 		took += w.rng.Int64N(m.slowFlush)
 	}
+	d.flushes++
 	d.beside = true
+	this := d.flushes
 	w.count("flushes beside a worker")
 	w.sim.At(time.Duration(took), func() {
-		// What a paused process has asked of its disk is done all the same.
-		if p.Dead() || m.p != p || w.ended || !d.beside {
+		// What a paused process has asked of its disk is done all the same. One
+		// that somebody waited for is over, and its pool may be closed by now.
+		if p.Dead() || m.p != p || w.ended || !d.beside || d.flushes != this {
 			return
 		}
 		d.beside = false

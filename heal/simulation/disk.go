@@ -85,14 +85,15 @@ var tornNames = [tornKinds]string{"nothing kept", "words", "lines", "pages", "ne
 
 // medium is one shard's pool: what a process sees, and what survives.
 type medium struct {
-	m      *machine
-	shard  int
-	heap   pmem.HeapMedium
-	image  []byte // what the media holds, superblocks first; nil in the memory domain
-	ranges []flushed
-	drains int
-	ckpt   *checkpointDisk // nil: none
-	beside bool            // a flush is under way beside its worker
+	m       *machine
+	shard   int
+	heap    pmem.HeapMedium
+	image   []byte // what the media holds, superblocks first; nil in the memory domain
+	ranges  []flushed
+	drains  int
+	ckpt    *checkpointDisk // nil: none
+	beside  bool            // a flush is under way beside its worker
+	flushes int             // so many were begun beside it
 
 	copyOf  []byte // an older copy of image
 	stale   []byte // pool as it was at the damage before, without its hole
