@@ -419,20 +419,41 @@ func (w *world) heldByDamage() bool {
 	return true
 }
 
-// loseShort: everybody who was live is down and waits, since the log of one of
-// them was hit at its end and the others remember that it had flushed more: to
-// them its pool is an older copy. The operator goes on without it.
-func (w *world) loseShort() {
-	counts, short := w.newest.ColdSet(), proto.NodeSet(0)
+// cutShort: everybody who was live is down and waits, since the logs of some of
+// them were hit at their ends and the others remember that they had flushed
+// more: to them these pools are older copies.
+func (w *world) cutShort() (short, counts proto.NodeSet) {
+	counts = w.newest.ColdSet()
 	for _, n := range counts.Nodes(nil) {
 		m := w.nodes[n]
 		if !m.up || m.p.life == nil || !m.p.life.waits {
-			return
+			return 0, counts
 		}
 		if m.short {
 			short = short.With(n)
 		}
 	}
+	return short, counts
+}
+
+// refusesHurt: everybody who was live waits with a pool that damage has cut short
+// or made doubtful. There is nobody to go on without them, and what they lost is
+// nowhere else for certain: the nodes say so and wait for people, who have a
+// copy of a pool or a backup.
+func (w *world) refusesHurt() bool {
+	short, counts := w.cutShort()
+	for _, n := range counts.Nodes(nil) {
+		m := w.nodes[n]
+		if !m.up || m.p.life == nil || !m.p.life.waits || !short.Has(n) && !m.p.life.doubtful() {
+			return false
+		}
+	}
+	return counts != 0
+}
+
+// loseShort has the operator go on without them.
+func (w *world) loseShort() {
+	short, counts := w.cutShort()
 	if w.lost != 0 || w.away != 0 || short == 0 || short == counts {
 		return
 	}

@@ -596,6 +596,11 @@ func (w *world) settle() {
 			w.givenUp, w.Result.Waiting = true, true
 			break
 		}
+		if since > 100*w.o.Lease && w.refusesHurt() {
+			w.count("cold starts refused for damaged pools")
+			w.givenUp, w.Result.Waiting = true, true
+			break
+		}
 		if since > calmMax/2 && w.heldByDamage() {
 			if w.acceptLoss() {
 				begun = w.sim.Now()
