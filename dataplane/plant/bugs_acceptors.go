@@ -10,4 +10,5 @@ const (
 	OlderUnflagged  Bug = "older-acceptor-file-unmarked"
 	OlderGrants     Bug = "older-acceptor-file-grants-leases"
 	TurnsForgotten  Bug = "turns-of-others-not-in-the-file"
+	OlderGivenUp    Bug = "older-acceptor-file-given-up-on-a-failing-disk"
 )

@@ -309,7 +309,9 @@ func (s *Service) catchUpOnce() bool {
 		return false // again, when the file is mended
 	}
 	s.mu.Lock()
+	// An older copy that cannot be written for now is not done with: see isOlder.
 	s.voting = done && (!s.older || plant.Is(plant.OlderByAsking))
+	done = s.voting || done && plant.Is(plant.OlderGivenUp)
 	s.mu.Unlock()
 	return done
 }

@@ -107,15 +107,17 @@ func plantRun(r *run, seed uint64, seq []op) (lost int, noticed error) {
 // as another one follows before anything is promised; left out everywhere they
 // are noticed like all others. A key may name a sequence first.
 var needless = map[string]string{
-	"(*Region).Persist: drain":  "the superblock is drained before recovery relies on it: that matters when it is a Discard's",
-	"(*Pool).flushAgain: drain": "what recovery repaired, the next recovery repairs again: it matters when the last life left records in flight",
+	"(*Region).Persist: drain":                                            "the superblock is drained before recovery relies on it: that matters when it is a Discard's",
+	"(*Pool).flushAgain: drain":                                           "what recovery repaired, the next recovery repairs again: it matters when the last life left records in flight",
+	"closed in order/(*Pool).flushAgain: flush of a segment's header":     sealedAgain,
+	"killed in a flush/(*Pool).flushAgain: flush of a segment's header":   sealedAgain,
 	"killed in recovery/(*Pool).flushAgain: flush of a segment's header":  sealedAgain,
 	"killed in a release/(*Pool).flushAgain: flush of a segment's header": sealedAgain,
 	"full copy during a flush/(*Pool).launch: flush of records":           "a discard drops them before anybody was promised anything",
 	"killed in a release/(*Pool).launch: flush of a segment's header":     "the process dies before it relies on the zero magic, and recovery flushes all headers",
 }
 
-const sealedAgain = "the seal that recovery wrote where a killed life ended: the next recovery finds the same end; it matters when records were in flight there"
+const sealedAgain = "the seal that recovery wrote where a life ended: the next recovery finds the same end; it matters when records were in flight there"
 
 // spare is why a call may be left out alone, "" if it may not.
 func spare(sequence, site string) string { return needless[site] + needless[sequence+"/"+site] }
