@@ -27,6 +27,10 @@ type BenchOptions struct {
 	Runs   int
 	Rate   float64
 	Window int
+	// OnWorker: generators run on the threads of the workers, and latencies are of
+	// nanoseconds. Loaded: at so many nodes only; 0: at all.
+	OnWorker bool
+	Loaded   int
 	// Stable: a change of view or a lost lease during the runs is an error.
 	Stable bool
 }
@@ -40,6 +44,9 @@ var ErrUnstable = errors.New("bench: membership changed under load")
 func Bench(ctx context.Context, o BenchOptions, c *local.Cluster, out io.Writer) error {
 	if o.Runs < 1 || o.Time <= 0 {
 		return fmt.Errorf("%w: %d runs of %v", errOptions, o.Runs, o.Time)
+	}
+	if o.Loaded < 0 || o.Loaded > o.Nodes {
+		return fmt.Errorf("%w: load at %d of %d nodes", errOptions, o.Loaded, o.Nodes)
 	}
 	spec, err := workload.New(o.Workload, workload.Options{Keys: o.Keys})
 	if err != nil {
@@ -163,7 +170,7 @@ type BenchRun struct {
 }
 
 // BenchLatency in µs.
-type BenchLatency struct{ P50, P99, P999 uint64 }
+type BenchLatency struct{ P50, P99, P999 float64 }
 
 func writeBench(path string, b BenchResult) error {
 	text, err := json.MarshalIndent(b, "", "  ")
@@ -174,8 +181,12 @@ func writeBench(path string, b BenchResult) error {
 }
 
 func (r *runner) benchRun(ctx context.Context, o BenchOptions, n int, out io.Writer) (run BenchRun, err error) {
-	err = r.k.each(r.k.all(), func(i int) error {
-		return r.begin(ctx, i, agent.Run{Workload: o.Workload, Rate: o.Rate / float64(o.Nodes), Window: o.Window})
+	loaded := r.k.all()
+	if o.Loaded > 0 {
+		loaded = loaded[:o.Loaded]
+	}
+	err = r.k.each(loaded, func(i int) error {
+		return r.begin(ctx, i, agent.Run{Workload: o.Workload, Rate: o.Rate / float64(len(loaded)), Window: o.Window, OnWorker: o.OnWorker})
 	})
 	if err != nil {
 		return run, err
@@ -188,12 +199,12 @@ func (r *runner) benchRun(ctx context.Context, o BenchOptions, n int, out io.Wri
 		return run, err
 	}
 	to := now()
-	if err := r.stopLoad(ctx, r.k.all()); err != nil {
+	if err := r.stopLoad(ctx, loaded); err != nil {
 		return run, err
 	}
 	var reads, writes uint64
 	var readHist, writeHist record.Merged
-	for _, i := range r.k.all() {
+	for _, i := range loaded {
 		f, err := record.ReadWindows(r.windows[i][len(r.windows[i])-1])
 		if err != nil {
 			return run, err
@@ -212,10 +223,16 @@ func (r *runner) benchRun(ctx context.Context, o BenchOptions, n int, out io.Wri
 		}
 	}
 	secs := float64(to-from) / 1e9
-	q := func(m *record.Merged) BenchLatency {
-		return BenchLatency{m.Quantile(0.5), m.Quantile(0.99), m.Quantile(0.999)}
+	unit, digits := 1.0, 0
+	if o.OnWorker { // in ns
+		unit, digits = 1000, 2
 	}
-	text := func(l BenchLatency) string { return fmt.Sprintf("%d/%d/%d", l.P50, l.P99, l.P999) }
+	q := func(m *record.Merged) BenchLatency {
+		return BenchLatency{float64(m.Quantile(0.5)) / unit, float64(m.Quantile(0.99)) / unit, float64(m.Quantile(0.999)) / unit}
+	}
+	text := func(l BenchLatency) string {
+		return fmt.Sprintf("%.*f/%.*f/%.*f", digits, l.P50, digits, l.P99, digits, l.P999)
+	}
 	run = BenchRun{Ops: float64(reads+writes) / secs, Reads: float64(reads) / secs, Writes: float64(writes) / secs, Read: q(&readHist), Write: q(&writeHist)}
 	fmt.Fprintf(out, "%4d %12.0f %12.0f %12.0f   %-31s %-31s\n", n+1, run.Ops, run.Reads, run.Writes, text(run.Read), text(run.Write))
 	return run, nil
