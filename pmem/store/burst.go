@@ -52,7 +52,7 @@ func (s *Store) askRecords(hash []uint64, bytes int) {
 const (
 	prefetchMost = 12
 	headerBytes  = 128 // who compares a key looks at no more of most records
-	wholeBytes   = 256 // of a record of usual size
+	wholeBytes   = 320 // of a record of usual size
 )
 
 // begin is at most n bytes of a record that are worth asking for.
