@@ -150,7 +150,8 @@ func check(op *Op) error {
 
 // Submit hands an operation over and never blocks. nil means that it will come
 // back through Poll with its outcome; an error (ErrOverload, ErrKeySize,
-// ErrValueSize, ErrClosed) means that it was not taken.
+// ErrValueSize, ErrClosed) means that it was not taken. Gets are collected and
+// answered together, by Kick or Poll at the latest.
 func (s *Session) Submit(op *Op) error {
 	if err := check(op); err != nil {
 		return err
