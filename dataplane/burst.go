@@ -1,8 +1,6 @@
 package dataplane
 
 import (
-	"runtime/debug"
-
 	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/pmem/store"
@@ -48,8 +46,8 @@ func (b *burst) has(hash, mask uint64) bool {
 	return false
 }
 
-// look reads all of the burst. False: the store is shut.
-func (b *burst) look() bool {
+// inside reads all of the burst. False: the store is shut.
+func (b *burst) inside() bool {
 	r, hash := b.reader, b.hash[:b.n]
 	if !r.Enter() {
 		return false
@@ -104,7 +102,7 @@ func (s *Session) serve(i int) {
 	for k, op := range b.op[:n] {
 		b.op[k] = nil
 		switch st := b.state[k]; {
-		case looked && (st == store.Locked || st == store.Damaged || s.isWriting(op.hash) && !plant.Is(plant.BurstOvertake)):
+		case looked && (st == store.Locked || st == store.Damaged || s.isWriting(op.hash)):
 			op.TS = 0
 			s.hand(i, op) // Submit left room for it
 		case refused != nil:
@@ -128,7 +126,7 @@ func (b *burst) answer(c *Core, w *Worker) (looked bool, refused error) {
 		return false, ErrTryAgain
 	}
 	generation := c.lease.Generation()
-	open, fault := b.guarded()
+	open, fault := b.look()
 	switch {
 	case fault != nil:
 		w.Fault(fault)
@@ -139,13 +137,4 @@ func (b *burst) answer(c *Core, w *Worker) (looked bool, refused error) {
 		return true, ErrTryAgain
 	}
 	return true, nil
-}
-
-// guarded is look as get is Reader.Get.
-func (b *burst) guarded() (open bool, fault error) {
-	if plant.Is(plant.FaultReader) {
-		return b.look(), nil
-	}
-	defer unguard(debug.SetPanicOnFault(true), b.reader, &fault)
-	return b.look(), nil
 }

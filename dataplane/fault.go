@@ -21,6 +21,12 @@ func get(r *store.Reader, hash uint64, key, dst []byte) (value []byte, ts uint64
 	return value, ts, st, nil
 }
 
+// look is burst.inside, likewise.
+func (b *burst) look() (open bool, fault error) {
+	defer unguard(debug.SetPanicOnFault(true), b.reader, &fault)
+	return b.inside(), nil
+}
+
 // unguard is deferred: it makes a fault under the reader an error.
 func unguard(before bool, r *store.Reader, fault *error) {
 	debug.SetPanicOnFault(before)

@@ -181,7 +181,7 @@ func (s *Session) Submit(op *Op) error {
 	op.hash = s.h.hash(op.Key)
 	i := core.shardOf(op.hash)
 	b, under := &s.bursts[i], s.lanes[i].under
-	free := op.Kind == OpGet && (!s.isWriting(op.hash) || plant.Is(plant.BurstOvertake))
+	free := op.Kind == OpGet && !s.isWriting(op.hash)
 	if free && under+b.n < s.depth { // there is room even if the worker must answer all of them
 		s.collect(i, op)
 		return nil
@@ -203,7 +203,9 @@ func (s *Session) Submit(op *Op) error {
 // isWriting reports whether a worker has an operation of this session on the
 // key: what follows on the key goes the same way, behind it. Other keys may
 // share its counter.
-func (s *Session) isWriting(hash uint64) bool { return *s.unfinished(hash) != 0 }
+func (s *Session) isWriting(hash uint64) bool {
+	return *s.unfinished(hash) != 0 && !plant.Is(plant.BurstOvertake)
+}
 
 func (s *Session) unfinished(hash uint64) *uint16 { return &s.writing[hash&uint64(len(s.writing)-1)] }
 
