@@ -35,6 +35,9 @@ func TestHeapIsJudged(t *testing.T) {
 		if err := compareHeaps(runs, 2*time.Second, false, &out); err != nil {
 			t.Errorf("%s, not asked for: %v", c.name, err)
 		}
+		if n, perOp := runs[1].Garbage(2 * time.Second); n != c.heap.Collections-3 || perOp != float64(c.heap.Bytes-5000)/4e6 {
+			t.Errorf("%s: %d collections, %v bytes for an operation", c.name, n, perOp)
+		}
 		if !strings.Contains(out.String(), c.says) {
 			t.Errorf("%s: %s is missing in\n%s", c.name, c.says, out.String())
 		}
