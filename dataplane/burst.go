@@ -99,6 +99,9 @@ func (s *Session) serve(i int) {
 	b.n = 0
 	s.collected -= n
 	s.outstanding -= n
+	if plant.Is(plant.BurstAllocates) {
+		s.local = append([]*Op(nil), s.local...)
+	}
 	for k, op := range b.op[:n] {
 		b.op[k] = nil
 		switch st := b.state[k]; {

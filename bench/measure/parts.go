@@ -164,10 +164,12 @@ var loads = []struct {
 	{"writes, 3 nodes, 2048 in flight each", "write-only", 3, 2048, false, "writes without a protocol, 3 nodes, 2048 in flight"},
 	{"writes, 6 nodes, 2048 in flight each", "write-only", 6, 2048, false, "writes without a protocol, 6 nodes, 2048 in flight"},
 	{"reads, 3 nodes", "taobench-ro", 3, 256, true, ""},
+	{"reads, 6 nodes", "taobench-ro", 6, 256, true, ""},
 	{"TAOBench A, 6 nodes", "taobench-a", 6, 256, true, ""},
 }
 
 func load(ctx context.Context, o *options) (figures []Figure, err error) {
+	var collections, bytes []float64 // of every run of all loads
 	for _, l := range loads {
 		dir := filepath.Join(o.work, "load")
 		if err := node(ctx, o, "bench", "--out", dir, "--nodes", strconv.Itoa(l.nodes), "--workload", l.workload, "--keys", "500000",
@@ -180,6 +182,8 @@ func load(ctx context.Context, o *options) (figures []Figure, err error) {
 		}
 		var rates, p99 []float64
 		for _, r := range b.Runs {
+			c, perOp := r.Garbage(o.time)
+			collections, bytes = append(collections, float64(c)), append(bytes, perOp)
 			rates = append(rates, r.Ops)
 			latency := r.Write.P99
 			if l.reads {
@@ -189,7 +193,8 @@ func load(ctx context.Context, o *options) (figures []Figure, err error) {
 		}
 		figures = append(figures, figure(l.name, "ops/s", true, l.beside, rates), figure(l.name+", p99", "µs", false, "", p99))
 	}
-	return figures, nil
+	return append(figures, figure("all of these loads, collections of garbage in a run, all nodes", "collections", false, "", collections),
+		figure("all of these loads, bytes allocated for an operation", "bytes", false, "", bytes)), nil
 }
 
 // nearMost is how many round trips of a word one write between two nodes may take.

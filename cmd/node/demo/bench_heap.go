@@ -50,6 +50,16 @@ func heapOf(node int, before, after *agent.Heap) BenchHeap {
 		LongestPauseNs: after.LongestNs, Objects: after.Objects - before.Objects, Bytes: after.Bytes - before.Bytes, Live: after.Live}
 }
 
+// Garbage is what all node processes together collected and allocated for an
+// operation in a run that took so long.
+func (r *BenchRun) Garbage(took time.Duration) (collections uint32, bytesPerOp float64) {
+	bytes := uint64(0)
+	for _, h := range r.Heap {
+		collections, bytes = collections+h.Collections, bytes+h.Bytes
+	}
+	return collections, float64(bytes) / max(1, r.Ops*took.Seconds())
+}
+
 // compareHeaps tells what every node's heap did in all runs together, which took
 // so long each. quiet: a collection, or an object for one of ten operations of a
 // node's share, is an error.
