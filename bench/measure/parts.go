@@ -337,19 +337,25 @@ type peersReport struct {
 		System string  `json:"system"`
 		Rejoin float64 `json:"rejoin_s"`
 	} `json:"absences"`
+	Verdicts []struct {
+		Passed bool   `json:"passed"`
+		Text   string `json:"text"`
+	} `json:"verdicts"`
 }
 
 func peers(domain string) func(ctx context.Context, o *options) ([]Figure, error) {
 	return func(ctx context.Context, o *options) ([]Figure, error) {
 		dir := filepath.Join(o.work, "peers-"+domain)
-		if err := command(ctx, o.peers, "--domain", domain, "--node", o.node, "--out", dir, "--runs", strconv.Itoa(max(1, o.runs/2)), "--time", (2 * o.time).String(), "--judge=false"); err != nil {
+		path := filepath.Join(dir, "peers.json")
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, err
 		}
+		failed := command(ctx, o.peers, "--domain", domain, "--node", o.node, "--out", dir, "--runs", strconv.Itoa(max(1, o.runs/2)), "--time", (2 * o.time).String(), "--judge=false")
 		var r peersReport
-		if err := readJSON(filepath.Join(dir, "peers.json"), &r); err != nil {
-			return nil, err
+		if err := readJSON(path, &r); err != nil {
+			return nil, errors.Join(failed, err)
 		}
-		return r.figures(domain), nil
+		return r.figures(domain), failed // what was measured before it failed, too
 	}
 }
 
@@ -391,6 +397,9 @@ func (r *peersReport) figures(domain string) (figures []Figure) {
 	}
 	for _, s := range systems {
 		figures = append(figures, figure(fmt.Sprintf("%s, back after a kill (%s)", s, domain), "s", false, "", back[s]))
+	}
+	for _, v := range r.Verdicts {
+		figures = append(figures, Figure{Name: v.Text, Verdict: map[bool]string{true: "PASS", false: "**MISSED**"}[v.Passed]})
 	}
 	return figures
 }
