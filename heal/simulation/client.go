@@ -272,7 +272,7 @@ func (c *client) hand(o *op) (ok bool) {
 			ok = false
 		}
 	}()
-	w.inClient, c.busy, w.looked = true, true, false
+	w.inClient, c.busy = true, true
 	err := c.s.Submit(&o.Op)
 	w.inClient, c.busy = false, false
 	if err != nil {
@@ -298,7 +298,7 @@ func (w *world) standStill(p *process) {
 	if p.Dead() {
 		panic(lostClient{})
 	}
-	w.inClient, w.kicking, w.looked = true, kicking, false // others have submitted meanwhile
+	w.inClient, w.kicking = true, kicking // others have submitted meanwhile
 }
 
 // pollAll takes what has ended back.
@@ -346,7 +346,7 @@ func (c *client) take(done []*dataplane.Op, own bool) (n int, ok bool) {
 			ok = false
 		}
 	}()
-	w.inClient, w.kicking, c.busy, w.looked = own, true, true, false
+	w.inClient, w.kicking, c.busy = own, true, true
 	return c.s.Poll(done), true
 }
 
