@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // judge holds every figure to its bound.
@@ -10,7 +11,7 @@ func (r *CostReport) judge() {
 	h := r.Heal.Phase(PhaseRecovering)
 	half := fmt.Sprintf("Heal under %s, %s", perSecond(r.Environment.RatePerS), timesText(r.Heal.Times))
 	heal := slices.Equal(r.Heal.Kinds, []string{"heal"})
-	r.Bounds = append(r.Bounds, verdict(Bound{What: half, Must: "every node comes back by the incremental heal", Found: fmt.Sprint(r.Heal.Kinds)}, heal))
+	r.Bounds = append(r.Bounds, verdict(Bound{What: half, Must: "every node comes back by the incremental heal", Found: strings.Join(r.Heal.Kinds, ", ")}, heal))
 	b := Bound{What: half, Must: "at least half of (bytes in the store / bytes missed) times faster than a full copy"}
 	switch {
 	case r.Full == nil:

@@ -33,7 +33,7 @@ type costPageData struct {
 	BoundsText         string
 	Groups             []costGroupPage
 	Sweep              [][]string
-	Curve              template.HTML
+	Curve              []template.HTML
 	Spare              *costGroupPage
 	Verification       *Verification
 	Notes, NotMeasured []string
@@ -91,9 +91,9 @@ func (r *CostReport) tiles() (t []tile) {
 
 // curve is the sweep: what the live nodes lose, and their p99, by how long the
 // recovery takes.
-func (r *CostReport) curve() template.HTML {
+func (r *CostReport) curve() []template.HTML {
 	if len(r.Sweep) == 0 {
-		return ""
+		return nil
 	}
 	loss := plotLine{Color: "--accent", Name: "throughput that the live nodes lose, %", Dots: true}
 	p99 := plotLine{Color: "--p99", Name: "p99 to that of before (reads or writes, the worse)", Dots: true}
@@ -105,8 +105,8 @@ func (r *CostReport) curve() template.HTML {
 	}
 	loss.sort()
 	p99.sort()
-	return plot{XLog: true, XName: "recovery, restart to first read served, ms", Lines: []plotLine{loss}, Mark: costCurvePct, MarkName: fmt.Sprintf("the paper's %.1f %%", costCurvePct)}.svg() +
-		plot{XLog: true, XName: "recovery, ms", Lines: []plotLine{p99}, Mark: 1, MarkName: "as before"}.svg()
+	return []template.HTML{plot{XLog: true, XName: "recovery, ms", Lines: []plotLine{loss}, Mark: costCurvePct, MarkName: fmt.Sprintf("the paper's %.1f %%", costCurvePct)}.svg(),
+		plot{XLog: true, XName: "recovery, ms", Lines: []plotLine{p99}, Mark: 1, MarkName: "as before"}.svg()}
 }
 
 // plots are the windows around the restart, of all ways back together.
