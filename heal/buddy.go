@@ -30,6 +30,8 @@ type served struct {
 	list    []byte        // encoded runs
 	ends    []int         // offsets in list at which pages end
 	records uint64        // bytes of the records listed
+	given   uint64        // of these on pages that were asked for
+	sums    []uint64      // of these at the end of each page
 	listed  uint64        // position behind the last of them
 	done    bool
 	err     error
@@ -42,12 +44,20 @@ func (s *served) page(data []byte, records, listed uint64, done bool, err error)
 	defer s.mu.Unlock()
 	if len(data) > 0 {
 		s.list = append(s.list, data...)
-		s.ends = append(s.ends, len(s.list))
+		s.ends, s.sums = append(s.ends, len(s.list)), append(s.sums, records)
 	}
 	s.records, s.listed, s.done, s.err = records, max(s.listed, listed), done, err
 	close(s.more)
 	s.more = make(chan struct{})
 	return !s.dropped
+}
+
+// ahead is how many bytes of records are listed that nobody has asked for yet;
+// dropped: nobody will.
+func (s *served) ahead() (bytes uint64, dropped bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.records - s.given, s.dropped
 }
 
 // drop tells who lists it that nobody reads it any more.
@@ -237,7 +247,17 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 	for !st.Sure() && !w.Stopping() {
 		l.env.Wait(unsurePause) // a list needs the whole index
 	}
-	err := l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, add) })
+	p := newPace(min(l.cfg.Budget, 1)*listMost, len(l.workers), l.env.Now()).times(4) // a list moves nothing: only its rests count
+	rest := func(walked int) {
+		for ahead, dropped := s.ahead(); ahead > aheadPages*limit.PageRecords && !dropped && !w.Stopping(); ahead, dropped = s.ahead() {
+			l.env.Wait(aheadPause)
+		}
+		if d := max(limit.WalkPause, p.rest(l.env.Now(), walked)); d > 0 {
+			l.env.Wait(d)
+			p.rested(l.env.Now())
+		}
+	}
+	err := l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, add, rest) })
 	for done := false; !done && !given && err == nil; {
 		from = tail
 		if !w.Do(func() {
@@ -252,7 +272,7 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 			err = errNoLife
 		}
 		if !done && err == nil {
-			err = l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, add) })
+			err = l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, add, rest) })
 		}
 	}
 	if given { // up: nobody reads on
@@ -264,6 +284,15 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 	}
 	l.cfg.Event("buddy_of", q.Epoch, fmt.Sprintf("node %d, shard %d: %d runs, %d bytes", q.From.Node, q.Shard, runs, records))
 }
+
+// A list is made no further ahead of its reader than so many pages: the buddy is
+// a live node, and what it does for a recovery goes at the recovery's pace. Looked
+// at again after aheadPause.
+const (
+	listMost   = 4 << 20 // bytes of log a millisecond: looking at a record is a quarter of fetching and applying it
+	aheadPages = 2
+	aheadPause = 200 * time.Microsecond
+)
 
 // unsurePause is how often a list looks whether the worker has verified the
 // index that it took over.
@@ -282,10 +311,10 @@ func (l *Life) guarded(w *dataplane.Worker, fn func() error) error {
 	return err
 }
 
-// walk is Store.Manifest with the pauses of Limits in between. It never waits
-// inside: the store's readers must not.
-func (l *Life) walk(st *store.Store, from, to uint64, full bool, add func(pos uint64, off int64, n int, inc uint32, locked bool) bool) error {
-	for step := l.cfg.Limits.WalkBytes; step > 0; {
+// walk is Store.Manifest with a rest after every WalkBytes of the log. It never
+// waits inside: the store's readers must not.
+func (l *Life) walk(st *store.Store, from, to uint64, full bool, add func(pos uint64, off int64, n int, inc uint32, locked bool) bool, rest func(walked int)) error {
+	for step := l.cfg.Limits.WalkBytes; ; {
 		next, paused := from, false
 		err := st.Manifest(from, to, full, func(pos uint64, off int64, n int, inc uint32, locked bool) bool {
 			if !add(pos, off, n, inc, locked) {
@@ -298,10 +327,9 @@ func (l *Life) walk(st *store.Store, from, to uint64, full bool, add func(pos ui
 		if err != nil || !paused {
 			return err
 		}
+		rest(int(next - from))
 		from = next
-		l.env.Wait(l.cfg.Limits.WalkPause)
 	}
-	return st.Manifest(from, to, full, add)
 }
 
 // addRange keeps a range readable until its end or until its member is gone
@@ -377,9 +405,9 @@ func (l *Life) onPage(ctx context.Context, from proto.Member, q *pageRequest) (*
 		}
 		if q.Off < len(s.list) || s.done {
 			end := q.Off
-			for _, e := range s.ends {
+			for i, e := range s.ends {
 				if e > q.Off {
-					end = e
+					end, s.given = e, max(s.given, s.sums[i])
 					break
 				}
 			}

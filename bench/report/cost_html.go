@@ -78,7 +78,7 @@ func (r *CostReport) tiles() (t []tile) {
 		rec.Note = fmt.Sprintf("%s faster than the full copy (%s)", times(r.Faster), duration(r.Full.RecoveryMs.Median))
 	}
 	t = append(t, rec,
-		tile{Key: "Live nodes meanwhile", Value: percent(-h.LossPct), Note: "throughput, open loop at half of saturation"},
+		tile{Key: "Live nodes meanwhile", Value: percent(-h.LossPct), Note: fmt.Sprintf("throughput, open loop of %s", perSecond(r.Environment.RatePerS))},
 		tile{Key: "p99 meanwhile", Value: times(h.times()), Note: fmt.Sprintf("of before; reads %s, writes %s", micros(h.Read.P99Us), micros(h.Write.P99Us))},
 		tile{Key: "Saturation", Value: perSecond(r.Saturation.Median), Note: fmt.Sprintf("%s to %s", perSecond(r.Saturation.Low), perSecond(r.Saturation.High))})
 	if s := r.Spare; s != nil {

@@ -35,6 +35,7 @@ func costFlags(a *costArgs) *flag.FlagSet {
 	fs.IntVar(&a.o.Runs, "runs", 3, "`number` of runs at saturation; the median counts")
 	fs.DurationVar(&a.o.Time, "time", 3*time.Second, "`time` of each of these")
 	fs.Float64Var(&a.o.Share, "share", 0.5, "of the saturation that the open loop offers")
+	fs.Float64Var(&a.o.Offer, "rate", 0, "accesses per second that it offers instead, all nodes together, to compare two programs; 0: that share")
 	fs.DurationVar(&a.o.Steady, "steady", 3*time.Second, "steady `time` before a kill in the open loop")
 	fs.DurationVar(&a.o.Away, "away", 10*time.Second, "`time` without the node")
 	fs.IntVar(&a.o.Heals, "heals", 5, "how many `times` a node is killed in the open loop and comes back")
