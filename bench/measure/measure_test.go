@@ -58,7 +58,10 @@ func TestCompleteAndPage(t *testing.T) {
 		figure("rate", "ops/s", true, "", []float64{50, 60, 70}),
 		figure("steady", "ops/s", true, "", []float64{85, 86, 87}),
 		figure("nothing", "ns", false, "floor", nil),
+		figure("bounded", "ns", false, "floor", []float64{52}),
+		figure("beyond", "ns", false, "floor", []float64{53}),
 	}}
+	m.Figures[5].Most, m.Figures[6].Most = 4, 4
 	for i := range m.Figures {
 		m.Figures[i].Part = "floors"
 	}
@@ -79,7 +82,7 @@ func TestCompleteAndPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"## Floors", "2.00 × floor", "**worse**: -40 % (was 100)", "no run gave a value", "make bench"} {
+	for _, want := range []string{"## Floors", "2.00 × floor", "4.00 × floor; at most 4.00: PASS", "4.08 × floor; at most 4.00: **MISSED**", "**worse**: -40 % (was 100)", "no run gave a value", "make bench"} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("the page does not say %q:\n%s", want, page)
 		}

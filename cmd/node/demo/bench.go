@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"healkv/bench/agent"
 	"healkv/bench/record"
 	"healkv/bench/report"
 	"healkv/cmd/node/local"
@@ -25,6 +26,10 @@ type BenchOptions struct {
 	Runs   int
 	Rate   float64
 	Window int
+	// OnWorker: generators run on the threads of the workers, and latencies are of
+	// nanoseconds. Loaded: at so many nodes only; 0: at all.
+	OnWorker bool
+	Loaded   int
 	// Stable: a change of view or a lost lease during the runs is an error.
 	Stable bool
 }
@@ -38,6 +43,9 @@ var ErrUnstable = errors.New("bench: membership changed under load")
 func Bench(ctx context.Context, o BenchOptions, c *local.Cluster, out io.Writer) error {
 	if o.Runs < 1 || o.Time <= 0 {
 		return fmt.Errorf("%w: %d runs of %v", errOptions, o.Runs, o.Time)
+	}
+	if o.Loaded < 0 || o.Loaded > o.Nodes {
+		return fmt.Errorf("%w: load at %d of %d nodes", errOptions, o.Loaded, o.Nodes)
 	}
 	r, err := newRunner(o.Options, c, filepath.Join(o.Out, "data"))
 	if err != nil {
@@ -56,7 +64,6 @@ func (r *runner) bench(ctx context.Context, o BenchOptions, out io.Writer) error
 	if err := r.serve(ctx); err != nil {
 		return err
 	}
-	r.rate, r.window = o.Rate, o.Window
 	fmt.Fprintf(out, "%s: %s\n%d nodes, %s, domain %s, pages %s, model %s, %d records, values of %d bytes, %s, %d cores\n",
 		r.spec.Name(), r.spec.About(), r.env.Nodes, r.env.Transport(), r.env.Domain, r.env.PageSize, r.env.Model, r.env.Keys, r.env.ValueBytes,
 		map[bool]string{true: fmt.Sprintf("closed loop, %d in flight per node", o.Window), false: fmt.Sprintf("open loop, %.0f accesses/s", o.Rate)}[o.Rate == 0], r.env.Cores)
@@ -140,7 +147,7 @@ type BenchRun struct {
 }
 
 // BenchLatency in µs.
-type BenchLatency struct{ P50, P99, P999 uint64 }
+type BenchLatency struct{ P50, P99, P999 float64 }
 
 func writeBench(path string, b BenchResult) error {
 	text, err := json.MarshalIndent(b, "", "  ")
@@ -151,7 +158,14 @@ func writeBench(path string, b BenchResult) error {
 }
 
 func (r *runner) benchRun(ctx context.Context, o BenchOptions, n int, out io.Writer) (run BenchRun, err error) {
-	if err := r.startLoad(ctx, r.k.all()); err != nil {
+	loaded := r.k.all()
+	if o.Loaded > 0 {
+		loaded = loaded[:o.Loaded]
+	}
+	err = r.k.each(loaded, func(i int) error {
+		return r.begin(ctx, i, agent.Run{Workload: o.Workload, Rate: o.Rate / float64(len(loaded)), Window: o.Window, OnWorker: o.OnWorker})
+	})
+	if err != nil {
 		return run, err
 	}
 	if err := sleep(ctx, time.Second); err != nil {
@@ -162,15 +176,21 @@ func (r *runner) benchRun(ctx context.Context, o BenchOptions, n int, out io.Wri
 		return run, err
 	}
 	to := now()
-	if err := r.stopLoad(ctx, r.k.all()); err != nil {
+	if err := r.stopLoad(ctx, loaded); err != nil {
 		return run, err
 	}
-	runs, err := r.completed([]span{{from, to}})
+	unit, digits := 1.0, 0
+	if o.OnWorker { // in ns
+		unit, digits = 1000, 2
+	}
+	runs, err := r.completed(loaded, []span{{from, to}}, unit)
 	if err != nil {
 		return run, err
 	}
 	run = runs[0]
-	text := func(l BenchLatency) string { return fmt.Sprintf("%d/%d/%d", l.P50, l.P99, l.P999) }
+	text := func(l BenchLatency) string {
+		return fmt.Sprintf("%.*f/%.*f/%.*f", digits, l.P50, digits, l.P99, digits, l.P999)
+	}
 	fmt.Fprintf(out, "%4d %12.0f %12.0f %12.0f   %-31s %-31s\n", n+1, run.Ops, run.Reads, run.Writes, text(run.Read), text(run.Write))
 	return run, nil
 }
@@ -179,13 +199,13 @@ func (r *runner) benchRun(ctx context.Context, o BenchOptions, n int, out io.Wri
 type span struct{ from, to int64 }
 
 // completed is what all nodes together did in each of some spans under their
-// present or last load.
-func (r *runner) completed(spans []span) ([]BenchRun, error) {
+// present or last load, latencies in µs: the generators' divided by unit.
+func (r *runner) completed(nodes []int, spans []span, unit float64) ([]BenchRun, error) {
 	sums := make([]struct {
 		reads, writes uint64
 		read, write   record.Merged
 	}, len(spans))
-	for _, i := range r.k.all() {
+	for _, i := range nodes {
 		f, err := record.ReadWindows(r.windows[i][len(r.windows[i])-1])
 		if err != nil {
 			return nil, err
@@ -205,7 +225,7 @@ func (r *runner) completed(spans []span) ([]BenchRun, error) {
 	}
 	runs := make([]BenchRun, len(spans))
 	q := func(m *record.Merged) BenchLatency {
-		return BenchLatency{m.Quantile(0.5), m.Quantile(0.99), m.Quantile(0.999)}
+		return BenchLatency{float64(m.Quantile(0.5)) / unit, float64(m.Quantile(0.99)) / unit, float64(m.Quantile(0.999)) / unit}
 	}
 	for k := range sums {
 		x, secs := &sums[k], float64(spans[k].to-spans[k].from)/1e9

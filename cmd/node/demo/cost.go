@@ -192,7 +192,7 @@ func (o *CostOptions) saturation(ctx context.Context, r *runner, in *report.Cost
 	if err != nil {
 		return err
 	}
-	runs, err := r.completed(spans)
+	runs, err := r.completed(r.k.all(), spans, 1)
 	if err != nil {
 		return err
 	}
