@@ -30,8 +30,6 @@ type served struct {
 	list    []byte        // encoded runs
 	ends    []int         // offsets in list at which pages end
 	records uint64        // bytes of the records listed
-	given   uint64        // of these on pages that were asked for
-	sums    []uint64      // of these at the end of each page
 	listed  uint64        // position behind the last of them
 	done    bool
 	err     error
@@ -44,20 +42,12 @@ func (s *served) page(data []byte, records, listed uint64, done bool, err error)
 	defer s.mu.Unlock()
 	if len(data) > 0 {
 		s.list = append(s.list, data...)
-		s.ends, s.sums = append(s.ends, len(s.list)), append(s.sums, records)
+		s.ends = append(s.ends, len(s.list))
 	}
 	s.records, s.listed, s.done, s.err = records, max(s.listed, listed), done, err
 	close(s.more)
 	s.more = make(chan struct{})
 	return !s.dropped
-}
-
-// ahead is how many bytes of records are listed that nobody has asked for yet;
-// dropped: nobody will.
-func (s *served) ahead() (bytes uint64, dropped bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.records - s.given, s.dropped
 }
 
 // drop tells who lists it that nobody reads it any more.
@@ -247,17 +237,7 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 	for !st.Sure() && !w.Stopping() {
 		l.env.Wait(unsurePause) // a list needs the whole index
 	}
-	p := newPace(min(l.cfg.Budget, 1)*listMost, len(l.workers), l.env.Now()).times(4) // a list moves nothing: only its rests count
-	rest := func(walked int) {
-		for ahead, dropped := s.ahead(); ahead > aheadPages*limit.PageRecords && !dropped && !w.Stopping(); ahead, dropped = s.ahead() {
-			l.env.Wait(aheadPause)
-		}
-		if d := max(limit.WalkPause, p.rest(l.env.Now(), walked)); d > 0 {
-			l.env.Wait(d)
-			p.rested(l.env.Now())
-		}
-	}
-	err := l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, add, rest) })
+	err := l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, add, max(limit.WalkPause, listPause)) })
 	for done := false; !done && !given && err == nil; {
 		from = tail
 		if !w.Do(func() {
@@ -272,7 +252,8 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 			err = errNoLife
 		}
 		if !done && err == nil {
-			err = l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, add, rest) })
+			// No rests but those of Limits: the log grows meanwhile.
+			err = l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, add, limit.WalkPause) })
 		}
 	}
 	if given { // up: nobody reads on
@@ -285,14 +266,9 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 	l.cfg.Event("buddy_of", q.Epoch, fmt.Sprintf("node %d, shard %d: %d runs, %d bytes", q.From.Node, q.Shard, runs, records))
 }
 
-// A list is made no further ahead of its reader than so many pages: the buddy is
-// a live node, and what it does for a recovery goes at the recovery's pace. Looked
-// at again after aheadPause.
-const (
-	listMost   = 4 << 20 // bytes of log a millisecond: looking at a record is a quarter of fetching and applying it
-	aheadPages = 2
-	aheadPause = 200 * time.Microsecond
-)
+// listPause is how long the buddy rests after every WalkBytes of its first walk:
+// long enough that others get the core.
+const listPause = 50 * time.Microsecond
 
 // unsurePause is how often a list looks whether the worker has verified the
 // index that it took over.
@@ -311,10 +287,10 @@ func (l *Life) guarded(w *dataplane.Worker, fn func() error) error {
 	return err
 }
 
-// walk is Store.Manifest with a rest after every WalkBytes of the log. It never
+// walk is Store.Manifest with a pause after every WalkBytes of the log. It never
 // waits inside: the store's readers must not.
-func (l *Life) walk(st *store.Store, from, to uint64, full bool, add func(pos uint64, off int64, n int, inc uint32, locked bool) bool, rest func(walked int)) error {
-	for step := l.cfg.Limits.WalkBytes; ; {
+func (l *Life) walk(st *store.Store, from, to uint64, full bool, add func(pos uint64, off int64, n int, inc uint32, locked bool) bool, pause time.Duration) error {
+	for step := l.cfg.Limits.WalkBytes; pause > 0; {
 		next, paused := from, false
 		err := st.Manifest(from, to, full, func(pos uint64, off int64, n int, inc uint32, locked bool) bool {
 			if !add(pos, off, n, inc, locked) {
@@ -327,9 +303,10 @@ func (l *Life) walk(st *store.Store, from, to uint64, full bool, add func(pos ui
 		if err != nil || !paused {
 			return err
 		}
-		rest(int(next - from))
 		from = next
+		l.env.Wait(pause)
 	}
+	return st.Manifest(from, to, full, add)
 }
 
 // addRange keeps a range readable until its end or until its member is gone
@@ -405,9 +382,9 @@ func (l *Life) onPage(ctx context.Context, from proto.Member, q *pageRequest) (*
 		}
 		if q.Off < len(s.list) || s.done {
 			end := q.Off
-			for i, e := range s.ends {
+			for _, e := range s.ends {
 				if e > q.Off {
-					end, s.given = e, max(s.given, s.sums[i])
+					end = e
 					break
 				}
 			}

@@ -12,7 +12,7 @@ func TestPinFollowsTheReader(t *testing.T) {
 	b, x := r.nodes[0], r.nodes[2]
 	b.in(func() {
 		l := b.life
-		s := &served{to: x.self, more: make(chan struct{}), list: []byte{1}, ends: []int{1}, sums: []uint64{1}, listed: 1000}
+		s := &served{to: x.self, more: make(chan struct{}), list: []byte{1}, ends: []int{1}, listed: 1000}
 		s.pin.Store(100)
 		l.ranges[7] = s
 		for _, c := range []struct{ read, pin uint64 }{

@@ -20,8 +20,9 @@ type Limits struct {
 	// LastStepBytes is how much of the log the list's last step may walk on the
 	// shard's worker: about a millisecond's worth.
 	LastStepBytes uint64
-	// WalkBytes: after so much of the log the buddy's walk rests, for WalkPause at
-	// least; how long beyond that follows from the recovery budget.
+	// WalkBytes: after so much of the log the buddy's walk waits for WalkPause, the
+	// first walk for a moment at least. The default is no more than that; where
+	// nothing runs beside the walk otherwise, this lets the worker in between.
 	WalkBytes uint64
 	WalkPause time.Duration
 	Leftovers int // offered to a worker at once
@@ -40,8 +41,8 @@ func (l Limits) filled() Limits {
 	l.BatchBytes = max(cmp.Or(l.BatchBytes, 64<<10), 4<<10)
 	l.FirstPageBytes = cmp.Or(l.FirstPageBytes, 4<<10)
 	l.PageBytes = cmp.Or(l.PageBytes, 128<<10)
-	l.PageRecords = cmp.Or(l.PageRecords, 2<<20)
-	l.WalkBytes = cmp.Or(l.WalkBytes, 64<<10)
+	l.PageRecords = cmp.Or(l.PageRecords, 4<<20)
+	l.WalkBytes = cmp.Or(l.WalkBytes, 256<<10)
 	l.LastStepBytes = cmp.Or(l.LastStepBytes, 128<<10)
 	l.Leftovers = cmp.Or(l.Leftovers, 4096)
 	l.CompareBusy = min(cmp.Or(l.CompareBusy, 8), 255)

@@ -41,13 +41,6 @@ func newPace(budget, shards int, now int64) *pace {
 	return &pace{most: most, least: min(most, max(1, paceLeast/shards)), rate: min(most, max(1, paceFirst/shards)), from: now}
 }
 
-// times is a pace whose lower bounds are so many times as high: for work that
-// costs as much less.
-func (p *pace) times(n int) *pace {
-	p.least, p.rate = min(p.most, n*p.least), min(p.most, n*p.rate)
-	return p
-}
-
 // rest is for how long to rest now that so many more bytes have been moved.
 func (p *pace) rest(now int64, bytes int) time.Duration {
 	if p.most == 0 {
@@ -57,9 +50,6 @@ func (p *pace) rest(now int64, bytes int) time.Duration {
 	p.from = max(p.from, now-int64(debtMost)-int64(time.Duration(p.moved)*time.Millisecond/time.Duration(p.rate)))
 	due := time.Duration(p.moved) * time.Millisecond / time.Duration(p.rate)
 	rest := due - time.Duration(now-p.from)
-	if p.rate < p.most { // it may rise: only a rest shows that
-		rest = max(rest, restLeast)
-	}
 	if rest < restLeast {
 		return 0
 	}

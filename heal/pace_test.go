@@ -52,14 +52,14 @@ func TestPace(t *testing.T) {
 	if ms(free) < 64 || ms(free) > 2.2*64 || p.rate != p.most {
 		t.Errorf("cores free: 64 MiB in %v, rate %d of %d", free, p.rate, p.most)
 	}
-	// No core free: the least rate, and a rest after every piece.
+	// No core free: the least rate, and a rest after a few pieces.
 	p = newPace(1<<20, 1, 1)
 	busy, longest := paced(p, bytes, work, always)
-	if p.rate != paceLeast || busy < bytes/paceLeast*time.Millisecond || longest > 2*work {
+	if p.rate != paceLeast || busy < bytes/paceLeast*time.Millisecond*95/100 || longest > 5*work {
 		t.Errorf("cores busy: %v, rate %d, %v without a rest", busy, p.rate, longest)
 	}
 	p = newPace(1<<20, 1, 1)
-	if half, _ := paced(p, bytes, work, some); half < free || half > busy/4 {
+	if half, _ := paced(p, bytes, work, some); half < free || half > busy/2 {
 		t.Errorf("every sixth rest late: %v, between %v and %v", half, free, busy)
 	}
 	// A budget is kept, whatever the cores are like.

@@ -53,7 +53,7 @@ func (r *CostReport) WriteHTML(w io.Writer) error {
 		p.Groups = append(p.Groups, costGroupPage{Title: title + " — " + duration(g.RecoveryMs.Median), Text: g.text(), Rows: g.rows(), Plots: g.plots()})
 	}
 	if s := r.Spare; s != nil {
-		p.Spare = &costGroupPage{Rows: s.Group.rows(), Text: fmt.Sprintf("%d nodes, %s keys, %s offered; at most %.2f of %d cores were in use in the second before a return. %s",
+		p.Spare = &costGroupPage{Rows: s.Group.rows(), Text: fmt.Sprintf("%d nodes, %s keys, %s offered; %.2f of %d cores were in use in the second before a return, in the median. %s",
 			s.Nodes, count(s.Keys), perSecond(s.RatePerS), s.CoresUsed, s.Cores, s.Group.text())}
 	}
 	if err := costPage().Execute(w, p); err != nil {

@@ -117,7 +117,7 @@ func (r *CostReport) WriteTerminal(w io.Writer) error {
 		table(&b, rows)
 	}
 	if s := r.Spare; s != nil {
-		group(fmt.Sprintf("A CORE TO SPARE: %d nodes, %s keys, %s offered, at most %.2f of %d cores in use before the return", s.Nodes, count(s.Keys), perSecond(s.RatePerS), s.CoresUsed, s.Cores), &s.Group)
+		group(fmt.Sprintf("A CORE TO SPARE: %d nodes, %s keys, %s offered, %.2f of %d cores in use before the return", s.Nodes, count(s.Keys), perSecond(s.RatePerS), s.CoresUsed, s.Cores), &s.Group)
 	}
 	r.Bounds.write(&b)
 	for _, m := range r.NotMeasured {

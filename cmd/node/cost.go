@@ -45,7 +45,7 @@ func costFlags(a *costArgs) *flag.FlagSet {
 	fs.DurationVar(&a.o.SweepAway, "sweep-away", 4*time.Second, "`time` without the node there")
 	fs.IntVar(&a.o.SpareNodes, "spare-nodes", 3, "`nodes` of the cluster that leaves a core idle; 0 leaves it out")
 	fs.Uint64Var(&a.o.SpareKeys, "spare-keys", 500_000, "`number` of its records")
-	fs.Float64Var(&a.o.SpareRate, "spare-rate", 20_000, "accesses per second offered there")
+	fs.Float64Var(&a.o.SpareRate, "spare-rate", 5_000, "accesses per second offered there")
 	fs.IntVar(&a.o.Spares, "spares", 5, "how many `times` a node is killed there and comes back")
 	fs.DurationVar(&a.o.SpareAway, "spare-away", 3*time.Second, "`time` without it there")
 	fs.IntVar(&a.o.Victim, "victim", a.o.Victim, "the first `node` that is killed")

@@ -256,7 +256,9 @@ func (o *CostOptions) spare(ctx context.Context, in *report.CostInput) error {
 		s.Cores = r.env.Cores
 		return r.under(ctx, o.SpareRate, openWindow, func() (err error) {
 			s.Runs, err = r.ways(ctx, "heal", o.Spares, absence{steady: costSweep, away: o.SpareAway, after: costAfter})
-			s.CoresUsed = r.coresUsed
+			if used := slices.Sorted(slices.Values(r.coresUsed)); len(used) > 0 {
+				s.CoresUsed = used[len(used)/2]
+			}
 			if len(r.problems) > 0 {
 				err = fmt.Errorf("%w: %s", ErrVerify, strings.Join(r.problems, "; "))
 			}
@@ -274,7 +276,7 @@ func (o *CostOptions) spare(ctx context.Context, in *report.CostInput) error {
 // ways are so many ways back, of another node each time.
 func (r *runner) ways(ctx context.Context, kind string, times int, a absence) (runs []report.CostRun, err error) {
 	done := make([]*report.Run, times)
-	r.coresUsed = 0
+	r.coresUsed = nil
 	for i := range times {
 		x := &report.Run{Name: kind, Victim: (r.o.Victim + i) % r.o.Nodes}
 		r.events = nil
@@ -284,7 +286,7 @@ func (r *runner) ways(ctx context.Context, kind string, times int, a absence) (r
 		}
 		l := got.status.LastRecovery
 		r.judged(fmt.Sprintf("way back %d of node %d", i+1, x.Victim), l, kind)
-		r.coresUsed = max(r.coresUsed, got.coresUsed)
+		r.coresUsed = append(r.coresUsed, got.coresUsed)
 		r.say("%s: node %d served %.1f ms after its process began to recover, %s of %s in the store; %.2f cores were in use before%s", kind, x.Victim, float64(l.Total)/1e6,
 			size(l.Bytes), size(l.StoreBytes), got.coresUsed, flagsText(a.flags))
 		done[i] = x
