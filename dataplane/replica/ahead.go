@@ -40,7 +40,7 @@ func (s *Shard) AskKeys(c proto.NodeID, m *ring.Mirror) (entries int) {
 		return 0
 	}
 	// All of the first entry at once: it lies in another processor's cache.
-	index.PrefetchLines(m.Unread(linesAhead))
+	index.PrefetchBytes(m.Unread(linesAhead))
 	w, err := m.Window()
 	if err != nil || len(w) == 0 {
 		return 0

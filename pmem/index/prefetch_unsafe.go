@@ -17,18 +17,11 @@ func (x *Index) Prefetch(hash uint64) {
 	prefetch(unsafe.Add(base, page+uintptr(hash>>bucketShift%pageBuckets*bucketBytes)))
 }
 
-// PrefetchLines asks for all cache lines of b, which begins at one.
-func PrefetchLines(b []byte) {
-	for i := 0; i < len(b); i += 64 {
+// PrefetchBytes asks for the cache lines that b begins with.
+func PrefetchBytes(b []byte) {
+	for i := 0; i < len(b); i += lineBytes {
 		prefetch(unsafe.Pointer(&b[i]))
 	}
 }
 
-// PrefetchBytes asks for the first cache line of b and the one behind it.
-func PrefetchBytes(b []byte) {
-	if len(b) < 128 {
-		return
-	}
-	prefetch(unsafe.Pointer(&b[0]))
-	prefetch(unsafe.Pointer(&b[64]))
-}
+const lineBytes = 64
