@@ -4,4 +4,7 @@ package plant
 const (
 	SpareLength Bug = "spare-ring-of-any-length"
 	CountNever  Bug = "restored-log-never-counted"
+	KeptTwice   Bug = "kept-number-taken-twice"
+	KeptCopied  Bug = "kept-number-copied"
+	KeptPassed  Bug = "kept-number-passed"
 )
