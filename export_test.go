@@ -14,6 +14,9 @@ func (n *Node) Members() *membership.Service { return n.members }
 // OnMap has fn hear of every opening of a pool, to set hooks.
 func (c *Config) OnMap(fn func(shard int, r *pmem.Region)) { c.onMap = fn }
 
+// Last has the node make nothing for its next life.
+func (c *Config) Last() { c.last = true }
+
 // KeepNumber has the node leave its next life a number now.
 func (n *Node) KeepNumber(ctx context.Context) error { return n.keepNumber(ctx) }
 

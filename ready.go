@@ -92,7 +92,7 @@ const sparePause = time.Second
 // spareNext makes what the next life of this node needs first, should this
 // process be killed.
 func (n *Node) spareNext() {
-	if n.dir == nil {
+	if n.dir == nil || n.cfg.last {
 		return
 	}
 	n.beside.Go(func() {

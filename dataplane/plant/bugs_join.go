@@ -4,6 +4,7 @@ package plant
 const (
 	SpareLength Bug = "spare-ring-of-any-length"
 	CountNever  Bug = "restored-log-never-counted"
+	TendAtOnce  Bug = "kept-index-gone-through-on-the-way-back"
 	KeptTwice   Bug = "kept-number-taken-twice"
 	KeptCopied  Bug = "kept-number-copied"
 	KeptPassed  Bug = "kept-number-passed"
