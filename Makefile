@@ -14,6 +14,7 @@ ENDURETIME ?= 30m
 MATRIXSHARE ?= 1
 DAMAGESHARE ?= 1
 PEERS     ?=
+COST      ?=
 REDISBENCH ?=
 MEASURE   ?=
 FAILOVERTIMES ?= 3
@@ -124,6 +125,10 @@ soak: build ## six saturated nodes for SOAKTIME: no view change, no lost lease
 .PHONY: endure
 endure: build ## pools of twice the live data overwritten for ENDURETIME, a node killed and healed in the middle, judged; out/endure (ENDURE="--domain file --keys 1000000")
 	bin/node endure --out out/endure --time $(ENDURETIME) $(ENDURE)
+
+.PHONY: cost
+cost: build ## what recoveries cost the live nodes: open loop at half of saturation, budgets at saturation, a core to spare: judged, in out/cost, about 5 minutes (COST="--heals 10")
+	bin/node cost --out out/cost --check $(COST)
 
 .PHONY: bench
 bench: build bin/peers ## floors, product and peers into docs/measurements.md: about an hour, on a machine that does nothing else (MEASURE="-only floors,load" for parts)

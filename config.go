@@ -266,8 +266,21 @@ func (c *Config) spinTurns(disk bool) int {
 			return spinTurnsDisk
 		}
 	}
-	const turnNanos = 500 // an idle turn with its yield
+	turnNanos := 500 // an idle turn with its yield
+	if c.yieldTurns() > 1 {
+		turnNanos = 200
+	}
 	return max(spinTurnsMin, micros*1000/turnNanos)
+}
+
+// yieldTurns is how many idle turns a worker makes before it offers its core to
+// others: where every worker can have one for itself, what it waits for happens on
+// another, and a yield is a system call that makes it hear of that later.
+func (c *Config) yieldTurns() int {
+	if runtime.NumCPU() >= c.Nodes*c.Shards {
+		return 16
+	}
+	return 1
 }
 
 const (

@@ -124,7 +124,7 @@ func (n *Node) live(ctx context.Context, force string) (err error) {
 			return err
 		}
 		workers[i] = dataplane.NewWorker(dataplane.WorkerConfig{Shard: i, Nodes: n.cfg.Nodes, Pool: p, Endpoint: ep,
-			Model: n.cfg.Model, Lease: l.gate, SpinTurns: n.cfg.spinTurns(p.FlushesBeside()), OnFailure: func(shard int, err error) { n.poolFailed(l, shard, err) }, Logger: n.log,
+			Model: n.cfg.Model, Lease: l.gate, SpinTurns: n.cfg.spinTurns(p.FlushesBeside()), YieldTurns: n.cfg.yieldTurns(), OnFailure: func(shard int, err error) { n.poolFailed(l, shard, err) }, Logger: n.log,
 			OnRefused: func(_ int, peer proto.Member, err error) { l.heal.Refused(peer, err) }})
 	}
 	n.event("endpoints_open", 0, "")

@@ -17,6 +17,15 @@ func (n *Node) NewSession() *dataplane.Session { return n.host.NewSession() }
 // its own; notify: see dataplane.Host.NewWideSession.
 func (n *Node) NewWideSession(notify func()) *dataplane.Session { return n.host.NewWideSession(notify) }
 
+// Attend has turn called on the thread of the shard's worker: the shortest way to
+// this node, see dataplane.Host.Attend.
+func (n *Node) Attend(shard int, turn func() (awake bool)) (leave func(), err error) {
+	if shard < 0 || shard >= n.cfg.Shards {
+		return nil, fmt.Errorf("%w: Attend: shard %d of %d", ErrConfig, shard, n.cfg.Shards)
+	}
+	return n.host.Attend(shard, turn), nil
+}
+
 // Ready reports whether the node serves at this moment.
 func (n *Node) Ready() bool {
 	c := n.host.Core()

@@ -124,13 +124,26 @@ type Host struct {
 	core   atomic.Pointer[Core]
 	closed atomic.Bool
 	hash   func(key []byte) uint64
+
+	mu         sync.Mutex // of the next two, and what workers know of them: cold
+	attendants []*attendant
+	latest     *Core // the present life, or the last one; nil before the first
 }
 
 // NewHost makes a host whose keys are hashed with the cluster's keyed hash.
 func NewHost(hash func(key []byte) uint64) *Host { return &Host{hash: hash} }
 
-// SetCore makes c the present life; nil while there is none.
-func (h *Host) SetCore(c *Core) { h.core.Store(c) }
+// SetCore makes c the present life; nil while there is none. The workers of the
+// one before have ended when there is another.
+func (h *Host) SetCore(c *Core) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.core.Store(c)
+	if c != nil {
+		h.latest = c
+		h.tell()
+	}
+}
 
 // Core is the present life, nil if there is none.
 func (h *Host) Core() *Core { return h.core.Load() }

@@ -27,6 +27,8 @@ type WorkerConfig struct {
 	Lease    Lease
 	// SpinTurns is how many turns without work a worker makes before it sleeps.
 	SpinTurns int
+	// YieldTurns: after so many of them it gives its core away; 0: after each.
+	YieldTurns int
 	// OnFailure hears of what stops the shard for good (a failed flush, an I/O
 	// error of the pool). Called once, from the worker.
 	OnFailure func(shard int, err error)
@@ -60,12 +62,15 @@ type Worker struct {
 	lease Lease
 	gates *proto.Gates
 	spin  int
+	yield int
 	log   *slog.Logger
 	fail  func(int, error)
 	env   flow.Env
 	clock func() int64
 	limit limits
 	idle  int // rounds since anything moved
+
+	attendants atomic.Pointer[[]*attendant] // nil: nobody
 
 	ready  atomic.Pointer[lane]
 	active []*lane
@@ -159,7 +164,7 @@ func NewWorker(c WorkerConfig) *Worker {
 	}
 	limit := c.Limits.filled()
 	w := &Worker{env: c.Env, clock: c.Clock, limit: limit, shard: c.Shard, nodes: c.Nodes, pool: c.Pool, ep: c.Endpoint, lease: c.Lease,
-		gates: c.Model.Gates(), spin: max(1, c.SpinTurns), log: c.Logger, fail: c.OnFailure, refused: c.OnRefused,
+		gates: c.Model.Gates(), spin: max(1, c.SpinTurns), yield: max(1, c.YieldTurns), log: c.Logger, fail: c.OnFailure, refused: c.OnRefused,
 		ops: make([]slot, limit.ops), ended: make([]ended, 0, limit.client), stopped: make(chan struct{}),
 		active: make([]*lane, 0, 64), dirty: make([]*lane, 0, 64), pin: ^uint64(0)}
 	w.malformed, _ = c.Endpoint.(malformed)
@@ -315,6 +320,9 @@ func (w *Worker) turn() (moved bool) {
 	}
 	w.publish(members)
 	w.answer()
+	if w.attend() {
+		moved = true
+	}
 	if (w.busy > 0 || len(w.active) > 0 || len(w.parked) > 0) && w.now-w.lastDeadline > w.limit.deadlineEvery {
 		w.expire()
 	}

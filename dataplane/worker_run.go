@@ -95,14 +95,14 @@ func (w *Worker) Fault(err error) {
 }
 
 // round is a turn and, after enough of them without work, the way to sleep.
-// True: nothing moved, and the next round should follow.
+// True: nothing moved, the next round should follow, and others may go first.
 func (w *Worker) round() (yield bool) {
 	if w.turn() {
 		w.idle = 0
 		return false
 	}
 	if w.idle++; w.idle < w.spin {
-		return true
+		return w.idle%w.yield == 0
 	}
 	w.idle = 0
 	w.show()

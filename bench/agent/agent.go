@@ -45,6 +45,9 @@ type Run struct {
 	Ops        uint64  `json:",omitempty"` // end after about so many operations; 0: until stop
 	Rate       float64 // accesses a second; 0: closed loop
 	Window     int
+	// OnWorker: the generator runs on the thread of the first shard's worker
+	// (Node.Attend), and latencies are recorded in nanoseconds.
+	OnWorker bool `json:",omitempty"`
 
 	Windows string `json:",omitempty"` // file: completed operations per window
 	Acks    string `json:",omitempty"` // file: acknowledged timestamps by key
@@ -170,9 +173,9 @@ func (a *Agent) prepare(q *Run) (r *running, begin func(), err error) {
 			closeAll()
 		}
 	}()
-	c := load.Config{Spec: spec, Seed: q.Seed, Node: q.Node, Nodes: q.Nodes, Rate: q.Rate, Window: q.Window}
+	c := load.Config{Spec: spec, Seed: q.Seed, Node: q.Node, Nodes: q.Nodes, Rate: q.Rate, Window: q.Window, Fine: q.OnWorker}
 	if q.Windows != "" {
-		if c.Records, err = record.CreateWindows(q.Windows, record.WindowHeader{Node: q.Node, Workload: q.Workload, Rate: q.Rate}); err != nil {
+		if c.Records, err = record.CreateWindows(q.Windows, record.WindowHeader{Node: q.Node, Workload: q.Workload, Rate: q.Rate, Fine: q.OnWorker}); err != nil {
 			return nil, nil, err
 		}
 		closers = append(closers, c.Records.Close)
@@ -240,14 +243,43 @@ func (a *Agent) drive(ctx context.Context, q *Run, r *running) error {
 	}
 	defer s.Close()
 	var err error
-	if q.Load {
+	switch {
+	case q.Load:
 		err = r.gen.Load(ctx, s)
-	} else {
+	case q.OnWorker:
+		err = onWorker(ctx, node, r.gen, s)
+	default:
 		err = r.gen.Run(ctx, s)
 	}
 	stopWatch()
 	wg.Wait()
 	return errors.Join(err, watchErr)
+}
+
+// onWorker runs a generator on the thread of the first shard's worker.
+func onWorker(ctx context.Context, node *healkv.Node, g *load.Generator, s load.Session) error {
+	g.Begin(s)
+	ended := make(chan struct{})
+	var over bool
+	leave, err := node.Attend(0, func() (awake bool) {
+		if over {
+			return false
+		}
+		if awake, over = g.Step(); over {
+			close(ended)
+		}
+		return awake
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		g.Stop()
+	}
+	leave()
+	return g.Finish()
 }
 
 func (a *Agent) present() *running {

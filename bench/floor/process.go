@@ -16,8 +16,11 @@ import (
 	"healkv/rdma/futex"
 )
 
+// RoundTrip is the name of the floor of anything that two processes do together.
+const RoundTrip = "ring round trip, spinning"
+
 var processFloors = []floor{
-	{"ring round trip, spinning", "ns", "a word to another process and one back, both on their cores",
+	{RoundTrip, "ns", "a word to another process and one back, both on their cores",
 		func(ctx context.Context, o *Options) (float64, error) { return roundTrip(ctx, o, "spin") }},
 	{"ring round trip, sleeping", "ns", "the same, both asleep in a futex in between: two wake-ups",
 		func(ctx context.Context, o *Options) (float64, error) { return roundTrip(ctx, o, "sleep") }},

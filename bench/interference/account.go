@@ -11,6 +11,7 @@ import (
 // Whom a hot-path thread lost its core to.
 const (
 	ByRecovery     = "recovery"         // a recovery goroutine's thread, of any node
+	ByRecovering   = "recovering node"  // any other thread of the node that recovers: its worker applies what is fetched
 	ByOtherWorker  = "worker of a node" // another hot-path thread
 	BySameProcess  = "its own process"  // the Go runtime, sessions, the control plane
 	ByOtherNode    = "another node"     // the same of another node
@@ -18,7 +19,7 @@ const (
 )
 
 // Whom is all of these, in the order they are shown.
-var Whom = []string{ByRecovery, ByOtherWorker, BySameProcess, ByOtherNode, ByOtherProcess}
+var Whom = []string{ByRecovery, ByRecovering, ByOtherWorker, BySameProcess, ByOtherNode, ByOtherProcess}
 
 // Share is what the hot-path threads went through in a span of time. Sums are
 // over all threads.
@@ -61,9 +62,15 @@ func (s *Share) HDR() *hdrhistogram.Histogram {
 	return h
 }
 
-// Between is the share in [from, to), CLOCK_MONOTONIC ns. nodes are the process
-// numbers of node processes, dead ones too. keep, if not nil, chooses threads.
-func (w *Watcher) Between(from, to int64, nodes []int, keep func(Thread) bool) Share {
+// Nodes are process numbers.
+type Nodes struct {
+	All        []int // of node processes, dead ones too
+	Recovering int   // of the one whose every thread works for its recovery; 0: none
+}
+
+// Between is the share in [from, to), CLOCK_MONOTONIC ns. keep, if not nil,
+// chooses threads.
+func (w *Watcher) Between(from, to int64, nodes Nodes, keep func(Thread) bool) Share {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := Share{SpanMs: ms(to - from), By: map[string]By{}}
@@ -121,18 +128,29 @@ func (t *track) span(from, to int64) (first, last tick, ok bool) {
 	return t.ticks[i], t.ticks[j], i < j
 }
 
-func (w *Watcher) whom(t *track, e *preemption, nodes []int) string {
+func (w *Watcher) whom(t *track, e *preemption, nodes Nodes) string {
 	switch role := roleOf(e.name); {
 	case role == RoleRecovery:
 		return ByRecovery
+	case nodes.Recovering != 0 && int(e.byPID) == nodes.Recovering:
+		return ByRecovering
 	case role == RoleWorker:
 		return ByOtherWorker
 	case int(e.byPID) == t.PID:
 		return BySameProcess
-	case slices.Contains(nodes, int(e.byPID)):
+	case slices.Contains(nodes.All, int(e.byPID)):
 		return ByOtherNode
 	}
 	return ByOtherProcess
+}
+
+// ByRecoveryPct is the share of the threads' time in which they were kept off
+// their cores by recovery work of any kind, in percent.
+func (s *Share) ByRecoveryPct() float64 {
+	if s.Threads == 0 || s.SpanMs == 0 {
+		return 0
+	}
+	return 100 * (s.By[ByRecovery].Ms + s.By[ByRecovering].Ms) / (s.SpanMs * float64(s.Threads))
 }
 
 func (s *Share) add(o *Share) {

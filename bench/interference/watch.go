@@ -203,7 +203,7 @@ func text(b []byte) string { s, _, _ := strings.Cut(string(b), "\x00"); return s
 // not to be used together with Between.
 func (w *Watcher) Totals(nodes []int) Share {
 	now := monotonic()
-	s := w.Between(w.summed, now, nodes, nil)
+	s := w.Between(w.summed, now, Nodes{All: nodes}, nil)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.summed = now

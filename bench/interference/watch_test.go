@@ -84,7 +84,7 @@ func TestPreemptedByRecovery(t *testing.T) {
 	if err := w.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	s := w.Between(from, monotonic(), []int{os.Getpid()}, nil)
+	s := w.Between(from, monotonic(), Nodes{All: []int{os.Getpid()}}, nil)
 	by := s.By[ByRecovery]
 	t.Logf("%d threads, on its core %.0f of %.0f ms, preempted %.0f ms in %d, by recovery %.0f ms in %d", s.Threads, s.OnCoreMs, s.ThreadMs, s.PreemptedMs, s.Preemptions, by.Ms, by.Count)
 	switch {
@@ -95,7 +95,7 @@ func TestPreemptedByRecovery(t *testing.T) {
 	case s.OnCoreMs <= 0 || s.OnCoreMs+s.PreemptedMs > s.ThreadMs+2*float64(Tick.Milliseconds())+s.SpanMs/10:
 		t.Errorf("on its core %.1f ms and preempted %.1f ms in %.1f", s.OnCoreMs, s.PreemptedMs, s.ThreadMs)
 	}
-	if none := w.Between(from, monotonic(), nil, func(Thread) bool { return false }); none.Threads != 0 || none.Preemptions != 0 {
+	if none := w.Between(from, monotonic(), Nodes{}, func(Thread) bool { return false }); none.Threads != 0 || none.Preemptions != 0 {
 		t.Errorf("nobody's share: %+v", none)
 	}
 }
@@ -125,7 +125,7 @@ func TestGaveWay(t *testing.T) {
 	if err := w.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	s := w.Between(from, monotonic(), []int{os.Getpid()}, nil)
+	s := w.Between(from, monotonic(), Nodes{All: []int{os.Getpid()}}, nil)
 	t.Logf("gave way for %.0f ms, on its core %.0f ms, preempted %.0f ms", s.GaveMs, s.OnCoreMs, s.PreemptedMs)
 	if s.GaveMs == 0 || s.GaveMs < s.By[ByRecovery].Ms {
 		t.Errorf("%+v", s)
@@ -155,7 +155,7 @@ func TestWakeLatency(t *testing.T) {
 	if err := w.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	s := w.Between(from, monotonic(), nil, nil)
+	s := w.Between(from, monotonic(), Nodes{}, nil)
 	t.Logf("%d wake-ups, median below %.1f µs, 99 %% below %.1f, all below %.1f", s.Wakes, s.WakeP50Us, s.WakeP99Us, s.WakeMaxUs)
 	if s.Wakes < naps || s.WakeP50Us <= 0 || s.WakeP50Us > s.WakeP99Us || s.WakeP99Us > s.WakeMaxUs {
 		t.Errorf("%+v", s)
@@ -182,8 +182,11 @@ func TestWhom(t *testing.T) {
 		{preemption{byPID: 10, name: "node"}, BySameProcess},
 		{preemption{byPID: 20, name: "node"}, ByOtherNode},
 		{preemption{byPID: 30, name: "kworker"}, ByOtherProcess},
+		{preemption{byPID: 40, name: heal.ThreadName}, ByRecovery},
+		{preemption{byPID: 40, name: dataplane.ThreadName + "0"}, ByRecovering},
+		{preemption{byPID: 40, name: "node"}, ByRecovering},
 	} {
-		if got := w.whom(of, &c.e, []int{10, 20}); got != c.want {
+		if got := w.whom(of, &c.e, Nodes{All: []int{10, 20, 40}, Recovering: 40}); got != c.want {
 			t.Errorf("%+v: %s, want %s", c.e, got, c.want)
 		}
 	}

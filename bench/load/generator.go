@@ -48,6 +48,10 @@ type Config struct {
 	// session's deadline.
 	Drain time.Duration
 
+	// Fine: latencies in Records are nanoseconds, not microseconds, and in a closed
+	// loop count from right before the submission.
+	Fine bool
+
 	Records *record.WindowWriter // what completed in every window; may be nil
 	Acks    *record.Acks         // acknowledged writes by key id; may be nil
 
@@ -159,6 +163,8 @@ type Generator struct {
 	sinceCheck int
 	expect     []byte
 	err        error
+	ending     bool  // nothing is begun any more
+	drainUntil int64 // when what is in flight is given up
 	stopping   atomic.Bool
 	totals     Totals
 	published  atomic.Pointer[Totals]
@@ -219,47 +225,88 @@ func (g *Generator) Load(ctx context.Context, s Session) error {
 }
 
 func (g *Generator) run(ctx context.Context, s Session) error {
+	g.begin(s)
+	defer context.AfterFunc(ctx, g.Stop)()
+	return g.drive()
+}
+
+func (g *Generator) begin(s Session) {
 	g.s, g.err, g.n = s, nil, 0
 	g.stopping.Store(false)
-	defer context.AfterFunc(ctx, func() { g.stopping.Store(true) })()
+	g.ending, g.drainUntil = false, math.MaxInt64
 	g.start = g.clock.now()
 	g.lastRetry = g.start
 	g.openWindow(g.start / record.WindowNanos)
-	drainUntil := int64(math.MaxInt64)
-	for g.err == nil {
-		now := g.clock.now()
-		g.turn(now)
-		ending := g.stopping.Load()
-		if !ending {
-			g.submitDue(now)
-		}
-		ending = ending || g.finished()
-		moved := g.poll()
-		if ending {
-			// What was rejected is certainly not applied, so it may be dropped; what is in
-			// flight has to be waited for, since it may still be acknowledged.
-			if !g.loading || g.stopping.Load() {
-				g.dropRetries()
-			}
-			if g.inFlight() == 0 && g.retries.n == 0 {
-				break
-			}
-			if drainUntil == math.MaxInt64 && g.stopping.Load() {
-				drainUntil = now + int64(g.cfg.Drain)
-			}
-			if now > drainUntil {
-				g.err = fmt.Errorf("%w: %d in flight after %v", ErrStuck, g.inFlight(), g.cfg.Drain)
-			}
+}
+
+// drive goes on with a run to its end.
+func (g *Generator) drive() error {
+	for {
+		moved, over := g.step()
+		if over {
+			return g.end()
 		}
 		if !moved {
-			g.rest(ending)
+			g.rest(g.ending)
 		}
 	}
+}
+
+// step takes what is finished and submits what is due. moved: something was
+// finished.
+func (g *Generator) step() (moved, over bool) {
+	moved = g.poll()
+	now := g.clock.now()
+	g.turn(now)
+	stopping := g.stopping.Load()
+	if !stopping {
+		g.submitDue(now)
+	}
+	if g.ending = stopping || g.finished(); g.ending {
+		// What was rejected is certainly not applied, so it may be dropped; what is in
+		// flight has to be waited for, since it may still be acknowledged.
+		if !g.loading || stopping {
+			g.dropRetries()
+		}
+		if g.inFlight() == 0 && g.retries.n == 0 {
+			return moved, true
+		}
+		if g.drainUntil == math.MaxInt64 && stopping {
+			g.drainUntil = now + int64(g.cfg.Drain)
+		}
+		if now > g.drainUntil {
+			g.err = fmt.Errorf("%w: %d in flight after %v", ErrStuck, g.inFlight(), g.cfg.Drain)
+		}
+	}
+	return moved, g.err != nil
+}
+
+func (g *Generator) end() error {
 	if err := g.closeWindow(); g.err == nil {
 		g.err = err
 	}
 	return g.err
 }
+
+// Begin, Step, Stop and Finish are Run for whoever calls the generator by
+// himself, as an attendant of a shard's worker does. Begin comes first.
+func (g *Generator) Begin(s Session) {
+	g.loading = false
+	g.begin(s)
+}
+
+// Step takes what is finished and submits what is due; it never waits. awake: it
+// is to be called again although nothing comes. over: the run is, but for Finish.
+func (g *Generator) Step() (awake, over bool) {
+	moved, over := g.step()
+	return moved || g.inFlight() == 0 || g.perTick != 0, over
+}
+
+// Stop ends a run: nothing is submitted any more. Any goroutine.
+func (g *Generator) Stop() { g.stopping.Store(true) }
+
+// Finish waits for what is in flight. Errors: as Run.
+func (g *Generator) Finish() error { return g.drive() }
 
 // inFlight is how many accesses the session holds.
 func (g *Generator) inFlight() int { return len(g.slots) - len(g.free) - g.retries.n }
@@ -295,7 +342,10 @@ func (g *Generator) submitDue(now int64) {
 		}
 		i := g.free[len(g.free)-1]
 		g.free = g.free[:len(g.free)-1]
-		g.begin(&g.slots[i], due)
+		g.next(&g.slots[i], due)
+		if g.cfg.Fine && g.perTick == 0 { // making the access is no part of it
+			g.slots[i].due = g.clock.now()
+		}
 		taken = g.submit(i, now)
 		some = true
 	}
@@ -304,8 +354,8 @@ func (g *Generator) submitDue(now int64) {
 	}
 }
 
-// begin makes the next access.
-func (g *Generator) begin(sl *slot, due int64) {
+// next makes the next access.
+func (g *Generator) next(sl *slot, due int64) {
 	if g.loading {
 		sl.access = workload.Access{Key: g.loadNext, Kind: workload.Insert, First: true}
 		g.loadNext += uint64(g.cfg.Nodes)
@@ -369,7 +419,7 @@ func (g *Generator) completed(sl *slot, now int64) {
 	if sl.op.Kind == dataplane.OpGet {
 		g.win.Reads++
 		g.totals.Reads++
-		g.reads.Record(now - sl.due)
+		g.record(&g.reads, now-sl.due)
 		if sl.op.Err != nil {
 			g.win.NotFound++
 			g.totals.NotFound++
@@ -389,7 +439,7 @@ func (g *Generator) completed(sl *slot, now int64) {
 	}
 	g.win.Writes++
 	g.totals.Writes++
-	g.writes.Record(now - sl.due)
+	g.record(&g.writes, now-sl.due)
 	if g.lastWrite != 0 {
 		g.win.WriteGap = max(g.win.WriteGap, now-g.lastWrite)
 	}
@@ -399,6 +449,13 @@ func (g *Generator) completed(sl *slot, now int64) {
 		g.win.FirstWrite = at
 	}
 	g.win.LastWrite = at
+}
+
+func (g *Generator) record(h *record.Hist, ns int64) {
+	if g.cfg.Fine {
+		ns *= 1000 // a histogram's microsecond is a nanosecond then
+	}
+	h.Record(ns)
 }
 
 func (g *Generator) checkValue(sl *slot) {

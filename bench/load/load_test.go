@@ -427,3 +427,60 @@ func BenchmarkGenerator(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(s.ops), "ns/access")
 }
+
+// TestStep: whoever calls Step himself gets what Run gives, in nanoseconds if he
+// wants, and what is in flight at the end is waited for.
+func TestStep(t *testing.T) {
+	s := &fakeSession{store: newStore(), delay: 2_000, c: &simClock{t: 1_000 * second}}
+	c := Config{Spec: spec(t, "write-only"), Nodes: 1, Window: 1, Fine: true, clock: s.c}
+	path := filepath.Join(t.TempDir(), "windows")
+	var err error
+	if c.Records, err = record.CreateWindows(path, record.WindowHeader{Fine: true}); err != nil {
+		t.Fatal(err)
+	}
+	g, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Begin(s)
+	slept := 0
+	for begun := s.c.t; s.c.t < begun+second/100; {
+		awake, over := g.Step()
+		if over {
+			t.Fatal("over although nobody stopped it")
+		}
+		if !awake { // then there is an answer to come
+			if s.c.t += 500; g.inFlight() == 0 {
+				t.Fatal("nothing in flight and not awake")
+			}
+			slept++
+		}
+	}
+	g.Stop()
+	for {
+		if _, over := g.Step(); over {
+			break
+		}
+		s.c.t += 500
+	}
+	if err := g.Finish(); err != nil || g.inFlight() != 0 {
+		t.Fatal(err, g.inFlight())
+	}
+	if err := c.Records.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := record.ReadWindows(path)
+	if err != nil || !f.Header.Fine {
+		t.Fatal(err, f.Header)
+	}
+	var all record.Merged
+	for _, w := range f.Windows {
+		if err := all.Add(w.WriteHist, w.Write.Max); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// 2 µs, and what the clock moves while it is looked at.
+	if n, m := sum(f.Windows).Writes, all.Quantile(0.5); n < 1000 || slept == 0 || m < 2_000 || m > 3_000 {
+		t.Errorf("%d writes, slept %d times, median %d ns", n, slept, m)
+	}
+}

@@ -43,6 +43,7 @@ type Figure struct {
 	// Beside is the figure of the same run that this one is to be seen beside, "" if none.
 	Beside string  `json:"beside,omitempty"`
 	Ratio  float64 `json:"ratio,omitempty"` // median to that one's
+	Most   float64 `json:"most,omitempty"`  // of the ratio; 0: nothing is asked for
 
 	Missing string `json:"missing,omitempty"` // why there are no values
 	// Worse says by how much, against the file that was there before.

@@ -5,7 +5,36 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"healkv/bench/report"
 )
+
+func TestCostFigures(t *testing.T) {
+	group := func(budget uint64, ms float64) report.CostGroup {
+		return report.CostGroup{Budget: budget, RecoveryMs: report.Spread{Low: ms - 1, Median: ms, High: ms + 1}, MovedBytes: report.Spread{Median: ms * 1e6},
+			Phases: []report.CostPhase{{Name: report.PhaseRecovering, LossEach: report.Spread{Low: -1, Median: ms / 100, High: 9}}}}
+	}
+	heal, full := group(1<<20, 100), group(1<<20, 900)
+	m := Measurements{Figures: costFigures(&report.CostReport{Heal: &heal, Full: &full, Sweep: []report.CostGroup{group(64<<10, 500), group(0, 80)}, Spare: &report.CostSpare{Group: group(0, 90)}})}
+	m.complete(nil)
+	if f := m.find("half of saturation: heal, restart to serving"); f == nil || f.Low != 99 || f.High != 101 || f.Ratio != 100./900 {
+		t.Errorf("%+v", f)
+	}
+	if f := m.find("saturation, budget 64 KiB/ms: live nodes lose"); f == nil || f.Median != 5 || f.Low != -1 {
+		t.Errorf("%+v", f)
+	}
+	if f := m.find("a core to spare: hot-path threads kept off their cores by recovery work"); f == nil || f.Missing == "" {
+		t.Errorf("%+v", f)
+	}
+	seen := map[string]bool{}
+	for _, f := range m.Figures {
+		if seen[f.Name] {
+			t.Errorf("two figures are called %q", f.Name)
+		}
+		seen[f.Name] = true
+	}
+	t.Logf("%d figures", len(seen))
+}
 
 func TestBenchmarks(t *testing.T) {
 	got := benchmarks([]byte("goos: linux\nBenchmarkGet-2  \t 1000\t 123.5 ns/op\t 0 B/op\nBenchmarkGet-2 1000 99 ns/op\nBenchmarkPut/few-keys-2 10 5.0 MB/s 7 ns/op\nPASS\n"))
@@ -29,7 +58,10 @@ func TestCompleteAndPage(t *testing.T) {
 		figure("rate", "ops/s", true, "", []float64{50, 60, 70}),
 		figure("steady", "ops/s", true, "", []float64{85, 86, 87}),
 		figure("nothing", "ns", false, "floor", nil),
+		figure("bounded", "ns", false, "floor", []float64{52}),
+		figure("beyond", "ns", false, "floor", []float64{53}),
 	}}
+	m.Figures[5].Most, m.Figures[6].Most = 4, 4
 	for i := range m.Figures {
 		m.Figures[i].Part = "floors"
 	}
@@ -50,7 +82,7 @@ func TestCompleteAndPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"## Floors", "2.00 × floor", "**worse**: -40 % (was 100)", "no run gave a value", "make bench"} {
+	for _, want := range []string{"## Floors", "2.00 × floor", "4.00 × floor; at most 4.00: PASS", "4.08 × floor; at most 4.00: **MISSED**", "**worse**: -40 % (was 100)", "no run gave a value", "make bench"} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("the page does not say %q:\n%s", want, page)
 		}

@@ -56,6 +56,13 @@ func (f *Figure) remark() string {
 	if f.Ratio != 0 {
 		s = append(s, fmt.Sprintf("%s × %s", number(f.Ratio), f.Beside))
 	}
+	switch {
+	case f.Most == 0 || f.Ratio == 0:
+	case f.Ratio <= f.Most:
+		s = append(s, fmt.Sprintf("at most %s: PASS", number(f.Most)))
+	default:
+		s = append(s, fmt.Sprintf("at most %s: **MISSED**", number(f.Most)))
+	}
 	if f.Worse != "" {
 		s = append(s, "**worse**: "+f.Worse)
 	}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -32,7 +33,9 @@ func init() {
 		{"floors", "Floors", "What this machine can do at best in each of the things that a read or a write is made of", floors},
 		{"micro", "Pieces of the product", "Micro-benchmarks beside the floor of what they do", micro},
 		{"load", "In-node load", "Generators inside the nodes of a local cluster, memory domain, model synchronous, values of 150 bytes and a timestamp, closed loop", load},
+		{"near", "One write at a time", "Two nodes, a worker for each core; one write in flight, submitted on the thread of the worker of one node (`Node.Attend`), memory domain, model synchronous, 500 000 keys, values of 150 bytes and a timestamp, beside the floor measured in the same minute", near},
 		{"recovery", "Recovery", "Six nodes, TAOBench A, a node killed, healed, killed, and copied in full: `node demo`", recovery},
+		{"cost", "What a recovery costs the live nodes", "Six nodes, two million records, TAOBench A, ten seconds away; at half of the saturation in an open loop, then at saturation with several budgets: `node cost` (`make cost`)", cost},
 		{"memory", "Beside other systems, nothing flushed", "Three nodes of each, the same operations, connections, machine and minutes: `make peers`", peers("memory")},
 		{"file", "Beside etcd, flushed to disk", "The same, each with its default flush before the answer", peers("file")},
 	}
@@ -189,6 +192,45 @@ func load(ctx context.Context, o *options) (figures []Figure, err error) {
 	return figures, nil
 }
 
+// nearMost is how many round trips of a word one write between two nodes may take.
+const nearMost = 4
+
+// near is the latency of a write of which nothing hides: one in flight. The floor
+// is measured before each run, since it moves with the machine's other guests.
+func near(ctx context.Context, o *options) ([]Figure, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	var trips, middle, p99 []float64
+	dir := filepath.Join(o.work, "near")
+	for range o.runs {
+		floors, err := floor.Measure(ctx, floor.Options{Disk: o.work, Runs: 1, Only: floor.RoundTrip, Child: []string{exe, childOfFloor}})
+		if err != nil {
+			return nil, err
+		}
+		if floors[0].Missing != "" {
+			return nil, errors.New(floors[0].Missing)
+		}
+		trips = append(trips, floors[0].Median)
+		if err := node(ctx, o, "bench", "--out", dir, "--nodes", "2", "--loaded", "1", "--on-worker", "--window", "1", "--spin", "10ms",
+			"--workload", "write-only", "--keys", "500000", "--time", o.time.String(), "--runs", "1"); err != nil {
+			return nil, err
+		}
+		var b demo.BenchResult
+		if err := readJSON(filepath.Join(dir, demo.FileBench), &b); err != nil {
+			return nil, err
+		}
+		for _, r := range b.Runs {
+			middle, p99 = append(middle, 1000*r.Write.P50), append(p99, 1000*r.Write.P99)
+		}
+	}
+	const trip = "ring round trip, spinning, beside the writes"
+	median := figure("a write, median", "ns", false, trip, middle)
+	median.Most = nearMost
+	return []Figure{figure(trip, "ns", false, "", trips), median, figure("a write, p99", "ns", false, trip, p99)}, nil
+}
+
 func recovery(ctx context.Context, o *options) ([]Figure, error) {
 	heal, full := map[string][]float64{}, map[string][]float64{}
 	for range max(1, o.runs/2) { // each takes a minute
@@ -210,7 +252,7 @@ func recovery(ctx context.Context, o *options) ([]Figure, error) {
 			into["stall"] = append(into["stall"], x.Stall.LongestMs)
 			for _, p := range x.Phases {
 				if s := p.Interference; p.Name == report.PhaseRecovering && s != nil && s.SpanMs > 0 {
-					into["kept off"] = append(into["kept off"], 100*s.By["recovery"].Ms/(s.SpanMs*float64(max(1, s.Threads))))
+					into["kept off"] = append(into["kept off"], s.ByRecoveryPct())
 				}
 			}
 		}
@@ -224,6 +266,57 @@ func recovery(ctx context.Context, o *options) ([]Figure, error) {
 		figure("heal: hot-path threads kept off their cores by recovery", "% of their time", false, "", heal["kept off"]),
 	}
 	return figures, nil
+}
+
+func cost(ctx context.Context, o *options) ([]Figure, error) {
+	dir := filepath.Join(o.work, "cost")
+	if err := node(ctx, o, "cost", "--out", dir); err != nil {
+		return nil, err
+	}
+	var r report.CostReport
+	if err := readJSON(filepath.Join(dir, report.FileCostJSON), &r); err != nil {
+		return nil, err
+	}
+	return costFigures(&r), nil
+}
+
+// costFigures are each of one group of recoveries, with the spread over them.
+func costFigures(r *report.CostReport) (figures []Figure) {
+	add := func(name, unit string, more bool, beside string, s report.Spread, scale float64) {
+		figures = append(figures, Figure{Name: name, Unit: unit, More: more, Beside: beside, Low: s.Low * scale, Median: s.Median * scale, High: s.High * scale})
+	}
+	const half, full = "half of saturation: ", "half of saturation: full copy, restart to serving"
+	add("saturation, 6 nodes, TAOBench A", "ops/s", true, "", r.Saturation, 1)
+	if r.Full != nil {
+		add(full, "ms", false, "", r.Full.RecoveryMs, 1)
+		add(half+"current records, all", "MB", false, "", r.Full.MovedBytes, 1e-6)
+	}
+	add(half+"heal, restart to serving", "ms", false, full, r.Heal.RecoveryMs, 1)
+	add(half+"heal, bytes", "MB", false, half+"current records, all", r.Heal.MovedBytes, 1e-6)
+	phases := func(name string, g *report.CostGroup) {
+		p := g.Phase(report.PhaseRecovering)
+		add(name+"live nodes lose", "% of before", false, "", p.LossEach, 1)
+		add(name+"p99 of reads", "times before", false, "", p.ReadEach, 1)
+		add(name+"p99 of writes", "times before", false, "", p.WriteEach, 1)
+	}
+	phases(half+"heal, ", r.Heal)
+	if r.Full != nil {
+		phases(half+"full copy, ", r.Full)
+	}
+	for i := range r.Sweep {
+		g := &r.Sweep[i]
+		name := "saturation, budget " + g.BudgetText() + ": "
+		add(name+"restart to serving", "ms", false, "", g.RecoveryMs, 1)
+		phases(name, g)
+	}
+	if s := r.Spare; s != nil {
+		f := Figure{Name: "a core to spare: hot-path threads kept off their cores by recovery work", Unit: "% of their time", Missing: "nobody watched the scheduler"}
+		if kept := s.Group.Phase(report.PhaseRecovering).KeptOffEach; kept != nil {
+			f.Low, f.Median, f.High, f.Missing = kept.Low, kept.Median, kept.High, ""
+		}
+		figures = append(figures, f)
+	}
+	return figures
 }
 
 // peersReport is what is used of a report of the comparison.

@@ -67,9 +67,10 @@ type WindowHeader struct {
 	Node      int     `json:"node"`
 	PID       int     `json:"pid"`
 	Workload  string  `json:"workload"`
-	Rate      float64 `json:"rate_per_s"` // accesses offered; 0 for a closed loop
-	Window    int     `json:"window"`     // operations in flight at most
-	Start     int64   `json:"start_ns"`   // CLOCK_MONOTONIC
+	Rate      float64 `json:"rate_per_s"`     // accesses offered; 0 for a closed loop
+	Window    int     `json:"window"`         // operations in flight at most
+	Fine      bool    `json:"fine,omitempty"` // latencies are in ns, up to 60 ms, not in µs
+	Start     int64   `json:"start_ns"`       // CLOCK_MONOTONIC
 	StartWall int64   `json:"start_unix_ns"`
 }
 

@@ -34,9 +34,12 @@ func (b *Bound) class() string {
 	return "sub"
 }
 
+// Bounds are all that a report judges.
+type Bounds []Bound
+
 // Broken are the bounds that were not kept, each in a line.
-func (r *Report) Broken() (broken []string) {
-	for _, b := range r.Bounds {
+func (l Bounds) Broken() (broken []string) {
+	for _, b := range l {
 		if b.Verdict == Over {
 			broken = append(broken, fmt.Sprintf("%s: %s, found %s", b.What, b.Must, b.Found))
 		}
@@ -133,16 +136,16 @@ func bracket(s string) string {
 
 func (b *Bound) verdictText() string { return b.Verdict + bracket(b.Why) }
 
-// writeBounds writes the verdicts for the terminal, one in three lines: the
-// texts are too long for a table.
-func (r *Report) writeBounds(b *strings.Builder) {
-	if len(r.Bounds) == 0 {
+// write writes the verdicts for the terminal, one in three lines: the texts are
+// too long for a table.
+func (l Bounds) write(b *strings.Builder) {
+	if len(l) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "\nBounds: %s\n", r.boundsText())
+	fmt.Fprintf(b, "\nBounds: %s\n", l.text())
 	last := ""
-	for i := range r.Bounds {
-		x := &r.Bounds[i]
+	for i := range l {
+		x := &l[i]
 		if x.What != last {
 			fmt.Fprintf(b, "  %s\n", x.What)
 			last = x.What
@@ -151,13 +154,13 @@ func (r *Report) writeBounds(b *strings.Builder) {
 	}
 }
 
-// boundsText counts the verdicts.
-func (r *Report) boundsText() string {
+// text counts the verdicts.
+func (l Bounds) text() string {
 	n := map[string]int{}
-	for i := range r.Bounds {
-		n[r.Bounds[i].Verdict]++
+	for i := range l {
+		n[l[i].Verdict]++
 	}
-	text := fmt.Sprintf("%d of %d kept", n[Pass], len(r.Bounds))
+	text := fmt.Sprintf("%d of %d kept", n[Pass], len(l))
 	for _, v := range []struct{ verdict, word string }{{Over, "broken"}, {NotJudged, "not judged"}} {
 		if n[v.verdict] > 0 {
 			text += fmt.Sprintf(", %d %s", n[v.verdict], v.word)
@@ -166,13 +169,26 @@ func (r *Report) boundsText() string {
 	return text
 }
 
-func (r *Report) boundsTile() (t tile, any bool) {
-	if len(r.Bounds) == 0 {
+func (l Bounds) tile(key string) (t tile, any bool) {
+	if len(l) == 0 {
 		return t, false
 	}
-	t = tile{Key: "Promises under faults", Value: "✓ kept", Note: r.boundsText(), Class: "ok"}
-	if slices.ContainsFunc(r.Bounds, func(b Bound) bool { return b.Verdict == Over }) {
+	t = tile{Key: key, Value: "✓ kept", Note: l.text(), Class: "ok"}
+	if slices.ContainsFunc(l, func(b Bound) bool { return b.Verdict == Over }) {
 		t.Value, t.Class = "✗ broken", "no"
 	}
 	return t, true
+}
+
+// rows are the verdicts on a page.
+func (l Bounds) rows() (rows []boundRow) {
+	last := ""
+	for _, b := range l {
+		row := boundRow{Bound: b, Class: b.class(), Verdict: b.verdictText()}
+		if b.What != last {
+			row.First, last = true, b.What
+		}
+		rows = append(rows, row)
+	}
+	return rows
 }

@@ -18,7 +18,7 @@ type Report struct {
 	Environment  Environment   `json:"environment"`
 	Headline     Headline      `json:"headline"`
 	Runs         []RunReport   `json:"runs"`
-	Bounds       []Bound       `json:"bounds,omitempty"`
+	Bounds       Bounds        `json:"bounds,omitempty"`
 	FixedPart    *FixedPart    `json:"fixed_part,omitempty"`
 	Failover     []FailoverRow `json:"failover,omitempty"`
 	Rolling      *Rolling      `json:"rolling_restart,omitempty"`

@@ -175,8 +175,8 @@ func TestBounds(t *testing.T) {
 				broken++
 			}
 		}
-		if !slices.Equal(got, c.want) || len(r.Broken()) != broken {
-			t.Errorf("%s: %v, broken %q; want %v", name, got, r.Broken(), c.want)
+		if !slices.Equal(got, c.want) || len(r.Bounds.Broken()) != broken {
+			t.Errorf("%s: %v, broken %q; want %v", name, got, r.Bounds.Broken(), c.want)
 		}
 		var text, html bytes.Buffer
 		if err := r.WriteTerminal(&text); err != nil {

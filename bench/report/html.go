@@ -184,15 +184,7 @@ func (r *Report) WriteHTML(w io.Writer) error {
 		median, most := min(share(f.StallMedianMs, scale), 100), min(share(f.StallMaxMs, scale), 100)
 		p.Failover = append(p.Failover, failoverBar{f, t[2], t[3], t[4], t[5], t[6], t[7], t[8] + ", at most " + t[9], median, most - median})
 	}
-	p.BoundsText = r.boundsText()
-	last := ""
-	for _, b := range r.Bounds {
-		row := boundRow{Bound: b, Class: b.class(), Verdict: b.verdictText()}
-		if b.What != last {
-			row.First, last = true, b.What
-		}
-		p.Bounds = append(p.Bounds, row)
-	}
+	p.BoundsText, p.Bounds = r.Bounds.text(), r.Bounds.rows()
 	if err := page().Execute(w, p); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
@@ -307,7 +299,7 @@ func (r *Report) tiles() (t []tile) {
 		v.Note = fmt.Sprintf("%s acknowledged writes, %d nodes, %s history operations", count(s.AckedWrites), s.DigestNodes, count(uint64(max(s.HistoryOps, 0))))
 	}
 	t = append(t, v)
-	if b, any := r.boundsTile(); any {
+	if b, any := r.Bounds.tile("Promises under faults"); any {
 		t = slices.Insert(t, 0, b) // it is what such a report is made for
 	}
 	return t

@@ -77,7 +77,8 @@ type Run struct {
 	Recovery Recovery
 	// Interference is what the hot-path threads of the nodes that lived on went
 	// through between two CLOCK_MONOTONIC moments; nil if nobody watched.
-	Interference func(from, to int64) interference.Share
+	// recovering is of the victim's new process.
+	Interference func(from, to int64, recovering bool) interference.Share
 	// WallOffset added to a CLOCK_MONOTONIC time gives unix time, ns.
 	WallOffset int64
 }

@@ -100,7 +100,7 @@ func (r *Run) phases() ([]Phase, error) {
 		}
 		p.Read, p.Write = quantiles(&p.read), quantiles(&p.write)
 		if r.Interference != nil {
-			share := r.Interference(bounds[i], bounds[i+1])
+			share := r.Interference(bounds[i], bounds[i+1], p.Name == PhaseRecovering)
 			p.Interference = &share
 		}
 	}

@@ -266,7 +266,7 @@ func TestPageIsSelfContained(t *testing.T) {
 	in.Verification.OK = false
 	in.Verification.Problems = []string{"one lost write"}
 	in.NoInterference = "nobody watched"
-	in.Runs[0].Interference = func(from, to int64) interference.Share {
+	in.Runs[0].Interference = func(from, to int64, _ bool) interference.Share {
 		span := ms(to - from)
 		return interference.Share{Threads: 5, SpanMs: span, ThreadMs: 5 * span, OnCoreMs: span, GaveMs: span / 2, PreemptedMs: span / 4,
 			By: map[string]interference.By{interference.ByRecovery: {Ms: span / 8, Count: 1}}}

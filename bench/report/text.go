@@ -48,7 +48,7 @@ func (r *Report) WriteTerminal(w io.Writer) error {
 		writeFailover(&b, r.Failover)
 	}
 	writePlanned(&b, r.Rolling, r.Cold)
-	r.writeBounds(&b)
+	r.Bounds.write(&b)
 	if v := r.Verification; v != nil {
 		fmt.Fprintf(&b, "\nVerified: %s acknowledged writes of %s keys, %s comparisons: %s missing, %s older\n",
 			count(v.AckedWrites), count(v.AckedKeys), count(v.KeysCompared), count(v.Missing), count(v.Older))

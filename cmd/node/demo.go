@@ -215,6 +215,8 @@ func benchFlags(a *benchArgs) *flag.FlagSet {
 	fs.IntVar(&a.o.Runs, "runs", 3, "`number` of runs; the median and the spread are shown")
 	fs.Float64Var(&a.o.Rate, "rate", 0, "accesses per second offered, all nodes together; 0 is a closed loop")
 	fs.IntVar(&a.o.Window, "window", 256, "operations in flight per node")
+	fs.BoolVar(&a.o.OnWorker, "on-worker", false, "generators run on the threads of the shard workers, and latencies have a nanosecond's digits (up to 60 ms)")
+	fs.IntVar(&a.o.Loaded, "loaded", 0, "`number` of nodes that have a generator, the first ones; 0 is all")
 	fs.BoolVar(&a.o.Stable, "expect-epoch-stable", false, "fail if a view changes or a lease is lost during the runs")
 	return fs
 }

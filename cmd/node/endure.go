@@ -21,15 +21,8 @@ type endureArgs struct {
 func endureFlags(a *endureArgs) *flag.FlagSet {
 	fs := newFlagSet("endure")
 	a.labArgs.flags(fs, "out/endure")
-	set := func(name, value string) { // other defaults than node bench has
-		f := fs.Lookup(name)
-		f.DefValue = value
-		if err := f.Value.Set(value); err != nil {
-			panic(err)
-		}
-	}
-	set("workload", "overwrite-zipfian")
-	set("pool-size", "0")
+	redefault(fs, "workload", "overwrite-zipfian")
+	redefault(fs, "pool-size", "0")
 	fs.Lookup("pool-size").Usage = "log space of a node, `size`; 0: twice what the records take"
 	fs.DurationVar(&a.o.Time, "time", 30*time.Minute, "measured `time`, after every log was written through once")
 	fs.DurationVar(&a.o.Interval, "interval", 0, "`time` of a line; the others are held against the first. 0: a minute, or a tenth of the time if that is less")

@@ -289,6 +289,26 @@ inside the nodes. With --expect-epoch-stable exit status 0 also means that load
 alone moved nobody out of the group.
 
 `,
+	"cost": `usage: node cost [--out DIR] [--check] [FLAGS]
+
+What recoveries cost the nodes that live on, on one cluster of six nodes:
+  1. saturation: what all complete in a closed loop;
+  2. at half of that, open loop, every access's latency counted from the moment it
+     was due: nodes are killed one after the other, are away for ten seconds and
+     come back by HEAL, then others by full copy. What the live nodes complete
+     meanwhile, and their p99, against the time before the kill;
+  3. at saturation, with one recovery budget after the other: what the live nodes
+     lose against how long the recovery takes;
+  4. on a cluster of three nodes that leaves a core idle: how long hot-path threads
+     are kept off their cores by recovery work (eBPF; as root).
+Then it verifies that nothing acknowledged was lost, judges each figure by its
+bound, and writes cost.json and cost.html to DIR. About five minutes, 8 GiB of
+memory; a machine that does something else meanwhile measures that too. Exit
+status 0: everything verified, and with --check every bound kept.
+
+  node cost --heals 2 --fulls 1 --away 3s --budgets 64KiB,1MiB --sweeps 1
+
+`,
 	"endure": `usage: node endure [--time 30m] [--kill 15m] [--away 15s] [FLAGS]
 
 Six nodes with pools of twice the live data, overwritten all the time with a
@@ -390,6 +410,9 @@ func explain(w io.Writer, name string) {
 	case "bench":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, benchFlags(&benchArgs{}))
+	case "cost":
+		fmt.Fprint(w, "flags:\n")
+		explainFlags(w, costFlags(&costArgs{}))
 	case "endure":
 		fmt.Fprint(w, "flags:\n")
 		explainFlags(w, endureFlags(&endureArgs{}))

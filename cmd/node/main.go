@@ -51,6 +51,7 @@ func init() {
 		{"chaos", "kill, stop and starve local clusters, and judge what survives", runChaos},
 		{"damage", "hurt the files of six nodes in every way, and judge what they answer", runDamage},
 		{"bench", "workloads and micro-benchmarks", runBench},
+		{"cost", "what recoveries cost the nodes that live on, and by which budget", runCost},
 		{"endure", "overwrite pools of twice the live data for long, kill a node, and judge", runEndure},
 		{"floor", "what this machine can do at best, for the ratios of the other figures", runFloor},
 		{"restart-bench", "how long a killed node takes to serve again, by the number of its records", runRestartBench},

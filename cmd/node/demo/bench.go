@@ -15,7 +15,6 @@ import (
 	"healkv/bench/agent"
 	"healkv/bench/record"
 	"healkv/bench/report"
-	"healkv/bench/workload"
 	"healkv/cmd/node/local"
 )
 
@@ -27,6 +26,10 @@ type BenchOptions struct {
 	Runs   int
 	Rate   float64
 	Window int
+	// OnWorker: generators run on the threads of the workers, and latencies are of
+	// nanoseconds. Loaded: at so many nodes only; 0: at all.
+	OnWorker bool
+	Loaded   int
 	// Stable: a change of view or a lost lease during the runs is an error.
 	Stable bool
 }
@@ -41,19 +44,13 @@ func Bench(ctx context.Context, o BenchOptions, c *local.Cluster, out io.Writer)
 	if o.Runs < 1 || o.Time <= 0 {
 		return fmt.Errorf("%w: %d runs of %v", errOptions, o.Runs, o.Time)
 	}
-	spec, err := workload.New(o.Workload, workload.Options{Keys: o.Keys})
+	if o.Loaded < 0 || o.Loaded > o.Nodes {
+		return fmt.Errorf("%w: load at %d of %d nodes", errOptions, o.Loaded, o.Nodes)
+	}
+	r, err := newRunner(o.Options, c, filepath.Join(o.Out, "data"))
 	if err != nil {
 		return err
 	}
-	files := filepath.Join(o.Out, "data")
-	if err := os.RemoveAll(files); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(files, 0o700); err != nil {
-		return err
-	}
-	r := &runner{o: o.Options, k: newCluster(c, o.Program), spec: spec, files: files, started: time.Now(),
-		windows: map[int][]string{}, life: make([]int, o.Nodes)}
 	defer r.k.client.CloseIdleConnections()
 	err = r.bench(ctx, o, out)
 	// Everybody goes: the last ones would wait for a majority to leave the view.
@@ -64,20 +61,7 @@ func Bench(ctx context.Context, o BenchOptions, c *local.Cluster, out io.Writer)
 }
 
 func (r *runner) bench(ctx context.Context, o BenchOptions, out io.Writer) error {
-	for i := range o.Nodes {
-		if err := r.k.start(i, benchFlag); err != nil {
-			return err
-		}
-	}
-	wait, cancel := context.WithTimeout(ctx, r.o.patience(startPatience, 10))
-	defer cancel()
-	if err := r.k.awaitServing(wait, r.k.all()); err != nil {
-		return err
-	}
-	if err := r.environment(ctx); err != nil {
-		return err
-	}
-	if err := r.load(ctx); err != nil {
+	if err := r.serve(ctx); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "%s: %s\n%d nodes, %s, domain %s, pages %s, model %s, %d records, values of %d bytes, %s, %d cores\n",
@@ -163,7 +147,7 @@ type BenchRun struct {
 }
 
 // BenchLatency in µs.
-type BenchLatency struct{ P50, P99, P999 uint64 }
+type BenchLatency struct{ P50, P99, P999 float64 }
 
 func writeBench(path string, b BenchResult) error {
 	text, err := json.MarshalIndent(b, "", "  ")
@@ -174,8 +158,12 @@ func writeBench(path string, b BenchResult) error {
 }
 
 func (r *runner) benchRun(ctx context.Context, o BenchOptions, n int, out io.Writer) (run BenchRun, err error) {
-	err = r.k.each(r.k.all(), func(i int) error {
-		return r.begin(ctx, i, agent.Run{Workload: o.Workload, Rate: o.Rate / float64(o.Nodes), Window: o.Window})
+	loaded := r.k.all()
+	if o.Loaded > 0 {
+		loaded = loaded[:o.Loaded]
+	}
+	err = r.k.each(loaded, func(i int) error {
+		return r.begin(ctx, i, agent.Run{Workload: o.Workload, Rate: o.Rate / float64(len(loaded)), Window: o.Window, OnWorker: o.OnWorker})
 	})
 	if err != nil {
 		return run, err
@@ -188,35 +176,60 @@ func (r *runner) benchRun(ctx context.Context, o BenchOptions, n int, out io.Wri
 		return run, err
 	}
 	to := now()
-	if err := r.stopLoad(ctx, r.k.all()); err != nil {
+	if err := r.stopLoad(ctx, loaded); err != nil {
 		return run, err
 	}
-	var reads, writes uint64
-	var readHist, writeHist record.Merged
-	for _, i := range r.k.all() {
-		f, err := record.ReadWindows(r.windows[i][len(r.windows[i])-1])
-		if err != nil {
-			return run, err
-		}
-		for _, w := range f.Windows {
-			if w.Start() < from || w.Start() >= to {
-				continue
-			}
-			reads, writes = reads+w.Reads, writes+w.Writes
-			if err := readHist.Add(w.ReadHist, w.Read.Max); err != nil {
-				return run, err
-			}
-			if err := writeHist.Add(w.WriteHist, w.Write.Max); err != nil {
-				return run, err
-			}
-		}
+	unit, digits := 1.0, 0
+	if o.OnWorker { // in ns
+		unit, digits = 1000, 2
 	}
-	secs := float64(to-from) / 1e9
-	q := func(m *record.Merged) BenchLatency {
-		return BenchLatency{m.Quantile(0.5), m.Quantile(0.99), m.Quantile(0.999)}
+	runs, err := r.completed(loaded, []span{{from, to}}, unit)
+	if err != nil {
+		return run, err
 	}
-	text := func(l BenchLatency) string { return fmt.Sprintf("%d/%d/%d", l.P50, l.P99, l.P999) }
-	run = BenchRun{Ops: float64(reads+writes) / secs, Reads: float64(reads) / secs, Writes: float64(writes) / secs, Read: q(&readHist), Write: q(&writeHist)}
+	run = runs[0]
+	text := func(l BenchLatency) string {
+		return fmt.Sprintf("%.*f/%.*f/%.*f", digits, l.P50, digits, l.P99, digits, l.P999)
+	}
 	fmt.Fprintf(out, "%4d %12.0f %12.0f %12.0f   %-31s %-31s\n", n+1, run.Ops, run.Reads, run.Writes, text(run.Read), text(run.Write))
 	return run, nil
+}
+
+// span of time, CLOCK_MONOTONIC ns.
+type span struct{ from, to int64 }
+
+// completed is what all nodes together did in each of some spans under their
+// present or last load, latencies in µs: the generators' divided by unit.
+func (r *runner) completed(nodes []int, spans []span, unit float64) ([]BenchRun, error) {
+	sums := make([]struct {
+		reads, writes uint64
+		read, write   record.Merged
+	}, len(spans))
+	for _, i := range nodes {
+		f, err := record.ReadWindows(r.windows[i][len(r.windows[i])-1])
+		if err != nil {
+			return nil, err
+		}
+		for _, w := range f.Windows {
+			for k, s := range spans {
+				if w.Start() < s.from || w.Start() >= s.to {
+					continue
+				}
+				x := &sums[k]
+				x.reads, x.writes = x.reads+w.Reads, x.writes+w.Writes
+				if err := errors.Join(x.read.Add(w.ReadHist, w.Read.Max), x.write.Add(w.WriteHist, w.Write.Max)); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	runs := make([]BenchRun, len(spans))
+	q := func(m *record.Merged) BenchLatency {
+		return BenchLatency{float64(m.Quantile(0.5)) / unit, float64(m.Quantile(0.99)) / unit, float64(m.Quantile(0.999)) / unit}
+	}
+	for k := range sums {
+		x, secs := &sums[k], float64(spans[k].to-spans[k].from)/1e9
+		runs[k] = BenchRun{Ops: float64(x.reads+x.writes) / secs, Reads: float64(x.reads) / secs, Writes: float64(x.writes) / secs, Read: q(&x.read), Write: q(&x.write)}
+	}
+	return runs, nil
 }

@@ -81,25 +81,16 @@ func Endure(ctx context.Context, o EndureOptions, c *local.Cluster, out io.Write
 	if o.Time <= 0 || o.Interval <= 0 || o.Interval > o.Time || o.Kill < 0 || o.Kill >= o.Time || o.Victim < 0 || o.Victim >= o.Nodes {
 		return nil, fmt.Errorf("%w: %v in intervals of %v, node %d of %d killed after %v", errOptions, o.Time, o.Interval, o.Victim, o.Nodes, o.Kill)
 	}
-	spec, err := workload.New(o.Workload, workload.Options{Keys: o.Keys})
+	r, err := newRunner(o.Options, c, filepath.Join(o.Out, "data"))
 	if err != nil {
 		return nil, err
 	}
-	files := filepath.Join(o.Out, "data")
-	if err := os.RemoveAll(files); err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(files, 0o700); err != nil {
-		return nil, err
-	}
+	defer r.k.client.CloseIdleConnections()
 	text, err := os.Create(filepath.Join(o.Out, FileEndure+".txt"))
 	if err != nil {
 		return nil, err
 	}
 	defer text.Close()
-	r := &runner{o: o.Options, k: newCluster(c, o.Program), spec: spec, files: files, started: time.Now(),
-		windows: map[int][]string{}, life: make([]int, o.Nodes)}
-	defer r.k.client.CloseIdleConnections()
 	e := &endurance{runner: r, o: o, out: io.MultiWriter(out, text), last: make([]uint64, o.Nodes), base: make([]space, o.Nodes),
 		serves: make([]bool, o.Nodes)}
 	err = e.run(ctx)
@@ -153,21 +144,8 @@ type endurance struct {
 }
 
 func (e *endurance) run(ctx context.Context) error {
-	o, r := &e.o, e.runner
-	for i := range o.Nodes {
-		if err := r.k.start(i, benchFlag); err != nil {
-			return err
-		}
-	}
-	wait, cancel := context.WithTimeout(ctx, r.o.patience(startPatience, 10))
-	defer cancel()
-	if err := r.k.awaitServing(wait, r.k.all()); err != nil {
-		return err
-	}
-	if err := r.environment(ctx); err != nil {
-		return err
-	}
-	if err := r.load(ctx); err != nil {
+	r := e.runner
+	if err := r.serve(ctx); err != nil {
 		return err
 	}
 	if err := r.k.each(r.k.all(), func(i int) error { return e.generate(ctx, i) }); err != nil {
@@ -259,7 +237,7 @@ func (e *endurance) measure(ctx context.Context) error {
 				e.serves[e.o.Victim] = false
 				at := time.Now()
 				e.k.kill(e.o.Victim)
-				go func() { back <- e.bringBack(ctx, at) }()
+				go func() { back <- e.comeBack(ctx, at) }()
 			}
 			select {
 			case err := <-back:
@@ -295,30 +273,19 @@ func (e *endurance) measure(ctx context.Context) error {
 	return nil
 }
 
-// bringBack starts the victim again after its time away, and waits.
-func (e *endurance) bringBack(ctx context.Context, at time.Time) error {
+// comeBack starts the victim again after its time away, and waits.
+func (e *endurance) comeBack(ctx context.Context, at time.Time) error {
 	v := e.o.Victim
 	<-e.k.procs[v].ended
 	if err := sleep(ctx, time.Until(at.Add(e.o.Away))); err != nil {
 		return err
 	}
-	if err := e.awaitRemoved(ctx, v); err != nil {
-		return err
-	}
-	if err := e.k.start(v, benchFlag); err != nil {
-		return err
-	}
-	wait, cancel := context.WithTimeout(ctx, e.runner.o.patience(5*time.Minute, 12))
-	defer cancel()
-	s, err := e.k.recovered(wait, v)
+	_, s, err := e.bringBack(ctx, v, 5*time.Minute)
 	if err != nil {
 		return err
 	}
-	l := s.LastRecovery
-	e.result.Away = time.Since(at).Seconds()
-	e.result.Recovery = &report.Recovery{Kind: l.Kind, Why: l.Why, Buddy: l.Buddy, ToAdmitted: int64(l.ToAdmitted), ToInstalled: int64(l.ToInstalled),
-		Transfer: int64(l.Transfer), Finish: int64(l.Finish), Total: int64(l.Total), Bytes: l.Bytes, Records: l.Records, Applied: l.Applied,
-		RangeBytes: l.RangeBytes, StoreBytes: l.StoreBytes, Leftovers: l.Leftovers}
+	x := recoveryOf(s.LastRecovery)
+	e.result.Away, e.result.Recovery = time.Since(at).Seconds(), &x
 	return nil
 }
 

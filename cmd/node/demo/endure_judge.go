@@ -1,6 +1,9 @@
 package demo
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // judge says what held and what did not.
 func (e *endurance) judge() {
@@ -36,11 +39,16 @@ func (e *endurance) judge() {
 	say(r.Written > 1, "every log was written %.1f times over", r.Written)
 	if e.o.Kill > 0 {
 		x := r.Recovery
-		say(x.Kind == "heal", "node %d was away for %.1f s and came back by %s (%s): %s, %d records, out of a range of %s of log, in %.1f s", e.o.Victim,
-			r.Away, x.Kind, x.Why, size(x.Bytes), x.Records, size(x.RangeBytes), float64(x.Total)/1e9)
+		kind := x.Kind
+		if x.Why != "" {
+			kind += " (" + x.Why + ")"
+		}
+		say(x.Kind == "heal", "node %d was away for %.1f s and came back by %s: %s, %d records, out of a range of %s of log, in %.1f s", e.o.Victim,
+			r.Away, kind, size(x.Bytes), x.Records, size(x.RangeBytes), float64(x.Total)/1e9)
 	}
 	v := r.Verified
-	say(v.OK, "%d acknowledged writes, %d keys, compared at %d nodes: %d missing, %d older; %d operations of watched keys; %v", v.AckedWrites, v.AckedKeys,
-		e.o.Nodes, v.Missing, v.Older, v.HistoryOps, v.Problems)
+	compared := fmt.Sprintf("%d acknowledged writes, %d keys, compared at %d nodes: %d missing, %d older; %d operations of watched keys", v.AckedWrites, v.AckedKeys,
+		e.o.Nodes, v.Missing, v.Older, v.HistoryOps)
+	say(v.OK, "%s", strings.Join(append([]string{compared}, v.Problems...), "; "))
 	fmt.Fprintf(e.out, "%d writes refused for want of room\n", r.NoRoom)
 }

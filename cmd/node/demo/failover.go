@@ -4,16 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
 	"time"
 
-	"healkv"
 	"healkv/bench/report"
-	"healkv/bench/workload"
 	"healkv/cmd/node/local"
 )
 
@@ -55,21 +52,12 @@ func Failover(ctx context.Context, o Options, c *local.Cluster, provider string,
 	if times < 1 || times > 1000 {
 		return nil, fmt.Errorf("%w: each fault %d times, want 1 to 1000", errOptions, times)
 	}
-	spec, err := workload.New(o.Workload, workload.Options{Keys: o.Keys})
+	o.Verify = Minima{AckedWrites: o.Keys, AckedKeys: o.Keys, HistoryOps: 100}
+	domain := c.Configs[0].Domain
+	r, err := newRunner(o, c, filepath.Join(o.Out, "failover-data-"+provider+"-"+domain))
 	if err != nil {
 		return nil, err
 	}
-	o.Verify = Minima{AckedWrites: o.Keys, AckedKeys: o.Keys, HistoryOps: 100}
-	domain := c.Configs[0].Domain
-	files := filepath.Join(o.Out, "failover-data-"+provider+"-"+domain)
-	if err := os.RemoveAll(files); err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(files, 0o700); err != nil {
-		return nil, err
-	}
-	r := &runner{o: o, k: newCluster(c, o.Program), spec: spec, files: files, started: time.Now(),
-		windows: map[int][]string{}, life: make([]int, o.Nodes), seen: map[int]map[healkv.Event]bool{}}
 	r.k.onDeath = syscall.SIGKILL // a process that was stopped would not see a gentler signal
 	defer r.k.client.CloseIdleConnections()
 	m, err := r.failover(ctx, provider, domain, times, onlyCold)
@@ -85,20 +73,7 @@ func Failover(ctx context.Context, o Options, c *local.Cluster, provider string,
 }
 
 func (r *runner) failover(ctx context.Context, provider, domain string, times int, onlyCold bool) (*Measured, error) {
-	for i := range r.o.Nodes {
-		if err := r.k.start(i, r.flags()...); err != nil {
-			return nil, err
-		}
-	}
-	wait, cancel := context.WithTimeout(ctx, r.o.patience(startPatience, 10))
-	defer cancel()
-	if err := r.k.awaitServing(wait, r.k.all()); err != nil {
-		return nil, err
-	}
-	if err := r.environment(ctx); err != nil {
-		return nil, err
-	}
-	if err := r.load(ctx); err != nil {
+	if err := r.serve(ctx); err != nil {
 		return nil, err
 	}
 	r.probing = !onlyCold

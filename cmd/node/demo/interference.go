@@ -39,12 +39,18 @@ func (r *runner) watchNodes() {
 	}
 }
 
-// interference is what a run's report asks: about the nodes that lived on.
-func (r *runner) interference(victim int) func(from, to int64) interference.Share {
+// interference is what a run's report asks: about the nodes that lived on, while
+// the victim's present process recovers or not.
+func (r *runner) interference(victim int) func(from, to int64, recovering bool) interference.Share {
 	if r.watcher == nil {
 		return nil
 	}
-	return func(from, to int64) interference.Share {
-		return r.watcher.Between(from, to, r.pids, func(t interference.Thread) bool { return t.Node != victim })
+	back := r.k.procs[victim].cmd.Process.Pid
+	return func(from, to int64, recovering bool) interference.Share {
+		nodes := interference.Nodes{All: r.pids}
+		if recovering {
+			nodes.Recovering = back
+		}
+		return r.watcher.Between(from, to, nodes, func(t interference.Thread) bool { return t.Node != victim })
 	}
 }

@@ -2,9 +2,9 @@ package demo
 
 import (
 	"context"
+	"fmt"
 	"time"
 
-	"healkv"
 	"healkv/bench/report"
 )
 
@@ -29,30 +29,19 @@ func (r *runner) returns(ctx context.Context) (list []report.Return, err error) 
 
 func (r *runner) oneReturn(ctx context.Context, v int) (*report.Return, error) {
 	r.collectEvents(ctx, v)
-	x := &report.Return{Victim: v, Killed: r.k.kill(v)}
-	<-r.k.procs[v].ended
+	x := &report.Return{Victim: v, Killed: r.kill(v)}
 	if err := sleep(ctx, returnAway); err != nil {
 		return nil, err
 	}
-	if err := r.awaitRemoved(ctx, v); err != nil {
-		return nil, err
-	}
-	x.Restarted = now()
-	if err := r.k.start(v, benchFlag); err != nil {
-		return nil, err
-	}
-	wait, cancel := context.WithTimeout(ctx, r.o.patience(startPatience, 12))
-	defer cancel()
-	s, err := r.k.recovered(wait, v)
+	at, s, err := r.bringBack(ctx, v, startPatience)
 	if err != nil {
 		return nil, err
 	}
+	x.Restarted = at
 	r.watchNodes()
 	x.Recovery = recoveryOf(s.LastRecovery)
 	r.say("node %d killed and back: %.1f ms after its process began to recover", v, float64(x.Recovery.Total)/1e6)
-	if x.Recovery.Kind != "heal" {
-		r.problem("return of node %d: it recovered by %q (%s), not by \"heal\"", v, x.Recovery.Kind, x.Recovery.Why)
-	}
+	r.judged(fmt.Sprintf("return of node %d", v), s.LastRecovery, "heal")
 	if err := r.startLoad(ctx, []int{v}); err != nil {
 		return nil, err
 	}
@@ -66,10 +55,4 @@ func (r *runner) oneReturn(ctx context.Context, v int) (*report.Return, error) {
 		}
 	}
 	return x, nil
-}
-
-func recoveryOf(l *healkv.RecoveryStatus) report.Recovery {
-	return report.Recovery{Kind: l.Kind, Why: l.Why, Buddy: l.Buddy, ToAdmitted: int64(l.ToAdmitted), ToInstalled: int64(l.ToInstalled),
-		Transfer: int64(l.Transfer), Finish: int64(l.Finish), Total: int64(l.Total), Bytes: l.Bytes, Records: l.Records, Applied: l.Applied,
-		RangeBytes: l.RangeBytes, StoreBytes: l.StoreBytes, Leftovers: l.Leftovers}
 }

@@ -45,8 +45,10 @@ type runner struct {
 	env     report.Environment
 	files   string
 	started time.Time
-	trusted bool // its nodes run with --trust-refused
-	probing bool // its load is stallLoad
+	trusted bool    // its nodes run with --trust-refused
+	probing bool    // its load is stallLoad
+	rate    float64 // accesses a second, all nodes together; 0: a closed loop
+	window  int     // in flight per node
 
 	mu       sync.Mutex
 	acks     []string
@@ -59,7 +61,8 @@ type runner struct {
 
 	watcher   *interference.Watcher // nil: nobody watches the scheduler, and why is in unwatched
 	unwatched string
-	pids      []int // of all node processes ever
+	pids      []int   // of all node processes ever
+	coresUsed float64 // before the returns of ways, at most
 
 	notes  []string
 	events []report.Event // of the one who kills and restarts
@@ -74,19 +77,10 @@ func Run(ctx context.Context, o Options, c *local.Cluster, out io.Writer) error 
 	if err := o.validate(); err != nil {
 		return err
 	}
-	spec, err := workload.New(o.Workload, workload.Options{Keys: o.Keys})
+	r, err := newRunner(o, c, filepath.Join(o.Out, "data"))
 	if err != nil {
 		return err
 	}
-	files := filepath.Join(o.Out, "data")
-	if err := os.RemoveAll(files); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(files, 0o700); err != nil {
-		return err
-	}
-	r := &runner{o: o, k: newCluster(c, o.Program), spec: spec, files: files, started: time.Now(),
-		windows: map[int][]string{}, life: make([]int, o.Nodes), seen: map[int]map[healkv.Event]bool{}}
 	defer r.k.client.CloseIdleConnections()
 	defer r.watchScheduler()()
 	in, err := r.all(ctx)
@@ -119,10 +113,47 @@ func Run(ctx context.Context, o Options, c *local.Cluster, out io.Writer) error 
 	if len(rep.Bounds) == 0 {
 		return fmt.Errorf("%w: nothing was judged", ErrBounds)
 	}
-	if broken := rep.Broken(); len(broken) > 0 {
+	if broken := rep.Bounds.Broken(); len(broken) > 0 {
 		return fmt.Errorf("%w: %d of %d: %s", ErrBounds, len(broken), len(rep.Bounds), strings.Join(broken, "; "))
 	}
 	return nil
+}
+
+// newRunner is a runner of such a cluster, with an empty folder for its files.
+func newRunner(o Options, c *local.Cluster, files string) (*runner, error) {
+	spec, err := workload.New(o.Workload, workload.Options{Keys: o.Keys})
+	if err != nil {
+		return nil, err
+	}
+	if err := os.RemoveAll(files); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(files, 0o700); err != nil {
+		return nil, err
+	}
+	return &runner{o: o, k: newCluster(c, o.Program), spec: spec, files: files, started: time.Now(),
+		rate: o.Rate, window: openWindow,
+		windows: map[int][]string{}, life: make([]int, o.Nodes), seen: map[int]map[healkv.Event]bool{}}, nil
+}
+
+// serve starts all nodes, with flags of node serve, waits for them and loads the
+// records.
+func (r *runner) serve(ctx context.Context) error {
+	r.say("starting %d node processes", r.o.Nodes)
+	for i := range r.o.Nodes {
+		if err := r.k.start(i, r.flags()...); err != nil {
+			return err
+		}
+	}
+	wait, cancel := context.WithTimeout(ctx, r.o.patience(startPatience, 10))
+	defer cancel()
+	if err := r.k.awaitServing(wait, r.k.all()); err != nil {
+		return err
+	}
+	if err := r.environment(ctx); err != nil {
+		return err
+	}
+	return r.load(ctx)
 }
 
 func (r *runner) say(format string, args ...any) {
@@ -131,21 +162,7 @@ func (r *runner) say(format string, args ...any) {
 
 // all is the demo from start to verification.
 func (r *runner) all(ctx context.Context) (*report.Input, error) {
-	r.say("starting %d node processes", r.o.Nodes)
-	for i := range r.o.Nodes {
-		if err := r.k.start(i, benchFlag); err != nil {
-			return nil, err
-		}
-	}
-	wait, cancel := context.WithTimeout(ctx, r.o.patience(startPatience, 10))
-	defer cancel()
-	if err := r.k.awaitServing(wait, r.k.all()); err != nil {
-		return nil, err
-	}
-	if err := r.environment(ctx); err != nil {
-		return nil, err
-	}
-	if err := r.load(ctx); err != nil {
+	if err := r.serve(ctx); err != nil {
 		return nil, err
 	}
 	r.watchNodes()
@@ -190,14 +207,17 @@ func (r *runner) all(ctx context.Context) (*report.Input, error) {
 		NoInterference: r.unwatched,
 		Failover:       r.o.Measured.Failover, Rolling: r.o.Measured.Rolling, Cold: r.o.Measured.Cold}
 	in.Env.DurationS = time.Since(r.started).Seconds()
+	if err := r.traces(runs...); err != nil {
+		return nil, err
+	}
 	for _, x := range runs {
-		if err := r.traces(x); err != nil {
-			return nil, err
-		}
 		in.Runs = append(in.Runs, *x)
 	}
 	return in, nil
 }
+
+// openWindow is how many accesses of an open loop may be in flight at a node.
+const openWindow = 512
 
 // startPatience bounds the start of all nodes, also on a busy machine.
 const startPatience = 90 * time.Second
@@ -288,7 +308,7 @@ func (r *runner) finished(ctx context.Context, i int, path string) error {
 }
 
 func (r *runner) startLoad(ctx context.Context, nodes []int) error {
-	q := agent.Run{Workload: r.o.Workload, Rate: r.o.Rate / float64(r.o.Nodes), Window: 512}
+	q := agent.Run{Workload: r.o.Workload, Rate: r.rate / float64(r.o.Nodes), Window: r.window}
 	if r.probing {
 		q.Workload, q.Rate = stallLoad(r.o.Workload), stallRate/float64(r.o.Nodes)
 	}
@@ -306,7 +326,7 @@ func (r *runner) note(name string, node int, at int64, detail string) {
 // experiment is load, steady state, kill, absence, return, steady again.
 func (r *runner) experiment(ctx context.Context, name string, flags []string) (*report.Run, error) {
 	v := r.o.Victim
-	x := &report.Run{Name: name, Victim: v, WallOffset: time.Now().UnixNano() - now()}
+	x := &report.Run{Name: name, Victim: v}
 	r.events = nil
 	if name == "heal" {
 		r.say("%s: %.0f accesses/s offered, open loop", r.spec.Name(), r.o.Rate)
@@ -317,41 +337,14 @@ func (r *runner) experiment(ctx context.Context, name string, flags []string) (*
 			return nil, err
 		}
 	}
-	x.Interference = r.interference(v)
-	x.Marks.Begin = now()
-	if err := sleep(ctx, r.o.Steady); err != nil {
-		return nil, err
-	}
-	r.collectEvents(ctx, v) // the last chance to ask it
-	before, copied := r.acked(), r.counters(ctx, v)
-	r.say("%s: SIGKILL to node %d", name, v)
-	x.Marks.Killed = r.k.kill(v)
-	r.note(report.EventKilled, v, x.Marks.Killed, "SIGKILL")
-	<-r.k.procs[v].ended
-	r.note(report.EventProcessGone, v, now(), "the kernel has taken the process down")
-	if err := sleep(ctx, r.o.Away); err != nil {
-		return nil, err
-	}
-	if err := r.awaitRemoved(ctx, v); err != nil {
-		return nil, err
-	}
-	r.say("%s: restarting node %d", name, v)
-	x.Marks.Restarted = now()
-	r.note(report.EventRestarted, v, x.Marks.Restarted, "")
-	if err := r.k.start(v, append([]string{benchFlag}, flags...)...); err != nil {
-		return nil, err
-	}
-	wait, cancel := context.WithTimeout(ctx, r.o.patience(startPatience, 12))
-	defer cancel()
-	s, err := r.k.recovered(wait, v)
+	copied := r.counters(ctx, v)
+	r.say("%s: %v, then SIGKILL to node %d, which is away for %v", name, r.o.Steady, v, r.o.Away)
+	got, err := r.absence(ctx, x, absence{steady: r.o.Steady, away: r.o.Away, after: r.o.After, flags: flags})
 	if err != nil {
 		return nil, err
 	}
-	r.watchNodes()
-	after := r.acked()
+	s := got.status
 	l := s.LastRecovery
-	x.Recovery = recoveryOf(l)
-	x.Recovery.MissedBytes = r.missed(before, after).Bytes
 	r.say("%s: node %d serves again, %.1f ms after its process began to recover: %s of %s in the store",
 		name, v, float64(l.Total)/1e6, size(l.Bytes), size(l.StoreBytes))
 	if read, now := s.Counters, r.counters(ctx, v); now["recovery_windows"]+now["recovery_copies"] > 0 {
@@ -363,24 +356,7 @@ func (r *runner) experiment(ctx context.Context, name string, flags []string) (*
 		r.say("%s", text)
 		r.notes = append(r.notes, text)
 	}
-	if l.Kind != name {
-		r.problem("%s: the node recovered by %q (%s), not by %q", name, l.Kind, l.Why, name)
-	}
-	if err := r.startLoad(ctx, []int{v}); err != nil {
-		return nil, err
-	}
-	if err := sleep(ctx, r.o.After); err != nil {
-		return nil, err
-	}
-	x.Marks.End = now()
-	for _, i := range r.k.all() {
-		r.collectEvents(ctx, i)
-	}
-	for _, e := range append(r.nodeEv, r.events...) {
-		if e.At >= x.Marks.Begin && e.At <= x.Marks.End {
-			x.Events = append(x.Events, e)
-		}
-	}
+	r.judged(name, l, name)
 	return x, nil
 }
 
@@ -541,8 +517,7 @@ func (r *runner) overwritten(ctx context.Context, fullBytes uint64) (notes []str
 	v := r.o.Victim
 	writes := uint64(r.o.Overwrite) * r.o.Keys / 100
 	r.say("overwrite: SIGKILL to node %d, then %d writes to 1 %% of the keys", v, writes)
-	r.k.kill(v)
-	<-r.k.procs[v].ended
+	r.kill(v)
 	var rest []int
 	for _, i := range r.k.all() {
 		if i != v {
@@ -559,12 +534,7 @@ func (r *runner) overwritten(ctx context.Context, fullBytes uint64) (notes []str
 	if err != nil {
 		return nil, err
 	}
-	if err := r.k.start(v, benchFlag); err != nil {
-		return nil, err
-	}
-	wait, cancel := context.WithTimeout(ctx, r.o.patience(60*time.Second, 6))
-	defer cancel()
-	s, err := r.k.recovered(wait, v)
+	_, s, err := r.bringBack(ctx, v, startPatience)
 	if err != nil {
 		return nil, err
 	}

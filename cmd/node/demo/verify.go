@@ -97,25 +97,29 @@ func (r *runner) readBack(ctx context.Context, i int, got *agent.Verified) error
 	}
 }
 
-// traces reads the windows of all nodes that overlap the experiment.
-func (r *runner) traces(x *report.Run) error {
-	first, last := x.Marks.Begin/record.WindowNanos, x.Marks.End/record.WindowNanos
+// traces gives experiments the windows of all nodes that overlap with them.
+func (r *runner) traces(runs ...*report.Run) error {
 	for _, i := range r.k.all() {
-		var files [][]record.Window
+		files := make([][][]record.Window, len(runs))
 		for _, f := range r.windows[i] {
 			w, err := record.ReadWindows(f)
 			if err != nil {
 				return err
 			}
-			var part []record.Window
-			for _, x := range w.Windows {
-				if x.Index >= first && x.Index <= last {
-					part = append(part, x)
+			for n, x := range runs {
+				first, last := x.Marks.Begin/record.WindowNanos, x.Marks.End/record.WindowNanos
+				var part []record.Window
+				for _, x := range w.Windows {
+					if x.Index >= first && x.Index <= last {
+						part = append(part, x)
+					}
 				}
+				files[n] = append(files[n], part)
 			}
-			files = append(files, part)
 		}
-		x.Nodes = append(x.Nodes, report.NodeTrace{Node: i, Windows: report.JoinWindows(files...)})
+		for n, x := range runs {
+			x.Nodes = append(x.Nodes, report.NodeTrace{Node: i, Windows: report.JoinWindows(files[n]...)})
+		}
 	}
 	return nil
 }

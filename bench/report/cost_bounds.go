@@ -1,0 +1,140 @@
+package report
+
+import (
+	"fmt"
+	"slices"
+)
+
+// judge holds every figure to its bound.
+func (r *CostReport) judge() {
+	h := r.Heal.Phase(PhaseRecovering)
+	half := fmt.Sprintf("Heal under %s, %s", perSecond(r.Environment.RatePerS), timesText(r.Heal.Times))
+	heal := slices.Equal(r.Heal.Kinds, []string{"heal"})
+	r.Bounds = append(r.Bounds, verdict(Bound{What: half, Must: "every node comes back by the incremental heal", Found: fmt.Sprint(r.Heal.Kinds)}, heal))
+	b := Bound{What: half, Must: "at least half of (bytes in the store / bytes missed) times faster than a full copy"}
+	switch {
+	case r.Full == nil:
+		b.Verdict, b.Why, b.Found = NotJudged, "no full copy was made", "–"
+	case r.StoreShare == 0:
+		b.Verdict, b.Why, b.Found = NotJudged, "missed bytes were not counted", "–"
+	default:
+		b.Must += fmt.Sprintf(": %s", times(costFaster*r.StoreShare))
+		b.Found = fmt.Sprintf("%s: %s (%s to %s) against %s (%s to %s, %s); current records %s, missed %s", times(r.Faster),
+			duration(r.Heal.RecoveryMs.Median), duration(r.Heal.RecoveryMs.Low), duration(r.Heal.RecoveryMs.High),
+			duration(r.Full.RecoveryMs.Median), duration(r.Full.RecoveryMs.Low), duration(r.Full.RecoveryMs.High), timesText(r.Full.Times),
+			byteSize(uint64(r.Full.MovedBytes.Median)), byteSize(uint64(min(r.Heal.MissedBytes.Median, r.Heal.MovedBytes.Median))))
+		b = verdict(b, r.Faster >= costFaster*r.StoreShare)
+	}
+	r.Bounds = append(r.Bounds, b)
+	b = Bound{What: half, Must: fmt.Sprintf("meanwhile the live nodes lose at most %d %% of their throughput before the kill", costLossPct), Verdict: NotJudged, Found: "–"}
+	if h.Windows > 0 {
+		b.Found = fmt.Sprintf("%s; one by one %s", lossText(h.LossPct), lossSpread(h.LossEach))
+		b = verdict(b, h.LossPct <= costLossPct)
+	} else {
+		b.Why = "the recovery is shorter than a window"
+	}
+	r.Bounds = append(r.Bounds, b)
+	base := r.Heal.Phase(PhaseAll)
+	for _, k := range []struct {
+		what        string
+		times       float64
+		each        Spread
+		now, before Quantiles
+	}{{"reads", h.ReadTimes, h.ReadEach, h.Read, base.Read}, {"writes", h.WriteTimes, h.WriteEach, h.Write, base.Write}} {
+		b := Bound{What: half, Must: fmt.Sprintf("p99 of %s meanwhile at most %.1f times that of before the kill", k.what, costP99), Verdict: NotJudged, Found: "–"}
+		if k.now.Count > 0 && k.before.Count > 0 {
+			b.Found = fmt.Sprintf("%s: %s of %s samples against %s of %s; one by one %s", times(k.times), micros(k.now.P99Us), count(uint64(k.now.Count)),
+				micros(k.before.P99Us), count(uint64(k.before.Count)), timesSpread(k.each))
+			b = verdict(b, k.times <= costP99)
+		} else {
+			b.Why = "no samples"
+		}
+		r.Bounds = append(r.Bounds, b)
+	}
+	r.judgeSweep()
+	r.judgeSpare()
+	if v := r.Verification; v != nil {
+		r.Bounds = append(r.Bounds, verdict(Bound{What: "Nothing is lost by all this", Must: "every acknowledged write at every node, all nodes equal, watched keys linearizable",
+			Found: fmt.Sprintf("%s writes of %s keys, %s missing, %s older; %d nodes equal; %s operations of watched keys", count(v.AckedWrites), count(v.AckedKeys),
+				count(v.Missing), count(v.Older), v.DigestNodes, count(uint64(max(v.HistoryOps, 0))))}, v.OK))
+	}
+}
+
+func (r *CostReport) judgeSweep() {
+	if len(r.Sweep) == 0 {
+		return
+	}
+	b := Bound{What: fmt.Sprintf("At saturation, %d budgets", len(r.Sweep)), Must: fmt.Sprintf("with one of them the live nodes lose at most %.1f %% while a node recovers", costCurvePct)}
+	var best *CostGroup // the fastest of those that keep it, or the one that loses least
+	for i := range r.Sweep {
+		g := &r.Sweep[i]
+		loss := func(g *CostGroup) float64 { return g.Phase(PhaseRecovering).LossPct }
+		switch kept := loss(g) <= costCurvePct; {
+		case best == nil,
+			kept && (loss(best) > costCurvePct || g.RecoveryMs.Median < best.RecoveryMs.Median),
+			!kept && loss(g) < loss(best):
+			best = g
+		}
+	}
+	p := best.Phase(PhaseRecovering)
+	b.Found = fmt.Sprintf("%s in %s with %s (one by one %s)", lossText(p.LossPct), duration(best.RecoveryMs.Median), best.BudgetText(), lossSpread(p.LossEach))
+	r.Bounds = append(r.Bounds, verdict(b, p.LossPct <= costCurvePct))
+}
+
+func (r *CostReport) judgeSpare() {
+	s := r.Spare
+	if s == nil {
+		return
+	}
+	b := Bound{What: fmt.Sprintf("With a core to spare: %d nodes, %s, at most %.2f of %d cores in use before the return, %s", s.Nodes, perSecond(s.RatePerS), s.CoresUsed, s.Cores, timesText(s.Group.Times)),
+		Must: fmt.Sprintf("recovery work keeps hot-path threads off their cores for less than %d %% of the recovery", costKeptOffPct), Verdict: NotJudged, Found: "–"}
+	p := s.Group.Phase(PhaseRecovering)
+	switch {
+	case p.KeptOffPct == nil:
+		b.Why = "the scheduler was not watched"
+	case s.CoresUsed > float64(s.Cores-1):
+		b.Found, b.Why = keptText(p), "no core was idle"
+	default:
+		b.Found = keptText(p)
+		b = verdict(b, *p.KeptOffPct < costKeptOffPct)
+	}
+	r.Bounds = append(r.Bounds, b)
+}
+
+func keptText(p *CostPhase) string {
+	return fmt.Sprintf("%.2f %% (one by one %.2f to %.2f %%)", *p.KeptOffPct, p.KeptOffEach.Low, p.KeptOffEach.High)
+}
+
+func verdict(b Bound, kept bool) Bound {
+	if b.Verdict = Over; kept {
+		b.Verdict = Pass
+	}
+	return b
+}
+
+// lossText says how much less, or that it was more.
+func lossText(pct float64) string {
+	if pct < 0 {
+		return fmt.Sprintf("%.1f %% more", -pct)
+	}
+	return fmt.Sprintf("%.1f %% less", pct)
+}
+
+func lossSpread(s Spread) string { return percent(-s.High) + " to " + percent(-s.Low) }
+
+func timesSpread(s Spread) string { return times(s.Low) + " to " + times(s.High) }
+
+// BudgetText is the budget for people.
+func (g *CostGroup) BudgetText() string { return budgetText(g.Budget) }
+
+func budgetText(bytes uint64) string {
+	switch {
+	case bytes == 0:
+		return "no limit"
+	case bytes%(1<<20) == 0:
+		return fmt.Sprintf("%d MiB/ms", bytes>>20)
+	case bytes%(1<<10) == 0:
+		return fmt.Sprintf("%d KiB/ms", bytes>>10)
+	}
+	return byteSize(bytes) + "/ms"
+}
