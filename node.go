@@ -184,7 +184,7 @@ func (n *Node) openMembership() (err error) {
 	if n.control, err = control.New(plane); err != nil {
 		return err
 	}
-	n.control.Dial() // beside the register's file, which is written again and flushed
+	n.control.Dial()                           // beside the register's file, which is written again and flushed
 	var proof func(proto.Member) (bool, error) // nil: none can be had, between hosts
 	if n.dir != nil {
 		proof = n.provenDead

@@ -166,7 +166,7 @@ func (s *Server) OnEvent(f func(Event)) {
 
 func (s *Server) emit(e Event) {
 	s.mu.Lock()
-	if !s.started && !plant.Is(plant.CtlEarly) {
+	if s.dialled && !s.started && !plant.Is(plant.CtlEarly) {
 		s.early = append(s.early, e) // whoever is to hear of it comes before Start
 		s.mu.Unlock()
 		return
