@@ -120,7 +120,7 @@ func TestHotPathAllocatesNothing(t *testing.T) {
 	}
 }
 
-// The read path in the caller's goroutine, both ways to call it.
+// The read path in the caller's goroutine, all ways to call it.
 func TestReadPathAllocatesNothing(t *testing.T) {
 	if raceEnabled {
 		t.Log("left out: the race detector allocates")
@@ -161,4 +161,10 @@ func TestReadPathAllocatesNothing(t *testing.T) {
 		t.Error("nothing was found")
 	}
 	t.Logf("%d reads found a value", found)
+	bursts := newDriver(r.nodes[0].host, 256, 1000, 8)
+	defer bursts.s.Close()
+	bursts.run(4000)
+	if got := testing.AllocsPerRun(20, func() { bursts.run(2000) }); got != 0 || bursts.errors > 0 {
+		t.Errorf("%v allocations in 2000 reads in bursts, %d errors", got, bursts.errors)
+	}
 }

@@ -63,6 +63,12 @@ func (c *Core) shardOf(hash uint64) int {
 	return int(hi)
 }
 
+// held reports whether what was read since the lease's generation was asked for
+// may be given to a client: the lease holds, and did all the while (H12).
+func (c *Core) held(generation uint64) bool {
+	return plant.Is(plant.H12Session) || c.lease.Valid() && (c.lease.Generation() == generation || plant.Is(plant.H12Generation)) && c.serving.Load()
+}
+
 // LiveKeys counts keys with a value.
 func (c *Core) LiveKeys() (n uint64) {
 	for _, w := range c.workers {

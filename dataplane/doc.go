@@ -6,7 +6,8 @@
 // shard's replica, log, index and endpoint; its turn reads control, streams
 // and watermarks, recovery, clients, flushes, publishes, answers. A Session
 // hands operations to workers through single-producer rings and reads unlocked
-// keys itself, without a lock and without the worker.
+// keys itself, without a lock and without the worker: one that is asked for alone
+// at once, those that are submitted together in a burst (docs/decisions/0032).
 //
 // What is not here: views, leases and recovery (package heal and the root
 // package decide; they reach a worker through Do), and any protocol decision

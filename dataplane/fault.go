@@ -16,18 +16,28 @@ func get(r *store.Reader, hash uint64, key, dst []byte) (value []byte, ts uint64
 		value, ts, st = r.Get(hash, key, dst)
 		return value, ts, st, nil
 	}
-	before := debug.SetPanicOnFault(true)
-	defer func() {
-		debug.SetPanicOnFault(before)
-		if p := recover(); p != nil {
-			if fault = pmem.Fault(p); fault == nil {
-				panic(p)
-			}
-			if !plant.Is(plant.FaultInside) {
-				r.Leave()
-			}
-		}
-	}()
+	defer unguard(debug.SetPanicOnFault(true), r, &fault)
 	value, ts, st = r.Get(hash, key, dst)
 	return value, ts, st, nil
+}
+
+// look is burst.inside, likewise.
+func (b *burst) look() (open bool, fault error) {
+	defer unguard(debug.SetPanicOnFault(true), b.reader, &fault)
+	return b.inside(), nil
+}
+
+// unguard is deferred: it makes a fault under the reader an error.
+func unguard(before bool, r *store.Reader, fault *error) {
+	debug.SetPanicOnFault(before)
+	p := recover()
+	if p == nil {
+		return
+	}
+	if *fault = pmem.Fault(p); *fault == nil {
+		panic(p)
+	}
+	if !plant.Is(plant.FaultInside) {
+		r.Leave()
+	}
 }

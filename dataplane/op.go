@@ -62,7 +62,8 @@ type Op struct {
 	// Value is written by a Put; a Get appends what it read to Value[:0].
 	Value []byte
 	// Deadline is on the clock of Now, in nanoseconds; 0 takes the session's
-	// default from the moment of Submit. It is not written.
+	// default from the moment of Submit, or of a get from when Kick or Poll give it
+	// to the worker. It is not written.
 	Deadline int64
 	Tag      uint64 // the caller's, not looked at
 

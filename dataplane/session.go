@@ -22,11 +22,12 @@ type Session struct {
 	h       *Host
 	core    *Core // the life that lanes and readers belong to
 	lanes   []*lane
-	readers []*store.Reader
+	bursts  []burst // one for each lane
 	timeout int64
 
 	most, depth int // operations under way: in all, and at one shard
 	outstanding int
+	collected   int      // of them in bursts
 	writing     []uint16 // counting filter: unfinished worker operations by hash; a power of two
 	local       []*Op    // finished inside Submit, not yet polled
 	localHead   int
@@ -87,7 +88,7 @@ func (s *Session) bind(c *Core) bool {
 	s.core = c
 	for _, w := range c.workers {
 		s.lanes = append(s.lanes, newLane(w, s))
-		s.readers = append(s.readers, w.st.NewReader())
+		s.bursts = append(s.bursts, burst{reader: w.st.NewReader()})
 	}
 	if s.depth == sessionOpsMax {
 		s.most = sessionOpsMax * len(s.lanes) // a shard that stands still fills its lane only
@@ -112,10 +113,10 @@ func (s *Session) unbind() {
 	clear(s.core.lanes[len(kept):])
 	s.core.lanes = kept
 	s.core.mu.Unlock()
-	for _, r := range s.readers {
-		r.Close()
+	for i := range s.bursts {
+		s.bursts[i].reader.Close()
 	}
-	s.core, s.lanes, s.readers = nil, nil, nil
+	s.core, s.lanes, s.bursts = nil, nil, nil
 }
 
 // Close waits for what is under way and gives the session's resources back.
@@ -149,7 +150,8 @@ func check(op *Op) error {
 
 // Submit hands an operation over and never blocks. nil means that it will come
 // back through Poll with its outcome; an error (ErrOverload, ErrKeySize,
-// ErrValueSize, ErrClosed) means that it was not taken.
+// ErrValueSize, ErrClosed) means that it was not taken. Gets are collected and
+// answered together, by Kick or Poll at the latest.
 func (s *Session) Submit(op *Op) error {
 	if err := check(op); err != nil {
 		return err
@@ -167,6 +169,7 @@ func (s *Session) Submit(op *Op) error {
 		return nil
 	}
 	if op.Kind == OpPersist {
+		s.serveAll() // room was left for them, not for this
 		for _, l := range s.lanes {
 			if l.under >= s.depth {
 				return ErrOverload
@@ -177,10 +180,20 @@ func (s *Session) Submit(op *Op) error {
 	}
 	op.hash = s.h.hash(op.Key)
 	i := core.shardOf(op.hash)
-	if op.Kind == OpGet && !s.isWriting(op.hash) && s.read(i, op) {
+	b, under := &s.bursts[i], s.lanes[i].under
+	free := op.Kind == OpGet && !s.isWriting(op.hash)
+	if free && under+b.n < s.depth { // there is room even if the worker must answer all of them
+		s.collect(i, op)
 		return nil
 	}
-	if s.lanes[i].under >= s.depth || plant.Is(plant.WideRoom) && s.outstanding >= s.depth {
+	if b.n > 0 && (under+b.n >= s.depth || b.has(op.hash, uint64(len(s.writing)-1)) && !plant.Is(plant.BurstOwnWrite)) {
+		s.serve(i) // they were submitted before
+		under = s.lanes[i].under
+	}
+	if free && !s.isWriting(op.hash) && s.read(i, op) {
+		return nil
+	}
+	if under >= s.depth || plant.Is(plant.WideRoom) && s.outstanding >= s.depth {
 		return ErrOverload
 	}
 	s.hand(i, op)
@@ -190,7 +203,9 @@ func (s *Session) Submit(op *Op) error {
 // isWriting reports whether a worker has an operation of this session on the
 // key: what follows on the key goes the same way, behind it. Other keys may
 // share its counter.
-func (s *Session) isWriting(hash uint64) bool { return *s.unfinished(hash) != 0 }
+func (s *Session) isWriting(hash uint64) bool {
+	return *s.unfinished(hash) != 0 && !plant.Is(plant.BurstOvertake)
+}
 
 func (s *Session) unfinished(hash uint64) *uint16 { return &s.writing[hash&uint64(len(s.writing)-1)] }
 
@@ -209,6 +224,9 @@ func (s *Session) GetNow(key, dst []byte) (value []byte, done bool, err error) {
 	core := s.h.core.Load()
 	if !s.bind(core) {
 		return dst, true, ErrTryAgain
+	}
+	if s.collected > 0 {
+		s.serveAll() // they were submitted before
 	}
 	hash := s.h.hash(key)
 	if s.isWriting(hash) && !plant.Is(plant.WideOvertake) {
@@ -262,9 +280,7 @@ func (s *Session) finish(op *Op, err error) {
 	s.local = append(s.local, op)
 }
 
-// read answers a get in the caller's goroutine if the key is unlocked:
-// protocol.md, "Read at node n". The lease is checked after the value was
-// copied, and its generation must not have changed meanwhile (H12).
+// read answers a get at once, if the key is unlocked.
 func (s *Session) read(i int, op *Op) bool {
 	value, ts, st, err := s.lookup(i, op.hash, op.Key, op.Value[:0])
 	if err == errLocked {
@@ -279,22 +295,22 @@ func (s *Session) read(i int, op *Op) bool {
 
 var errLocked = errors.New("dataplane: locked")
 
+// lookup answers one get in the caller's goroutine if the key is unlocked, as
+// serve does for many.
 func (s *Session) lookup(i int, hash uint64, key, dst []byte) (value []byte, ts proto.TS, st store.State, err error) {
 	c := s.core
 	if !c.serving.Load() {
 		return dst, 0, 0, ErrTryAgain
 	}
 	generation := c.lease.Generation()
-	value, raw, st, fault := get(s.readers[i], hash, key, dst)
+	value, raw, st, fault := get(s.bursts[i].reader, hash, key, dst)
 	switch {
 	case fault != nil:
 		c.workers[i].Fault(fault)
 		return dst, 0, store.Shut, ErrPoolFailed
 	case st == store.Locked:
 		return dst, 0, st, errLocked
-	case plant.Is(plant.H12Session) && st == store.Found:
-		return value, proto.TS(raw), st, nil
-	case st == store.Shut || !c.lease.Valid() || c.lease.Generation() != generation && !plant.Is(plant.H12Generation) || !c.serving.Load():
+	case st == store.Shut || !c.held(generation):
 		return dst, 0, store.Shut, ErrTryAgain
 	case st == store.Found:
 		ts = proto.TS(raw)
@@ -308,8 +324,12 @@ func (s *Session) lookup(i int, hash uint64, key, dst []byte) (value []byte, ts 
 	return dst, proto.TS(raw), st, ErrNotFound
 }
 
-// Kick lets the workers know of everything submitted; Poll and Wait do it too.
+// Kick answers the gets that Submit collected and lets the workers know of
+// everything else; Poll and Wait do it too.
 func (s *Session) Kick() {
+	if s.collected > 0 {
+		s.serveAll()
+	}
 	for i := 0; s.kicks != 0; i, s.kicks = i+1, s.kicks>>1 {
 		if s.kicks&1 == 1 {
 			s.lanes[i].kick()

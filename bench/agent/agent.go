@@ -9,6 +9,7 @@
 //	POST /bench/wait                 until the run has ended by itself (a load phase)
 //	POST /bench/stop                 ends the run and waits for it
 //	POST /bench/verify  Verify       reads every acknowledged key back; Verified
+//	POST /bench/heap    Since        what the process's Go runtime did; Heap
 //
 // Files named in requests are the requester's: the listener is on loopback,
 // and writes nothing but what a Run names.
@@ -108,6 +109,7 @@ func (a *Agent) Register(mux *http.ServeMux) {
 	mux.HandleFunc("POST /bench/wait", handle(a.wait))
 	mux.HandleFunc("POST /bench/stop", handle(a.stop))
 	mux.HandleFunc("POST /bench/verify", handle(a.verify))
+	mux.HandleFunc("POST /bench/heap", handle(heap))
 }
 
 func handle[Q, R any](f func(context.Context, *Q) (*R, error)) http.HandlerFunc {

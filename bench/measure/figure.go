@@ -46,6 +46,7 @@ type Figure struct {
 	Most   float64 `json:"most,omitempty"`  // of the ratio; 0: nothing is asked for
 
 	Missing string `json:"missing,omitempty"` // why there are no values
+	Verdict string `json:"verdict,omitempty"` // PASS or MISSED: no figure but a bound, which Name says
 	// Worse says by how much, against the file that was there before.
 	Worse string `json:"worse,omitempty"`
 }
@@ -80,7 +81,7 @@ func (m *Measurements) complete(old *Measurements) {
 			f.Ratio = f.Median / b.Median
 		}
 		f.Worse = ""
-		if old == nil || f.Missing != "" {
+		if old == nil || f.Missing != "" || f.Verdict != "" {
 			continue
 		}
 		was := old.find(f.Name)

@@ -101,15 +101,21 @@ func run(ctx context.Context, o *options) error {
 		return err
 	}
 	now := &Measurements{Conditions: conditions(o)}
+	var failed []error
 	for _, p := range chosen {
 		began := time.Now()
 		fmt.Printf("%s: %s\n", p.name, p.about)
 		figures, err := p.run(ctx, o)
-		if err != nil {
-			return fmt.Errorf("%s: %w", p.name, err)
+		if ctx.Err() != nil {
+			return errors.Join(ctx.Err(), err)
 		}
-		if len(figures) == 0 {
-			return fmt.Errorf("%s: no figure came out of it", p.name)
+		if err == nil && len(figures) == 0 {
+			err = errors.New("no figure came out of it")
+		}
+		if err != nil { // the others are worth an hour
+			failed = append(failed, fmt.Errorf("%s: %w", p.name, err))
+			reason, _, _ := strings.Cut(err.Error(), "\n")
+			figures = append(figures, Figure{Name: "what else belongs here", Missing: "failed: " + reason})
 		}
 		for i := range figures {
 			figures[i].Part = p.name
@@ -121,7 +127,7 @@ func run(ctx context.Context, o *options) error {
 	}
 	if o.only != "" {
 		fmt.Println("parts only: nothing was written")
-		return nil
+		return errors.Join(failed...)
 	}
-	return now.write(o.out)
+	return errors.Join(append(failed, now.write(o.out))...)
 }

@@ -40,13 +40,26 @@ over that of the figure named. "Worse" marks what is more than %.0f %% beyond th
 		fmt.Fprintf(w, "## %s\n\n%s. `go run ./bench/measure -only %s` shows this part alone.\n\n", p.title, p.about, p.name)
 		fmt.Fprintf(w, "| what | median | low | high | unit | ratio |\n|---|---:|---:|---:|---|---|\n")
 		for _, f := range figures {
-			if f.Missing != "" {
+			switch {
+			case f.Verdict != "":
+				continue
+			case f.Missing != "":
 				fmt.Fprintf(w, "| %s | – | | | %s | %s |\n", f.Name, f.Unit, f.Missing)
 				continue
 			}
 			fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s |\n", f.Name, number(f.Median), number(f.Low), number(f.High), f.Unit, f.remark())
 		}
 		fmt.Fprintln(w)
+		judged := false
+		for _, f := range figures {
+			if f.Verdict != "" {
+				fmt.Fprintf(w, "- %s: %s\n", f.Verdict, f.Name)
+				judged = true
+			}
+		}
+		if judged {
+			fmt.Fprintln(w)
+		}
 	}
 }
 
@@ -71,7 +84,11 @@ func (f *Figure) remark() string {
 
 func writeTable(w io.Writer, figures []Figure) {
 	for _, f := range figures {
-		if f.Missing != "" {
+		switch {
+		case f.Verdict != "":
+			fmt.Fprintf(w, "  %s: %s\n", f.Verdict, f.Name)
+			continue
+		case f.Missing != "":
 			fmt.Fprintf(w, "  %-58s %s\n", f.Name, f.Missing)
 			continue
 		}

@@ -164,10 +164,12 @@ var loads = []struct {
 	{"writes, 3 nodes, 2048 in flight each", "write-only", 3, 2048, false, "writes without a protocol, 3 nodes, 2048 in flight"},
 	{"writes, 6 nodes, 2048 in flight each", "write-only", 6, 2048, false, "writes without a protocol, 6 nodes, 2048 in flight"},
 	{"reads, 3 nodes", "taobench-ro", 3, 256, true, ""},
+	{"reads, 6 nodes", "taobench-ro", 6, 256, true, ""},
 	{"TAOBench A, 6 nodes", "taobench-a", 6, 256, true, ""},
 }
 
 func load(ctx context.Context, o *options) (figures []Figure, err error) {
+	var collections, bytes []float64 // of every run of all loads
 	for _, l := range loads {
 		dir := filepath.Join(o.work, "load")
 		if err := node(ctx, o, "bench", "--out", dir, "--nodes", strconv.Itoa(l.nodes), "--workload", l.workload, "--keys", "500000",
@@ -180,6 +182,8 @@ func load(ctx context.Context, o *options) (figures []Figure, err error) {
 		}
 		var rates, p99 []float64
 		for _, r := range b.Runs {
+			c, perOp := r.Garbage(o.time)
+			collections, bytes = append(collections, float64(c)), append(bytes, perOp)
 			rates = append(rates, r.Ops)
 			latency := r.Write.P99
 			if l.reads {
@@ -189,7 +193,8 @@ func load(ctx context.Context, o *options) (figures []Figure, err error) {
 		}
 		figures = append(figures, figure(l.name, "ops/s", true, l.beside, rates), figure(l.name+", p99", "µs", false, "", p99))
 	}
-	return figures, nil
+	return append(figures, figure("all of these loads, collections of garbage in a run, all nodes", "collections", false, "", collections),
+		figure("all of these loads, bytes allocated for an operation", "bytes", false, "", bytes)), nil
 }
 
 // nearMost is how many round trips of a word one write between two nodes may take.
@@ -332,19 +337,25 @@ type peersReport struct {
 		System string  `json:"system"`
 		Rejoin float64 `json:"rejoin_s"`
 	} `json:"absences"`
+	Verdicts []struct {
+		Passed bool   `json:"passed"`
+		Text   string `json:"text"`
+	} `json:"verdicts"`
 }
 
 func peers(domain string) func(ctx context.Context, o *options) ([]Figure, error) {
 	return func(ctx context.Context, o *options) ([]Figure, error) {
 		dir := filepath.Join(o.work, "peers-"+domain)
-		if err := command(ctx, o.peers, "--domain", domain, "--node", o.node, "--out", dir, "--runs", strconv.Itoa(max(1, o.runs/2)), "--time", (2 * o.time).String(), "--judge=false"); err != nil {
+		path := filepath.Join(dir, "peers.json")
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, err
 		}
+		failed := command(ctx, o.peers, "--domain", domain, "--node", o.node, "--out", dir, "--runs", strconv.Itoa(max(1, o.runs/2)), "--time", (2 * o.time).String(), "--judge=false")
 		var r peersReport
-		if err := readJSON(filepath.Join(dir, "peers.json"), &r); err != nil {
-			return nil, err
+		if err := readJSON(path, &r); err != nil {
+			return nil, errors.Join(failed, err)
 		}
-		return r.figures(domain), nil
+		return r.figures(domain), failed // what was measured before it failed, too
 	}
 }
 
@@ -386,6 +397,9 @@ func (r *peersReport) figures(domain string) (figures []Figure) {
 	}
 	for _, s := range systems {
 		figures = append(figures, figure(fmt.Sprintf("%s, back after a kill (%s)", s, domain), "s", false, "", back[s]))
+	}
+	for _, v := range r.Verdicts {
+		figures = append(figures, Figure{Name: v.Text, Verdict: map[bool]string{true: "PASS", false: "**MISSED**"}[v.Passed]})
 	}
 	return figures
 }

@@ -32,6 +32,7 @@ var (
 var seconds = map[plant.Bug][]check{
 	plant.H1Flush:         {explored},
 	plant.H2LiveUntil:     {explored},
+	plant.BurstLease:      {simulated},
 	plant.H2Range:         {explored, simulated},
 	plant.H3Marks:         {explored, simulated},
 	plant.H5Epoch:         {replayed, simulated},

@@ -138,8 +138,8 @@ func parseTAO(text []byte) (m taoModel, err error) {
 	if err != nil {
 		return m, err
 	}
-	if len(m.operations.values) != taoWriteTxn+1 {
-		return m, fmt.Errorf("%w: operations has %d weights, want read, write, read and write transactions", errTAOData, len(m.operations.values))
+	if len(m.operations.columns) != taoWriteTxn+1 {
+		return m, fmt.Errorf("%w: operations has %d weights, want read, write, read and write transactions", errTAOData, len(m.operations.columns))
 	}
 	m.writes = m.operations.share(taoWrite)+m.operations.share(taoWriteTxn) > 0
 	if m.writes {
@@ -147,7 +147,7 @@ func parseTAO(text []byte) (m taoModel, err error) {
 		m.writeTxnTypes = kinds("write_txn_operation_types")
 		m.writeTxnSizes = get("write_txn_sizes", taoNumbers)
 	}
-	m.shardCount = uint64(len(m.shards.values))
+	m.shardCount = uint64(len(m.shards.columns))
 	return m, err
 }
 

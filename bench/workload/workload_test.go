@@ -471,7 +471,7 @@ func TestNoAllocation(t *testing.T) {
 }
 
 func BenchmarkNext(b *testing.B) {
-	for _, name := range []string{"taobench-a", "taobench-o", "ycsb-a", "ycsb-d", "write-only"} {
+	for _, name := range []string{"taobench-ro", "taobench-a", "taobench-o", "ycsb-a", "ycsb-d", "write-only"} {
 		b.Run(name, func(b *testing.B) {
 			s := mustNew(b, name, Options{Keys: 500_000})
 			g := s.NewGenerator(1, 0, 6)

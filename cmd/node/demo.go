@@ -218,6 +218,7 @@ func benchFlags(a *benchArgs) *flag.FlagSet {
 	fs.BoolVar(&a.o.OnWorker, "on-worker", false, "generators run on the threads of the shard workers, and latencies have a nanosecond's digits (up to 60 ms)")
 	fs.IntVar(&a.o.Loaded, "loaded", 0, "`number` of nodes that have a generator, the first ones; 0 is all")
 	fs.BoolVar(&a.o.Stable, "expect-epoch-stable", false, "fail if a view changes or a lease is lost during the runs")
+	fs.BoolVar(&a.o.QuietHeap, "expect-quiet-heap", false, "fail if a node process collects garbage or allocates for its operations during the runs")
 	return fs
 }
 

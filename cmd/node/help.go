@@ -286,7 +286,10 @@ of a write without any protocol. Takes half a minute and 1 GiB of tmpfs.
 
 Runs the published workloads (TAOBench A, O, read-only; YCSB) with generators
 inside the nodes. With --expect-epoch-stable exit status 0 also means that load
-alone moved nobody out of the group.
+alone moved nobody out of the group. What the Go runtime of every node process
+did meanwhile is shown: collections, their pauses, bytes allocated for an
+operation; with --expect-quiet-heap exit status 0 also means that nobody
+collected garbage and that operations allocate nothing.
 
 `,
 	"cost": `usage: node cost [--out DIR] [--check] [FLAGS]

@@ -42,6 +42,7 @@ type client struct {
 	s    *dataplane.Session
 	busy bool // its thread stands still inside Submit
 	late *op  // what it submitted when its thread stood still: others were answered some time ago
+	lags bool // its thread stood still inside Poll: only what is fresh was answered after that
 	out  []*op
 }
 
@@ -55,7 +56,8 @@ type op struct {
 	scope  scopeOf
 	writes []wrote // of a PERSIST: the scope's answered writes when it was asked for
 	self   proto.Member
-	index  int // in out
+	index  int  // in out
+	fresh  bool // a get that the session has collected and not looked up yet
 }
 
 // stamp names a write.
@@ -153,16 +155,8 @@ func (w *world) ask(e *Entry, tries int) {
 	if c.busy || c.s.Outstanding() > 100 {
 		return
 	}
-	key := int(e.A) % w.o.Keys
-	o := &op{c: c, key: key, at: len(w.hist)}
-	o.Key, o.Scope = keyNames[key], uint32(e.B>>32)
-	o.Deadline = p.Now() + e.C*1000
-	if p.life != nil {
-		o.self = p.life.self
-	}
-	o.scope = scopeOf{o.self, o.Scope}
-	w.clock++
-	h := check.Op{Kind: check.Read, Key: uint32(key), Client: uint32(m.id), Invoke: w.clock}
+	o := &op{c: c}
+	o.Scope, o.Deadline = uint32(e.B>>32), p.Now()+e.C*1000
 	switch e.Do {
 	case doGet:
 		o.Kind = dataplane.OpGet
@@ -173,25 +167,93 @@ func (w *world) ask(e *Entry, tries int) {
 		if e.Do == doPut {
 			o.Kind, o.Value = dataplane.OpPut, value(o.id, max(8, int(uint32(e.B))))
 		}
-		h.Kind, h.Value = check.Write, o.id
 	case doPersist:
-		o.Kind, h.Outcome = dataplane.OpPersist, check.Rejected // no part of any register's history
+		o.Kind = dataplane.OpPersist
+	}
+	if !c.begin(o, int(e.A)%w.o.Keys) {
+		return
+	}
+	if o.Kind != dataplane.OpGet {
+		c.poll(true)
+		return
+	}
+	// Some clients submit many gets before they look for answers, and some look
+	// later: the session collects them.
+	if w.rng.IntN(6) == 0 {
+		for range 1 + w.rng.IntN(8) {
+			m := &op{c: c}
+			m.Kind, m.Deadline = dataplane.OpGet, o.Deadline
+			if !c.begin(m, w.rng.IntN(w.o.Keys)) {
+				return
+			}
+		}
+		w.count("bursts of gets")
+	}
+	if w.rng.IntN(3) != 0 {
+		c.poll(true)
+		return
+	}
+	w.count("gets looked for later")
+	w.sim.At(time.Duration(w.rng.Int64N(50_000)), c.pollLater)
+}
+
+// begin hands an operation on the key to the session. False: the process died
+// meanwhile.
+func (c *client) begin(o *op, key int) bool {
+	w, p := c.p.w, c.p
+	o.key, o.at, o.Key = key, len(w.hist), keyNames[key]
+	if p.life != nil {
+		o.self = p.life.self
+	}
+	o.scope = scopeOf{o.self, o.Scope}
+	w.clock++
+	h := check.Op{Kind: check.Read, Key: uint32(key), Client: uint32(p.m.id), Invoke: w.clock}
+	switch o.Kind {
+	case dataplane.OpGet:
+		o.fresh = true
+	case dataplane.OpPersist:
+		h.Outcome = check.Rejected // no part of any register's history
 		o.writes = append(o.writes, w.scopes[o.scope]...)
+	default:
+		h.Kind, h.Value = check.Write, o.id
+	}
+	if o.Kind != dataplane.OpGet {
+		c.stale() // the session may look up what it has collected now
 	}
 	w.hist = append(w.hist, h)
 	w.Result.Ops++
-	w.note("op starts", m.id, uint64(o.Kind), uint64(o.at))
+	w.note("op starts", p.m.id, uint64(o.Kind), uint64(o.at))
 	o.index = len(c.out)
 	c.out = append(c.out, o)
 	still := w.stood
 	if !c.hand(o) {
-		return
+		return false
 	}
 	if w.stood != still {
 		c.late = o
+		c.stale()
+		c.poll(true)
+		c.late = nil
 	}
-	c.poll()
-	c.late = nil
+	return !p.Dead()
+}
+
+func (c *client) stale() {
+	for _, o := range c.out {
+		o.fresh = false
+	}
+}
+
+// pollLater ends the time in which a client's thread did something else.
+func (c *client) pollLater() {
+	w := c.p.w
+	switch {
+	case c.p.Dead() || w.ended || c.busy || len(c.out) == 0:
+	case c.p.Paused():
+		w.sim.At(w.o.Lease/20, c.pollLater)
+	default:
+		c.poll(true)
+	}
 }
 
 func (w *world) serves(m *machine) bool {
@@ -210,7 +272,7 @@ func (c *client) hand(o *op) (ok bool) {
 			ok = false
 		}
 	}()
-	w.inClient, c.busy, w.looked = true, true, false
+	w.inClient, c.busy = true, true
 	err := c.s.Submit(&o.Op)
 	w.inClient, c.busy = false, false
 	if err != nil {
@@ -228,39 +290,64 @@ func (w *world) standStill(p *process) {
 	}
 	w.nested++
 	w.stood++
-	w.inClient = false
+	kicking := w.kicking
+	w.inClient, w.kicking = false, false
 	w.count("reads that stood still")
 	w.sim.Run(time.Duration(w.rng.Int64N(3 * int64(w.o.Lease))))
 	w.nested--
 	if p.Dead() {
 		panic(lostClient{})
 	}
-	w.inClient, w.looked = true, false // others have submitted meanwhile
+	w.inClient, w.kicking = true, kicking // others have submitted meanwhile
 }
 
 // pollAll takes what has ended back.
 func (p *process) pollAll() {
 	for _, c := range p.clients {
 		if !c.busy && len(c.out) > 0 {
-			c.poll()
+			c.poll(false)
 		}
 	}
 }
 
-func (c *client) poll() {
+// poll takes what has ended back, and answers the gets that the session has
+// collected. own: from an event of the client, so that its thread may stand still
+// in it.
+func (c *client) poll(own bool) {
 	w := c.p.w
 	var done [16]*dataplane.Op
+	defer func() { c.lags = false }()
+	still := w.stood
 	for {
-		w.kicking = true
-		n := c.s.Poll(done[:])
-		w.kicking = false
+		n, ok := c.take(done[:], own)
+		if !ok {
+			return
+		}
+		c.lags = w.stood != still
 		for _, d := range done[:n] {
 			c.ended(c.find(d))
 		}
 		if n < len(done) {
+			c.stale()
 			return
 		}
 	}
+}
+
+// take is Session.Poll. False: the process died in it.
+func (c *client) take(done []*dataplane.Op, own bool) (n int, ok bool) {
+	w := c.p.w
+	defer func() {
+		w.inClient, w.kicking, c.busy = false, false, false
+		if r := recover(); r != nil {
+			if _, lost := r.(lostClient); !lost {
+				panic(r)
+			}
+			ok = false
+		}
+	}()
+	w.inClient, w.kicking, c.busy = own, true, true
+	return c.s.Poll(done), true
 }
 
 func (c *client) find(d *dataplane.Op) *op {
@@ -375,7 +462,7 @@ func (w *world) saw(c *client, o *op, id uint64) {
 		self = c.p.life.self
 	}
 	// What comes back when the life has ended was answered before.
-	if v := &w.newest; c.p.life != nil && (c.late == nil || c.late == o) && !(v.Has(self) && v.Live.Has(self.Node)) {
+	if v := &w.newest; c.p.life != nil && (c.late == nil || c.late == o) && (!c.lags || o.fresh) && !(v.Has(self) && v.Live.Has(self.Node)) {
 		w.fail("read without a lease", "node %d answers a read (operation %d of %d, late %v, nested %d, TS %v) in life %v; view %d is decided and has live %v", c.p.m.id, o.at, len(w.hist), c.late != nil, w.nested, o.TS, self, v.Epoch, v.Live)
 	}
 	h := &w.hist[o.at]

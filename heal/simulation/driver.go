@@ -180,13 +180,13 @@ type leaseOf struct {
 func (l *leaseOf) Valid() bool {
 	if l.p.w.inClient {
 		l.p.w.standStill(l.p)
-		l.p.w.looked = true
+		l.p.w.inClient = false // only the answer comes later, and bursts at other shards
 	}
 	return !l.closed && l.Timed.Valid()
 }
 
 func (l *leaseOf) Generation() uint64 {
-	if l.p.w.inClient && !l.p.w.looked { // after it, only the answer comes later
+	if l.p.w.inClient {
 		l.p.w.standStill(l.p)
 	}
 	return l.Timed.Generation()

@@ -61,7 +61,7 @@ var always = []string{
 	"index kept", "index rebuilt", "segments cleaned", "tombstones dropped", "streams refused", "lives ended by a stream that does not verify", "lives fenced",
 	"acceptor disks that failed", "lives ended by a failed device", "live again after failures of the device", "faults on pages", "deaths in a flush", "control messages damaged", "left in order", "older pools brought back",
 	"operations unknown", "operations lost with a process", "operations rejected: try again", "operations rejected: no room", "operations rejected: deadline",
-	"scopes persisted", "reads that stood still", "leases not renewed for want of progress", "watermark lines torn",
+	"scopes persisted", "reads that stood still", "bursts of gets", "gets looked for later", "leases not renewed for want of progress", "watermark lines torn",
 	"stream bytes corrupted", "stream bytes cut short",
 	"power losses of all judged by what clients saw", "values promised at a power loss of all", "values read after a power loss of all",
 	"newer ones that were not promised and are gone", "keys judged by an exhaustive search",

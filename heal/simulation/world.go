@@ -46,7 +46,6 @@ type world struct {
 	rounding *driver // whose turn it is
 	landing  bool    // a flush ends that ran beside its worker
 	stood    int     // times that happened
-	looked   bool    // the client in Submit has looked at its lease
 	calm     bool
 	damages  bool // the script damages pools: scrubbers run
 	ended    bool

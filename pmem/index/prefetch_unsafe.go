@@ -17,11 +17,11 @@ func (x *Index) Prefetch(hash uint64) {
 	prefetch(unsafe.Add(base, page+uintptr(hash>>bucketShift%pageBuckets*bucketBytes)))
 }
 
-// PrefetchBytes asks for the first cache line of b and the one behind it.
+// PrefetchBytes asks for the cache lines that b begins with.
 func PrefetchBytes(b []byte) {
-	if len(b) < 128 {
-		return
+	for i := 0; i < len(b); i += lineBytes {
+		prefetch(unsafe.Pointer(&b[i]))
 	}
-	prefetch(unsafe.Pointer(&b[0]))
-	prefetch(unsafe.Pointer(&b[64]))
 }
+
+const lineBytes = 64

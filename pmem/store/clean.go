@@ -266,7 +266,7 @@ func (s *Store) lookAhead() {
 		}
 		s.PrefetchKey(hash)
 		// If the next ones are as long, this is where one of them begins.
-		index.PrefetchBytes(s.log.Record(next + cleanAhead/2*(next-c.ahead)))
+		index.PrefetchBytes(begin(s.log.Record(next+cleanAhead/2*(next-c.ahead)), headerBytes))
 		c.ahead = next
 	}
 }

@@ -120,7 +120,7 @@ func (s *Store) DigestWalk() bool {
 	var h record.Header
 	for i, w := range words {
 		if ahead := i + digestAhead; ahead < len(words) {
-			index.PrefetchBytes(s.log.Record(words[ahead].Pos()))
+			index.PrefetchBytes(begin(s.log.Record(words[ahead].Pos()), headerBytes))
 		}
 		img := s.log.Record(w.Pos())
 		inc, _ := s.log.IncarnationOf(w.Pos())
@@ -198,7 +198,7 @@ func (s *Store) listPage(words []index.Word, first, last uint64, damaged func(po
 	var h record.Header
 	for i, w := range words {
 		if ahead := i + digestAhead; ahead < len(words) {
-			index.PrefetchBytes(s.log.Record(words[ahead].Pos()))
+			index.PrefetchBytes(begin(s.log.Record(words[ahead].Pos()), headerBytes))
 		}
 		pos := w.Pos()
 		img := s.log.Record(pos)

@@ -168,6 +168,10 @@ func (s *Session) Close() {
 	s.workers = nil
 }
 
+// fillTries is how often a write of the fill is tried: a group that has just
+// come up, or that elects again on a busy machine, refuses some.
+const fillTries = 10
+
 // Fill has every client write each of its keys once.
 func (s *Session) Fill(ctx context.Context) error {
 	return s.each(func(w *worker) error {
@@ -175,7 +179,14 @@ func (s *Session) Fill(ctx context.Context) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := w.write(ctx, s, i); err != nil {
+			err := w.write(ctx, s, i)
+			for range fillTries - 1 {
+				if err == nil || ctx.Err() != nil {
+					break
+				}
+				err = w.write(ctx, s, i)
+			}
+			if err != nil {
 				return fmt.Errorf("%s: fill: %w", s.sys.About().Name, err)
 			}
 		}

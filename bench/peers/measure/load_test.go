@@ -96,7 +96,7 @@ func (c *memoryClient) Read(_ context.Context, key string) ([]byte, error) {
 
 func (c *memoryClient) Close() error { return nil }
 
-var small = Load{Clients: 7, Keys: 100, ValueBytes: 150, Warm: 5 * time.Millisecond, Time: 50 * time.Millisecond}
+var small = Load{Clients: 7, Keys: 100, ValueBytes: 150, Warm: 5 * time.Millisecond, Time: 500 * time.Millisecond}
 
 func open(t *testing.T, m *memory, l Load) *Session { t.Helper(); return openAt(t, m, l) }
 

@@ -32,6 +32,9 @@ type BenchOptions struct {
 	Loaded   int
 	// Stable: a change of view or a lost lease during the runs is an error.
 	Stable bool
+	// QuietHeap: a collection in a node process, or a hot path that allocates, is
+	// an error.
+	QuietHeap bool
 }
 
 // ErrUnstable: the group's view changed, or a lease ran out, under nothing but
@@ -90,7 +93,7 @@ func (r *runner) bench(ctx context.Context, o BenchOptions, out io.Writer) error
 	}
 	slices.Sort(rates)
 	fmt.Fprintf(out, "median %.0f ops/s, spread %.0f to %.0f over %d runs\n", rates[len(rates)/2], rates[0], rates[len(rates)-1], len(rates))
-	return r.compareFootings(before, after, o.Stable, out)
+	return errors.Join(compareHeaps(runs, o.Time, o.QuietHeap, out), r.compareFootings(before, after, o.Stable, out))
 }
 
 // footing is where a node stands in the group; load must not move it.
@@ -144,6 +147,7 @@ type BenchResult struct {
 type BenchRun struct {
 	Ops, Reads, Writes float64
 	Read, Write        BenchLatency
+	Heap               []BenchHeap `json:"heap,omitempty"` // by node
 }
 
 // BenchLatency in µs.
@@ -171,11 +175,19 @@ func (r *runner) benchRun(ctx context.Context, o BenchOptions, n int, out io.Wri
 	if err := sleep(ctx, time.Second); err != nil {
 		return run, err
 	}
+	before, err := r.heaps(ctx, nil)
+	if err != nil {
+		return run, err
+	}
 	from := now()
 	if err := sleep(ctx, o.Time); err != nil {
 		return run, err
 	}
 	to := now()
+	after, err := r.heaps(ctx, before)
+	if err != nil {
+		return run, err
+	}
 	if err := r.stopLoad(ctx, loaded); err != nil {
 		return run, err
 	}
@@ -188,6 +200,9 @@ func (r *runner) benchRun(ctx context.Context, o BenchOptions, n int, out io.Wri
 		return run, err
 	}
 	run = runs[0]
+	for i := range after {
+		run.Heap = append(run.Heap, heapOf(i, &before[i], &after[i]))
+	}
 	text := func(l BenchLatency) string {
 		return fmt.Sprintf("%.*f/%.*f/%.*f", digits, l.P50, digits, l.P99, digits, l.P999)
 	}
