@@ -90,6 +90,7 @@ type Config struct {
 
 	onMap  func(shard int, r *pmem.Region)    // for tests: hears of every opening of a pool
 	onGrow func(shard int, bytes int64) error // for tests: the file system of an index
+	last   bool                               // for tests: nothing is made for the next life
 
 	// DigestInterval is how often this node, while it is live, compares what it
 	// holds with another live one; 0: never.
