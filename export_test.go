@@ -1,6 +1,9 @@
 package healkv
 
 import (
+	"context"
+
+	"healkv/dataplane/proto"
 	"healkv/heal/membership"
 	"healkv/pmem"
 )
@@ -10,6 +13,18 @@ func (n *Node) Members() *membership.Service { return n.members }
 
 // OnMap has fn hear of every opening of a pool, to set hooks.
 func (c *Config) OnMap(fn func(shard int, r *pmem.Region)) { c.onMap = fn }
+
+// Last has the node make nothing for its next life.
+func (c *Config) Last() { c.last = true }
+
+// KeepNumber has the node leave its next life a number now.
+func (n *Node) KeepNumber(ctx context.Context) error { return n.keepNumber(ctx) }
+
+// KeptPath is where it lies.
+func (n *Node) KeptPath() string { return n.keptPath() }
+
+// TakeNumber takes it away, as a start does.
+func (n *Node) TakeNumber() proto.Incarnation { return n.takeNumber() }
 
 // Pool is a shard's pool in the present life; nil between two.
 func (n *Node) Pool(shard int) *pmem.Pool {

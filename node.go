@@ -148,6 +148,7 @@ func (n *Node) join() error {
 	if err := n.control.Start(); err != nil {
 		return err
 	}
+	kept := n.takeNumber()
 	number := make(chan numbered, 1)
 	n.first.number = number
 	n.beside.Go(func() {
@@ -155,7 +156,7 @@ func (n *Node) join() error {
 		// know of it.
 		n.control.Await(n.ctx, min(n.cfg.Nodes/2+1, n.cfg.Nodes-1), reachPatience)
 		n.members.Start()
-		inc, err := n.members.NextIncarnation(n.ctx)
+		inc, err := n.firstNumber(n.ctx, kept)
 		if err == nil {
 			n.event("incarnation", 0, "")
 		}
@@ -183,6 +184,7 @@ func (n *Node) openMembership() (err error) {
 	if n.control, err = control.New(plane); err != nil {
 		return err
 	}
+	n.control.Dial()                           // beside the register's file, which is written again and flushed
 	var proof func(proto.Member) (bool, error) // nil: none can be had, between hosts
 	if n.dir != nil {
 		proof = n.provenDead

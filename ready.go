@@ -83,7 +83,7 @@ func (n *Node) watchReady(l *life) {
 			return
 		case serves:
 			n.firstServed(l)
-			n.spareRings()
+			n.spareNext()
 			return
 		}
 		select {
@@ -95,13 +95,13 @@ func (n *Node) watchReady(l *life) {
 }
 
 // sparePause is how long a life serves before it makes the rings of the next
-// one: not while clients come back.
+// one, and has a number for it: not while clients come back.
 const sparePause = time.Second
 
-// spareRings makes what the next life of this node needs first, should this
+// spareNext makes what the next life of this node needs first, should this
 // process be killed.
-func (n *Node) spareRings() {
-	if n.dir == nil {
+func (n *Node) spareNext() {
+	if n.dir == nil || n.cfg.last {
 		return
 	}
 	n.beside.Go(func() {
@@ -109,6 +109,9 @@ func (n *Node) spareRings() {
 		case <-time.After(sparePause):
 			for i := range n.cfg.Shards {
 				n.dir.Spare(n.cfg.Node, i, n.cfg.RingBytes)
+			}
+			if err := n.keepNumber(n.ctx); err != nil {
+				n.log.Debug("no number for the next life", "err", err)
 			}
 		case <-n.ctx.Done():
 		}

@@ -335,6 +335,9 @@ func (n *Node) Digest() (d Digest) {
 	}
 	for _, w := range core.Workers() {
 		st := w.Pool().Store()
+		if !st.Sure() {
+			w.Do(w.Hurry)
+		}
 		for !st.Sure() && !w.Stopping() {
 			time.Sleep(time.Millisecond) // the worker is on it
 		}

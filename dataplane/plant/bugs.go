@@ -360,11 +360,12 @@ var All = []Bug{
 	BootstrapAbsent, BootstrapUsed, BootstrapFew, OlderVotes, OlderByAsking, OlderGivenUp, OlderUnflagged, OlderGrants, TurnsForgotten,
 	BurstOwnWrite, BurstOvertake, BurstLease, BurstAllocates,
 	WideRoom, WideOvertake, WideArm, RespFlying, RespAhead,
+	AttendNext, AttendNever,
 	CountBusy, SpaceUnlisted, SpaceUnstable, SpaceForgets, SpacePinAhead,
 	TombstoneUnstable, TombstoneAway, TombstoneBarrier, TombstoneEpoch, TombstoneOlder, TombstoneUnflushed,
 	DamageSplit, DamageHeader, DamageFloor, DamageBeside, DamageMiss, DamageSettle, DamageHide, DamageMoved, DamageGap, DamageDoubt,
 	DamageCold, DamageFlag, DamageMarker, DamageBlank, DamageForward, DamageAdopt, DamageForged, DamageScrub, DamageMarkerTrusted,
-	SpareLength, CountNever,
+	SpareLength, CountNever, TendAtOnce, CtlEarly, KeptTwice, KeptCopied, KeptPassed,
 	DoubtRefound, DoubtAlways, DoubtStray, DoubtTorn, DoubtLost, DoubtForgotten, DoubtWaits, DoubtStale, DoubtCut, DoubtLives, DoubtOverlaid,
 	MendFirst, MendOldest, MendRecovering, MendLocked, MendDamagedIsMissing, MendInFlight, MendBound,
 }

@@ -89,6 +89,8 @@ type Server struct {
 
 	mu       sync.Mutex
 	started  bool
+	dialled  bool
+	early    []Event // that Start tells
 	handlers map[string]Handler
 	events   []func(Event)
 	inbound  map[net.Conn]struct{}
@@ -164,10 +166,33 @@ func (s *Server) OnEvent(f func(Event)) {
 
 func (s *Server) emit(e Event) {
 	s.mu.Lock()
+	if s.dialled && !s.started && !plant.Is(plant.CtlEarly) {
+		s.early = append(s.early, e) // whoever is to hear of it comes before Start
+		s.mu.Unlock()
+		return
+	}
 	fs := s.events
 	s.mu.Unlock()
 	for _, f := range fs {
 		f(e)
+	}
+}
+
+// Dial begins to connect, so that the others are reached once Start returns:
+// what a node does before it can answer takes as long as that. Start does it
+// too. Once, before Start.
+func (s *Server) Dial() {
+	s.mu.Lock()
+	dialled := s.dialled
+	s.dialled = true
+	s.mu.Unlock()
+	if dialled {
+		return
+	}
+	for _, l := range s.links {
+		if l != nil {
+			s.wg.Go(l.run)
+		}
 	}
 }
 
@@ -179,7 +204,12 @@ func (s *Server) Start() error {
 		return errors.New("control: started twice")
 	}
 	s.started = true
+	early := s.early
+	s.early = nil
 	s.mu.Unlock()
+	for _, e := range early {
+		s.emit(e)
+	}
 	if err := s.wire.listen(); err != nil {
 		return err
 	}
@@ -187,11 +217,7 @@ func (s *Server) Start() error {
 	if k := s.keeper(); k != nil {
 		s.wg.Go(func() { s.certificates(k) })
 	}
-	for _, l := range s.links {
-		if l != nil {
-			s.wg.Go(l.run)
-		}
-	}
+	s.Dial()
 	return nil
 }
 
