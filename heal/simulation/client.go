@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/zeebo/xxh3"
@@ -210,7 +211,8 @@ func (c *client) begin(o *op, key int) bool {
 	h := check.Op{Kind: check.Read, Key: uint32(key), Client: uint32(p.m.id), Invoke: w.clock}
 	switch o.Kind {
 	case dataplane.OpGet:
-		o.fresh = true
+		// Beside an operation that the worker may have it may go there too.
+		o.fresh = !slices.ContainsFunc(c.out, func(x *op) bool { return !x.fresh })
 	case dataplane.OpPersist:
 		h.Outcome = check.Rejected // no part of any register's history
 		o.writes = append(o.writes, w.scopes[o.scope]...)
