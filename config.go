@@ -257,18 +257,22 @@ const ringBytesMin = 4 << 20
 // nodes 10 to 15 % more writes and 6 nodes about as many. disk: flushes run beside
 // the worker.
 func (c *Config) spinTurns(disk bool) int {
+	alone := c.yieldTurns() > 1
 	micros := c.SpinMicros
 	if micros < 0 {
 		micros = 0
+		if alone {
+			micros = 10
+		}
 		if runtime.NumCPU() > c.Nodes*c.Shards+1 {
 			micros = 50
 		} else if disk && c.Model.Gates().Answer == proto.Durable {
 			return spinTurnsDisk
 		}
 	}
-	turnNanos := 500 // an idle turn with its yield
-	if c.yieldTurns() > 1 {
-		turnNanos = 200
+	turnNanos := 400 // an idle turn with its yield
+	if alone {
+		turnNanos = 100
 	}
 	return max(spinTurnsMin, micros*1000/turnNanos)
 }
@@ -278,7 +282,7 @@ func (c *Config) spinTurns(disk bool) int {
 // another, and a yield is a system call that makes it hear of that later.
 func (c *Config) yieldTurns() int {
 	if runtime.NumCPU() >= c.Nodes*c.Shards {
-		return 16
+		return 64
 	}
 	return 1
 }

@@ -1,6 +1,10 @@
 package dataplane
 
-import "slices"
+import (
+	"slices"
+
+	"healkv/dataplane/plant"
+)
 
 // attendant is a client that lives on a worker's thread.
 type attendant struct {
@@ -28,20 +32,22 @@ func (h *Host) Attend(shard int, turn func() (awake bool)) (leave func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.attendants = append(h.attendants, a)
-	if w := h.tell().worker(shard); w != nil {
-		w.ep.Wake()
-	}
+	h.tell()
 	return func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		h.attendants = slices.DeleteFunc(h.attendants, func(b *attendant) bool { return a == b })
+		if plant.Is(plant.AttendNever) {
+			return
+		}
 		if w := h.tell().worker(shard); w != nil {
 			w.Do(func() {}) // afterwards it is out of turn, or has ended
 		}
 	}
 }
 
-// tell gives the workers of the latest life who attends them; under the mutex.
+// tell gives the workers of the latest life who attends them, and wakes these;
+// under the mutex.
 func (h *Host) tell() *Core {
 	if h.latest == nil {
 		return nil
@@ -58,6 +64,7 @@ func (h *Host) tell() *Core {
 			continue
 		}
 		w.attendants.Store(&here)
+		w.ep.Wake()
 	}
 	return h.latest
 }

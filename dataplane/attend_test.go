@@ -3,6 +3,7 @@ package dataplane
 import (
 	"fmt"
 	"testing"
+	"time"
 )
 
 // resident is a client that lives on a worker's thread: one write in flight.
@@ -60,12 +61,13 @@ func TestAttend(t *testing.T) {
 		leave := r.nodes[0].host.Attend(0, c.turn)
 		<-c.over
 		leave()
-		calls := c.calls
+		var calls, again int
+		r.nodes[0].workers[0].Do(func() { calls = c.calls })
 		if c.lost > 0 {
 			t.Errorf("%d of %d writes were not done", c.lost, writes)
 		}
-		r.nodes[0].workers[0].Do(func() {})
-		if c.calls != calls {
+		// A turn has ended between two letters.
+		if r.nodes[0].workers[0].Do(func() { again = c.calls }); again != calls {
 			t.Error("called after leave had returned")
 		}
 		// The session is the test's now.
@@ -125,7 +127,8 @@ func TestAttendLeave(t *testing.T) {
 func TestAttendLives(t *testing.T) {
 	r := newRig(t, rigOptions{nodes: 2, spin: 20})
 	n := r.nodes[0]
-	c := newResident(n.host, 1<<30)
+	host := NewHost(n.host.hash) // no life yet
+	c := newResident(host, 1<<30)
 	called := make(chan struct{}, 1)
 	c.onTurn = func(*resident) {
 		select {
@@ -133,12 +136,16 @@ func TestAttendLives(t *testing.T) {
 		default:
 		}
 	}
-	n.host.SetCore(nil) // no life yet
-	leave := n.host.Attend(0, c.turn)
-	n.host.SetCore(n.core)
-	<-called
-	<-called
-	n.host.SetCore(nil)
+	leave := host.Attend(0, c.turn)
+	host.SetCore(n.core)
+	for range 2 {
+		select {
+		case <-called:
+		case <-time.After(10 * time.Second):
+			t.Fatal("the life does not call its attendant")
+		}
+	}
+	host.SetCore(nil)
 	n.stop()
 	calls := c.calls // the worker has ended
 	leave()

@@ -147,7 +147,9 @@ func (h *Host) SetCore(c *Core) {
 	h.core.Store(c)
 	if c != nil {
 		h.latest = c
-		h.tell()
+		if !plant.Is(plant.AttendNext) {
+			h.tell()
+		}
 	}
 }
 

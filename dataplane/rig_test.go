@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -72,6 +73,7 @@ type rigOptions struct {
 	ringBytes     int
 	poolBytes     int64
 	maxKeys       [3]uint64 // by node; 0: the pool's default
+	driven        bool      // the test calls Turn, and Halt at the end; no goroutines
 }
 
 func newRig(t testing.TB, o rigOptions) *rig {
@@ -116,17 +118,54 @@ func newRig(t testing.TB, o rigOptions) *rig {
 		n.host = NewHost(func(key []byte) uint64 { return xxh3.HashSeed(key, rigSeed) })
 		n.host.SetCore(n.core)
 	}
-	for _, n := range r.nodes {
-		for _, w := range n.workers {
-			w.Start()
+	if o.driven {
+		r.turnUntil(func() {
+			for _, n := range r.nodes {
+				r.install(n, &r.view)
+			}
+		})
+		t.Cleanup(func() { r.turnUntil(r.close) })
+	} else {
+		for _, n := range r.nodes {
+			for _, w := range n.workers {
+				w.Start()
+			}
 		}
+		for _, n := range r.nodes {
+			r.install(n, &r.view)
+		}
+		t.Cleanup(r.close)
 	}
 	for _, n := range r.nodes {
-		r.install(n, &r.view)
 		n.core.SetServing(true)
 	}
-	t.Cleanup(r.close)
 	return r
+}
+
+// turnUntil gives driven workers turns until fn, which waits for them, is over.
+func (r *rig) turnUntil(fn func()) {
+	over := make(chan struct{})
+	go func() { defer close(over); fn() }()
+	for {
+		for _, n := range r.nodes {
+			for _, w := range n.workers {
+				if w.Stopping() {
+					select {
+					case <-w.stopped:
+					default:
+						w.Halt()
+					}
+				}
+				w.Turn()
+			}
+		}
+		select {
+		case <-over:
+			return
+		default:
+			runtime.Gosched()
+		}
+	}
 }
 
 // install brings a view to all shards of a node.

@@ -265,12 +265,18 @@ func (w *Worker) readMail() bool {
 	return true
 }
 
+// lookEvery is how many turns without work there are to a look at the clock and at
+// what nobody waits for: these take longer than all else in such a turn, and what
+// comes meanwhile waits for its end. The turn before a sleep looks.
+const lookEvery = 8
+
 // turn does everything there is to do once. True if anything moved.
 func (w *Worker) turn() (moved bool) {
 	w.turns.Add(1)
 	moved = w.readMail() // a letter may take long: the clock is read after it
-	w.now = w.clock()
-	w.leased = w.lease.Valid() || plant.Is(plant.WorkerLease)
+	if moved || w.idle%lookEvery == 0 {
+		w.now = w.clock()
+	}
 	if planted {
 		plantReplica(w)
 	}
@@ -285,40 +291,57 @@ func (w *Worker) turn() (moved bool) {
 	if w.adopt() {
 		moved = true
 	}
-	w.collect()
-	// Roll-forward is ahead of client writes.
-	if w.rep.ForwardPending() == 0 && w.clients() {
-		moved = true
-	}
-	if err := w.rep.Failed(); err != nil && !plant.Is(plant.WorkerIndex) {
-		w.failed(err)
+	took, ok := w.take()
+	if !ok {
 		return true // nothing of this turn is published
 	}
-	if err := w.st.Index().Starved(); err != nil {
-		w.grow(err)
-	}
-	if w.clean(moved) {
-		moved = true
-	}
-	if w.tend() {
-		moved = true
-	}
-	if w.digests(moved) {
-		moved = true
-	}
+	moved = moved || took
+	busy := moved
 	if w.flush() {
 		moved = true
 	}
-	if w.rep.Advance() {
+	if w.rep.AdvanceMarks() {
+		moved = true
+	}
+	if w.attendants.Load() == nil {
+		w.publish(members)
+		w.answer()
+	} else {
+		// Whoever waits on this thread is answered before the others hear of it, and
+		// what he submits next is on its way first: to write a line that another
+		// processor watches takes longer than both.
+		w.answer()
+		if w.attend() {
+			moved = true
+			if _, ok := w.take(); !ok {
+				return true
+			}
+		}
+		w.publish(members)
+	}
+	if moved || w.idle%lookEvery == 0 {
+		return w.keepHouse(busy) || moved
+	}
+	return false
+}
+
+// keepHouse is the part of a turn that nobody waits for.
+func (w *Worker) keepHouse(busy bool) (moved bool) {
+	if err := w.st.Index().Starved(); err != nil {
+		w.grow(err)
+	}
+	moved = w.clean(busy)
+	if w.tend() {
+		moved = true
+	}
+	if w.digests(busy || moved) {
+		moved = true
+	}
+	if w.rep.AdvanceRoom() {
 		moved = true
 	}
 	if x := w.rep.Exhausted() || w.stonesOfView(); x != w.exhausted.Load() {
 		w.exhausted.Store(x)
-	}
-	w.publish(members)
-	w.answer()
-	if w.attend() {
-		moved = true
 	}
 	if (w.busy > 0 || len(w.active) > 0 || len(w.parked) > 0) && w.now-w.lastDeadline > w.limit.deadlineEvery {
 		w.expire()
@@ -326,14 +349,32 @@ func (w *Worker) turn() (moved bool) {
 	return moved
 }
 
+// take begins what clients have submitted and lets the members see it at once:
+// they apply it while this worker does the rest of its turn. moved: there was
+// something. Not ok: the shard has failed.
+func (w *Worker) take() (moved, ok bool) {
+	w.collect()
+	// Roll-forward is ahead of client writes.
+	if w.rep.ForwardPending() == 0 {
+		moved = w.clients()
+	}
+	if err := w.rep.Failed(); err != nil && !plant.Is(plant.WorkerIndex) {
+		w.failed(err)
+		return true, false
+	}
+	w.publishStream()
+	return moved, true
+}
+
 // listenAll takes what the members have sent.
 func (w *Worker) listenAll(members proto.NodeSet) (moved bool) {
+	entries := 0
 	for set := members; set != 0; set &= set - 1 {
 		if m := w.ep.Mirror(int(first(set))); m != nil {
-			w.rep.AskKeys(first(set), m)
+			entries += w.rep.AskKeys(first(set), m)
 		}
 	}
-	for set := members; set != 0; set &= set - 1 {
+	for set := members; set != 0 && entries > 1; set &= set - 1 {
 		w.rep.AskRecords(first(set))
 	}
 	for set := members; set != 0; set &= set - 1 {
@@ -413,18 +454,19 @@ func (w *Worker) failed(err error) {
 	}
 }
 
-// publish lets the members see stream and watermarks, each at most once a
-// burst.
-func (w *Worker) publish(members proto.NodeSet) {
+func (w *Worker) publishStream() {
 	if t := w.ep.Out().Tail(); t != w.published {
 		w.ep.Publish()
 		w.published = t
 		w.streamed.Store(t)
 	}
-	for n := range proto.NodeID(proto.NodesMax) {
-		if !members.Has(n) {
-			continue
-		}
+}
+
+// publish lets the members see stream and watermarks, and wakes them.
+func (w *Worker) publish(members proto.NodeSet) {
+	w.publishStream()
+	for ; members != 0; members &= members - 1 {
+		n := first(members)
 		w.rep.OutMarks(n, &w.marks)
 		if w.marks != w.sent[n] {
 			w.sent[n] = w.marks

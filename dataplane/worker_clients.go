@@ -27,13 +27,18 @@ func (w *Worker) collect() {
 // clients takes operations from the sessions' lanes, in the order of each
 // lane, until the burst is full or a write must wait for ring or log space.
 func (w *Worker) clients() (moved bool) {
+	if len(w.active) == 0 && len(w.parked) == 0 {
+		return false
+	}
+	w.leased = w.lease.Valid() || plant.Is(plant.WorkerLease)
 	budget := w.limit.client
 	moved = len(w.parked) > 0 && w.unpark()
 	for i := 0; i < len(w.active) && budget > 0; {
 		l := w.active[i]
 		tail := l.subTail.Load()
 		for keys, records := l.subHead, l.subHead; l.subHead < tail && budget > 0; {
-			if records == l.subHead {
+			// One alone has nothing to overlap with.
+			if records == l.subHead && tail-l.subHead > 1 {
 				if keys == records {
 					keys = w.askKeys(l, keys, tail)
 				}

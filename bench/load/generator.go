@@ -22,6 +22,9 @@ const (
 
 	// closedRetryPause is how long a closed loop leaves a rejected access alone.
 	closedRetryPause = int64(2 * time.Millisecond)
+	// opPatience is the deadline of an operation where the generator sets it: the
+	// session's default.
+	opPatience = int64(5 * time.Second)
 	// drainDefault is longer than the default deadline of an operation.
 	drainDefault = 8 * time.Second
 	// checkEvery: of so many reads one has its value compared with what a write of
@@ -142,12 +145,15 @@ type Generator struct {
 	done    [pollBurst]*dataplane.Op
 
 	// Open loop: access n of this run is due at start + floor(n/perTick)*tick.
-	start     int64
-	n         uint64
-	perTick   float64
-	tick      int64
-	retryGap  int64 // between two retries
-	lastRetry int64
+	start int64
+	n     uint64
+	// toDeadline leads from a moment to the deadline of what is submitted then, on
+	// the clock of deadlines.
+	toDeadline int64
+	perTick    float64
+	tick       int64
+	retryGap   int64 // between two retries
+	lastRetry  int64
 	// credit is how many rejected accesses may be submitted again at once, since as
 	// many were completed: the node serves, so there is no reason to hold back.
 	credit int
@@ -236,14 +242,15 @@ func (g *Generator) begin(s Session) {
 	g.ending, g.drainUntil = false, math.MaxInt64
 	g.start = g.clock.now()
 	g.lastRetry = g.start
+	g.toDeadline = dataplane.Now() - g.start + opPatience
 	g.openWindow(g.start / record.WindowNanos)
 }
 
 // drive goes on with a run to its end.
 func (g *Generator) drive() error {
 	for {
-		moved, over := g.step()
-		if over {
+		moved := g.poll()
+		if g.step() {
 			return g.end()
 		}
 		if !moved {
@@ -252,10 +259,8 @@ func (g *Generator) drive() error {
 	}
 }
 
-// step takes what is finished and submits what is due. moved: something was
-// finished.
-func (g *Generator) step() (moved, over bool) {
-	moved = g.poll()
+// step follows a poll and submits what is due.
+func (g *Generator) step() (over bool) {
 	now := g.clock.now()
 	g.turn(now)
 	stopping := g.stopping.Load()
@@ -269,7 +274,7 @@ func (g *Generator) step() (moved, over bool) {
 			g.dropRetries()
 		}
 		if g.inFlight() == 0 && g.retries.n == 0 {
-			return moved, true
+			return true
 		}
 		if g.drainUntil == math.MaxInt64 && stopping {
 			g.drainUntil = now + int64(g.cfg.Drain)
@@ -278,7 +283,7 @@ func (g *Generator) step() (moved, over bool) {
 			g.err = fmt.Errorf("%w: %d in flight after %v", ErrStuck, g.inFlight(), g.cfg.Drain)
 		}
 	}
-	return moved, g.err != nil
+	return g.err != nil
 }
 
 func (g *Generator) end() error {
@@ -298,7 +303,11 @@ func (g *Generator) Begin(s Session) {
 // Step takes what is finished and submits what is due; it never waits. awake: it
 // is to be called again although nothing comes. over: the run is, but for Finish.
 func (g *Generator) Step() (awake, over bool) {
-	moved, over := g.step()
+	moved := g.poll()
+	if !moved && len(g.free) == 0 && g.retries.n == 0 && !g.stopping.Load() {
+		return false, false // all are in flight
+	}
+	over = g.step()
 	return moved || g.inFlight() == 0 || g.perTick != 0, over
 }
 
@@ -378,6 +387,9 @@ func (g *Generator) next(sl *slot, due int64) {
 func (g *Generator) submit(i uint16, now int64) bool {
 	sl := &g.slots[i]
 	sl.op.Err, sl.op.Deadline = nil, 0
+	if g.cfg.Fine { // or the session would look at the clock
+		sl.op.Deadline = now + g.toDeadline
+	}
 	if sl.op.Kind == dataplane.OpGet {
 		sl.op.Value = sl.value[:0]
 	}

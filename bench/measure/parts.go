@@ -33,7 +33,7 @@ func init() {
 		{"floors", "Floors", "What this machine can do at best in each of the things that a read or a write is made of", floors},
 		{"micro", "Pieces of the product", "Micro-benchmarks beside the floor of what they do", micro},
 		{"load", "In-node load", "Generators inside the nodes of a local cluster, memory domain, model synchronous, values of 150 bytes and a timestamp, closed loop", load},
-		{"near", "One write at a time", "Two nodes, a worker for each core; one write in flight, submitted on the thread of the worker of one node (`Node.Attend`), memory domain, model synchronous, 500 000 keys, values of 150 bytes and a timestamp, beside the floor measured in the same minute", near},
+		{"near", "One write at a time", "Two nodes, a worker for each core; one write in flight, submitted on the thread of the worker of one node (`Node.Attend`), memory domain, model synchronous, values of 150 bytes and a timestamp, beside the floor measured in the same minute. 10 000 keys are in the caches, 500 000 in none", near},
 		{"recovery", "Recovery", "Six nodes, TAOBench A, a node killed, healed, killed, and copied in full: `node demo`", recovery},
 		{"cost", "What a recovery costs the live nodes", "Six nodes, two million records, TAOBench A, ten seconds away; at half of the saturation in an open loop, then at saturation with several budgets: `node cost` (`make cost`)", cost},
 		{"memory", "Beside other systems, nothing flushed", "Three nodes of each, the same operations, connections, machine and minutes: `make peers`", peers("memory")},
@@ -200,6 +200,12 @@ func load(ctx context.Context, o *options) (figures []Figure, err error) {
 // nearMost is how many round trips of a word one write between two nodes may take.
 const nearMost = 4
 
+// nearKeys is in the caches, what is measured then is the way; far is in none.
+const (
+	nearKeys = 10_000
+	farKeys  = 500_000
+)
+
 // near is the latency of a write of which nothing hides: one in flight. The floor
 // is measured before each run, since it moves with the machine's other guests.
 func near(ctx context.Context, o *options) ([]Figure, error) {
@@ -207,7 +213,8 @@ func near(ctx context.Context, o *options) ([]Figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	var trips, middle, p99 []float64
+	var trips []float64
+	middle, p99 := map[int][]float64{}, map[int][]float64{}
 	dir := filepath.Join(o.work, "near")
 	for range o.runs {
 		floors, err := floor.Measure(ctx, floor.Options{Disk: o.work, Runs: 1, Only: floor.RoundTrip, Child: []string{exe, childOfFloor}})
@@ -218,22 +225,25 @@ func near(ctx context.Context, o *options) ([]Figure, error) {
 			return nil, errors.New(floors[0].Missing)
 		}
 		trips = append(trips, floors[0].Median)
-		if err := node(ctx, o, "bench", "--out", dir, "--nodes", "2", "--loaded", "1", "--on-worker", "--window", "1", "--spin", "10ms",
-			"--workload", "write-only", "--keys", "500000", "--time", o.time.String(), "--runs", "1"); err != nil {
-			return nil, err
-		}
-		var b demo.BenchResult
-		if err := readJSON(filepath.Join(dir, demo.FileBench), &b); err != nil {
-			return nil, err
-		}
-		for _, r := range b.Runs {
-			middle, p99 = append(middle, 1000*r.Write.P50), append(p99, 1000*r.Write.P99)
+		for _, keys := range []int{nearKeys, farKeys} {
+			if err := node(ctx, o, "bench", "--out", dir, "--nodes", "2", "--loaded", "1", "--on-worker", "--window", "1", "--spin", "10ms",
+				"--workload", "write-only", "--keys", strconv.Itoa(keys), "--time", o.time.String(), "--runs", "1"); err != nil {
+				return nil, err
+			}
+			var b demo.BenchResult
+			if err := readJSON(filepath.Join(dir, demo.FileBench), &b); err != nil {
+				return nil, err
+			}
+			for _, r := range b.Runs {
+				middle[keys], p99[keys] = append(middle[keys], 1000*r.Write.P50), append(p99[keys], 1000*r.Write.P99)
+			}
 		}
 	}
 	const trip = "ring round trip, spinning, beside the writes"
-	median := figure("a write, median", "ns", false, trip, middle)
+	median := figure("a write, 10 000 keys, median", "ns", false, trip, middle[nearKeys])
 	median.Most = nearMost
-	return []Figure{figure(trip, "ns", false, "", trips), median, figure("a write, p99", "ns", false, trip, p99)}, nil
+	return []Figure{figure(trip, "ns", false, "", trips), median, figure("a write, 10 000 keys, p99", "ns", false, trip, p99[nearKeys]),
+		figure("a write, 500 000 keys, median", "ns", false, trip, middle[farKeys]), figure("a write, 500 000 keys, p99", "ns", false, trip, p99[farKeys])}, nil
 }
 
 func recovery(ctx context.Context, o *options) ([]Figure, error) {

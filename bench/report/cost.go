@@ -45,7 +45,7 @@ type CostSpare struct {
 	Nodes     int       `json:"nodes"`
 	Keys      uint64    `json:"keys"`
 	RatePerS  float64   `json:"rate_per_s"`
-	CoresUsed float64   `json:"cores_used"` // of the whole machine, in the second before each return, at most
+	CoresUsed float64   `json:"cores_used"` // of the whole machine, in the second before a return, median
 	Cores     int       `json:"cores"`
 	Runs      []CostRun `json:"-"`
 	Group     CostGroup `json:"recoveries"`
@@ -53,11 +53,13 @@ type CostSpare struct {
 
 // What the price of a recovery is judged by.
 const (
-	costFaster     = 0.5 // of store to missed bytes: how many times faster than a full copy, at least
-	costLossPct    = 1   // of the live nodes' throughput, open loop
-	costP99        = 1.5 // times that of before, open loop
-	costCurvePct   = 8.7 // one point of the sweep is at or below: the paper's figure
-	costKeptOffPct = 1   // of the hot path's time, with a core to spare
+	costFaster     = 0.5     // of store to missed bytes: how many times faster than a full copy, at least
+	costLossPct    = 1       // of the live nodes' throughput, open loop
+	costP99        = 1.5     // times that of before, open loop
+	costCurvePct   = 8.7     // one point of the sweep is at or below: the paper's figure
+	costCarried    = 0.98    // of the offered load, before the kill, or nothing is judged
+	costQueueUs    = 200_000 // and half of the writes take no longer
+	costKeptOffPct = 1       // of the hot path's time, with a core to spare
 )
 
 // CostReport is every figure, computed.

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // judge holds every figure to its bound.
@@ -10,7 +11,7 @@ func (r *CostReport) judge() {
 	h := r.Heal.Phase(PhaseRecovering)
 	half := fmt.Sprintf("Heal under %s, %s", perSecond(r.Environment.RatePerS), timesText(r.Heal.Times))
 	heal := slices.Equal(r.Heal.Kinds, []string{"heal"})
-	r.Bounds = append(r.Bounds, verdict(Bound{What: half, Must: "every node comes back by the incremental heal", Found: fmt.Sprint(r.Heal.Kinds)}, heal))
+	r.Bounds = append(r.Bounds, verdict(Bound{What: half, Must: "every node comes back by the incremental heal", Found: strings.Join(r.Heal.Kinds, ", ")}, heal))
 	b := Bound{What: half, Must: "at least half of (bytes in the store / bytes missed) times faster than a full copy"}
 	switch {
 	case r.Full == nil:
@@ -27,14 +28,17 @@ func (r *CostReport) judge() {
 	}
 	r.Bounds = append(r.Bounds, b)
 	b = Bound{What: half, Must: fmt.Sprintf("meanwhile the live nodes lose at most %d %% of their throughput before the kill", costLossPct), Verdict: NotJudged, Found: "–"}
-	if h.Windows > 0 {
+	base := r.Heal.Phase(PhaseAll)
+	unfit := r.unfit(base)
+	if unfit != "" {
+		b.Why = unfit
+	} else if h.Windows > 0 {
 		b.Found = fmt.Sprintf("%s; one by one %s", lossText(h.LossPct), lossSpread(h.LossEach))
 		b = verdict(b, h.LossPct <= costLossPct)
 	} else {
 		b.Why = "the recovery is shorter than a window"
 	}
 	r.Bounds = append(r.Bounds, b)
-	base := r.Heal.Phase(PhaseAll)
 	for _, k := range []struct {
 		what        string
 		times       float64
@@ -45,7 +49,9 @@ func (r *CostReport) judge() {
 		if k.now.Count > 0 && k.before.Count > 0 {
 			b.Found = fmt.Sprintf("%s: %s of %s samples against %s of %s; one by one %s", times(k.times), micros(k.now.P99Us), count(uint64(k.now.Count)),
 				micros(k.before.P99Us), count(uint64(k.before.Count)), timesSpread(k.each))
-			b = verdict(b, k.times <= costP99)
+			if b = verdict(b, k.times <= costP99); unfit != "" {
+				b.Verdict, b.Why = NotJudged, unfit
+			}
 		} else {
 			b.Why = "no samples"
 		}
@@ -58,6 +64,17 @@ func (r *CostReport) judge() {
 			Found: fmt.Sprintf("%s writes of %s keys, %s missing, %s older; %d nodes equal; %s operations of watched keys", count(v.AckedWrites), count(v.AckedKeys),
 				count(v.Missing), count(v.Older), v.DigestNodes, count(uint64(max(v.HistoryOps, 0))))}, v.OK))
 	}
+}
+
+// unfit says why a steady phase is nothing to hold another against, "" if it is:
+// where the nodes do not carry the offered load even before the kill, whatever
+// follows is a queue that grew before.
+func (r *CostReport) unfit(base *CostPhase) string {
+	offered := r.Environment.RatePerS * float64(max(1, r.Environment.Nodes-1)) / float64(max(1, r.Environment.Nodes))
+	if base.OpsPerS < costCarried*offered || base.Write.P50Us > costQueueUs {
+		return fmt.Sprintf("the nodes did not carry the load before the kill: %s of %s, p50 of writes %s; does the machine do something else?", perSecond(base.OpsPerS), perSecond(offered), micros(base.Write.P50Us))
+	}
+	return ""
 }
 
 func (r *CostReport) judgeSweep() {
@@ -86,7 +103,7 @@ func (r *CostReport) judgeSpare() {
 	if s == nil {
 		return
 	}
-	b := Bound{What: fmt.Sprintf("With a core to spare: %d nodes, %s, at most %.2f of %d cores in use before the return, %s", s.Nodes, perSecond(s.RatePerS), s.CoresUsed, s.Cores, timesText(s.Group.Times)),
+	b := Bound{What: fmt.Sprintf("With a core to spare: %d nodes, %s, %.2f of %d cores in use before the return, %s", s.Nodes, perSecond(s.RatePerS), s.CoresUsed, s.Cores, timesText(s.Group.Times)),
 		Must: fmt.Sprintf("recovery work keeps hot-path threads off their cores for less than %d %% of the recovery", costKeptOffPct), Verdict: NotJudged, Found: "–"}
 	p := s.Group.Phase(PhaseRecovering)
 	switch {

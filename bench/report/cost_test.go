@@ -65,7 +65,7 @@ func makeCostInput(t testing.TB) CostInput {
 	slow.recovery, slow.dip, slow.start = 900*msec, 0.05, 8000*sec
 	quick.dip, quick.start = 0.4, 9000*sec
 	return CostInput{
-		Env:    Environment{Machine: "synthetic", Cores: 2, Nodes: 6, Workload: "taobench-a", RatePerS: 90_000, Commit: "<b>"},
+		Env:    Environment{Machine: "synthetic", Cores: 2, Nodes: 6, Workload: "taobench-a", RatePerS: 48_000, Commit: "<b>"},
 		Window: 256, Saturation: []float64{181_000, 170_000, 180_000}, Budget: 1 << 20,
 		Heal: costRuns(t, heal, 3, 0.1), Full: costRuns(t, full, 2, 0.1),
 		Sweep:        []CostPoint{{64 << 10, costRuns(t, slow, 2, 0.1)}, {0, costRuns(t, quick, 2, 0.1)}},
@@ -131,6 +131,7 @@ func TestCostBounds(t *testing.T) {
 		{"p99", func(in *CostInput) { s := costShape(); s.dip = 0.5; in.Heal = costRuns(t, s, 2, 0) }, "p99 of writes", 0},
 		{"sweep", func(in *CostInput) { in.Sweep = in.Sweep[1:] }, "8.7 %", 0},
 		{"kept off", func(in *CostInput) { in.Spare.Runs = costRuns(t, costShape(), 1, 0.02) }, "keeps hot-path threads", 0},
+		{"load not carried", func(in *CostInput) { in.Env.RatePerS = 60_000 }, "", 3},
 		{"no core idle", func(in *CostInput) { in.Spare.CoresUsed = 1.2 }, "", 1},
 		{"nobody watched", func(in *CostInput) {
 			for i := range in.Spare.Runs {

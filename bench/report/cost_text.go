@@ -36,7 +36,7 @@ func (r *CostReport) WriteAll(dir string) error {
 }
 
 // costHeads are the columns of a table of phases.
-var costHeads = []string{"phase", "for", "live nodes", "loss", "one by one", "reads", "p50", "p99", "times", "one by one", "writes", "p50", "p99", "times", "one by one", "kept off by recovery"}
+var costHeads = []string{"phase", "for", "live nodes", "loss", "one by one", "reads", "p50", "p99", "to before", "one by one", "writes", "p50", "p99", "to before", "one by one", "kept off"}
 
 // rows are the phases of a group, heads first.
 func (g *CostGroup) rows() [][]string {
@@ -44,6 +44,9 @@ func (g *CostGroup) rows() [][]string {
 	for i := range g.Phases {
 		p := &g.Phases[i]
 		row := []string{p.Name, duration(p.SpanMs), perSecond(p.OpsPerS), percentPlain(p.LossPct), percentPlain(p.LossEach.Low) + " to " + percentPlain(p.LossEach.High)}
+		if p.Windows == 0 {
+			row[2], row[3], row[4] = "–", "–", "–"
+		}
 		for _, k := range []struct {
 			q    Quantiles
 			t    float64
@@ -70,7 +73,7 @@ func (g *CostGroup) rows() [][]string {
 // percentPlain has no sign before what is above 0.
 func percentPlain(p float64) string { return strings.TrimPrefix(percent(p), "+") }
 
-var sweepHeads = []string{"budget", "times", "recovery", "from – to", "moved", "live nodes lose", "one by one", "of what five had", "read p99", "write p99", "kept off by recovery"}
+var sweepHeads = []string{"budget", "times", "recovery", "from – to", "moved", "live nodes lose", "one by one", "of what five had", "read p99", "write p99", "kept off"}
 
 // sweepRows are the curve, heads first.
 func (r *CostReport) sweepRows() [][]string {
@@ -114,7 +117,7 @@ func (r *CostReport) WriteTerminal(w io.Writer) error {
 		table(&b, rows)
 	}
 	if s := r.Spare; s != nil {
-		group(fmt.Sprintf("A CORE TO SPARE: %d nodes, %s keys, %s offered, at most %.2f of %d cores in use before the return", s.Nodes, count(s.Keys), perSecond(s.RatePerS), s.CoresUsed, s.Cores), &s.Group)
+		group(fmt.Sprintf("A CORE TO SPARE: %d nodes, %s keys, %s offered, %.2f of %d cores in use before the return", s.Nodes, count(s.Keys), perSecond(s.RatePerS), s.CoresUsed, s.Cores), &s.Group)
 	}
 	r.Bounds.write(&b)
 	for _, m := range r.NotMeasured {

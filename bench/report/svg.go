@@ -112,7 +112,7 @@ func (p plot) svg() template.HTML {
 	text(plotW-plotRight, plotH-6, "end", "--soft", p.XName)
 	if p.MarkName != "" {
 		fmt.Fprintf(&b, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="var(--bad)" stroke-dasharray="5 4"/>`, plotLeft, plotW-plotRight, y(p.Mark), y(p.Mark))
-		text(plotW-plotRight, y(p.Mark)-4, "end", "--bad", p.MarkName)
+		text(plotLeft+4, y(p.Mark)-4, "start", "--bad", p.MarkName)
 	}
 	at := float64(plotLeft)
 	for _, l := range p.Lines {

@@ -10,20 +10,23 @@ import (
 // first is the lowest node of a set that is not empty.
 func first(s proto.NodeSet) proto.NodeID { return proto.NodeID(bits.TrailingZeros16(uint16(s))) }
 
-// Advance turns what has arrived since the last call into watermarks and
+// Advance is AdvanceMarks and AdvanceRoom.
+func (s *Shard) Advance() (moved bool) {
+	moved = s.AdvanceMarks()
+	return s.AdvanceRoom() || moved
+}
+
+// AdvanceMarks turns what has arrived since the last call into watermarks and
 // answers: once a burst, after OnStream, OnMarks and the flush. It reports
 // whether anything that peers or clients wait for has moved.
-func (s *Shard) Advance() (moved bool) {
+func (s *Shard) AdvanceMarks() (moved bool) {
 	flushed := s.st.Flushed()
 	if d := s.spans.flushed(flushed, s.durable); d != s.durable {
 		assert(d > s.durable, r2)
 		s.durable = d
 	}
-	for i := range s.streams {
-		st := &s.streams[i]
-		if !st.in {
-			continue
-		}
+	for m := s.fed; m != 0; m &= m - 1 {
+		st := &s.streams[first(m)]
 		if d := st.spans.flushed(flushed, st.durable); d != st.durable {
 			assert(d > st.durable, r2)
 			st.durable, moved = d, true
@@ -40,10 +43,18 @@ func (s *Shard) Advance() (moved bool) {
 	}
 	if s.installed {
 		moved = s.complete() || moved
-		s.advanceStable(flushed)
-		moved = s.updateRoom() || moved
 	}
 	return moved
+}
+
+// AdvanceRoom does what follows from that for the space in the logs. Nobody waits
+// for it as long as there is some: it may come once the watermarks are out.
+func (s *Shard) AdvanceRoom() (moved bool) {
+	if !s.installed {
+		return false
+	}
+	s.advanceStable(s.st.Flushed())
+	return s.updateRoom()
 }
 
 // complete computes visible, stable and answered of the own stream from the
@@ -144,10 +155,8 @@ func (s *Shard) floor(flushed uint64) uint64 {
 	if !plant.Is(plant.H20Flushed) {
 		floor = min(floor, flushed)
 	}
-	for i := range s.streams {
-		if st := &s.streams[i]; st.in {
-			floor = st.spans.floor(floor)
-		}
+	for m := s.fed; m != 0; m &= m - 1 {
+		floor = s.streams[first(m)].spans.floor(floor)
 	}
 	return floor
 }

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"healkv/dataplane/proto"
+	"healkv/pmem/index"
 	"healkv/pmem/record"
 	"healkv/rdma/ring"
 )
@@ -16,6 +17,10 @@ import (
 // miss, few enough to stay in the first-level cache.
 const burstAhead = 12
 
+// linesAhead is how many bytes of a stream are asked for before its first entry is
+// looked at: an entry with a small value.
+const linesAhead = 320
+
 // ahead is what was asked for of one stream: low <= records <= keys.
 type ahead struct {
 	low, records uint64             // of the entries between these positions all
@@ -27,19 +32,24 @@ type ahead struct {
 // AskKeys asks for the keys of the first entries of member c's stream, unless it
 // has done so. AskRecords follows, and OnStream. Both are for a worker that goes
 // through all its members for one of them before the next: then the misses of
-// all streams overlap, however few entries each has.
-func (s *Shard) AskKeys(c proto.NodeID, m *ring.Mirror) {
+// all streams overlap, however few entries each has. entries is how many it asked
+// for: one alone has nothing to overlap with, and AskRecords is left out.
+func (s *Shard) AskKeys(c proto.NodeID, m *ring.Mirror) (entries int) {
 	st := &s.streams[c]
-	if !st.in || s.failure != nil {
-		return
+	if !st.in || s.failure != nil || m.Cursor() == m.Limit() {
+		return 0
 	}
+	// All of the first entry at once: it lies in another processor's cache.
+	index.PrefetchBytes(m.Unread(linesAhead))
 	w, err := m.Window()
 	if err != nil || len(w) == 0 {
-		return
+		return 0
 	}
-	if a := &st.ahead; a.at(m.Cursor()) == a.keys {
+	a := &st.ahead
+	if a.at(m.Cursor()) == a.keys {
 		s.askKeys(a, w)
 	}
+	return a.n
 }
 
 // AskRecords asks for the records of the keys that AskKeys asked for.
@@ -52,8 +62,10 @@ func (s *Shard) goOn(a *ahead, w []byte, cursor uint64) {
 		if a.n == 0 {
 			s.askKeys(a, w)
 		}
-		s.askRecords(a)
-		a.low = cursor
+		if a.n > 1 {
+			s.askRecords(a)
+		}
+		a.low, a.records, a.n = cursor, a.keys, 0
 	}
 	if off := a.keys - cursor; a.n == 0 && off < uint64(len(w)) {
 		s.askKeys(a, w[off:])

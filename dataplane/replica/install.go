@@ -61,7 +61,7 @@ func (s *Shard) forget(n proto.NodeID) {
 			s.forward.push(pending{e.hash, e.pos})
 		}
 	}
-	st.in = false
+	st.in, s.fed = false, s.fed.Without(n)
 	st.entries.reset()
 	st.spans.clear()
 	flushed := s.peers[n].flushed
@@ -103,7 +103,7 @@ func (s *Shard) meet(m proto.Member) {
 		s.peers[m.Node].applied, s.peers[m.Node].durable = dead.applied, dead.durable
 	}
 	st := &s.streams[m.Node]
-	st.member, st.in = m, false
+	st.member, st.in, s.fed = m, false, s.fed.Without(m.Node)
 	st.entries.reset()
 	st.spans.clear()
 	st.applied, st.durable, st.visible, st.stable, st.limit, st.barrier = 0, 0, 0, 0, 0, 0
@@ -119,7 +119,7 @@ func (s *Shard) Fed(n proto.NodeID, from uint64) bool {
 	if st.in || !s.peers[n].in {
 		return false
 	}
-	st.in = true
+	st.in, s.fed = true, s.fed.With(n)
 	st.applied, st.durable, st.visible, st.stable, st.limit = from, from, from, from, from
 	for _, l := range s.lent { // the next install forgets them
 		if l.owner == st.member && l.seq <= from && !plant.Is(plant.H7Fed) {

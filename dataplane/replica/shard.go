@@ -107,6 +107,7 @@ type Shard struct {
 	view      proto.View
 	installed bool // a view of this life has been installed
 	streams   [proto.NodesMax]stream
+	fed       proto.NodeSet // whose stream is taken (stream.in)
 	peers     [proto.NodesMax]peer
 
 	// The own stream.

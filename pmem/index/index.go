@@ -254,7 +254,9 @@ func (x *Index) Len() uint64 { return x.mem.load(headLen) }
 // SetMark sets one of the Marks persistent words. Worker only.
 func (x *Index) SetMark(i int, v uint64) {
 	assert(uint(i) < Marks, xMark)
-	x.mem.store(headMarks+8*i, v)
+	if x.mem.load(headMarks+8*i) != v {
+		x.mem.store(headMarks+8*i, v)
+	}
 }
 
 // Mark returns one of the persistent words; 0 after Create, Build and Reset.

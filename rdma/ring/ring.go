@@ -157,6 +157,14 @@ func (m *Mirror) Window() ([]byte, error) {
 	return nil, nil
 }
 
+// Unread is what was published and not passed, as far as it lies in one piece,
+// at most n bytes of it. Nothing in it was looked at.
+func (m *Mirror) Unread(n int) []byte {
+	size := uint64(len(m.buf))
+	at := m.cursor & (size - 1)
+	return m.buf[at : at+min(m.limit-m.cursor, size-at, uint64(n))]
+}
+
 // Advance passes n bytes of the window; n is a multiple of Align.
 func (m *Mirror) Advance(n int) {
 	if n < 0 || n%Align != 0 || m.cursor+uint64(n) > m.limit {

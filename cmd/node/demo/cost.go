@@ -22,6 +22,7 @@ type CostOptions struct {
 	Runs   int           // at saturation; the median counts
 	Time   time.Duration // of each of these
 	Share  float64       // of the saturation that an open loop offers
+	Offer  float64       // accesses a second that it offers instead; 0: the share
 	Heals  int           // ways back at that rate
 	Fulls  int           // by full copy; 0: none
 	Budget uint64        // of the cluster, bytes per millisecond; 0: no limit
@@ -52,6 +53,8 @@ func (o *CostOptions) validate() error {
 		return fmt.Errorf("%w: %d runs of %v at saturation", errOptions, o.Runs, o.Time)
 	case !(o.Share > 0 && o.Share <= 1):
 		return fmt.Errorf("%w: a share of %v of the saturation, want above 0, at most 1", errOptions, o.Share)
+	case o.Offer < 0:
+		return fmt.Errorf("%w: rate %v, want above 0, or 0 for a share of the saturation", errOptions, o.Offer)
 	case o.Heals < costWindow || o.Fulls < 0 || o.Heals+o.Fulls > 1000:
 		return fmt.Errorf("%w: %d heals and %d full copies, want 1 to 1000 together", errOptions, o.Heals, o.Fulls)
 	case len(o.Budgets) > 0 && o.Sweeps < 1 || o.Spare != nil && o.Spares < 1:
@@ -197,7 +200,9 @@ func (o *CostOptions) saturation(ctx context.Context, r *runner, in *report.Cost
 		in.Saturation = append(in.Saturation, x.Ops)
 	}
 	sorted := slices.Sorted(slices.Values(in.Saturation))
-	o.Rate = o.Share * sorted[len(sorted)/2]
+	if o.Rate = o.Offer; o.Rate == 0 {
+		o.Rate = o.Share * sorted[len(sorted)/2]
+	}
 	r.say("saturation: %.0f accesses/s (%.0f to %.0f over %d runs), %d in flight per node; the open loop offers %.0f", sorted[len(sorted)/2], sorted[0], sorted[len(sorted)-1],
 		len(sorted), o.Window, o.Rate)
 	return nil
@@ -251,7 +256,9 @@ func (o *CostOptions) spare(ctx context.Context, in *report.CostInput) error {
 		s.Cores = r.env.Cores
 		return r.under(ctx, o.SpareRate, openWindow, func() (err error) {
 			s.Runs, err = r.ways(ctx, "heal", o.Spares, absence{steady: costSweep, away: o.SpareAway, after: costAfter})
-			s.CoresUsed = r.coresUsed
+			if used := slices.Sorted(slices.Values(r.coresUsed)); len(used) > 0 {
+				s.CoresUsed = used[len(used)/2]
+			}
 			if len(r.problems) > 0 {
 				err = fmt.Errorf("%w: %s", ErrVerify, strings.Join(r.problems, "; "))
 			}
@@ -269,7 +276,7 @@ func (o *CostOptions) spare(ctx context.Context, in *report.CostInput) error {
 // ways are so many ways back, of another node each time.
 func (r *runner) ways(ctx context.Context, kind string, times int, a absence) (runs []report.CostRun, err error) {
 	done := make([]*report.Run, times)
-	r.coresUsed = 0
+	r.coresUsed = nil
 	for i := range times {
 		x := &report.Run{Name: kind, Victim: (r.o.Victim + i) % r.o.Nodes}
 		r.events = nil
@@ -279,7 +286,7 @@ func (r *runner) ways(ctx context.Context, kind string, times int, a absence) (r
 		}
 		l := got.status.LastRecovery
 		r.judged(fmt.Sprintf("way back %d of node %d", i+1, x.Victim), l, kind)
-		r.coresUsed = max(r.coresUsed, got.coresUsed)
+		r.coresUsed = append(r.coresUsed, got.coresUsed)
 		r.say("%s: node %d served %.1f ms after its process began to recover, %s of %s in the store; %.2f cores were in use before%s", kind, x.Victim, float64(l.Total)/1e6,
 			size(l.Bytes), size(l.StoreBytes), got.coresUsed, flagsText(a.flags))
 		done[i] = x

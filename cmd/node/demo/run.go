@@ -61,8 +61,8 @@ type runner struct {
 
 	watcher   *interference.Watcher // nil: nobody watches the scheduler, and why is in unwatched
 	unwatched string
-	pids      []int   // of all node processes ever
-	coresUsed float64 // before the returns of ways, at most
+	pids      []int     // of all node processes ever
+	coresUsed []float64 // before each return of ways
 
 	notes  []string
 	events []report.Event // of the one who kills and restarts
