@@ -33,7 +33,7 @@ type Limits struct {
 
 // DefaultLimits are those of a running node.
 func DefaultLimits() Limits {
-	return Limits{Ops: opsMax, ClientBurst: 512, StreamBurst: 256 << 10, ForwardBurst: 256, AdoptBurst: 64, CleanBurst: 64 << 10,
+	return Limits{Ops: opsMax, ClientBurst: 512, StreamBurst: 256 << 10, ForwardBurst: 256, AdoptBurst: 256, CleanBurst: 64 << 10,
 		BackgroundBytes: 1 << 20, BackgroundEvery: 10 * time.Millisecond, DeadlineEvery: 20 * time.Millisecond,
 		DigestEvery: 2 * time.Millisecond,
 		FaultPause:  100 * time.Millisecond, NoRoomPatience: time.Second, Stones: 1024, RenewEvery: time.Minute}
