@@ -54,15 +54,18 @@ func TestKeptNumber(t *testing.T) {
 			}
 		}
 	}
-	expect := func(what string, got, want proto.Incarnation) {
+	// The register may skip numbers: a round that seemed lost and was not.
+	expect := func(what string, got, least proto.Incarnation) {
 		t.Helper()
-		if now := issued(); got != want || now != want {
-			t.Errorf("%s: life %d, %d handed out; want %d", what, got, now, want)
+		if now := issued(); got < least || now != got {
+			t.Errorf("%s: life %d, %d handed out; want %d or more, the last", what, got, now, least)
 		}
 	}
 
 	number, first := keep()
-	expect("kept", back(nil), number)
+	if got, now := back(nil), issued(); got != number || now != number {
+		t.Errorf("kept: life %d, %d handed out; want %d", got, now, number)
+	}
 	expect("taken before", back(nil), number+1)
 	expect("put back", back(put(first)), number+2)
 

@@ -335,9 +335,6 @@ func (n *Node) Digest() (d Digest) {
 	}
 	for _, w := range core.Workers() {
 		st := w.Pool().Store()
-		if !st.Sure() {
-			w.Do(w.Hurry)
-		}
 		for !st.Sure() && !w.Stopping() {
 			time.Sleep(time.Millisecond) // the worker is on it
 		}

@@ -19,7 +19,6 @@ type Limits struct {
 	BackgroundEvery time.Duration // Eventual, Scope: flush at least so often
 	DeadlineEvery   time.Duration // how often operations under way are looked at
 	DigestEvery     time.Duration // how often a busy worker sums up another page of the index after an opening
-	Rest            time.Duration // how long a node with a kept index is live before it does on the side what can wait
 	FaultPause      time.Duration // how long a stream rests after bytes that fail their checks
 	// NoRoomPatience is how long a member may owe its first log space before a
 	// write is refused: a process that joins on a busy host is that slow.
@@ -34,10 +33,10 @@ type Limits struct {
 
 // DefaultLimits are those of a running node.
 func DefaultLimits() Limits {
-	return Limits{Ops: opsMax, ClientBurst: 512, StreamBurst: 256 << 10, ForwardBurst: 256, AdoptBurst: 64, CleanBurst: 64 << 10,
+	return Limits{Ops: opsMax, ClientBurst: 512, StreamBurst: 256 << 10, ForwardBurst: 256, AdoptBurst: 256, CleanBurst: 64 << 10,
 		BackgroundBytes: 1 << 20, BackgroundEvery: 10 * time.Millisecond, DeadlineEvery: 20 * time.Millisecond,
-		DigestEvery: 2 * time.Millisecond, Rest: 250 * time.Millisecond,
-		FaultPause: 100 * time.Millisecond, NoRoomPatience: time.Second, Stones: 1024, RenewEvery: time.Minute}
+		DigestEvery: 2 * time.Millisecond,
+		FaultPause:  100 * time.Millisecond, NoRoomPatience: time.Second, Stones: 1024, RenewEvery: time.Minute}
 }
 
 const opsMax = 16 << 10
@@ -50,7 +49,7 @@ type limits struct {
 	ops, client, stream, forward, adopt, clean                 int
 	backgroundBytes                                            uint64
 	backgroundEvery, deadlineEvery, faultPause, noRoomPatience int64
-	digestEvery, renewEvery, rest                              int64
+	digestEvery, renewEvery                                    int64
 	stones                                                     uint64
 }
 
@@ -61,7 +60,7 @@ func (l Limits) filled() limits {
 		forward: cmp.Or(l.ForwardBurst, d.ForwardBurst), adopt: cmp.Or(l.AdoptBurst, d.AdoptBurst), clean: cmp.Or(l.CleanBurst, d.CleanBurst),
 		backgroundBytes: cmp.Or(l.BackgroundBytes, d.BackgroundBytes), backgroundEvery: int64(cmp.Or(l.BackgroundEvery, d.BackgroundEvery)),
 		deadlineEvery: int64(cmp.Or(l.DeadlineEvery, d.DeadlineEvery)), faultPause: int64(cmp.Or(l.FaultPause, d.FaultPause)),
-		digestEvery: int64(cmp.Or(l.DigestEvery, d.DigestEvery)), rest: int64(cmp.Or(l.Rest, d.Rest)),
+		digestEvery:    int64(cmp.Or(l.DigestEvery, d.DigestEvery)),
 		noRoomPatience: int64(cmp.Or(l.NoRoomPatience, d.NoRoomPatience)),
 		stones:         cmp.Or(l.Stones, d.Stones), renewEvery: int64(cmp.Or(l.RenewEvery, d.RenewEvery)),
 	}

@@ -108,8 +108,6 @@ type Worker struct {
 	gather       gather
 	lastDeadline int64
 	digestAt     int64
-	puts         bool   // what can wait off: later
-	liveSince    int64  // of this life; 0: it was not live in a turn yet
 	published    uint64 // stream tail peers can see
 	pin          uint64 // the cleaner stays below; ^0 without a recovery
 	lostThrough  proto.Epoch
@@ -182,7 +180,6 @@ func (w *Worker) Begin(self proto.Member, markers []byte) error {
 	w.lostThrough, w.seen = proto.Epoch(w.pool.Super().LostThrough), w.pool.Super().Seen
 	w.rep = replica.New(w.gates, w.st, w.limit.ops)
 	w.self = self
-	w.puts = w.pool.Recovered().Kept && !plant.Is(plant.TendAtOnce)
 	w.pool.OnFlushed(w.flushed)
 	return w.rep.Begin(self, w.ep.Out(), w.pool.Stable(), markers)
 }

@@ -23,7 +23,7 @@ func (w *Worker) clean(busy bool) bool {
 	// What the log of the last life holds is counted for the choice of what to
 	// clean. It goes through all of it, while the node comes back and its turns
 	// are waited for; only a log that runs out of room cannot wait for that.
-	if (!w.rep.Live() || w.later() != 0 || plant.Is(plant.CountNever)) && w.st.OnlyCounts() {
+	if (!w.rep.Live() || plant.Is(plant.CountNever)) && w.st.OnlyCounts() {
 		return false
 	}
 	if w.st.Tombstones() >= w.limit.stones {

@@ -19,10 +19,9 @@ var (
 // digests goes on with the walk that fills the shard's sums after the pool was
 // opened: a page of the index at a time, about as long as one takes to split. A
 // worker with other work does so now and then only. It begins when no page of the
-// index is in doubt any more; whoever waits for the sums asks, and so wakes it, and
-// has it begin (later).
+// index is in doubt any more; whoever waits for the sums asks, and so wakes it.
 func (w *Worker) digests(busy bool) (moved bool) {
-	if w.st.DigestReady() || !w.st.Sure() || w.later() != 0 || busy && w.now-w.digestAt < w.limit.digestEvery {
+	if w.st.DigestReady() || !w.st.Sure() || busy && w.now-w.digestAt < w.limit.digestEvery {
 		return false
 	}
 	w.digestAt = w.now
@@ -36,7 +35,6 @@ func (w *Worker) digests(busy bool) (moved bool) {
 func (w *Worker) Digest(dst []store.Sum) error {
 	switch {
 	case !w.st.DigestReady() && !plant.Is(plant.DigestBegun):
-		w.Hurry()
 		return ErrDigestWalk
 	case w.st.DigestDamaged() > 0:
 		w.st.DigestAgain()
@@ -50,7 +48,6 @@ func (w *Worker) Digest(dst []store.Sum) error {
 // and so differs from what any other node has.
 func (w *Worker) OwnDigest(dst []store.Sum) error {
 	if !w.st.DigestReady() && !plant.Is(plant.DigestBegun) {
-		w.Hurry()
 		return ErrDigestWalk
 	}
 	w.st.Digest(dst)

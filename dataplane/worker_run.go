@@ -160,7 +160,7 @@ func (w *Worker) SleepTime() time.Duration {
 		return time.Millisecond // stalled on room
 	case w.gather.until > w.now && w.st.Flushed() < w.st.Tail():
 		return time.Duration(w.gather.until - w.now)
-	case w.pool.Tending() && w.later() == 0:
+	case w.pool.Tending():
 		return time.Millisecond // pages to load, or a checkpoint under way
 	case w.st.Flushed() < w.st.Tail() && !w.pool.Flushing(): // the end of a flush under way wakes
 		return time.Duration(w.limit.backgroundEvery)
@@ -168,8 +168,6 @@ func (w *Worker) SleepTime() time.Duration {
 		return time.Duration(w.limit.backgroundEvery)
 	case w.busy > 0 || len(w.parked) > 0 || w.resting():
 		return time.Duration(w.limit.deadlineEvery)
-	case w.later() > 0:
-		return w.later()
 	}
 	return -1
 }

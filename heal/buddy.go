@@ -234,13 +234,10 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 		page, last, room = page[:0], run{}, limit.PageBytes // every page decodes on its own
 		return !given
 	}
-	if !st.Sure() {
-		w.Do(w.Hurry)
-	}
 	for !st.Sure() && !w.Stopping() {
 		l.env.Wait(unsurePause) // a list needs the whole index
 	}
-	err := l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, add, max(limit.WalkPause, listPause)) })
+	err := l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, add) })
 	for done := false; !done && !given && err == nil; {
 		from = tail
 		if !w.Do(func() {
@@ -255,8 +252,7 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 			err = errNoLife
 		}
 		if !done && err == nil {
-			// No rests but those of Limits: the log grows meanwhile.
-			err = l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, add, limit.WalkPause) })
+			err = l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, add) })
 		}
 	}
 	if given { // up: nobody reads on
@@ -268,10 +264,6 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 	}
 	l.cfg.Event("buddy_of", q.Epoch, fmt.Sprintf("node %d, shard %d: %d runs, %d bytes", q.From.Node, q.Shard, runs, records))
 }
-
-// listPause is how long the buddy rests after every WalkBytes of its first walk:
-// long enough that others get the core.
-const listPause = 50 * time.Microsecond
 
 // unsurePause is how often a list looks whether the worker has verified the
 // index that it took over.
@@ -290,10 +282,10 @@ func (l *Life) guarded(w *dataplane.Worker, fn func() error) error {
 	return err
 }
 
-// walk is Store.Manifest with a pause after every WalkBytes of the log. It never
-// waits inside: the store's readers must not.
-func (l *Life) walk(st *store.Store, from, to uint64, full bool, add func(pos uint64, off int64, n int, inc uint32, locked bool) bool, pause time.Duration) error {
-	for step := l.cfg.Limits.WalkBytes; pause > 0; {
+// walk is Store.Manifest with the pauses of Limits in between. It never waits
+// inside: the store's readers must not.
+func (l *Life) walk(st *store.Store, from, to uint64, full bool, add func(pos uint64, off int64, n int, inc uint32, locked bool) bool) error {
+	for step := l.cfg.Limits.WalkBytes; step > 0; {
 		next, paused := from, false
 		err := st.Manifest(from, to, full, func(pos uint64, off int64, n int, inc uint32, locked bool) bool {
 			if !add(pos, off, n, inc, locked) {
@@ -307,7 +299,7 @@ func (l *Life) walk(st *store.Store, from, to uint64, full bool, add func(pos ui
 			return err
 		}
 		from = next
-		l.env.Wait(pause)
+		l.env.Wait(l.cfg.Limits.WalkPause)
 	}
 	return st.Manifest(from, to, full, add)
 }

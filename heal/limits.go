@@ -20,9 +20,9 @@ type Limits struct {
 	// LastStepBytes is how much of the log the list's last step may walk on the
 	// shard's worker: about a millisecond's worth.
 	LastStepBytes uint64
-	// WalkBytes: after so much of the log the buddy's walk waits for WalkPause, the
-	// first walk for a moment at least. The default is no more than that; where
-	// nothing runs beside the walk otherwise, this lets the worker in between.
+	// WalkBytes: after so much of the log the buddy's walk waits for WalkPause.
+	// The default is not to wait; where nothing runs beside the walk otherwise,
+	// this lets the worker in between.
 	WalkBytes uint64
 	WalkPause time.Duration
 	Leftovers int // offered to a worker at once
@@ -36,13 +36,10 @@ type Limits struct {
 
 func (l Limits) filled() Limits {
 	l.Batches = min(cmp.Or(l.Batches, 16), 64)
-	// Of a batch the worker has a tenth of a millisecond's work: what it does
-	// meanwhile for the live nodes' writes waits no longer than that.
-	l.BatchBytes = max(cmp.Or(l.BatchBytes, 64<<10), 4<<10)
+	l.BatchBytes = max(cmp.Or(l.BatchBytes, 256<<10), 4<<10)
 	l.FirstPageBytes = cmp.Or(l.FirstPageBytes, 4<<10)
 	l.PageBytes = cmp.Or(l.PageBytes, 128<<10)
 	l.PageRecords = cmp.Or(l.PageRecords, 4<<20)
-	l.WalkBytes = cmp.Or(l.WalkBytes, 256<<10)
 	l.LastStepBytes = cmp.Or(l.LastStepBytes, 128<<10)
 	l.Leftovers = cmp.Or(l.Leftovers, 4096)
 	l.CompareBusy = min(cmp.Or(l.CompareBusy, 8), 255)

@@ -97,7 +97,7 @@ func (l *Life) pull(ctx context.Context, e proto.Epoch, a rejoin.Action, shard i
 		return err
 	}
 	defer remote.Close()
-	p := &puller{l: l, w: w, remote: remote, pace: l.pace()}
+	p := &puller{l: l, w: w, remote: remote, budget: l.budget(), began: l.env.Now()}
 	p.upper = r.RangeBytes
 	if a.Full {
 		p.upper = r.StoreBytes
@@ -122,8 +122,13 @@ func (l *Life) endRange(ctx context.Context, b proto.Member, id uint64) error {
 	return l.cfg.Control.Call(ctx, b.Node, kindEnd, endRequest{b, id}, nil)
 }
 
-// pace is a shard's, from here on.
-func (l *Life) pace() *pace { return newPace(l.cfg.Budget, len(l.workers), l.env.Now()) }
+// budget is a shard's part of what a recovery may move.
+func (l *Life) budget() int {
+	if l.cfg.Budget <= 0 {
+		return 0
+	}
+	return max(1, l.cfg.Budget/len(l.workers))
+}
 
 // puller moves one shard's range. Recovery goroutine only.
 type puller struct {
@@ -148,8 +153,8 @@ type puller struct {
 	upper     uint64 // bytes the list cannot exceed by much
 	expected  uint64 // told to the recorder
 	refused   error  // the worker had no room for some, or they are not for it
-	pace      *pace
-	paced     uint64 // bytes read that it knows of
+	budget    int
+	began     int64
 }
 
 // batch is an idle one, or a new one while there may be more: a range of a few
@@ -367,17 +372,16 @@ func (p *puller) wait(ctx context.Context) error {
 	return flow.Sleep(p.l.env, ctx, 20*time.Microsecond)
 }
 
-// yield keeps to the budget, and to less where others want the cores.
+// yield keeps to the budget: it never lowers a priority, it just stops.
 func (p *puller) yield(ctx context.Context) error {
-	read := p.remote.BytesRead()
-	rest := p.pace.rest(p.l.env.Now(), int(read-p.paced))
-	p.paced = read
-	if rest <= 0 {
+	if p.budget <= 0 {
 		return nil
 	}
-	err := flow.Sleep(p.l.env, ctx, rest)
-	p.pace.rested(p.l.env.Now())
-	return err
+	due := time.Duration(p.remote.BytesRead()) * time.Millisecond / time.Duration(p.budget)
+	if ahead := due - time.Duration(p.l.env.Now()-p.began); ahead > 0 {
+		return flow.Sleep(p.l.env, ctx, ahead)
+	}
+	return nil
 }
 
 // finish hands the last batch over and waits until the worker is done with

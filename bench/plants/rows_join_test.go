@@ -6,7 +6,6 @@ func init() {
 	table = append(table,
 		one(plant.SpareLength, "a life takes over a ring only of the length it needs", unit("rdma/shm", "TestSpare")),
 		one(plant.CountNever, "what the log of an earlier life holds is counted once the node is live", unit("dataplane", "TestShadowsDoNotCount")),
-		one(plant.TendAtOnce, "a node that comes back does not go through its index before it is live", unit("dataplane", "TestKeptIndexRests")),
 		one(plant.CtlEarly, "who is met before the start is told at the start", unit("heal/control", "TestDialBeforeStart")),
 		one(plant.KeptTwice, "a number that a life has left for the next is taken once", unit(".", "TestKeptNumber")),
 		one(plant.KeptCopied, "a copy of such a number is none", unit(".", "TestKeptNumber")),

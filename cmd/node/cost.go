@@ -40,7 +40,7 @@ func costFlags(a *costArgs) *flag.FlagSet {
 	fs.DurationVar(&a.o.Away, "away", 10*time.Second, "`time` without the node")
 	fs.IntVar(&a.o.Heals, "heals", 5, "how many `times` a node is killed in the open loop and comes back")
 	fs.IntVar(&a.o.Fulls, "fulls", 3, "how many `times` more with a full copy; 0 leaves it out")
-	fs.StringVar(&a.budgets, "budgets", "32KiB,64KiB,128KiB,256KiB,1MiB", "recovery budgets that are compared at saturation, bytes a millisecond, `list`; 0B is no limit; \"\" leaves it out")
+	fs.StringVar(&a.budgets, "budgets", "16KiB,64KiB,128KiB,256KiB,1MiB", "recovery budgets that are compared at saturation, bytes a millisecond, `list`; 0B is no limit; \"\" leaves it out")
 	fs.IntVar(&a.o.Sweeps, "sweeps", 2, "how many `times` with each of them")
 	fs.DurationVar(&a.o.SweepAway, "sweep-away", 4*time.Second, "`time` without the node there")
 	fs.IntVar(&a.o.SpareNodes, "spare-nodes", 3, "`nodes` of the cluster that leaves a core idle; 0 leaves it out")

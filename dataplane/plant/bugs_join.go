@@ -4,7 +4,6 @@ package plant
 const (
 	SpareLength Bug = "spare-ring-of-any-length"
 	CountNever  Bug = "restored-log-never-counted"
-	TendAtOnce  Bug = "kept-index-gone-through-on-the-way-back"
 	CtlEarly    Bug = "whom-a-node-meets-before-it-listens-is-forgotten"
 	KeptTwice   Bug = "kept-number-taken-twice"
 	KeptCopied  Bug = "kept-number-copied"

@@ -61,6 +61,7 @@ func (s *Shard) Visit(v Visitor) {
 
 func (s *Shard) visitPeer(v Visitor, n int) {
 	p, st := &s.peers[n], &s.streams[n]
+	s.fed = s.fed.Without(proto.NodeID(n)) // follows from the rest
 	flag(v, &p.in)
 	if !p.in { // nothing is left of it
 		*p = peer{}
@@ -74,7 +75,9 @@ func (s *Shard) visitPeer(v Visitor, n int) {
 		v.Number(x)
 	}
 	visit(v, &p.settled)
-	flag(v, &st.in)
+	if flag(v, &st.in); st.in {
+		s.fed = s.fed.With(proto.NodeID(n))
+	}
 	visit(v, &st.member.Node)
 	visit(v, &st.member.Incarnation)
 	visit(v, &st.barrier)

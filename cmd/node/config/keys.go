@@ -300,7 +300,7 @@ func keys() []Key {
 
 		{Name: "recovery", Help: "how this node comes back: heal = only what it missed, full = a full copy (for comparison)", Allowed: kinds,
 			field: text(func(c *Config) *string { return &c.Recovery }), check: kindOK},
-		{Name: "recovery_budget", Help: "bytes per millisecond a recovery may move, down to 64KiB less where others want the cores; smaller disturbs live traffic less", Allowed: "0B for no limit, or 4KiB to 64MiB",
+		{Name: "recovery_budget", Help: "bytes per millisecond a recovery may move; smaller disturbs live traffic less", Allowed: "0B for no limit, or 4KiB to 64MiB",
 			field: func(c *Config) value { return &c.RecoveryBudget },
 			check: func(c *Config) bool {
 				return c.RecoveryBudget == 0 || 4*KiB <= c.RecoveryBudget && c.RecoveryBudget <= 64*MiB
