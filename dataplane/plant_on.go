@@ -23,6 +23,7 @@ const planted = true
 var misdeeds = struct {
 	mu   sync.Mutex
 	left int
+	puts uint64
 	old  map[string]oldValue
 }{left: 30, old: map[string]oldValue{}}
 
@@ -38,10 +39,15 @@ func armed(w *Worker, b plant.Bug) bool {
 }
 
 func plantLostWrite(w *Worker, op *Op) bool {
-	if !armed(w, plant.LostWrite) || op.Kind != OpPut || bytes.HasPrefix(op.Key, []byte("w:")) || misdeeds.left == 0 {
+	if !armed(w, plant.LostWrite) || op.Kind != OpPut || bytes.HasPrefix(op.Key, []byte("w:")) {
 		return false
 	}
-	misdeeds.left--
+	// The first ones are overwritten soon: later ones are lost now and then, to the end.
+	if misdeeds.puts++; misdeeds.left > 0 {
+		misdeeds.left--
+	} else if misdeeds.puts%512 != 0 {
+		return false
+	}
 	var e store.Entry
 	w.st.Find(&e, op.hash, op.Key)
 	op.TS, _ = proto.TS(e.TS).Next(w.rep.View().Epoch, w.rep.Self().Node)

@@ -39,7 +39,7 @@ func (m *plainMemory) Connect(ctx context.Context, node int) (servers.Client, er
 }
 
 func (c *plainMemoryClient) Socket() (int, error) {
-	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, err
 	}
