@@ -129,6 +129,18 @@ func read(path string) (*Measurements, error) {
 	return m, nil
 }
 
+// commandOf is how the same is measured again: -go is the
+// Makefile's.
+func commandOf(args []string) string {
+	if i := slices.Index(args, "-go"); i >= 0 && i+1 < len(args) {
+		args = slices.Delete(slices.Clone(args), i, i+2)
+	}
+	if len(args) == 0 {
+		return "make bench"
+	}
+	return fmt.Sprintf("make bench MEASURE=%q", strings.Join(args, " "))
+}
+
 func conditions(o *options) Conditions {
 	out := func(name string, args ...string) string {
 		text, err := exec.Command(name, args...).Output()
@@ -137,7 +149,7 @@ func conditions(o *options) Conditions {
 		}
 		return strings.TrimSpace(string(text))
 	}
-	c := Conditions{Command: "make bench", Commit: out("git", "describe", "--tags", "--always", "--dirty"),
+	c := Conditions{Command: commandOf(os.Args[1:]), Commit: out("git", "describe", "--tags", "--always", "--dirty"),
 		Date: time.Now().UTC().Format("2006-01-02"), Cores: runtime.NumCPU(), Kernel: out("uname", "-r"), Go: runtime.Version(), Runs: o.runs, Machine: "unknown"}
 	text, err := os.ReadFile("/proc/cpuinfo")
 	for line := range strings.Lines(string(text)) {

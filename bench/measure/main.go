@@ -3,7 +3,7 @@
 // each figure of the product as a ratio to a floor or an alternative of the same
 // run. Figures that got worse against the file that was there are marked.
 //
-//	make bench                                    everything, about an hour
+//	make bench                                    everything, about half an hour
 //	go run ./bench/measure -only floors,load      parts of it, to the terminal only
 //
 // It wants the machine to itself: what else runs is part of every figure.

@@ -125,3 +125,14 @@ func TestPeersFigures(t *testing.T) {
 		t.Errorf("%+v", m.Figures)
 	}
 }
+
+func TestCommandOf(t *testing.T) {
+	for want, args := range map[string][]string{
+		"make bench":                            {"-go", "go"},
+		`make bench MEASURE="-runs 3 -time 2s"`: {"-go", "go", "-runs", "3", "-time", "2s"},
+	} {
+		if got := commandOf(args); got != want {
+			t.Errorf("%v: %s, want %s", args, got, want)
+		}
+	}
+}
