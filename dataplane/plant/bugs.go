@@ -368,5 +368,5 @@ var All = []Bug{
 	DamageCold, DamageFlag, DamageMarker, DamageBlank, DamageForward, DamageAdopt, DamageForged, DamageScrub, DamageMarkerTrusted,
 	SpareLength, CountNever, CtlEarly, KeptTwice, KeptCopied, KeptPassed,
 	DoubtRefound, DoubtAlways, DoubtStray, DoubtTorn, DoubtLost, DoubtForgotten, DoubtWaits, DoubtStale, DoubtCut, DoubtLives, DoubtOverlaid,
-	MendFirst, MendOldest, MendRecovering, MendLocked, MendDamagedIsMissing, MendInFlight, MendBound,
+	MendFirst, MendOldest, MendRecovering, MendLocked, MendDamagedIsMissing, MendInFlight, MendBound, MendUnflushed,
 }
