@@ -68,6 +68,7 @@ type Worker struct {
 	env   flow.Env
 	clock func() int64
 	limit limits
+	put   uint16
 	idle  int // rounds since anything moved
 
 	attendants atomic.Pointer[[]*attendant] // nil: nobody
@@ -390,12 +391,18 @@ func first(s proto.NodeSet) proto.NodeID { return proto.NodeID(bits.TrailingZero
 
 // listen takes what one member has sent.
 func (w *Worker) listen(n proto.NodeID) (moved bool) {
-	w.ep.Marks(int(n), &w.marks)
-	if err := w.rep.OnMarks(n, &w.marks); err != nil {
-		w.fault(n, err)
-		return false
-	}
 	m := w.ep.Mirror(int(n))
+	if w.put&(1<<n) == 0 && m != nil && m.Limit() != m.Cursor() && m.Limit()-m.Cursor() <= 1024 {
+		w.put |= 1 << n
+	} else {
+		w.put &^= 1 << n
+		w.ep.Marks(int(n), &w.marks)
+		if err := w.rep.OnMarks(n, &w.marks); err != nil {
+			w.fault(n, err)
+			return false
+		}
+		m = w.ep.Mirror(int(n))
+	}
 	if m == nil && w.malformed != nil && w.malformed.Malformed()>>n&1 == 1 && !plant.Is(plant.WorkerMalformed) {
 		// The provider reads nothing of it any more, for as long as this life
 		// lasts: counted like bytes that fail their checks.
