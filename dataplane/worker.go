@@ -15,6 +15,7 @@ import (
 	"healkv/pmem/record"
 	"healkv/pmem/store"
 	"healkv/rdma"
+	"healkv/rdma/ring"
 )
 
 // WorkerConfig is what a worker needs of one opened shard.
@@ -68,7 +69,6 @@ type Worker struct {
 	env   flow.Env
 	clock func() int64
 	limit limits
-	put   uint16
 	idle  int // rounds since anything moved
 
 	attendants atomic.Pointer[[]*attendant] // nil: nobody
@@ -117,6 +117,7 @@ type Worker struct {
 	faultUntil   [proto.NodesMax]int64
 	faults       [proto.NodesMax]int // of a stream in a row
 	refused      func(int, proto.Member, error)
+	owed         proto.NodeSet // watermarks were left for the next turn
 	seen         [proto.NodesMax]pmem.Seen
 	unkept       uint64   // checkpoints that failed, as last logged
 	parked       []parked // wait for the repair of their keys
@@ -389,20 +390,31 @@ func (w *Worker) listenAll(members proto.NodeSet) (moved bool) {
 // first is the lowest node of a set that is not empty.
 func first(s proto.NodeSet) proto.NodeID { return proto.NodeID(bits.TrailingZeros16(uint16(s))) }
 
+// fewBytes of a stream are an entry or two: whoever sent them waits for no others.
+const fewBytes = 1024
+
 // listen takes what one member has sent.
+//
+// Of a member whose stream brings little, the watermarks are left for the next turn,
+// which follows at once: right behind a write goes the watermark of the one before,
+// into a line that crosses between the processors then, and whoever waits for this
+// one to be applied would wait for that too.
 func (w *Worker) listen(n proto.NodeID) (moved bool) {
-	m := w.ep.Mirror(int(n))
-	if w.put&(1<<n) == 0 && m != nil && m.Limit() != m.Cursor() && m.Limit()-m.Cursor() <= 1024 {
-		w.put |= 1 << n
-	} else {
-		w.put &^= 1 << n
-		w.ep.Marks(int(n), &w.marks)
-		if err := w.rep.OnMarks(n, &w.marks); err != nil {
-			w.fault(n, err)
-			return false
+	owed := w.owed.Has(n) && !plant.Is(plant.MarksLeft)
+	w.owed = w.owed.Without(n)
+	if m := w.ep.Mirror(int(n)); !owed && m != nil && m.Limit()-m.Cursor()-1 < fewBytes && w.rep.Following(n) && w.faultUntil[n] <= w.now {
+		moved = w.stream(n, m)
+		if moved || plant.Is(plant.MarksLeft) {
+			w.owed = w.owed.With(n)
+			return moved
 		}
-		m = w.ep.Mirror(int(n))
 	}
+	w.ep.Marks(int(n), &w.marks)
+	if err := w.rep.OnMarks(n, &w.marks); err != nil {
+		w.fault(n, err)
+		return false
+	}
+	m := w.ep.Mirror(int(n))
 	if m == nil && w.malformed != nil && w.malformed.Malformed()>>n&1 == 1 && !plant.Is(plant.WorkerMalformed) {
 		// The provider reads nothing of it any more, for as long as this life
 		// lasts: counted like bytes that fail their checks.
@@ -415,6 +427,11 @@ func (w *Worker) listen(n proto.NodeID) (moved bool) {
 	if !w.rep.Following(n) && !w.rep.Fed(n, m.Cursor()) {
 		return false
 	}
+	return w.stream(n, m)
+}
+
+// stream applies entries of a member.
+func (w *Worker) stream(n proto.NodeID, m *ring.Mirror) (moved bool) {
 	got, err := w.rep.OnStream(n, m, w.limit.stream)
 	switch {
 	case err != nil:

@@ -1,0 +1,9 @@
+package plants
+
+import "healkv/dataplane/plant"
+
+func init() {
+	table = append(table,
+		one(plant.MarksLeft, "watermarks are taken although the member's next entry has to wait", unit("dataplane", "TestMarksBesideAWaitingEntry")),
+	)
+}
