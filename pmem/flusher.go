@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"sync/atomic"
 	"time"
+
+	"healkv/dataplane/sched"
 )
 
 // flusher is the thread that waits for the disk, in the file domain. A flush
@@ -46,6 +48,7 @@ func (f *flusher) run() {
 	defer close(f.ended)
 	runtime.LockOSThread()
 	_ = os.WriteFile("/proc/thread-self/comm", []byte(flusherName), 0) // it costs only the name that this fails
+	sched.Prompt()                                                     // a worker waits for what little it does before the disk and behind it
 	shown := time.Now()
 	for {
 		switch f.state.Load() {
