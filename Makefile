@@ -42,7 +42,11 @@ help: ## this list
 
 .PHONY: build
 build: ## bin/node
-	CGO_ENABLED=$(if $(VERBS),1,0) $(GO) build -ldflags '$(LDFLAGS)' -o bin/node ./cmd/node
+	CGO_ENABLED=$(if $(VERBS),1,0) $(GO) build -pgo=cmd/node/node.pgo -ldflags '$(LDFLAGS)' -o bin/node ./cmd/node
+
+.PHONY: profile
+profile: build ## the profile that guides the compiler, cmd/node/node.pgo, taken anew (two minutes)
+	sh scripts/profile.sh
 
 .PHONY: demo
 demo: build ## six processes, a killed node, its recovery, and the report in out/demo
