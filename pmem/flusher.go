@@ -49,7 +49,8 @@ func (f *flusher) run() {
 	defer close(f.ended)
 	runtime.LockOSThread()
 	_ = os.WriteFile("/proc/thread-self/comm", []byte(flusherName), 0) // it costs only the name that this fails
-	sched.Prompt()                                                     // a worker waits for what little it does before the disk and behind it
+	// A worker waits for what little it does before the disk and behind it.
+	sched.Prompt()
 	shown := time.Now()
 	for {
 		switch f.state.Load() {
