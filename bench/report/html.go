@@ -17,6 +17,8 @@ import (
 var (
 	//go:embed page/page.html
 	pageHTML string
+	//go:embed page/parts.html
+	partsHTML string
 	//go:embed page/page.css
 	pageCSS string
 	//go:embed page/page.js
@@ -25,12 +27,17 @@ var (
 
 // page is parsed when it is written: a node that starts has no use for it.
 var page = sync.OnceValue(func() *template.Template {
-	return template.Must(template.New("page").Funcs(template.FuncMap{
+	return parsePage("page", pageHTML)
+})
+
+// parsePage parses a page and what all of them have in common.
+func parsePage(name, html string) *template.Template {
+	return template.Must(template.Must(template.New(name).Funcs(template.FuncMap{
 		"count": count, "ms": duration, "us": micros, "rate": perSecond, "pct": percent,
 		"int":    func(n int) string { return count(uint64(max(n, 0))) },
 		"errors": errorsText,
-	}).Parse(pageHTML))
-})
+	}).Parse(partsHTML)).Parse(html))
+}
 
 type tile struct{ Key, Value, Note, Class string }
 type keyValue struct{ Key, Value string }
