@@ -39,7 +39,7 @@ func (s *Source) AddFlags(fs *flag.FlagSet, keep func(*Key) bool) {
 		set := func(text string) error {
 			var scratch Config
 			if err := k.Set(&scratch, text); err != nil {
-				return fmt.Errorf("%w; allowed: %s", err, k.Allowed)
+				return fmt.Errorf("%w%s", err, k.unless(err))
 			}
 			s.flags[k.Name] = text
 			return nil
@@ -179,7 +179,7 @@ func (s *Source) Flags() error {
 
 func (s *Source) set(k *Key, origin, text string) error {
 	if err := k.Set(&s.Config, text); err != nil {
-		return fmt.Errorf("config: %s: %s = %s: %w; allowed: %s", origin, k.Name, k.shown(text), err, k.Allowed)
+		return fmt.Errorf("config: %s: %s = %s: %w%s", origin, k.Name, k.shown(text), err, k.unless(err))
 	}
 	s.from(k.Name, origin)
 	return nil
@@ -222,6 +222,14 @@ func (s *Source) validate(pick func(*Key) bool) error {
 		return fmt.Errorf("config: %s: resp.listen = %q: %w", s.Origin("resp.listen"), c.Resp.Listen, errPassword)
 	}
 	return nil
+}
+
+// unless says what is allowed, if the error has not said so.
+func (k *Key) unless(err error) string {
+	if strings.Contains(err.Error(), k.Allowed) {
+		return ""
+	}
+	return "; allowed: " + k.Allowed
 }
 
 func (k *Key) shown(text string) string {
