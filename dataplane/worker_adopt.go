@@ -122,11 +122,19 @@ func (w *Worker) adopt() (moved bool) {
 }
 
 // adoptAhead asks the memory for what the batch's next records will need, so
-// that their cache misses overlap.
+// that their cache misses overlap: for the places of the burst after them in the
+// index, and for the records that they may replace, whose keys are compared.
 func (w *Worker) adoptAhead(b *Batch) (to int) {
-	to = min(len(b.Items), w.adoptAt+opsAhead)
-	for _, it := range b.Items[w.adoptAt:to] {
-		w.st.PrefetchKey(record.Hash(b.Buf[it.Off : it.Off+it.Len]))
+	var hash [2 * opsAhead]uint64
+	next := b.Items[w.adoptAt:]
+	next = next[:min(len(next), len(hash))]
+	for i, it := range next {
+		hash[i] = record.Hash(b.Buf[it.Off : it.Off+it.Len])
+		if i >= opsAhead || w.adoptAt == 0 {
+			w.st.PrefetchKey(hash[i])
+		}
 	}
-	return to
+	n := min(len(next), opsAhead)
+	w.st.PrefetchRecords(hash[:n])
+	return w.adoptAt + n
 }

@@ -107,7 +107,19 @@ type CostGroup struct {
 	Phases      []CostPhase `json:"phases"`
 	Kinds       []string    `json:"kinds"` // of the recoveries, each once
 
+	// ByTime are the windows around the restart, of all ways back together.
+	ByTime []CostWindow `json:"by_time,omitempty"`
+
 	aligned alignedSeries
+}
+
+// CostWindow is what the live nodes did in 10 ms.
+type CostWindow struct {
+	Ms      float64 `json:"ms"` // since the restart
+	Times   int     `json:"times"`
+	OpsPerS float64 `json:"ops_per_s"`
+	Read99  uint64  `json:"read_p99_us"`
+	Write99 uint64  `json:"write_p99_us"`
 }
 
 // Phases of a CostGroup, beside PhaseRecovering and PhaseAfter.
@@ -262,6 +274,11 @@ func costGroup(name string, budget uint64, runs []CostRun, aligned bool) (*CostG
 			s := spread(kept)
 			p.KeptOffEach = &s
 		}
+	}
+	for i, n := range g.aligned.ops {
+		a := &g.aligned
+		g.ByTime = append(g.ByTime, CostWindow{float64(i-alignedBefore) * windowMs, a.times[i], float64(n) / float64(a.times[i]) * 1e9 / record.WindowNanos,
+			a.read[i].Quantile(0.99), a.write[i].Quantile(0.99)})
 	}
 	g.RecoveryMs, g.TransferMs = spread(each["recovery"]), spread(each["transfer"])
 	g.MovedBytes, g.MissedBytes, g.StoreBytes = spread(each["moved"]), spread(each["missed"]), spread(each["store"])

@@ -108,14 +108,12 @@ func (r *CostReport) curve() []template.HTML {
 
 // plots are the windows around the restart, of all ways back together.
 func (g *CostGroup) plots() []template.HTML {
-	a := &g.aligned
 	ops := plotLine{Color: "--live", Name: "live nodes, thousand accesses/s"}
 	read, write := plotLine{Color: "--p50", Name: "read p99, ms"}, plotLine{Color: "--p999", Name: "write p99, ms"}
-	for i, n := range a.ops {
-		x := float64(i-alignedBefore) * windowMs
-		ops.add(x, float64(n)/float64(a.times[i])/windowMs, "")
-		read.add(x, float64(a.read[i].Quantile(0.99))/1000, "")
-		write.add(x, float64(a.write[i].Quantile(0.99))/1000, "")
+	for _, w := range g.ByTime {
+		ops.add(w.Ms, w.OpsPerS/1000, "")
+		read.add(w.Ms, float64(w.Read99)/1000, "")
+		write.add(w.Ms, float64(w.Write99)/1000, "")
 	}
 	spans := []plotSpan{{0, g.RecoveryMs.Median}}
 	return []template.HTML{

@@ -28,8 +28,7 @@ type cleaner struct {
 	counting  uint64 // number of the segment being counted, 0: none
 	victim    uint64 // number of the segment being examined, 0: none
 	walk      walker // through counting or victim, never both
-	ahead     uint64 // position of the next record of the walk whose key was not asked for
-	asked     int    // records between the walk and ahead
+	ahead     ahead
 
 	pace  pacer
 	sweep sweep
@@ -206,7 +205,7 @@ func (s *Store) begin(bound uint64, sweeps bool) bool {
 	c.idleTail = 0
 	start, end := s.log.Bounds(number)
 	c.victim, c.moved, c.walk, c.droppedHere = number, 0, s.log.Walk(start, end), false
-	c.ahead = 0
+	c.ahead = ahead{}
 	return true
 }
 
@@ -220,7 +219,7 @@ func (s *Store) examine(r *CleanResult, budget *int, b *Bounds) {
 	}
 	var h record.Header
 	for *budget > 0 {
-		s.lookAhead()
+		c.ahead.look(s, &c.walk)
 		pos, img := c.walk.Next(&h)
 		if img == nil {
 			if s.skip(&c.walk) {
@@ -246,28 +245,6 @@ func (s *Store) examine(r *CleanResult, budget *int, b *Bounds) {
 			r.MovedBytes += moved
 			r.MovedRecords++
 		}
-	}
-}
-
-// cleanAhead is how many records before the walk comes to them their keys are
-// asked for: it looks every one up, in an index that is in no cache.
-const cleanAhead = 16
-
-// lookAhead asks for the keys of the records that the walk comes to next.
-func (s *Store) lookAhead() {
-	c := &s.clean
-	if c.asked--; c.ahead < c.walk.Pos() {
-		c.ahead, c.asked = c.walk.Pos(), 0
-	}
-	for ; c.asked < cleanAhead; c.asked++ {
-		hash, next, ok := c.walk.Ahead(c.ahead)
-		if !ok {
-			return
-		}
-		s.PrefetchKey(hash)
-		// If the next ones are as long, this is where one of them begins.
-		index.PrefetchBytes(begin(s.log.Record(next+cleanAhead/2*(next-c.ahead)), headerBytes))
-		c.ahead = next
 	}
 }
 
@@ -353,11 +330,11 @@ func (s *Store) count(r *CleanResult, budget *int) {
 			return
 		}
 		start, end := s.log.Bounds(number)
-		c.counting, c.walk, c.ahead = number, s.log.Walk(start, end), 0
+		c.counting, c.walk, c.ahead = number, s.log.Walk(start, end), ahead{}
 	}
 	var h record.Header
 	for *budget > 0 {
-		s.lookAhead()
+		c.ahead.look(s, &c.walk)
 		before := c.walk.Pos()
 		pos, img := c.walk.Next(&h)
 		if img == nil && c.walk.Skip(s.genuine) != (seglog.Extent{}) {

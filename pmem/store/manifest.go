@@ -44,10 +44,11 @@ func (s *Store) Manifest(from, to uint64, full bool, fn func(pos uint64, off int
 }
 
 type manifest struct {
-	s    *Store
-	full bool
-	walk walker
-	err  error
+	s     *Store
+	full  bool
+	walk  walker
+	err   error
+	ahead ahead
 
 	// The run so far; n is 0 if there is none.
 	pos    uint64
@@ -62,6 +63,7 @@ func (m *manifest) stride(fn func(pos uint64, off int64, n int, inc uint32, lock
 	var h record.Header
 	var c index.Cursor
 	for range manifestStride {
+		m.ahead.look(m.s, &m.walk)
 		pos, img := m.walk.Next(&h)
 		if img == nil {
 			if m.s.skip(&m.walk) {
