@@ -221,8 +221,8 @@ func partColor(name string) template.CSS {
 	return colorOf(i + len(recoverySteps))
 }
 
-// colorOf number k of the page's nine.
-func colorOf(k int) template.CSS { return template.CSS(fmt.Sprintf("--c%d", k%9)) }
+// colorOf number k of the page's: one for every step of a recovery.
+func colorOf(k int) template.CSS { return template.CSS(fmt.Sprintf("--c%d", k%13)) }
 
 func (r *Report) partRows() (parts, status []partRow) {
 	for _, name := range partNamesInOrder() {
@@ -324,7 +324,7 @@ func (e Environment) rows() (kv []keyValue) {
 	}
 	add("Machine", strings.TrimSpace(e.Machine+"  "+e.Kernel))
 	add("Cores", fmt.Sprintf("%d, shared by all nodes and their load generators", e.Cores))
-	add("Nodes", fmt.Sprintf("%d, %d shard(s) each", e.Nodes, e.Shards))
+	add("Nodes", fmt.Sprintf("%d, each with %d %s", e.Nodes, e.Shards, plural(e.Shards, "shard")))
 	add("Provider", e.Transport())
 	add("Durability domain", e.Domain)
 	add("Page size", e.PageSize)
