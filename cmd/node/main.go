@@ -150,11 +150,16 @@ func flagError(err error) string {
 			return c[1] + name
 		}
 	}
-	if head, tail, ok := strings.Cut(text, " for flag -"); ok {
-		text = head + " for --" + tail
+	for _, named := range []string{" for flag -", " for -"} { // the second one: of booleans
+		if head, tail, ok := strings.Cut(text, named); ok {
+			text = head + " for --" + tail
+			break
+		}
 	}
-	if head, ok := strings.CutSuffix(text, ": parse error"); ok {
-		text = head + ": not what such a value looks like"
+	if head, ok := strings.CutSuffix(text, ": parse error"); ok && strings.HasPrefix(head, "invalid boolean") {
+		text = head + ": neither true nor false"
+	} else if ok {
+		text = head + ": not a number, or a time without its unit, as 5s has it"
 	}
 	return text
 }
