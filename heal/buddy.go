@@ -1,6 +1,7 @@
 package heal
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -282,11 +283,24 @@ func (l *Life) guarded(w *dataplane.Worker, fn func() error) error {
 	return err
 }
 
-// walk is Store.Manifest with the pauses of Limits in between. It never waits
-// inside: the store's readers must not.
+const (
+	walkPiece = 1 << 20          // of the log, a tenth of a millisecond or two
+	walkRest  = 2                // times as long as a piece took
+	walkPause = time.Millisecond // at most
+)
+
+// walk is Store.Manifest with pauses in between: those of Limits, or, where a
+// recovery is to leave cores to others, twice as long as the piece before took. So
+// the walk takes a third of a core at most, and less where others want it; it stays some
+// times faster than any log grows. It never waits inside: the store's readers
+// must not.
 func (l *Life) walk(st *store.Store, from, to uint64, full bool, add func(pos uint64, off int64, n int, inc uint32, locked bool) bool) error {
-	for step := l.cfg.Limits.WalkBytes; step > 0; {
-		next, paused := from, false
+	step := l.cfg.Limits.WalkBytes
+	if l.threads && l.cfg.Floor > 0 {
+		step = cmp.Or(step, walkPiece)
+	}
+	for step > 0 {
+		next, paused, began := from, false, l.env.Now()
 		err := st.Manifest(from, to, full, func(pos uint64, off int64, n int, inc uint32, locked bool) bool {
 			if !add(pos, off, n, inc, locked) {
 				return false
@@ -299,7 +313,7 @@ func (l *Life) walk(st *store.Store, from, to uint64, full bool, add func(pos ui
 			return err
 		}
 		from = next
-		l.env.Wait(l.cfg.Limits.WalkPause)
+		l.env.Wait(max(l.cfg.Limits.WalkPause, min(walkRest*time.Duration(l.env.Now()-began), walkPause)))
 	}
 	return st.Manifest(from, to, full, add)
 }
