@@ -42,7 +42,11 @@ help: ## this list
 
 .PHONY: build
 build: ## bin/node
-	CGO_ENABLED=$(if $(VERBS),1,0) $(GO) build -ldflags '$(LDFLAGS)' -o bin/node ./cmd/node
+	CGO_ENABLED=$(if $(VERBS),1,0) $(GO) build -pgo=cmd/node/node.pgo -ldflags '$(LDFLAGS)' -o bin/node ./cmd/node
+
+.PHONY: profile
+profile: build ## the profile that guides the compiler, cmd/node/node.pgo, taken anew (two minutes)
+	sh scripts/profile.sh
 
 .PHONY: demo
 demo: build ## six processes, a killed node, its recovery, and the report in out/demo
@@ -131,7 +135,7 @@ cost: build ## what recoveries cost the live nodes: open loop at half of saturat
 	bin/node cost --out out/cost --check $(COST)
 
 .PHONY: bench
-bench: build bin/peers ## floors, product and peers into docs/measurements.md: about half an hour, on a machine that does nothing else (MEASURE="-only floors,load" for parts)
+bench: build bin/peers ## floors, product and peers into docs/measurements.md: about 20 minutes, on a machine that does nothing else (MEASURE="-only floors,load" for parts)
 	$(GO) run ./bench/measure -go $(GO) $(MEASURE)
 
 .PHONY: bench-micro

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"runtime"
 	"testing"
@@ -20,6 +21,7 @@ type driver struct {
 	done   [256]*Op
 	next   uint64
 	errors int
+	late   int // of errors: they ran into their deadlines
 	keyMax uint64
 	reads  uint64 // of 8
 }
@@ -64,6 +66,9 @@ func (d *driver) run(n int) {
 		for _, op := range d.done[:got] {
 			if op.Err != nil && op.Err != ErrNotFound {
 				d.errors++
+				if errors.Is(op.Err, ErrDeadline) || errors.Is(op.Err, ErrUnknown) {
+					d.late++
+				}
 			}
 			if n > 0 {
 				d.submit(op)
@@ -73,6 +78,14 @@ func (d *driver) run(n int) {
 		if got == 0 {
 			d.s.Wait(time.Second)
 		}
+	}
+}
+
+// skipUncounted skips a test of allocations where they say nothing.
+func skipUncounted(t *testing.T) {
+	t.Helper()
+	if raceEnabled {
+		t.Skip("missing feature: a count of allocations without the race detector's own")
 	}
 }
 
@@ -93,25 +106,32 @@ func mallocs(warm, f func()) uint64 {
 // lengths through session, worker, log, index, ring and two followers, for
 // every model. The whole process is counted, so a few objects are allowed for:
 // what the runtime makes for a parked select, and a segment's header. Fewer
-// than there are bursts, so one per burst would show.
+// than there are bursts, so one per burst would show. A process that is stopped
+// for a while has operations that run into their deadlines, which is another
+// path: the count begins again then, a few times.
 func TestHotPathAllocatesNothing(t *testing.T) {
-	if raceEnabled {
-		t.Log("left out: the race detector allocates")
-		return
-	}
-	const ops, allowed = 40_000, 100
+	skipUncounted(t)
+	const ops, allowed, rounds = 40_000, 100, 5
 	for _, model := range proto.Models() {
 		for _, shards := range []int{1, 2} {
 			t.Run(fmt.Sprint(model, "-", shards), func(t *testing.T) {
 				r := newRig(t, rigOptions{nodes: 3, shards: shards, model: model, spin: 20, poolBytes: 32 << 20})
 				d := newDriver(r.nodes[0].host, 128, 2000, 3)
 				d.run(20_000) // queues, timers and buffers reach their sizes
-				got := mallocs(func() { d.run(5000) }, func() { d.run(ops) })
+				var got uint64
+				for round := 1; ; round++ {
+					d.errors, d.late = 0, 0
+					got = mallocs(func() { d.run(5000) }, func() { d.run(ops) })
+					if d.late == 0 || d.late < d.errors || round == rounds {
+						break
+					}
+					t.Logf("counted again: %d operations ran into their deadlines (%d allocations)", d.late, got)
+				}
 				if got > allowed {
 					t.Errorf("%d allocations in %d operations", got, ops)
 				}
 				if d.errors > 0 {
-					t.Errorf("%d operations failed", d.errors)
+					t.Errorf("%d operations failed, %d of them late", d.errors, d.late)
 				}
 				t.Logf("%d allocations in %d operations", got, ops)
 				d.s.Close()
@@ -122,10 +142,7 @@ func TestHotPathAllocatesNothing(t *testing.T) {
 
 // The read path in the caller's goroutine, all ways to call it.
 func TestReadPathAllocatesNothing(t *testing.T) {
-	if raceEnabled {
-		t.Log("left out: the race detector allocates")
-		return
-	}
+	skipUncounted(t)
 	r := newRig(t, rigOptions{nodes: 1, spin: 1})
 	d := newDriver(r.nodes[0].host, 64, 1000, 0)
 	d.run(4000)

@@ -165,9 +165,7 @@ func TestAttendLives(t *testing.T) {
 
 // Nothing is allocated on the way of a write from an attendant.
 func TestAttendAllocatesNothing(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector allocates")
-	}
+	skipUncounted(t)
 	r := newRig(t, rigOptions{nodes: 2, spin: 50})
 	c := newResident(r.nodes[0].host, 1<<30)
 	reached := make(chan struct{})

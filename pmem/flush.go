@@ -206,6 +206,9 @@ func (p *Pool) drainFlight() {
 			p.wake()
 		}
 	}()
+	if plant.Is(plant.FlushLandsEarly) {
+		f.landed.Store(true)
+	}
 	if !plant.Is(plant.FenceSkipped) {
 		err = p.region.Drain()
 	}

@@ -18,6 +18,8 @@ type beside struct {
 	jobs  []func()
 	calls []string // flushes and drains, as the region heard of them
 	fail  error    // of the next drains
+
+	during func() // called in a drain
 }
 
 func newBeside(t *testing.T) *beside {
@@ -37,7 +39,12 @@ func newBeside(t *testing.T) *beside {
 			}
 			b.calls = append(b.calls, what)
 		})
-		r.SetSyncHook(func() error { b.calls = append(b.calls, "drain"); return b.fail })
+		r.SetSyncHook(func() error {
+			if b.calls = append(b.calls, "drain"); b.during != nil {
+				b.during()
+			}
+			return b.fail
+		})
 	}
 	b.m.Later = func(job func()) { b.jobs = append(b.jobs, job) }
 	var err error
@@ -73,9 +80,18 @@ func TestFlushBeside(t *testing.T) {
 	if under, err := b.FinishFlush(); !under || err != nil || b.log.Flushed() != was {
 		t.Fatalf("before its end: under way %v, %v; flushed %d, was %d", under, err, b.log.Flushed(), was)
 	}
-	woken := 0
+	woken, looked := 0, false
 	b.OnFlushed(func() { woken++ })
+	b.during = func() {
+		looked = true
+		if under, err := b.FinishFlush(); !under || err != nil || b.log.Flushed() != was || woken != 0 {
+			t.Errorf("in its drain: under way %v, %v; flushed %d, was %d, woken %d times", under, err, b.log.Flushed(), was, woken)
+		}
+	}
 	b.jobs[0]()
+	if b.during = nil; !looked {
+		t.Error("no drain")
+	}
 	b.jobs[0]() // once too often
 	if b.log.Flushed() != was {
 		t.Error("it counts before the worker has taken note")

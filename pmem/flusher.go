@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"sync/atomic"
 	"time"
+
+	"healkv/dataplane/plant"
 )
 
 // flusher is the thread that waits for the disk, in the file domain. A flush
@@ -52,10 +54,15 @@ func (f *flusher) run() {
 		case flusherIdle:
 			sleepOnWord(&f.state, flusherIdle)
 		case flusherWork:
-			if !f.state.CompareAndSwap(flusherWork, flusherIdle) {
+			// Before the job: whoever waits for its end may post the next one.
+			late := plant.Is(plant.FlusherDropsNext)
+			if !late && !f.state.CompareAndSwap(flusherWork, flusherIdle) {
 				continue
 			}
 			f.job()
+			if late {
+				f.state.CompareAndSwap(flusherWork, flusherIdle)
+			}
 			if now := time.Now(); now.Sub(shown) > flusherShow {
 				shown = now
 				runtime.Gosched()
@@ -74,8 +81,10 @@ func (p *Pool) land() {
 	}
 	left := f.state.Swap(flusherEnd)
 	wakeWord(&f.state)
-	<-f.ended
-	if left == flusherWork {
+	if !plant.Is(plant.FlusherAbandoned) {
+		<-f.ended
+	}
+	if left == flusherWork && !plant.Is(plant.FlusherLeaves) {
 		f.job()
 	}
 	p.mu.Lock()

@@ -8,6 +8,7 @@ func init() {
 		one(plant.DoubtAlways, "a segment found again that was there all along does not make the pool doubtful", unit("pmem", "TestEverySegmentHeader")),
 		one(plant.DoubtStray, "a free header says whose place it is", unit("pmem", "TestEverySegmentHeader")),
 		one(plant.DoubtTorn, "a header that no crash leaves is damage", unit("pmem", "TestEverySegmentHeader")),
+		one(plant.MendUnflushed, "a mended segment header goes out though nobody writes", unit("pmem/store", "TestScrub")),
 		one(plant.DoubtLost, "an index that cannot be mended ends the life, not the process", unit("pmem", "TestIndexAndLogDamaged")),
 		one(plant.DoubtForgotten, "what no member has a good copy of stays refused after a restart", unit("heal", "TestRefusedOutlivesRestarts")),
 		one(plant.DoubtWaits, "a read does not wait for a leftover that nobody rolls forward", unit("heal", "TestRefusedOutlivesRestarts")),

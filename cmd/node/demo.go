@@ -219,6 +219,7 @@ func benchFlags(a *benchArgs) *flag.FlagSet {
 	fs.IntVar(&a.o.Loaded, "loaded", 0, "`number` of nodes that have a generator, the first ones; 0 is all")
 	fs.BoolVar(&a.o.Stable, "expect-epoch-stable", false, "fail if a view changes or a lease is lost during the runs")
 	fs.BoolVar(&a.o.QuietHeap, "expect-quiet-heap", false, "fail if a node process collects garbage or allocates for its operations during the runs")
+	fs.BoolVar(&a.o.Profile, "profile", false, "write CPU profiles of the nodes with a generator, taken in the last run: OUT/node-N.pprof for go tool pprof")
 	return fs
 }
 

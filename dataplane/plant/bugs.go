@@ -357,6 +357,7 @@ var All = []Bug{
 	ColdLeft, ViewOfNobody, ColdMute, ForcedInCold, ColdHearsay, ColdKnowing, ForcedLong,
 	SeedUncompared, SeedRehashed, RefusedForGood, RefusedProves, RefusedPolls, VoteWaits, FactDropped,
 	FlushEarly, FlushLateTail, SuperFlight, FlushNotAwaited, FlushError, FlushJoined, FlushUnwoken, FlushExtended, FlushFolios,
+	FlushLandsEarly, FlusherDropsNext, FlusherAbandoned, FlusherLeaves,
 	BootstrapAbsent, BootstrapUsed, BootstrapFew, OlderVotes, OlderByAsking, OlderGivenUp, OlderUnflagged, OlderGrants, TurnsForgotten,
 	BurstOwnWrite, BurstOvertake, BurstLease, BurstAllocates,
 	WideRoom, WideOvertake, WideArm, RespFlying, RespAhead,
@@ -368,5 +369,5 @@ var All = []Bug{
 	DamageCold, DamageFlag, DamageMarker, DamageBlank, DamageForward, DamageAdopt, DamageForged, DamageScrub, DamageMarkerTrusted,
 	SpareLength, CountNever, CtlEarly, KeptTwice, KeptCopied, KeptPassed,
 	DoubtRefound, DoubtAlways, DoubtStray, DoubtTorn, DoubtLost, DoubtForgotten, DoubtWaits, DoubtStale, DoubtCut, DoubtLives, DoubtOverlaid,
-	MendFirst, MendOldest, MendRecovering, MendLocked, MendDamagedIsMissing, MendInFlight, MendBound,
+	MendFirst, MendOldest, MendRecovering, MendLocked, MendDamagedIsMissing, MendInFlight, MendBound, MendUnflushed,
 }

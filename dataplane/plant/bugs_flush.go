@@ -11,4 +11,9 @@ const (
 	FlushExtended   Bug = "burst-of-a-flush-under-way-extended"
 	FlushFolios     Bug = "pool-written-in-large-pieces"
 	FlushUnwoken    Bug = "sleeping-worker-not-woken-by-its-flush"
+	FlushLandsEarly Bug = "flush-lands-before-its-drain"
+
+	FlusherDropsNext Bug = "flusher-drops-what-is-posted-at-a-jobs-end"
+	FlusherAbandoned Bug = "flusher-not-awaited-at-the-end"
+	FlusherLeaves    Bug = "flusher-ends-with-a-job-left"
 )

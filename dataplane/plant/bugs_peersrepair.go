@@ -9,4 +9,5 @@ const (
 	MendDamagedIsMissing Bug = "mend-damaged-counts-as-missing"
 	MendInFlight         Bug = "mend-record-under-way"
 	MendBound            Bug = "mend-refusal-has-no-bound"
+	MendUnflushed        Bug = "mended-header-waits-for-a-write"
 )

@@ -2,9 +2,11 @@ package store
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"healkv/pmem/record"
+	"healkv/pmem/seglog"
 )
 
 // hurt flips a bit of key n's record, in its header, key or value.
@@ -353,7 +355,13 @@ func TestScrub(t *testing.T) {
 	off, _ := m.log.ArenaOffset(hurtHeader)
 	m.arena[off+9] ^= 1
 	lap()
+	m.log.Ranges(nil, m.Tail(), m.Tail())
+	m.SetFlushed(m.Tail())
 	m.Clean(1<<20, Upto(m.Tail()), 0) // goes through the index for the damaged headers
+	goesOut := slices.Contains(m.log.Ranges(nil, m.log.Flushed(), m.Tail()), seglog.Range{Off: int(off), Len: seglog.SegmentHeaderBytes})
+	if m.Tail() == m.log.Flushed() || !goesOut {
+		t.Errorf("nobody writes: the mended header waits for a flush that does not come (tail %d, flushed %d, to go out %v)", m.Tail(), m.log.Flushed(), goesOut)
+	}
 	c := m.Scrubbed()
 	if c.Hurt != 4 || c.Headers != 1 || c.Mended != 1 || m.Damage().Found != 4 {
 		t.Fatalf("%+v, %+v", c, m.Damage())

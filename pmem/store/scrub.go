@@ -115,15 +115,21 @@ func (x *Scrubber) header(pos uint64) {
 	}
 }
 
-// mend writes damaged segment headers again. Worker only.
+// mend writes damaged segment headers again. They go out with the next flush
+// that begins, and where nobody writes there would be none. Worker only.
 func (s *Store) mend() {
+	mended := false
 	t := &s.scrubbed
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, number := range t.bad {
 		if s.log.Mend(number) {
 			t.mended.Add(1)
+			mended = true
 		}
+	}
+	if mended && !plant.Is(plant.MendUnflushed) {
+		s.log.Pad() // no room for it: then the next write that fits does
 	}
 	t.bad = t.bad[:0]
 	t.due.Store(false)

@@ -26,6 +26,7 @@ type plain struct {
 
 	key    int // of the share: what the operation under way is about
 	begun  time.Time
+	ticks  int   // of the loop, since then
 	pauses bool  // until resume
 	broken error // the connection is of no use any more: every operation ends with it
 	resume time.Time
@@ -124,7 +125,10 @@ func (s *Session) plainLoop(load context.Context, all []*plain, reads bool, from
 			shown = l.now
 			runtime.Gosched()
 		}
-		if l.now.Sub(ticked) > plainTick || l.pausing > 0 {
+		if l.pausing > 0 {
+			err = errors.Join(err, l.goOn())
+		}
+		if l.now.Sub(ticked) > plainTick {
 			ticked = l.now
 			err = errors.Join(err, l.tick())
 		}
@@ -139,7 +143,7 @@ func (l *plainLoop) begin(p *plain) error {
 		l.active--
 		return nil
 	}
-	p.key, p.begun = p.random.IntN(len(p.keys)), l.now
+	p.key, p.begun, p.ticks = p.random.IntN(len(p.keys)), l.now, 0
 	name := p.names[p.key]
 	if l.reads {
 		p.out = p.client.AppendRead(p.out[:0], name)
@@ -248,16 +252,27 @@ func (l *plainLoop) done(p *plain, value []byte, err error) error {
 	return nil
 }
 
-// tick goes on with those whose pause is over, and gives up what takes too long.
-func (l *plainLoop) tick() (err error) {
+// goOn goes on with those whose pause is over.
+func (l *plainLoop) goOn() (err error) {
 	for _, p := range l.all {
-		switch {
-		case p.ended:
-		case p.pauses && l.now.After(p.resume):
+		if !p.ended && p.pauses && l.now.After(p.resume) {
 			p.pauses = false
 			l.pausing--
 			err = errors.Join(err, l.begin(p))
-		case !p.pauses && l.now.Sub(p.begun) > servers.OpPatience:
+		}
+	}
+	return err
+}
+
+// tick gives up what takes too long. The loop's own ticks are counted, not the
+// clock's time: in a process that was stopped for as long, or whose server here
+// was, nobody had the time to answer.
+func (l *plainLoop) tick() (err error) {
+	for _, p := range l.all {
+		if p.ended || p.pauses {
+			continue
+		}
+		if p.ticks++; p.ticks > int(servers.OpPatience/plainTick) {
 			err = errors.Join(err, l.broke(p, errLate))
 		}
 	}

@@ -152,6 +152,41 @@ func TestPlainLoad(t *testing.T) {
 	}
 }
 
+// The clock may jump: a process that is stopped for a while, with its server in
+// it, gave nobody time to answer.
+func TestPlainPatience(t *testing.T) {
+	s := openAt(t, &plainMemory{memory: newMemory()}, small)
+	all, err := s.plains()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := plainLoop{s: s, reads: true, load: context.Background(), epoll: -1, all: all, active: len(all), now: time.Now()}
+	for _, p := range all {
+		if err := l.begin(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	given := func() (n int) {
+		for _, p := range all {
+			if errors.Is(p.broken, errLate) {
+				n++
+			}
+		}
+		return n
+	}
+	l.now = l.now.Add(time.Hour)
+	ticks := 0
+	for ; given() == 0 && ticks < 1000; ticks++ {
+		if err := l.tick(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := int(servers.OpPatience/plainTick) + 1; ticks != want || given() != len(all) {
+		t.Errorf("%d of %d operations without an answer given up after %d ticks, want all after %d", given(), len(all), ticks, want)
+	}
+	t.Logf("%d operations given up after %d ticks", given(), ticks)
+}
+
 func TestPlainLostWriteIsSeen(t *testing.T) {
 	m := &plainMemory{memory: newMemory()}
 	m.lose = Key(3)

@@ -35,6 +35,9 @@ type BenchOptions struct {
 	// QuietHeap: a collection in a node process, or a hot path that allocates, is
 	// an error.
 	QuietHeap bool
+	// Profile: what the loaded nodes spend their processor time on is written, one
+	// FileProfile each, from the last run.
+	Profile bool
 }
 
 // ErrUnstable: the group's view changed, or a lease ran out, under nothing but
@@ -55,6 +58,7 @@ func Bench(ctx context.Context, o BenchOptions, c *local.Cluster, out io.Writer)
 		return err
 	}
 	defer r.k.client.CloseIdleConnections()
+	r.profiled = o.Profile
 	err = r.bench(ctx, o, out)
 	// Everybody goes: the last ones would wait for a majority to leave the view.
 	if stopErr := r.k.stop(syscall.SIGHUP); err == nil {
@@ -179,11 +183,20 @@ func (r *runner) benchRun(ctx context.Context, o BenchOptions, n int, out io.Wri
 	if err != nil {
 		return run, err
 	}
+	profiled := make(chan error, 1)
+	if o.Profile && n == o.Runs-1 {
+		go func() { profiled <- r.profile(ctx, o.Out, loaded, o.Time) }()
+	} else {
+		profiled <- nil
+	}
 	from := now()
 	if err := sleep(ctx, o.Time); err != nil {
 		return run, err
 	}
 	to := now()
+	if err := <-profiled; err != nil {
+		return run, err
+	}
 	after, err := r.heaps(ctx, before)
 	if err != nil {
 		return run, err

@@ -165,8 +165,11 @@ func (r *runner) failover(ctx context.Context, provider, domain string, times in
 
 // flags of a node of this run.
 func (r *runner) flags() []string {
-	if r.trusted {
+	switch {
+	case r.trusted:
 		return []string{benchFlag, "--trust-refused"}
+	case r.profiled:
+		return []string{benchFlag, profileFlag}
 	}
 	return []string{benchFlag}
 }

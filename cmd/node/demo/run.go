@@ -49,6 +49,8 @@ type runner struct {
 	probing bool    // its load is stallLoad
 	rate    float64 // accesses a second, all nodes together; 0: a closed loop
 	window  int     // in flight per node
+	// profiled: its nodes serve CPU profiles.
+	profiled bool
 
 	mu       sync.Mutex
 	acks     []string
