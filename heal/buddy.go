@@ -284,23 +284,23 @@ func (l *Life) guarded(w *dataplane.Worker, fn func() error) error {
 }
 
 const (
-	walkPiece = 1 << 20          // of the log, a tenth of a millisecond or two
-	walkRest  = 2                // times as long as a piece took
-	walkPause = time.Millisecond // at most
+	walkPiece = 256 << 10 // of the log, some tens of microseconds
+	walkRests = 16        // times as long as a piece took, at most
+	walkPause = int64(time.Millisecond)
 )
 
 // walk is Store.Manifest with pauses in between: those of Limits, or, where a
-// recovery is to leave cores to others, twice as long as the piece before took. So
-// the walk takes a third of a core at most, and less where others want it; it stays some
-// times faster than any log grows. It never waits inside: the store's readers
-// must not.
+// recovery is to leave cores to others, as long as the piece before took, and
+// longer each time that the walk waited for a core. It stays some times faster
+// than any log grows: a pause has a bound. It never waits inside: the store's
+// readers must not.
 func (l *Life) walk(st *store.Store, from, to uint64, full bool, add func(pos uint64, off int64, n int, inc uint32, locked bool) bool) error {
-	step := l.cfg.Limits.WalkBytes
+	step, rests := l.cfg.Limits.WalkBytes, int64(1)
 	if l.threads && l.cfg.Floor > 0 {
 		step = cmp.Or(step, walkPiece)
 	}
 	for step > 0 {
-		next, paused, began := from, false, l.env.Now()
+		next, paused, began, worked := from, false, l.env.Now(), l.worked()
 		err := st.Manifest(from, to, full, func(pos uint64, off int64, n int, inc uint32, locked bool) bool {
 			if !add(pos, off, n, inc, locked) {
 				return false
@@ -313,7 +313,14 @@ func (l *Life) walk(st *store.Store, from, to uint64, full bool, add func(pos ui
 			return err
 		}
 		from = next
-		l.env.Wait(max(l.cfg.Limits.WalkPause, min(walkRest*time.Duration(l.env.Now()-began), walkPause)))
+		worked = l.worked() - worked
+		rest := max(int64(l.cfg.Limits.WalkPause), min(rests*worked, walkPause))
+		l.env.Wait(time.Duration(rest))
+		if l.env.Now()-began-worked-rest > paceWait {
+			rests = min(2*rests, walkRests)
+		} else {
+			rests = max(rests/2, 1)
+		}
 	}
 	return st.Manifest(from, to, full, add)
 }
