@@ -238,7 +238,7 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 	for !st.Sure() && !w.Stopping() {
 		l.env.Wait(unsurePause) // a list needs the whole index
 	}
-	err := l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, add) })
+	err := l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, l.threads && l.cfg.Floor > 0, add) })
 	for done := false; !done && !given && err == nil; {
 		from = tail
 		if !w.Do(func() {
@@ -253,7 +253,8 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 			err = errNoLife
 		}
 		if !done && err == nil {
-			err = l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, add) })
+			// Without rests: what was appended meanwhile is little, and must become less.
+			err = l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, false, add) })
 		}
 	}
 	if given { // up: nobody reads on
@@ -289,14 +290,12 @@ const (
 	walkPause = int64(time.Millisecond)
 )
 
-// walk is Store.Manifest with pauses in between: those of Limits, or, where a
-// recovery is to leave cores to others, as long as the piece before took, and
-// longer each time that the walk waited for a core. It stays some times faster
-// than any log grows: a pause has a bound. It never waits inside: the store's
-// readers must not.
-func (l *Life) walk(st *store.Store, from, to uint64, full bool, add func(pos uint64, off int64, n int, inc uint32, locked bool) bool) error {
-	step, rests := l.cfg.Limits.WalkBytes, int64(1)
-	if l.threads && l.cfg.Floor > 0 {
+// walk is Store.Manifest with pauses in between: those of Limits, and, if it
+// rests, as long as the piece before took, longer each time that the walk waited
+// for a core. It never waits inside: the store's readers must not.
+func (l *Life) walk(st *store.Store, from, to uint64, full, rests bool, add func(pos uint64, off int64, n int, inc uint32, locked bool) bool) error {
+	step, times := l.cfg.Limits.WalkBytes, int64(1)
+	if rests {
 		step = cmp.Or(step, walkPiece)
 	}
 	for step > 0 {
@@ -314,12 +313,12 @@ func (l *Life) walk(st *store.Store, from, to uint64, full bool, add func(pos ui
 		}
 		from = next
 		worked = l.worked() - worked
-		rest := max(int64(l.cfg.Limits.WalkPause), min(rests*worked, walkPause))
+		rest := max(int64(l.cfg.Limits.WalkPause), min(times*worked, walkPause))
 		l.env.Wait(time.Duration(rest))
 		if l.env.Now()-began-worked-rest > paceWait {
-			rests = min(2*rests, walkRests)
+			times = min(2*times, walkRests)
 		} else {
-			rests = max(rests/2, 1)
+			times = max(times/2, 1)
 		}
 	}
 	return st.Manifest(from, to, full, add)
