@@ -39,9 +39,14 @@ func NewCore(workers []*Worker, lease Lease) *Core {
 	c := &Core{workers: workers, lease: lease}
 	for _, w := range workers {
 		w.core = c
-		c.diskBound = c.diskBound || w.gates.Answer == proto.Durable && w.pool.FlushesBeside()
+		c.diskBound = c.diskBound || w.diskBound()
 	}
 	return c
+}
+
+// diskBound: a write is answered after a flush that runs beside the worker.
+func (w *Worker) diskBound() bool {
+	return w.gates.Answer == proto.Durable && w.pool.FlushesBeside()
 }
 
 // Workers are the shards, in order.

@@ -228,3 +228,49 @@ func TestGather(t *testing.T) {
 		t.Errorf("it sleeps for %v", d)
 	}
 }
+
+// A worker that waits for its processor puts flushes off for longer, and no longer
+// once it has one again.
+func TestGatherCrowded(t *testing.T) {
+	const ms = 1_000_000
+	for _, c := range []struct {
+		took, crowd, want int64
+	}{
+		{ms / 4, 0, ms / 8},
+		{ms / 4, crowdMost / 2, ms/8 + ms/4*5/4},
+		{ms / 4, crowdMost, 3 * ms / 4},
+		{ms / 4, crowdAll, 3 * ms / 4},
+		{4 * ms, crowdAll, gatherMax + gatherCrowded},
+		{gatherMin / 2, 0, 0},
+		{gatherMin / 2, crowdAll, 3 * gatherMin / 2},
+		{gatherMin / 4, crowdAll, 0}, // a sleep is not as exact
+	} {
+		g := gather{took: c.took, crowd: c.crowd, from: 1000}
+		if g.flushed(50*ms, c.took, 1800, 1900); g.until != c.want && g.until-50*ms != c.want {
+			t.Errorf("a flush of %d ns, crowd %d of %d: put off by %d ns, want %d", c.took, c.crowd, crowdAll, g.until-50*ms, c.want)
+		}
+	}
+	var g gather
+	waited := int64(7 * ms)
+	g.crowded(5*ms, waited) // before it was looked at for the first time
+	for range 40 {
+		waited += 5 * ms
+		g.crowded(5*ms, waited)
+	}
+	if g.crowd < crowdAll-8 || g.crowd > crowdAll {
+		t.Errorf("waiting all the time is a crowd of %d, want %d", g.crowd, crowdAll)
+	}
+	for range 40 {
+		waited += ms / 2
+		g.crowded(5*ms, waited)
+	}
+	if want := int64(crowdAll / 10); g.crowd < want-8 || g.crowd > want+8 {
+		t.Errorf("waiting for a tenth of the time is a crowd of %d, want %d", g.crowd, want)
+	}
+	for range 40 {
+		g.crowded(5*ms, 0) // nobody counts any more
+	}
+	if g.crowd > 8 {
+		t.Errorf("a crowd of %d, and nobody waits", g.crowd)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"healkv/dataplane/plant"
 	"healkv/dataplane/proto"
 	"healkv/dataplane/replica"
+	"healkv/dataplane/sched"
 	"healkv/pmem"
 	"healkv/pmem/record"
 	"healkv/pmem/store"
@@ -106,6 +107,7 @@ type Worker struct {
 	full         bool  // writes are refused until room is found again
 	lastFlush    int64 // when the last one began
 	gather       gather
+	queue        sched.Queue // of its thread
 	lastDeadline int64
 	digestAt     int64
 	digestAsked  int64

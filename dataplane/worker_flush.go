@@ -66,25 +66,52 @@ func (w *Worker) flush() (moved bool) {
 // waiting then, which is everybody if all write again, or after half of what a
 // flush takes. Where flushes are so quick that this is less than a sleep's
 // accuracy nothing is put off.
+//
+// A flush takes processor time too, some tens of microseconds however little it
+// carries. Where processors are short, those who write again come as late as they
+// get one, and a flush for a few of them makes all others later yet: so a worker
+// that waits for its own processor puts flushes off for longer, up to three times
+// what they take.
 type gather struct {
 	took   int64  // of a flush, smoothed
+	crowd  int64  // crowdAll times the part of its time in which the worker waits for a processor, smoothed
+	waited int64  // for a processor, when that was looked at last
 	from   uint64 // log position where the flush under way began
 	until  int64  // on the worker's clock; 0: nothing is put off
 	enough uint64 // log position from which on there is nothing to wait for
 }
 
 const (
-	gatherMin = 100_000
-	gatherMax = 1_000_000 // ns
+	gatherMin     = 100_000
+	gatherMax     = 1_000_000 // ns
+	gatherCrowded = 2_000_000
+
+	crowdAll = 1000
+	// crowdMost is the part from which on flushes are put off for longest.
+	crowdMost = 400
 )
 
 // flushed: a flush through a log position has ended now, which took that long,
 // and the log's tail stands at tail.
 func (g *gather) flushed(now, took int64, through, tail uint64) {
 	g.took += (min(took, 16*gatherMax) - g.took) / 8
-	if g.until = 0; g.took/2 >= gatherMin {
-		g.until = now + min(g.took/2, gatherMax)
+	// Half of what a flush takes, and by the crowd up to five halves more.
+	long := min(g.took/2, gatherMax)
+	if !plant.Is(plant.CrowdAlone) {
+		long += min(g.took*5/2, gatherCrowded) * min(g.crowd, crowdMost) / crowdMost
+	}
+	if g.until = 0; long >= gatherMin {
+		g.until = now + long
 		g.enough = tail + (through-g.from)*7/8
+	}
+}
+
+// crowded: of the last so many nanoseconds, the worker could have run in some
+// and had no processor; waited is the sum of these since it began.
+func (g *gather) crowded(of, waited int64) {
+	g.crowd += (min(max(waited-g.waited, 0), of)*crowdAll/max(of, 1) - g.crowd) / 4
+	if !plant.Is(plant.CrowdSum) {
+		g.waited = waited
 	}
 }
 

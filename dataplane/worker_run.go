@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"healkv/dataplane/plant"
+	"healkv/dataplane/sched"
 	"healkv/pmem"
 )
 
@@ -21,6 +22,11 @@ func (w *Worker) run() {
 	runtime.LockOSThread()
 	NameThread(fmt.Sprintf("%s%d", ThreadName, w.shard))
 	w.threaded = true
+	if w.diskBound() {
+		sched.Prompt()
+		w.queue.Open()
+		defer w.queue.Close()
+	}
 	running.Add(1)
 	defer running.Add(-1)
 	defer close(w.stopped)
@@ -62,6 +68,7 @@ func (w *Worker) show() {
 	if !w.threaded || w.now-w.shown <= int64(showEvery) {
 		return
 	}
+	w.gather.crowded(w.now-w.shown, int64(w.queue.Waited()))
 	w.shown = w.now
 	w.unheard = int(running.Load())+2 <= runtime.GOMAXPROCS(0)
 	runtime.Gosched()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"healkv/dataplane/plant"
+	"healkv/dataplane/sched"
 )
 
 // flusher is the thread that waits for the disk, in the file domain. A flush
@@ -48,6 +49,8 @@ func (f *flusher) run() {
 	defer close(f.ended)
 	runtime.LockOSThread()
 	_ = os.WriteFile("/proc/thread-self/comm", []byte(flusherName), 0) // it costs only the name that this fails
+	// A worker waits for what little it does before the disk and behind it.
+	sched.Prompt()
 	shown := time.Now()
 	for {
 		switch f.state.Load() {

@@ -363,6 +363,7 @@ var All = []Bug{
 	WideRoom, WideOvertake, WideArm, RespFlying, RespAhead,
 	AttendNext, AttendNever,
 	PaceGreedy, PaceCatchesUp, ChoresAtOnce,
+	CrowdAlone, CrowdSum,
 	CountBusy, SpaceUnlisted, SpaceUnstable, SpaceForgets, SpacePinAhead,
 	TombstoneUnstable, TombstoneAway, TombstoneBarrier, TombstoneEpoch, TombstoneOlder, TombstoneUnflushed,
 	DamageSplit, DamageHeader, DamageFloor, DamageBeside, DamageMiss, DamageSettle, DamageHide, DamageMoved, DamageGap, DamageDoubt,

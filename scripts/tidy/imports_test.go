@@ -55,13 +55,14 @@ var mayImport = []struct {
 }{
 	{"dataplane/plant", nil}, // bugs planted in tests; the constant false in a product
 	{"dataplane/proto", []string{"dataplane/plant"}},
+	{"dataplane/sched", nil},
 	{"dataplane/replica", append([]string{"rdma"}, pure...)},
 	{"dataplane/resp", []string{"dataplane", "dataplane/plant", "dataplane/proto"}},
 	{"dataplane/flow", nil},
-	{"dataplane", []string{"dataplane/plant", "dataplane/proto", "dataplane/flow", "dataplane/replica", "rdma/...", "pmem/..."}},
+	{"dataplane", []string{"dataplane/plant", "dataplane/proto", "dataplane/flow", "dataplane/sched", "dataplane/replica", "rdma/...", "pmem/..."}},
 	{"rdma", []string{"dataplane/plant", "dataplane/proto", "pmem/record", "cgo/..."}},
 	{"cgo", nil},
-	{"pmem", []string{"dataplane/plant", "dataplane/proto"}},
+	{"pmem", []string{"dataplane/plant", "dataplane/proto", "dataplane/sched"}},
 	{"heal/identity", []string{"dataplane/plant", "dataplane/proto"}},
 	{"heal/control", []string{"dataplane/plant", "dataplane/proto", "heal/identity"}},
 	{"heal/membership", []string{"dataplane/plant", "dataplane/proto", "dataplane/flow", "heal/control"}},

@@ -159,13 +159,13 @@ func (l *plainLoop) begin(p *plain) error {
 
 func (l *plainLoop) send(p *plain) error {
 	for p.sent < len(p.out) {
-		n, err := unix.SendmsgN(p.socket, p.out[p.sent:], nil, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+		n, errno := sendNow(p.socket, p.out[p.sent:])
 		switch {
-		case err == unix.EINTR:
-		case err == unix.EAGAIN:
+		case errno == unix.EINTR:
+		case errno == unix.EAGAIN:
 			return nil // an event says when
-		case err != nil:
-			return l.broke(p, err)
+		case errno != 0:
+			return l.broke(p, errno)
 		default:
 			p.sent += n
 		}
@@ -181,20 +181,21 @@ func (l *plainLoop) event(p *plain) error {
 		}
 	}
 	for {
-		n, err := unix.Read(p.socket, p.in[p.have:])
+		n, errno := receiveNow(p.socket, p.in[p.have:])
 		switch {
-		case err == unix.EINTR:
+		case errno == unix.EINTR:
 			continue
-		case err == unix.EAGAIN:
+		case errno == unix.EAGAIN:
 			return nil
-		case err != nil:
-			return l.broke(p, err)
+		case errno != 0:
+			return l.broke(p, errno)
 		case n == 0:
 			return l.broke(p, errHungUp)
 		}
 		room := len(p.in) - p.have
 		p.have += n
 		var value []byte
+		var err error
 		whole := 0
 		if l.reads {
 			whole, value, err = p.client.Found(p.in[:p.have])
