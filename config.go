@@ -98,6 +98,9 @@ type Config struct {
 
 	Recovery            string // RecoveryHeal (also "") or RecoveryFull
 	RecoveryBudgetBytes int    // bytes per millisecond a recovery may move; 0: no limit
+	// RecoveryFloorBytes per millisecond it moves even where others want the cores
+	// that it takes, and not more then; 0: as many as the budget.
+	RecoveryFloorBytes int
 	// ScrubBytesPerSecond of the pools are verified in the background; 0: so many
 	// that they are gone through in about four hours, 1 MiB at least; below 0: none.
 	ScrubBytesPerSecond int
@@ -168,6 +171,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("%w: the first view waits for %v, want 0 (for all nodes) or more", ErrConfig, c.BootstrapWait)
 	case c.DigestInterval < 0:
 		return fmt.Errorf("%w: live nodes compare what they hold every %v, want 0 (never) or more", ErrConfig, c.DigestInterval)
+	case c.RecoveryFloorBytes < 0:
+		return fmt.Errorf("%w: recovery floor %d bytes per millisecond, want 0 or more", ErrConfig, c.RecoveryFloorBytes)
 	case c.RecoveryBudgetBytes < 0:
 		return fmt.Errorf("%w: recovery budget %d bytes per millisecond, want 0 or more", ErrConfig, c.RecoveryBudgetBytes)
 	}

@@ -177,7 +177,7 @@ func (n *Node) nextIncarnation(ctx context.Context, asked <-chan numbered) (prot
 
 func (n *Node) healConfig(l *life, force string) heal.Config {
 	c := heal.Config{Self: l.self, Configured: n.configured(), Core: l.core,
-		Register: n.members, Control: n.control, Full: force, Budget: n.cfg.RecoveryBudgetBytes,
+		Register: n.members, Control: n.control, Full: force, Budget: n.cfg.RecoveryBudgetBytes, Floor: n.cfg.RecoveryFloorBytes,
 		Lease: n.cfg.Lease, Running: n.members.Running, NoLink: n.members.NoLink, HeldBack: n.members.HeldBack,
 		ProvenDead: func(m proto.Member) bool { dead, err := n.provenDead(m); return err == nil && dead },
 		Event: func(name string, e proto.Epoch, detail string) {

@@ -111,6 +111,8 @@ type Worker struct {
 	queue        sched.Queue // of its thread
 	lastDeadline int64
 	digestAt     int64
+	digestAsked  int64
+	choreAt      int64
 	published    uint64 // stream tail peers can see
 	pin          uint64 // the cleaner stays below; ^0 without a recovery
 	lostThrough  proto.Epoch

@@ -30,8 +30,12 @@ func (w *Worker) clean(busy bool) bool {
 		w.rep.Barrier()
 	}
 	b := w.cleanBounds()
-	b.Busy = busy
+	b.Busy, b.Later = busy, w.choresRest()
+	began := w.choreBegins()
 	r := w.st.Clean(w.limit.clean, b, w.st.Flushed())
+	if r.Counted > 0 {
+		w.choreEnds(began)
+	}
 	w.Counters.CleanedBytes += uint64(r.MovedBytes)
 	w.Counters.CleanedSegments += uint64(r.FreedSegments)
 	w.Counters.TombstonesDropped += uint64(r.Dropped)

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"errors"
+	"time"
 
 	"healkv/dataplane/plant"
 	"healkv/pmem/store"
@@ -19,15 +20,22 @@ var (
 // digests goes on with the walk that fills the shard's sums after the pool was
 // opened: a page of the index at a time, about as long as one takes to split. A
 // worker with other work does so now and then only. It begins when no page of the
-// index is in doubt any more; whoever waits for the sums asks, and so wakes it.
+// index is in doubt any more; whoever waits for the sums asks, and so wakes it,
+// and for as long as somebody asks it is no chore.
 func (w *Worker) digests(busy bool) (moved bool) {
-	if w.st.DigestReady() || !w.st.Sure() || busy && w.now-w.digestAt < w.limit.digestEvery {
+	if w.st.DigestReady() || !w.st.Sure() || busy && w.now-w.digestAt < w.limit.digestEvery ||
+		w.choresRest() && (w.digestAsked == 0 || w.now-w.digestAsked > digestAskedFor) {
 		return false
 	}
 	w.digestAt = w.now
+	began := w.choreBegins()
 	w.st.DigestWalk()
+	w.choreEnds(began)
 	return true
 }
+
+// digestAskedFor is how long after a question for the sums somebody waits for them.
+const digestAskedFor = int64(100 * time.Millisecond)
 
 // Digest copies the shard's sums, len store.DigestRanges: ErrDigestWalk or
 // ErrDigestDamaged if they cannot be relied on. After damage they are summed
@@ -35,6 +43,7 @@ func (w *Worker) digests(busy bool) (moved bool) {
 func (w *Worker) Digest(dst []store.Sum) error {
 	switch {
 	case !w.st.DigestReady() && !plant.Is(plant.DigestBegun):
+		w.digestAsked = w.now
 		return ErrDigestWalk
 	case w.st.DigestDamaged() > 0:
 		w.st.DigestAgain()
@@ -48,6 +57,7 @@ func (w *Worker) Digest(dst []store.Sum) error {
 // and so differs from what any other node has.
 func (w *Worker) OwnDigest(dst []store.Sum) error {
 	if !w.st.DigestReady() && !plant.Is(plant.DigestBegun) {
+		w.digestAsked = w.now
 		return ErrDigestWalk
 	}
 	w.st.Digest(dst)

@@ -173,6 +173,8 @@ func (w *Worker) SleepTime() time.Duration {
 		return time.Duration(w.limit.backgroundEvery)
 	case w.st.CleanerWaits():
 		return time.Duration(w.limit.backgroundEvery)
+	case w.choresRest() && !(w.st.DigestReady() && !w.st.WantsCleaning()):
+		return time.Duration(w.choreAt - w.now)
 	case w.busy > 0 || len(w.parked) > 0 || w.resting():
 		return time.Duration(w.limit.deadlineEvery)
 	}

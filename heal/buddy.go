@@ -1,6 +1,7 @@
 package heal
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -237,7 +238,7 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 	for !st.Sure() && !w.Stopping() {
 		l.env.Wait(unsurePause) // a list needs the whole index
 	}
-	err := l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, add) })
+	err := l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, l.threads && l.cfg.Floor > 0, add) })
 	for done := false; !done && !given && err == nil; {
 		from = tail
 		if !w.Do(func() {
@@ -252,7 +253,8 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 			err = errNoLife
 		}
 		if !done && err == nil {
-			err = l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, add) })
+			// Without rests: what was appended meanwhile is little, and must become less.
+			err = l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, false, add) })
 		}
 	}
 	if given { // up: nobody reads on
@@ -282,11 +284,22 @@ func (l *Life) guarded(w *dataplane.Worker, fn func() error) error {
 	return err
 }
 
-// walk is Store.Manifest with the pauses of Limits in between. It never waits
-// inside: the store's readers must not.
-func (l *Life) walk(st *store.Store, from, to uint64, full bool, add func(pos uint64, off int64, n int, inc uint32, locked bool) bool) error {
-	for step := l.cfg.Limits.WalkBytes; step > 0; {
-		next, paused := from, false
+const (
+	walkPiece = 256 << 10 // of the log, some tens of microseconds
+	walkRests = 16        // times as long as a piece took, at most
+	walkPause = int64(time.Millisecond)
+)
+
+// walk is Store.Manifest with pauses in between: those of Limits, and, if it
+// rests, as long as the piece before took, longer each time that the walk waited
+// for a core. It never waits inside: the store's readers must not.
+func (l *Life) walk(st *store.Store, from, to uint64, full, rests bool, add func(pos uint64, off int64, n int, inc uint32, locked bool) bool) error {
+	step, times := l.cfg.Limits.WalkBytes, int64(1)
+	if rests {
+		step = cmp.Or(step, walkPiece)
+	}
+	for step > 0 {
+		next, paused, began, worked := from, false, l.env.Now(), l.worked()
 		err := st.Manifest(from, to, full, func(pos uint64, off int64, n int, inc uint32, locked bool) bool {
 			if !add(pos, off, n, inc, locked) {
 				return false
@@ -299,7 +312,14 @@ func (l *Life) walk(st *store.Store, from, to uint64, full bool, add func(pos ui
 			return err
 		}
 		from = next
-		l.env.Wait(l.cfg.Limits.WalkPause)
+		worked = l.worked() - worked
+		rest := max(int64(l.cfg.Limits.WalkPause), min(times*worked, walkPause))
+		l.env.Wait(time.Duration(rest))
+		if l.env.Now()-began-worked-rest > paceWait {
+			times = min(2*times, walkRests)
+		} else {
+			times = max(times/2, 1)
+		}
 	}
 	return st.Manifest(from, to, full, add)
 }

@@ -169,7 +169,7 @@ func TestReplacedRangeIsNotWalkedOn(t *testing.T) {
 func TestBudgetIsTheNodes(t *testing.T) {
 	for _, c := range []struct{ budget, shards, want int }{{0, 4, 0}, {1000, 1, 1000}, {1000, 4, 250}, {3, 4, 1}} {
 		l := &Life{cfg: Config{Budget: c.budget}, workers: make([]*dataplane.Worker, c.shards)}
-		if got := l.budget(); got != c.want {
+		if got := l.budget(l.cfg.Budget); got != c.want {
 			t.Errorf("%d for %d shards: %d each, want %d", c.budget, c.shards, got, c.want)
 		}
 	}

@@ -36,7 +36,7 @@ func (l *Life) pullDigest(ctx context.Context, e proto.Epoch, a rejoin.Action, s
 		return err
 	}
 	defer remote.Close()
-	p := &puller{l: l, w: w, remote: remote, budget: l.budget(), began: l.env.Now()}
+	p := l.newPuller(w, remote, 0) // it waits for much that is no core
 	d.p = p
 	p.listBytes = uint64(len(d.reply.Sums))
 	err = d.ranges(ctx)

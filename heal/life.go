@@ -34,8 +34,8 @@ type Register interface {
 // Leftover is one of the node's own records above its stable position.
 type Leftover struct{ Hash, Pos uint64 }
 
-// Config is what a life needs. All fields are required but Full, Doubtful, Blank, Budget
-// and those at the end. Opened fills in what the pools say.
+// Config is what a life needs. All fields are required but Full, Doubtful, Blank, Budget,
+// Floor and those at the end. Opened fills in what the pools say.
 type Config struct {
 	Self       proto.Member
 	Prev       proto.Incarnation // the life before
@@ -54,6 +54,9 @@ type Config struct {
 	Blank    bool // the pool has nothing for a cold start: made anew, cut off in a full copy, or an older copy
 	// Budget bounds what a recovery moves, in bytes per millisecond; 0: none.
 	Budget int
+	// Floor is what it moves even while others want the cores that it takes; 0, or
+	// as much as the budget: it does not look.
+	Floor int
 	// Lease is as long as the members' leases; 0: calls have their usual time,
 	// and a life that comes back too often does not back off.
 	Lease time.Duration

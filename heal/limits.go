@@ -10,7 +10,7 @@ import (
 // steps. Zero takes the default.
 type Limits struct {
 	Batches        int // of records at the worker, at most 64
-	BatchBytes     int // at least 4 KiB
+	BatchBytes     int // at least 4 KiB; a recovery rests between two
 	FirstPageBytes int // the first page of a list is short: something to read at once
 	PageBytes      int
 	// PageRecords is after how many bytes of listed records a page ends, however
@@ -35,8 +35,8 @@ type Limits struct {
 }
 
 func (l Limits) filled() Limits {
-	l.Batches = min(cmp.Or(l.Batches, 16), 64)
-	l.BatchBytes = max(cmp.Or(l.BatchBytes, 256<<10), 4<<10)
+	l.Batches = min(cmp.Or(l.Batches, 32), 64)
+	l.BatchBytes = max(cmp.Or(l.BatchBytes, 64<<10), 4<<10)
 	l.FirstPageBytes = cmp.Or(l.FirstPageBytes, 4<<10)
 	l.PageBytes = cmp.Or(l.PageBytes, 128<<10)
 	l.PageRecords = cmp.Or(l.PageRecords, 4<<20)

@@ -97,7 +97,7 @@ func (l *Life) pull(ctx context.Context, e proto.Epoch, a rejoin.Action, shard i
 		return err
 	}
 	defer remote.Close()
-	p := &puller{l: l, w: w, remote: remote, budget: l.budget(), began: l.env.Now()}
+	p := l.newPuller(w, remote, l.budget(l.cfg.Floor))
 	p.upper = r.RangeBytes
 	if a.Full {
 		p.upper = r.StoreBytes
@@ -122,12 +122,18 @@ func (l *Life) endRange(ctx context.Context, b proto.Member, id uint64) error {
 	return l.cfg.Control.Call(ctx, b.Node, kindEnd, endRequest{b, id}, nil)
 }
 
-// budget is a shard's part of what a recovery may move.
-func (l *Life) budget() int {
-	if l.cfg.Budget <= 0 {
+// budget is a shard's part of what a recovery may move, or of its floor.
+func (l *Life) budget(of int) int {
+	if of <= 0 {
 		return 0
 	}
-	return max(1, l.cfg.Budget/len(l.workers))
+	return max(1, of/len(l.workers))
+}
+
+// newPuller is on the recovery goroutine, which has a thread of its own.
+func (l *Life) newPuller(w *dataplane.Worker, remote rdma.Remote, floor int) *puller {
+	now := l.env.Now()
+	return &puller{l: l, w: w, remote: remote, pace: newPace(l.budget(l.cfg.Budget), floor, now), at: now, worked: l.worked()}
 }
 
 // puller moves one shard's range. Recovery goroutine only.
@@ -153,8 +159,11 @@ type puller struct {
 	upper     uint64 // bytes the list cannot exceed by much
 	expected  uint64 // told to the recorder
 	refused   error  // the worker had no room for some, or they are not for it
-	budget    int
-	began     int64
+	pace      pace
+	paced     uint64 // bytes that it was told of
+	at        int64  // when it was told last
+	worked    int64  // what the thread had worked then
+	idled     int64  // since then: waits that were for something else than a core
 }
 
 // batch is an idle one, or a new one while there may be more: a range of a few
@@ -177,9 +186,11 @@ func (p *puller) batch() *dataplane.Batch {
 func (p *puller) pages(ctx context.Context, b proto.Member, r *rangeReply) error {
 	for off, more := 0, true; more; {
 		var page pageReply
+		asked := p.l.env.Now()
 		if err := p.l.cfg.Control.Call(ctx, b.Node, kindPage, pageRequest{b, r.ID, off, p.read()}, &page); err != nil {
 			return err
 		}
+		p.idled += p.l.env.Now() - asked
 		off += len(page.Data)
 		if more, p.missed = page.More, page.Records; more {
 			p.expect(max(p.missed, p.upper))
@@ -368,18 +379,25 @@ func (p *puller) collect() {
 }
 
 // wait gives the worker time. A recovery is not in a hurry to the microsecond.
-func (p *puller) wait(ctx context.Context) error {
-	return flow.Sleep(p.l.env, ctx, 20*time.Microsecond)
+func (p *puller) wait(ctx context.Context) error { return p.rest(ctx, 20*time.Microsecond) }
+
+// rest sleeps. What it takes longer is a wait for a core.
+func (p *puller) rest(ctx context.Context, d time.Duration) error {
+	p.idled += int64(d)
+	return flow.Sleep(p.l.env, ctx, d)
 }
 
-// yield keeps to the budget: it never lowers a priority, it just stops.
+// yield keeps the pace: it never lowers a priority, it just stops.
 func (p *puller) yield(ctx context.Context) error {
-	if p.budget <= 0 {
-		return nil
+	now, worked, read := p.l.env.Now(), p.l.worked(), p.remote.BytesRead()
+	waited := now - p.at - (worked - p.worked) - p.idled
+	if !p.l.threads {
+		waited = 0 // nobody knows
 	}
-	due := time.Duration(p.remote.BytesRead()) * time.Millisecond / time.Duration(p.budget)
-	if ahead := due - time.Duration(p.l.env.Now()-p.began); ahead > 0 {
-		return flow.Sleep(p.l.env, ctx, ahead)
+	rest := p.pace.moved(int(read-p.paced), waited, now)
+	p.paced, p.at, p.worked, p.idled = read, now, worked, 0
+	if rest > 0 {
+		return p.rest(ctx, time.Duration(rest))
 	}
 	return nil
 }

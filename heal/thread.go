@@ -12,6 +12,16 @@ import (
 // as the kernel shows it.
 const ThreadName = "hk-recovery"
 
+// worked is the processor time of the calling thread, for a goroutine that has it
+// for itself; 0 in a simulation.
+func (l *Life) worked() int64 {
+	var t unix.Timespec
+	if !l.threads || unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t) != nil {
+		return 0
+	}
+	return t.Nano()
+}
+
 // ownThread locks a recovery goroutine to its thread, which dies with it, and
 // puts that on the last core it may use, if there is one beyond what the shard
 // workers need.

@@ -327,7 +327,9 @@ func costFigures(r *report.CostReport) (figures []Figure) {
 	}
 	if s := r.Spare; s != nil {
 		f := Figure{Name: "a core to spare: hot-path threads kept off their cores by recovery work", Unit: "% of their time", Missing: "nobody watched the scheduler"}
-		if kept := s.Group.Phase(report.PhaseRecovering).KeptOffEach; kept != nil {
+		if kept := s.Group.Phase(report.PhaseRecovering).KeptOffEach; s.CoresUsed > float64(s.Cores-1) {
+			f.Missing = fmt.Sprintf("no core was idle: %.2f of %d were in use before the returns", s.CoresUsed, s.Cores)
+		} else if kept != nil {
 			f.Low, f.Median, f.High, f.Missing = kept.Low, kept.Median, kept.High, ""
 		}
 		figures = append(figures, f)

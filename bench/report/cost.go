@@ -100,7 +100,8 @@ type CostGroup struct {
 	Budget      uint64      `json:"budget_bytes_per_ms"` // 0: no limit
 	Times       int         `json:"times"`
 	RecoveryMs  Spread      `json:"recovery_ms"` // restart to the first read served
-	TransferMs  Spread      `json:"transfer_ms"`
+	TransferMs  Spread      `json:"transfer_ms"` // and apply
+	FixedMs     Spread      `json:"fixed_ms"`    // the rest of each
 	MovedBytes  Spread      `json:"moved_bytes"`
 	MissedBytes Spread      `json:"missed_bytes"`
 	StoreBytes  Spread      `json:"store_bytes"`
@@ -239,6 +240,7 @@ func costGroup(name string, budget uint64, runs []CostRun, aligned bool) (*CostG
 		}
 		add("recovery", ms(x.Marks.Serving-x.Marks.Restarted))
 		add("transfer", ms(x.Recovery.Transfer))
+		add("fixed", ms(x.Marks.Serving-x.Marks.Restarted-x.Recovery.Transfer))
 		add("moved", float64(x.Recovery.Bytes))
 		add("missed", float64(x.Recovery.MissedBytes))
 		add("store", float64(x.Recovery.StoreBytes))
@@ -280,7 +282,7 @@ func costGroup(name string, budget uint64, runs []CostRun, aligned bool) (*CostG
 		g.ByTime = append(g.ByTime, CostWindow{float64(i-alignedBefore) * windowMs, a.times[i], float64(n) / float64(a.times[i]) * 1e9 / record.WindowNanos,
 			a.read[i].Quantile(0.99), a.write[i].Quantile(0.99)})
 	}
-	g.RecoveryMs, g.TransferMs = spread(each["recovery"]), spread(each["transfer"])
+	g.RecoveryMs, g.TransferMs, g.FixedMs = spread(each["recovery"]), spread(each["transfer"]), spread(each["fixed"])
 	g.MovedBytes, g.MissedBytes, g.StoreBytes = spread(each["moved"]), spread(each["missed"]), spread(each["store"])
 	return g, nil
 }

@@ -60,8 +60,8 @@ func (r *CostReport) WriteHTML(w io.Writer) error {
 }
 
 func (g *CostGroup) text() string {
-	return fmt.Sprintf("%s: %s in the median, %s to %s, of these transfer and apply %s; moved %s, missed %s, log in use %s, budget %s", timesText(g.Times), duration(g.RecoveryMs.Median),
-		duration(g.RecoveryMs.Low), duration(g.RecoveryMs.High), duration(g.TransferMs.Median), byteSize(uint64(g.MovedBytes.Median)),
+	return fmt.Sprintf("%s: %s in the median, %s to %s, of these all but transfer and apply %s; moved %s, missed %s, log in use %s, budget %s", timesText(g.Times), duration(g.RecoveryMs.Median),
+		duration(g.RecoveryMs.Low), duration(g.RecoveryMs.High), duration(g.FixedMs.Median), byteSize(uint64(g.MovedBytes.Median)),
 		byteSize(uint64(g.MissedBytes.Median)), byteSize(uint64(g.StoreBytes.Median)), g.BudgetText())
 }
 

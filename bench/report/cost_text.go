@@ -103,8 +103,8 @@ func (r *CostReport) WriteTerminal(w io.Writer) error {
 	fmt.Fprintf(&b, "%s, %s keys, values %d B; commit %s\n", e.Workload, count(e.Keys), e.ValueBytes, e.Commit)
 	fmt.Fprintf(&b, "saturation: %s (%s to %s), closed loop, %d in flight per node\n", perSecond(r.Saturation.Median), perSecond(r.Saturation.Low), perSecond(r.Saturation.High), r.Window)
 	group := func(title string, g *CostGroup) {
-		fmt.Fprintf(&b, "\n%s: %s, recovered in %s (%s to %s), moved %s, missed %s, log %s\n", title, timesText(g.Times), duration(g.RecoveryMs.Median), duration(g.RecoveryMs.Low),
-			duration(g.RecoveryMs.High), byteSize(uint64(g.MovedBytes.Median)), byteSize(uint64(g.MissedBytes.Median)), byteSize(uint64(g.StoreBytes.Median)))
+		fmt.Fprintf(&b, "\n%s: %s, recovered in %s (%s to %s), all but transfer and apply %s, moved %s, missed %s, log %s\n", title, timesText(g.Times), duration(g.RecoveryMs.Median), duration(g.RecoveryMs.Low),
+			duration(g.RecoveryMs.High), duration(g.FixedMs.Median), byteSize(uint64(g.MovedBytes.Median)), byteSize(uint64(g.MissedBytes.Median)), byteSize(uint64(g.StoreBytes.Median)))
 		table(&b, g.rows())
 	}
 	open := fmt.Sprintf("open loop, %s offered, budget %s", perSecond(e.RatePerS), budgetText(r.Heal.Budget))

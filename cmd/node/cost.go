@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,8 +22,8 @@ type costArgs struct {
 	budgets string
 }
 
-// costBudget is the setting that this command has a flag for, beside labKeys.
-const costBudget = "recovery_budget"
+// costKeys are the settings that this command has flags for, beside labKeys.
+var costKeys = []string{"recovery_budget", "recovery_floor"}
 
 func costFlags(a *costArgs) *flag.FlagSet {
 	fs := newFlagSet("cost")
@@ -30,7 +31,7 @@ func costFlags(a *costArgs) *flag.FlagSet {
 	a.labArgs.flags(fs, "out/cost")
 	redefault(fs, "keys", "2000000")
 	redefault(fs, "pool-size", "1GiB")
-	a.source.AddFlags(fs, func(k *config.Key) bool { return k.Name == costBudget })
+	a.source.AddFlags(fs, func(k *config.Key) bool { return slices.Contains(costKeys, k.Name) })
 	fs.IntVar(&a.o.Window, "window", 256, "operations in flight per node in a closed loop")
 	fs.IntVar(&a.o.Runs, "runs", 3, "`number` of runs at saturation; the median counts")
 	fs.DurationVar(&a.o.Time, "time", 3*time.Second, "`time` of each of these")

@@ -300,8 +300,8 @@ What recoveries cost the nodes that live on, on one cluster of six nodes:
      was due: nodes are killed one after the other, are away for ten seconds and
      come back by HEAL, then others by full copy. What the live nodes complete
      meanwhile, and their p99, against the time before the kill;
-  3. at saturation, with one recovery budget after the other: what the live nodes
-     lose against how long the recovery takes;
+  3. at saturation, with one recovery budget after the other, whoever wants the
+     cores (no floor): what the live nodes lose against how long the recovery takes;
   4. on a cluster of three nodes that leaves a core idle: how long hot-path threads
      are kept off their cores by recovery work (eBPF; as root).
 Then it verifies that nothing acknowledged was lost, judges each figure by its

@@ -80,7 +80,7 @@ func nodeConfig(c *config.Config, log *slog.Logger) (healkv.Config, error) {
 		PoolDir: c.PoolDir, IndexDir: c.IndexDir, StateDir: c.StateDir, Ephemeral: c.Ephemeral, Domain: domain,
 		CheckpointBytes: checkpointBytes(c),
 		RingBytes:       int(c.RingSize), SpinMicros: spin, Lease: time.Duration(c.Lease), Drift: time.Duration(c.Drift),
-		Recovery: c.Recovery, RecoveryBudgetBytes: int(c.RecoveryBudget), ScrubBytesPerSecond: int(c.Scrub),
+		Recovery: c.Recovery, RecoveryBudgetBytes: int(c.RecoveryBudget), RecoveryFloorBytes: int(c.RecoveryFloor), ScrubBytesPerSecond: int(c.Scrub),
 		DigestInterval: time.Duration(c.DigestInterval),
 		Logger:         log,
 	}

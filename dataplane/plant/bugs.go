@@ -362,6 +362,7 @@ var All = []Bug{
 	BurstOwnWrite, BurstOvertake, BurstLease, BurstAllocates,
 	WideRoom, WideOvertake, WideArm, RespFlying, RespAhead,
 	AttendNext, AttendNever, MarksLeft, OfferUnkept,
+	PaceGreedy, PaceCatchesUp, ChoresAtOnce,
 	CrowdAlone, CrowdSum,
 	CountBusy, SpaceUnlisted, SpaceUnstable, SpaceForgets, SpacePinAhead,
 	TombstoneUnstable, TombstoneAway, TombstoneBarrier, TombstoneEpoch, TombstoneOlder, TombstoneUnflushed,

@@ -25,6 +25,8 @@ type Bounds struct {
 	Drop uint64
 	// Busy: somebody was served in this turn of the worker. What has time waits.
 	Busy bool
+	// Later: nothing is counted in this turn, as long as space is not wanted.
+	Later bool
 }
 
 // Upto are bounds for who has neither recoveries nor anything unstable.

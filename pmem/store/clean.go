@@ -65,6 +65,7 @@ type CleanResult struct {
 	MovedBytes    int
 	MovedRecords  int
 	LookedAt      int // records examined or counted
+	Counted       int // of these
 	FreedSegments int
 	Dropped       int // tombstones
 	// Idle: there is nothing to gain below the bound and nothing to wait for.
@@ -97,13 +98,18 @@ func (s *Store) Clean(budgetBytes int, b Bounds, flushed uint64) (r CleanResult)
 	if b.Busy && s.gained() >= s.targets() && !s.urgent() && !plant.Is(plant.CountBusy) {
 		counting = min(counting, countBusy)
 	}
+	if b.Later && s.gained() >= s.targets() && !s.urgent() {
+		counting = 0
+	}
 	for more := true; more && r.Err == nil; {
 		switch {
 		case c.victim != 0 && work > 0:
 			s.examine(&r, &work, &b)
 		case c.victim == 0 && c.counting == 0 && work > 0 && c.waiting < waitingMax && s.begin(b.Below, sweeps):
 		case c.victim == 0 && c.uncounted && counting > 0 && s.x.Sure(): // in doubt it would load the index page by page
+			n := r.LookedAt
 			s.count(&r, &counting)
+			r.Counted += r.LookedAt - n
 		default:
 			more = false
 		}

@@ -128,7 +128,7 @@ func TestEveryKeyIsChecked(t *testing.T) {
 		"lease": {"99ms", "auto", "2m"}, "drift": {"0s", "800ms"}, "slow": {"99ms", "3100ms", "1m"}, "domain": {"disk"},
 		"pool_dir": {""}, "index_dir": {""}, "state_dir": {""},
 		"pool_size": {"0B", "63MiB", "17TiB"}, "segment_size": {"1MiB", "3MiB", "128MiB", "2GiB"}, "max_keys": {"-1"}, "checkpoint_bytes": {"1KiB", "17GiB"},
-		"huge_pages": {"yes"}, "recovery": {"none"}, "recovery_budget": {"1KiB"}, "digest_interval": {"1ms", "25h"}, "scrub_bytes_per_second": {"1KiB", "5GiB"}, "bootstrap_wait": {"1ms", "2h"}, "stop_timeout": {"0s", "1h"}, "drain_grace": {"2m"},
+		"huge_pages": {"yes"}, "recovery": {"none"}, "recovery_budget": {"1KiB"}, "recovery_floor": {"1KiB", "1GiB"}, "digest_interval": {"1ms", "25h"}, "scrub_bytes_per_second": {"1KiB", "5GiB"}, "bootstrap_wait": {"1ms", "2h"}, "stop_timeout": {"0s", "1h"}, "drain_grace": {"2m"},
 		"resp.listen": {"", "7000", "127.0.0.1:0", "127.0.0.1:70000"}, "resp.password": {strings.Repeat("x", 513)},
 		"control.listen": {"127.0.0.1:7200"}, "control.peers": {"127.0.0.1:7200"}, "tls.ca": {"ca.pem"}, "tls.cert": {"cert.pem"}, "tls.key": {"key.pem"},
 		"data.listen": {"127.0.0.1"}, "data.tls": {"yes"}, "verbs.port": {"-1", "256"}, "verbs.gid_index": {"-2", "256"}, "verbs.mtu": {"1500"}, "verbs.traffic_class": {"256"},

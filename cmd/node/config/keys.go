@@ -44,6 +44,7 @@ type Config struct {
 
 	Recovery       string `toml:"recovery"`
 	RecoveryBudget Size   `toml:"recovery_budget"`
+	RecoveryFloor  Size   `toml:"recovery_floor"`
 	Scrub          Size   `toml:"scrub_bytes_per_second"`
 
 	DigestInterval Duration `toml:"digest_interval"`
@@ -305,6 +306,11 @@ func keys() []Key {
 			check: func(c *Config) bool {
 				return c.RecoveryBudget == 0 || 4*KiB <= c.RecoveryBudget && c.RecoveryBudget <= 64*MiB
 			}},
+		{Name: "recovery_floor", Help: "bytes per millisecond a recovery moves even where live traffic wants the cores that it takes; it is faster, up to recovery_budget, where none does", Allowed: "0B for the budget itself, or 4KiB to 64MiB",
+			field: func(c *Config) value { return &c.RecoveryFloor },
+			check: func(c *Config) bool {
+				return c.RecoveryFloor == 0 || 4*KiB <= c.RecoveryFloor && c.RecoveryFloor <= 64*MiB
+			}},
 		{Name: "digest_interval", Help: "how often a live node compares digests of what it holds with another live one, to find what checksums cannot; 0s: never", Allowed: "0s, or 1s to 24h",
 			field: func(c *Config) value { return &c.DigestInterval },
 			check: func(c *Config) bool {
@@ -411,7 +417,7 @@ func Default() Config {
 		Lease: Duration(3 * time.Second), Drift: Duration(300 * time.Millisecond), Slow: Duration(1500 * time.Millisecond),
 		Domain: "auto", PoolDir: "pool", StateDir: "state",
 		PoolSize: 512 * MiB, SegmentSize: 4 * MiB, Checkpoint: 64 * MiB, HugePages: "auto",
-		Recovery: "heal", RecoveryBudget: MiB,
+		Recovery: "heal", RecoveryBudget: MiB, RecoveryFloor: 16 * KiB,
 		BootstrapWait:  Duration(30 * time.Second),
 		DigestInterval: Duration(time.Minute),
 		StopTimeout:    Duration(10 * time.Second),

@@ -232,7 +232,7 @@ func (o *CostOptions) sweep(ctx context.Context, r *runner, in *report.CostInput
 	return r.under(ctx, 0, o.Window, func() error {
 		for _, budget := range o.Budgets {
 			runs, err := r.ways(ctx, "heal", o.Sweeps, absence{steady: costSweep, away: o.SweepAway, after: costAfter,
-				flags: []string{"--recovery-budget", fmt.Sprintf("%dB", budget)}})
+				flags: []string{"--recovery-budget", fmt.Sprintf("%dB", budget), "--recovery-floor", "0B"}})
 			if err != nil {
 				return err
 			}

@@ -1,0 +1,69 @@
+package heal
+
+import (
+	"testing"
+	"time"
+)
+
+// What a recovery moves in a second, by what it meets: nobody who wants its core,
+// everybody, now and then somebody.
+func TestPace(t *testing.T) {
+	const piece, work = 64 << 10, int64(60 * time.Microsecond)
+	run := func(budget, floor int, late func(piece int) int64) (perMs int) {
+		p := newPace(budget, floor, 0)
+		bytes, waited := 0, int64(0)
+		now := int64(0)
+		for i := 0; now < int64(time.Second); i++ {
+			now += work
+			bytes += piece
+			rest := p.moved(piece, waited, now)
+			if waited = 0; rest > 0 {
+				waited = late(i)
+			}
+			now += rest + waited
+		}
+		return int(int64(bytes) * int64(time.Millisecond) / now)
+	}
+	never := func(int) int64 { return 0 }
+	always := func(int) int64 { return int64(time.Millisecond) }
+	slack := func(int) int64 { return int64(60 * time.Microsecond) }
+	tenth := func(i int) int64 {
+		if i%10 == 0 {
+			return int64(time.Millisecond)
+		}
+		return 0
+	}
+	for _, c := range []struct {
+		name          string
+		budget, floor int
+		late          func(int) int64
+		least, most   int // KiB per millisecond
+	}{
+		{"a core for itself", 512 << 10, 16 << 10, never, 450, 520},
+		{"the slack of timers is nobody", 512 << 10, 16 << 10, slack, 400, 520},
+		{"everybody wants it", 512 << 10, 16 << 10, always, 15, 17},
+		{"now and then", 512 << 10, 16 << 10, tenth, 100, 520},
+		{"the budget whoever waits", 64 << 10, 64 << 10, always, 58, 65},
+		{"a floor above the budget", 64 << 10, 1 << 20, always, 58, 65},
+		{"no floor", 64 << 10, 0, always, 58, 65},
+		{"no limit", 0, 16 << 10, always, 1000, 1100},
+	} {
+		if got := run(c.budget, c.floor, c.late) >> 10; got < c.least || got > c.most {
+			t.Errorf("%s: %d KiB/ms, want %d to %d", c.name, got, c.least, c.most)
+		}
+	}
+}
+
+// A recovery that comes late again and again does not make up for all of it at
+// once.
+func TestPaceForgets(t *testing.T) {
+	p := newPace(64<<10, 64<<10, 0)
+	now := int64(time.Second) // it stood still that long
+	bytes := 0
+	for p.moved(64<<10, 0, now) == 0 {
+		bytes += 64 << 10
+	}
+	if ms := bytes / (64 << 10); ms > 5 {
+		t.Errorf("%d ms worth of bytes without a rest", ms)
+	}
+}
