@@ -135,7 +135,7 @@ cost: build ## what recoveries cost the live nodes: open loop at half of saturat
 	bin/node cost --out out/cost --check $(COST)
 
 .PHONY: bench
-bench: build bin/peers ## floors, product and peers into docs/measurements.md: about half an hour, on a machine that does nothing else (MEASURE="-only floors,load" for parts)
+bench: build bin/peers ## floors, product and peers into docs/measurements.md: about 20 minutes, on a machine that does nothing else (MEASURE="-only floors,load" for parts)
 	$(GO) run ./bench/measure -go $(GO) $(MEASURE)
 
 .PHONY: bench-micro

@@ -48,8 +48,8 @@ func main() {
 	}
 	var o options
 	flag.StringVar(&o.only, "only", "", "these `parts`, separated by commas; nothing is written but to the terminal: "+strings.Join(partNames(), ", "))
-	flag.IntVar(&o.runs, "runs", 5, "runs of each measurement; the median counts")
-	flag.DurationVar(&o.time, "time", 3*time.Second, "of one run of a load")
+	flag.IntVar(&o.runs, "runs", 3, "runs of each measurement; the median counts")
+	flag.DurationVar(&o.time, "time", 2*time.Second, "of one run of a load")
 	flag.StringVar(&o.out, "out", "docs/measurements", "the `files` written: this name with .md and .json")
 	flag.StringVar(&o.work, "work", "out/measure", "`folder` for clusters and logs; its disk is the one whose flush is measured")
 	flag.StringVar(&o.node, "node", "bin/node", "the `program` HealKV")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -134,5 +135,22 @@ func TestCommandOf(t *testing.T) {
 		if got := commandOf(args); got != want {
 			t.Errorf("%v: %s, want %s", args, got, want)
 		}
+	}
+}
+
+func TestRedisFigures(t *testing.T) {
+	var r redisReport
+	text := `{"parts": [{"server": "healkv", "op": "SET", "pipeline": 16, "rate": 60}, {"server": "redis-alone", "op": "SET", "pipeline": 16, "rate": 100},
+		{"server": "healkv", "op": "SET", "pipeline": 16, "rate": 80}], "verdicts": [{"passed": false, "text": "SET -P 16: slow"}]}`
+	if err := json.Unmarshal([]byte(text), &r); err != nil {
+		t.Fatal(err)
+	}
+	m := Measurements{Figures: r.figures()}
+	m.complete(nil)
+	if f := m.find("healkv, SET -P 16"); f == nil || f.High != 80 || f.Ratio != f.Median/100 {
+		t.Errorf("%+v", m.Figures)
+	}
+	if f := m.find("SET -P 16: slow"); f == nil || f.Verdict != "**MISSED**" {
+		t.Errorf("%+v", m.Figures)
 	}
 }

@@ -37,6 +37,7 @@ func init() {
 		{"recovery", "Recovery", "Six nodes, TAOBench A, a node killed, healed, killed, and copied in full: `node demo`", recovery},
 		{"cost", "What a recovery costs the live nodes", "Six nodes, two million records, TAOBench A, ten seconds away; at half of the saturation in an open loop, then at saturation with several budgets: `node cost` (`make cost`)", cost},
 		{"memory", "Beside other systems, nothing flushed", "Three nodes of each, the same operations, connections, machine and minutes: `make peers`", peers("memory")},
+		{"redis", "redis-benchmark beside one Redis server", "redis-benchmark with 50 connections to one of our three nodes, where a write is answered when all of them have it, and to a redis-server that has neither replicas nor persistence: `make redis-bench`", redisBench},
 		{"file", "Beside etcd, flushed to disk", "The same, each with its default flush before the answer", peers("file")},
 	}
 }
@@ -407,6 +408,54 @@ func (r *peersReport) figures(domain string) (figures []Figure) {
 	}
 	for _, s := range systems {
 		figures = append(figures, figure(fmt.Sprintf("%s, back after a kill (%s)", s, domain), "s", false, "", back[s]))
+	}
+	for _, v := range r.Verdicts {
+		figures = append(figures, Figure{Name: v.Text, Verdict: map[bool]string{true: "PASS", false: "**MISSED**"}[v.Passed]})
+	}
+	return figures
+}
+
+type redisReport struct {
+	Parts []struct {
+		Server   string  `json:"server"`
+		Op       string  `json:"op"`
+		Pipeline int     `json:"pipeline"`
+		Rate     float64 `json:"rate"`
+	} `json:"parts"`
+	Verdicts []struct {
+		Passed bool   `json:"passed"`
+		Text   string `json:"text"`
+	} `json:"verdicts"`
+}
+
+func redisBench(ctx context.Context, o *options) ([]Figure, error) {
+	dir := filepath.Join(o.work, "redis")
+	if err := os.RemoveAll(dir); err != nil {
+		return nil, err
+	}
+	if err := command(ctx, o.peers, "redis-bench", "--node", o.node, "--out", dir, "--runs", strconv.Itoa(o.runs), "--judge=false"); err != nil {
+		return nil, err
+	}
+	var r redisReport
+	if err := readJSON(filepath.Join(dir, "redis-bench.json"), &r); err != nil {
+		return nil, err
+	}
+	return r.figures(), nil
+}
+
+func (r *redisReport) figures() (figures []Figure) {
+	rates := map[string][]float64{}
+	var names, besides []string
+	for _, p := range r.Parts {
+		name := func(server string) string { return fmt.Sprintf("%s, %s -P %d", server, p.Op, p.Pipeline) }
+		if n := name(p.Server); rates[n] == nil {
+			names = append(names, n)
+			besides = append(besides, map[bool]string{true: name("redis-alone")}[p.Server == "healkv"])
+		}
+		rates[name(p.Server)] = append(rates[name(p.Server)], p.Rate)
+	}
+	for i, n := range names {
+		figures = append(figures, figure(n, "requests/s", true, besides[i], rates[n]))
 	}
 	for _, v := range r.Verdicts {
 		figures = append(figures, Figure{Name: v.Text, Verdict: map[bool]string{true: "PASS", false: "**MISSED**"}[v.Passed]})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/csv"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"healkv/bench/peers/result"
 	"healkv/bench/peers/servers"
 )
 
@@ -35,7 +37,17 @@ type benchOptions struct {
 	judge     bool
 	program   string
 	pool      string
+	out       string // directory of fileRedisBench, "" for none
 	limit     time.Duration
+}
+
+// fileRedisBench has a benchReport.
+const fileRedisBench = "redis-bench.json"
+
+// benchReport is what was measured and judged, for programs.
+type benchReport struct {
+	Parts    []benchPart      `json:"parts"`
+	Verdicts []result.Verdict `json:"verdicts"`
 }
 
 func parseBench(args []string) (o benchOptions, err error) {
@@ -49,6 +61,7 @@ func parseBench(args []string) (o benchOptions, err error) {
 	fs.BoolVar(&o.judge, "judge", true, "exit status 1 if a bound is missed")
 	fs.StringVar(&o.program, "node", "bin/node", "HealKV's `program`")
 	fs.StringVar(&o.pool, "pool-size", "1GiB", "HealKV's pool_size")
+	fs.StringVar(&o.out, "out", "", "`directory` for "+fileRedisBench+" with everything measured; made if it is not there")
 	fs.DurationVar(&o.limit, "limit", time.Hour, "give up after this time")
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -88,11 +101,12 @@ var benchBounds = []struct {
 
 // benchPart is one line of redis-benchmark.
 type benchPart struct {
-	server   string
-	op       string
-	pipeline int
-	rate     float64
-	p50, p99 float64 // ms
+	Server   string  `json:"server"`
+	Op       string  `json:"op"`
+	Pipeline int     `json:"pipeline"`
+	Rate     float64 `json:"rate"` // requests/s
+	P50      float64 `json:"p50_ms"`
+	P99      float64 `json:"p99_ms"`
 }
 
 // parseCSV finds a test's line in the output of redis-benchmark --csv.
@@ -113,10 +127,10 @@ func parseCSV(text []byte, op string) (p benchPart, err error) {
 			continue
 		}
 		var errs [3]error
-		p.op = op
-		p.rate, errs[0] = column(row, "rps")
-		p.p50, errs[1] = column(row, "p50_latency_ms")
-		p.p99, errs[2] = column(row, "p99_latency_ms")
+		p.Op = op
+		p.Rate, errs[0] = column(row, "rps")
+		p.P50, errs[1] = column(row, "p50_latency_ms")
+		p.P99, errs[2] = column(row, "p99_latency_ms")
 		return p, errors.Join(errs[:]...)
 	}
 	return p, fmt.Errorf("peers: redis-benchmark has no line for %s: %.200q", op, text)
@@ -161,12 +175,23 @@ func redisBench(ctx context.Context, o benchOptions, out io.Writer) (err error) 
 				return fmt.Errorf("run %d: %w", run, err)
 			}
 			for _, p := range more {
-				fmt.Fprintf(out, "run %d: %-11s %s -P %-3d %9.0f/s  p50 %.3f ms  p99 %.3f ms\n", run, name, p.op, p.pipeline, p.rate, p.p50, p.p99)
+				fmt.Fprintf(out, "run %d: %-11s %s -P %-3d %9.0f/s  p50 %.3f ms  p99 %.3f ms\n", run, name, p.Op, p.Pipeline, p.Rate, p.P50, p.P99)
 			}
 			parts = append(parts, more...)
 		}
 	}
-	text, missed := judgeBench(parts, o.pipelines)
+	text, verdicts := judgeBench(parts, o.pipelines)
+	if o.out != "" {
+		if err := writeBench(o.out, benchReport{parts, verdicts}); err != nil {
+			return err
+		}
+	}
+	var missed []string
+	for _, v := range verdicts {
+		if !v.Passed {
+			missed = append(missed, v.Text)
+		}
+	}
 	fmt.Fprintf(out, "\n%s, %d cores, kernel %s; %d connections to one node, values of %d bytes, %d keys; medians of %d runs\n\n%s",
 		processor(), runtime.NumCPU(), kernel(), o.clients, o.value, o.keys, o.runs, text)
 	if len(missed) > 0 && o.judge {
@@ -201,20 +226,31 @@ func benchServer(ctx context.Context, o benchOptions, tool, name string, s serve
 			if err != nil {
 				return parts, err
 			}
-			p.server, p.pipeline = name, pipeline
+			p.Server, p.Pipeline = name, pipeline
 			parts = append(parts, p)
 		}
 	}
 	return parts, nil
 }
 
-// judgeBench makes the table, and says which bounds are missed.
-func judgeBench(parts []benchPart, pipelines []int) (text string, missed []string) {
+func writeBench(dir string, r benchReport) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, fileRedisBench), append(text, '\n'), 0o600)
+}
+
+// judgeBench makes the table, and says which bounds are kept.
+func judgeBench(parts []benchPart, pipelines []int) (text string, verdicts []result.Verdict) {
 	rates := func(server, op string, pipeline int) []float64 {
 		var all []float64
 		for _, p := range parts {
-			if p.server == server && p.op == op && p.pipeline == pipeline {
-				all = append(all, p.rate)
+			if p.Server == server && p.Op == op && p.Pipeline == pipeline {
+				all = append(all, p.Rate)
 			}
 		}
 		slices.Sort(all)
@@ -226,22 +262,23 @@ func judgeBench(parts []benchPart, pipelines []int) (text string, missed []strin
 		for _, bound := range benchBounds {
 			theirs, ours := rates(servers.RedisAlone, bound.op, pipeline), rates("healkv", bound.op, pipeline)
 			if len(theirs) == 0 || len(ours) == 0 {
-				missed = append(missed, fmt.Sprintf("%s -P %d was not measured", bound.op, pipeline))
+				verdicts = append(verdicts, result.Verdict{Text: fmt.Sprintf("%s -P %d was not measured", bound.op, pipeline)})
 				continue
 			}
 			t, h := middle(theirs), middle(ours)
 			ratio, word := h/t, "PASS"
 			if ratio < bound.factor {
 				word = "MISSED"
-				missed = append(missed, fmt.Sprintf("%s -P %d: healkv %.0f/s, redis alone %.0f/s: %.2f times, %.2f wanted", bound.op, pipeline, h, t, ratio, bound.factor))
 			}
+			verdicts = append(verdicts, result.Verdict{Passed: ratio >= bound.factor,
+				Text: fmt.Sprintf("%s -P %d: healkv %.0f/s, redis alone %.0f/s: %.2f times, %.2f wanted", bound.op, pipeline, h, t, ratio, bound.factor)})
 			spread := func(all []float64) string {
 				return fmt.Sprintf("%.0f (%.0f to %.0f)", middle(all), all[0], all[len(all)-1])
 			}
 			fmt.Fprintf(&b, "| %s -P %d | %s | %s | %.2f | %.2f | %.2f | %s |\n", bound.op, pipeline, spread(theirs), spread(ours), ratio, bound.factor, bound.wanted, word)
 		}
 	}
-	return b.String(), missed
+	return b.String(), verdicts
 }
 
 // middle of sorted numbers.

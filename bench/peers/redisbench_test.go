@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"healkv/bench/peers/result"
 	"healkv/bench/peers/servers"
 )
 
@@ -25,7 +26,7 @@ func TestParseCSV(t *testing.T) {
 "SET","132743.36","0.240","0.088","0.183","0.447","0.679","2.047"
 `
 	p, err := parseCSV([]byte(text), "SET")
-	if err != nil || p.rate != 132743.36 || p.p50 != 0.183 || p.p99 != 0.679 {
+	if err != nil || p.Rate != 132743.36 || p.P50 != 0.183 || p.P99 != 0.679 {
 		t.Errorf("%+v %v", p, err)
 	}
 	for _, bad := range []string{"", "Could not connect", text[:40]} {
@@ -40,18 +41,32 @@ func TestParseCSV(t *testing.T) {
 
 func TestJudgeBench(t *testing.T) {
 	part := func(server, op string, rate float64) benchPart {
-		return benchPart{server: server, op: op, pipeline: 1, rate: rate}
+		return benchPart{Server: server, Op: op, Pipeline: 1, Rate: rate}
 	}
 	parts := []benchPart{part(servers.RedisAlone, "GET", 100), part("healkv", "GET", 89), part(servers.RedisAlone, "SET", 100), part("healkv", "SET", 51),
 		part(servers.RedisAlone, "SET", 110), part("healkv", "SET", 60), part(servers.RedisAlone, "SET", 90), part("healkv", "SET", 20)}
-	text, missed := judgeBench(parts, []int{1})
+	text, verdicts := judgeBench(parts, []int{1})
+	missed := textsOfMissed(verdicts)
 	if len(missed) != 1 || !strings.HasPrefix(missed[0], "GET -P 1: healkv 89/s, redis alone 100/s: 0.89 times") {
 		t.Errorf("missed: %q", missed)
 	}
 	if !strings.Contains(text, "| SET -P 1 | 100 (90 to 110) | 51 (20 to 60) | 0.51 | 0.50 | 0.70 | PASS |") {
 		t.Error(text)
 	}
-	if _, missed := judgeBench(parts, []int{1, 16}); len(missed) != 3 {
+	if len(verdicts) != 2 || !verdicts[1].Passed {
+		t.Errorf("%+v", verdicts)
+	}
+	_, verdicts = judgeBench(parts, []int{1, 16})
+	if missed := textsOfMissed(verdicts); len(missed) != 3 {
 		t.Errorf("what was not measured passes: %q", missed)
 	}
+}
+
+func textsOfMissed(verdicts []result.Verdict) (missed []string) {
+	for _, v := range verdicts {
+		if !v.Passed {
+			missed = append(missed, v.Text)
+		}
+	}
+	return missed
 }
