@@ -16,6 +16,7 @@ import (
 	"healkv/pmem/record"
 	"healkv/pmem/store"
 	"healkv/rdma"
+	"healkv/rdma/ring"
 )
 
 // WorkerConfig is what a worker needs of one opened shard.
@@ -118,6 +119,7 @@ type Worker struct {
 	faultUntil   [proto.NodesMax]int64
 	faults       [proto.NodesMax]int // of a stream in a row
 	refused      func(int, proto.Member, error)
+	owed         proto.NodeSet // watermarks were left for the next turn
 	seen         [proto.NodesMax]pmem.Seen
 	unkept       uint64   // checkpoints that failed, as last logged
 	parked       []parked // wait for the repair of their keys
@@ -390,8 +392,25 @@ func (w *Worker) listenAll(members proto.NodeSet) (moved bool) {
 // first is the lowest node of a set that is not empty.
 func first(s proto.NodeSet) proto.NodeID { return proto.NodeID(bits.TrailingZeros16(uint16(s))) }
 
+// fewBytes of a stream are an entry or two: whoever sent them waits for no others.
+const fewBytes = 1024
+
 // listen takes what one member has sent.
+//
+// Of a member whose stream brings little, the watermarks are left for the next turn,
+// which follows at once: right behind a write goes the watermark of the one before,
+// into a line that crosses between the processors then, and whoever waits for this
+// one to be applied would wait for that too.
 func (w *Worker) listen(n proto.NodeID) (moved bool) {
+	owed := w.owed.Has(n) && !plant.Is(plant.MarksLeft)
+	w.owed = w.owed.Without(n)
+	if m := w.ep.Mirror(int(n)); !owed && m != nil && m.Limit()-m.Cursor()-1 < fewBytes && w.rep.Following(n) && w.faultUntil[n] <= w.now {
+		moved = w.stream(n, m)
+		if moved || plant.Is(plant.MarksLeft) {
+			w.owed = w.owed.With(n)
+			return moved
+		}
+	}
 	w.ep.Marks(int(n), &w.marks)
 	if err := w.rep.OnMarks(n, &w.marks); err != nil {
 		w.fault(n, err)
@@ -410,6 +429,11 @@ func (w *Worker) listen(n proto.NodeID) (moved bool) {
 	if !w.rep.Following(n) && !w.rep.Fed(n, m.Cursor()) {
 		return false
 	}
+	return w.stream(n, m)
+}
+
+// stream applies entries of a member.
+func (w *Worker) stream(n proto.NodeID, m *ring.Mirror) (moved bool) {
 	got, err := w.rep.OnStream(n, m, w.limit.stream)
 	switch {
 	case err != nil:

@@ -154,8 +154,16 @@ func (w *Worker) startWrite(op *Op, l *lane, h int32, kind record.Kind) bool {
 		w.end(op, l, nil)
 		return true
 	}
-	a, ts, existed := w.rep.Write(kind, op.hash, op.Key, value, op.Scope, w.leased, replica.Handle(h))
+	a, ts, existed := w.rep.Offer(kind, op.hash, op.Key, value, op.Scope, w.leased, replica.Handle(h))
 	op.TS, op.Existed = ts, existed
+	if a == replica.Taken {
+		if len(w.active) == 1 && l.subTail.Load()-l.subHead == 1 {
+			w.publishStream() // it comes alone: the members need not wait for what is left to do here
+		}
+		if !plant.Is(plant.OfferUnkept) {
+			w.rep.Keep()
+		}
+	}
 	return w.admitted(a, op, l, h)
 }
 

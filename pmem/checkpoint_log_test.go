@@ -177,29 +177,7 @@ func TestCheckpointOutlivesItsSegment(t *testing.T) {
 // TestUnsettledPagesAreAskedFor: with files, the pages of what was not settled
 // are asked for before the first one is met.
 func TestUnsettledPagesAreAskedFor(t *testing.T) {
-	at := testPlace(t, DomainFile)
-	at.format(t, DomainFile, 64<<20)
-	o := at.options()
-	o.CheckpointBytes = 256 << 10
-	p, err := Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	begin(t, p, 1)
-	const keys = 12000
-	for i := range keys {
-		put(p, i, 1, false)
-		if i%500 == 0 {
-			flush(t, p)
-			p.SetStable(p.Store().Flushed())
-		}
-		p.Tend()
-	}
-	flush(t, p)
-	p.SetStable(p.Store().Tail())
-	for p.Tending() {
-		p.Tend()
-	}
+	p, o := checkpointedFile(t, 12000)
 	for i := range 3 {
 		put(p, i, 2, true)
 	}
@@ -208,7 +186,8 @@ func TestUnsettledPagesAreAskedFor(t *testing.T) {
 	if err := os.Remove(p.indexPath); err != nil {
 		t.Fatal(err)
 	}
-	if p, err = Open(o); err != nil {
+	p, err := Open(o)
+	if err != nil {
 		t.Fatal(err)
 	}
 	defer closePool(t, p, false)

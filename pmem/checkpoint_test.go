@@ -673,9 +673,10 @@ func TestCheckpointOverDamagedLog(t *testing.T) {
 	}
 }
 
-// TestCheckpointFile: with files, on demand, and killed while pages are not
-// loaded yet.
-func TestCheckpointFile(t *testing.T) {
+// checkpointedFile is a pool in files, with checkpoints while its keys were
+// written, all of it flushed and stable.
+func checkpointedFile(t *testing.T, keys int) (*Pool, OpenOptions) {
+	t.Helper()
 	at := testPlace(t, DomainFile)
 	at.format(t, DomainFile, 64<<20)
 	o := at.options()
@@ -685,7 +686,6 @@ func TestCheckpointFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	begin(t, p, 1)
-	const keys = 12000
 	for i := range keys {
 		put(p, i, 1, false)
 		if i%500 == 0 {
@@ -699,6 +699,14 @@ func TestCheckpointFile(t *testing.T) {
 	for p.Tending() {
 		p.Tend()
 	}
+	return p, o
+}
+
+// TestCheckpointFile: with files, on demand, and killed while pages are not
+// loaded yet.
+func TestCheckpointFile(t *testing.T) {
+	const keys = 12000
+	p, o := checkpointedFile(t, keys)
 	if err := p.WriteSuperblock(func(*Super) {}); err != nil {
 		t.Fatal(err)
 	}
@@ -707,6 +715,7 @@ func TestCheckpointFile(t *testing.T) {
 	}
 	closePool(t, p, false)
 
+	var err error
 	// As after a power loss: no index.
 	for n := range 3 {
 		if n != 1 {

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"healkv/bench/tally"
-	"healkv/pmem/record"
 	"healkv/pmem/store"
 )
 
@@ -62,20 +61,11 @@ type headed struct {
 func makeHeaded(t testing.TB) *headed {
 	b := &headed{m: HeapMedium{BootID: [16]byte{1}, PoolID: [16]byte{2}, SuperEvery: 4 << 10}}
 	o := FormatOptions{Identity: bitsIdentity(), SizeBytes: dataOffset + 48*headersSegment, SegmentBytes: headersSegment, MaxKeys: 4096}
-	if err := FormatHeap(o, &b.m); err != nil {
-		t.Fatal(err)
-	}
-	b.m.Watch = func(r *Region) { r.SetFlushHook(func(int, int) {}) }
+	formatWatched(t, o, &b.m)
 	rng := rand.New(rand.NewPCG(3, 25))
 	ts := uint64(0)
 	for life := uint32(1); life <= 3; life++ {
-		p, err := b.m.Open(bitsIdentity())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := p.Begin(life); err != nil {
-			t.Fatal(err)
-		}
+		p := lifeOn(t, &b.m, life)
 		s := p.Store()
 		s.OnDrop(func(uint64, uint64) { b.dropped++ })
 		clean := func() {
@@ -93,18 +83,13 @@ func makeHeaded(t testing.TB) *headed {
 			}
 			i := rng.IntN(bitsKeys)
 			ts++
-			var e store.Entry
-			s.Find(&e, s.Hash(bitsKey(i)), bitsKey(i))
-			h := record.Header{Kind: record.Put, TS: ts, OwnerNode: 1, OwnerIncarnation: life, Epoch: life}
 			w := &b.want[i]
 			w.ts, w.value = ts, ts
 			value := fmt.Appendf(nil, "%020d of %d: %x", ts, i, make([]byte, rng.IntN(100)))
 			if rng.IntN(3) == 0 {
-				h.Kind, w.value, value = record.Delete, 0, nil
+				w.value, value = 0, nil
 			}
-			if s.Put(&e, &h, bitsKey(i), value, false) == 0 {
-				t.Fatal("full")
-			}
+			putBits(t, s, life, i, ts, value)
 			if rng.IntN(10) == 0 {
 				clean()
 			}

@@ -40,25 +40,51 @@ func bitsIdentity() Identity { return Identity{Cluster: [16]byte{1}, Shards: 1, 
 
 func bitsKey(i int) []byte { return fmt.Appendf(nil, "k%02d", i) }
 
+// formatWatched makes a pool in Go memory whose flushes are not left out.
+func formatWatched(t testing.TB, o FormatOptions, m *HeapMedium) {
+	t.Helper()
+	if err := FormatHeap(o, m); err != nil {
+		t.Fatal(err)
+	}
+	m.Watch = func(r *Region) { r.SetFlushHook(func(int, int) {}) }
+}
+
+func lifeOn(t testing.TB, m *HeapMedium, life uint32) *Pool {
+	t.Helper()
+	p, err := m.Open(bitsIdentity())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Begin(life); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// putBits writes key i, or deletes it: value nil.
+func putBits(t testing.TB, s *store.Store, life uint32, i int, ts uint64, value []byte) {
+	t.Helper()
+	key, h := bitsKey(i), record.Header{Kind: record.Put, TS: ts, OwnerNode: 1, OwnerIncarnation: life, Epoch: life}
+	if value == nil {
+		h.Kind = record.Delete
+	}
+	var e store.Entry
+	s.Find(&e, s.Hash(key), key)
+	if s.Put(&e, &h, key, value, false) == 0 {
+		t.Fatal("full")
+	}
+}
+
 // makeBits fills a pool through two lives, overwriting, deleting and cleaning,
 // and leaves it as a process crash does.
 func makeBits(t testing.TB) *bitten {
 	b := &bitten{m: HeapMedium{BootID: [16]byte{1}, PoolID: [16]byte{2}, SuperEvery: 16 << 10}}
 	o := FormatOptions{Identity: bitsIdentity(), SizeBytes: dataOffset + bitsPool, SegmentBytes: 32 << 10, MaxKeys: 4096}
-	if err := FormatHeap(o, &b.m); err != nil {
-		t.Fatal(err)
-	}
-	b.m.Watch = func(r *Region) { r.SetFlushHook(func(int, int) {}) }
+	formatWatched(t, o, &b.m)
 	rng := rand.New(rand.NewPCG(1, 25))
 	ts := uint64(0)
 	for life := uint32(1); life <= 2; life++ {
-		p, err := b.m.Open(bitsIdentity())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := p.Begin(life); err != nil {
-			t.Fatal(err)
-		}
+		p := lifeOn(t, &b.m, life)
 		s := p.Store()
 		h := record.Header{Kind: record.Marker, Epoch: life, Seq: s.Tail()}
 		s.AppendMarker(&h, []byte("members of a view"))
@@ -71,17 +97,12 @@ func makeBits(t testing.TB) *bitten {
 				i %= bitsKeys / 2
 			}
 			ts++
-			var e store.Entry
-			s.Find(&e, s.Hash(bitsKey(i)), bitsKey(i))
-			h := record.Header{Kind: record.Put, TS: ts, OwnerNode: 1, OwnerIncarnation: life, Epoch: life}
 			w := &b.want[i]
 			w.ts, w.value = ts, fmt.Appendf(nil, "%d of %d: %x", ts, i, make([]byte, rng.IntN(200)))
 			if rng.IntN(10) == 0 {
-				h.Kind, w.value = record.Delete, nil
+				w.value = nil
 			}
-			if s.Put(&e, &h, bitsKey(i), w.value, false) == 0 {
-				t.Fatal("full")
-			}
+			putBits(t, s, life, i, ts, w.value)
 			if rng.IntN(20) == 0 {
 				p.SetStable(s.Tail())
 				if err := p.Flush(); err != nil {

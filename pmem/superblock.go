@@ -252,7 +252,7 @@ func (id Identity) match(want Identity) error {
 		{"hash seed", fmt.Sprintf("%#x", id.HashSeed), fmt.Sprintf("%#x", want.HashSeed)},
 	} {
 		if c.got != c.want && !plant.Is(plant.SuperForeign) {
-			return fmt.Errorf("%w: %s is %s in the pool and %s in the config", ErrForeign, c.what, c.got, c.want)
+			return fmt.Errorf("%w: %s is %s in the pool and %s in the config; nothing was changed: name its own pool, or correct the config", ErrForeign, c.what, c.got, c.want)
 		}
 	}
 	return nil

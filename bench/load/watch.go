@@ -21,6 +21,7 @@ const (
 	// comes, and the operation stays pending in the history.
 	watchGiveUp = int64(15 * time.Second)
 	watchPoll   = 10 * time.Millisecond
+	watchStep   = int64(time.Second) // counted at most from one look to the next
 
 	// A watched value is its id and the id's complement, so that a torn or foreign
 	// value is noticed.
@@ -148,8 +149,12 @@ func (w *Watcher) one(ctx context.Context, s Session) error {
 	err := s.Submit(&w.op)
 	if err == nil {
 		s.Kick()
-		for until := w.clock.now() + watchGiveUp; s.Poll(w.done[:]) == 0; s.Wait(watchPoll) {
-			if w.clock.now() > until {
+		last := w.clock.now()
+		for waited := int64(0); s.Poll(w.done[:]) == 0; s.Wait(watchPoll) {
+			// A process that is stopped for a while is not one that does not answer.
+			now := w.clock.now()
+			waited += min(now-last, watchStep)
+			if last = now; waited > watchGiveUp {
 				return fmt.Errorf("%w: %v of watched key %d", ErrStuck, kind, key)
 			}
 		}

@@ -12,10 +12,7 @@ import (
 var costHTML string
 
 var costPage = sync.OnceValue(func() *template.Template {
-	return template.Must(template.New("cost").Funcs(template.FuncMap{
-		"count": count, "ms": duration, "rate": perSecond,
-		"int": func(n int) string { return count(uint64(max(n, 0))) },
-	}).Parse(costHTML))
+	return parsePage("cost", costHTML)
 })
 
 type costGroupPage struct {

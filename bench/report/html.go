@@ -17,6 +17,8 @@ import (
 var (
 	//go:embed page/page.html
 	pageHTML string
+	//go:embed page/parts.html
+	partsHTML string
 	//go:embed page/page.css
 	pageCSS string
 	//go:embed page/page.js
@@ -25,12 +27,17 @@ var (
 
 // page is parsed when it is written: a node that starts has no use for it.
 var page = sync.OnceValue(func() *template.Template {
-	return template.Must(template.New("page").Funcs(template.FuncMap{
+	return parsePage("page", pageHTML)
+})
+
+// parsePage parses a page and what all of them have in common.
+func parsePage(name, html string) *template.Template {
+	return template.Must(template.Must(template.New(name).Funcs(template.FuncMap{
 		"count": count, "ms": duration, "us": micros, "rate": perSecond, "pct": percent,
 		"int":    func(n int) string { return count(uint64(max(n, 0))) },
 		"errors": errorsText,
-	}).Parse(pageHTML))
-})
+	}).Parse(partsHTML)).Parse(html))
+}
 
 type tile struct{ Key, Value, Note, Class string }
 type keyValue struct{ Key, Value string }
@@ -214,8 +221,8 @@ func partColor(name string) template.CSS {
 	return colorOf(i + len(recoverySteps))
 }
 
-// colorOf number k of the page's nine.
-func colorOf(k int) template.CSS { return template.CSS(fmt.Sprintf("--c%d", k%9)) }
+// colorOf number k of the page's: one for every step of a recovery.
+func colorOf(k int) template.CSS { return template.CSS(fmt.Sprintf("--c%d", k%13)) }
 
 func (r *Report) partRows() (parts, status []partRow) {
 	for _, name := range partNamesInOrder() {
@@ -317,7 +324,7 @@ func (e Environment) rows() (kv []keyValue) {
 	}
 	add("Machine", strings.TrimSpace(e.Machine+"  "+e.Kernel))
 	add("Cores", fmt.Sprintf("%d, shared by all nodes and their load generators", e.Cores))
-	add("Nodes", fmt.Sprintf("%d, %d shard(s) each", e.Nodes, e.Shards))
+	add("Nodes", fmt.Sprintf("%d, each with %d %s", e.Nodes, e.Shards, plural(e.Shards, "shard")))
 	add("Provider", e.Transport())
 	add("Durability domain", e.Domain)
 	add("Page size", e.PageSize)

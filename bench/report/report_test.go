@@ -56,7 +56,7 @@ func TestFiguresAreThoseOfTheShape(t *testing.T) {
 			sum += p.Ms
 		}
 		near("parts of the stall, ms", sum, float64(s.stall)/1e6, 1e-3)
-		if names := partNames(run.Stall.Parts); !slices.Equal(names, []string{"kill to process gone", "to first suspicion", "to first view installed", "to last view installed", "to next write"}) {
+		if names := partNames(run.Stall.Parts); !slices.Equal(names, []string{"to process gone", "to first suspicion", "to first view installed", "to last view installed", "to next write"}) {
 			t.Errorf("parts of the stall: %q", names)
 		}
 		sum = 0

@@ -90,7 +90,7 @@ func (r *Run) stallParts(end int64) (parts []Part) {
 			cuts = append(cuts, cut{at, name})
 		}
 	}
-	add(r.first(EventProcessGone, r.Victim, r.Marks.Killed), "kill to process gone")
+	add(r.first(EventProcessGone, r.Victim, r.Marks.Killed), "to process gone")
 	var suspected, installed []int64
 	for _, n := range r.Nodes {
 		if n.Node == r.Victim {

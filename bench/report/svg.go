@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"healkv/bench/record"
@@ -99,15 +100,17 @@ func (p plot) svg() template.HTML {
 	}
 	for _, v := range ticksOf(loY, hiY, 5) {
 		fmt.Fprintf(&b, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="var(--line)"/>`, plotLeft, plotW-plotRight, y(v), y(v))
-		text(plotLeft-6, y(v)+4, "end", "--soft", strings.ReplaceAll(num(v), ".00", ""))
+		text(plotLeft-6, y(v)+4, "end", "--soft", tickText(v))
 	}
 	marks := ticksOf(loX, hiX, 8)
 	if p.XLog {
-		marks = logTicks(loX, hiX)
+		if log := logTicks(loX, hiX); len(log) > 2 {
+			marks = log
+		}
 	}
 	for _, v := range marks {
 		fmt.Fprintf(&b, `<line x1="%.1f" x2="%.1f" y1="%d" y2="%d" stroke="var(--line)"/>`, x(v), x(v), plotH-plotB, plotH-plotB+4)
-		text(x(v), plotH-plotB+16, "middle", "--soft", strings.ReplaceAll(num(v), ".00", ""))
+		text(x(v), plotH-plotB+16, "middle", "--soft", tickText(v))
 	}
 	text(plotW-plotRight, plotH-6, "end", "--soft", p.XName)
 	if p.MarkName != "" {
@@ -151,6 +154,14 @@ func ticksOf(a, b float64, n int) (t []float64) {
 		t = append(t, math.Round(v/step)*step)
 	}
 	return t
+}
+
+// tickText says a round value with as many digits as it has.
+func tickText(v float64) string {
+	if math.Abs(v) >= 1000 {
+		return num(v)
+	}
+	return strconv.FormatFloat(math.Round(v*1e6)/1e6, 'f', -1, 64)
 }
 
 // logTicks are 1, 2 and 5 times the powers of ten between a and b.

@@ -90,3 +90,11 @@ func perSecond(v float64) string {
 	}
 	return num(v) + " /s"
 }
+
+// plural of a word, unless there is one.
+func plural(n int, word string) string {
+	if n == 1 {
+		return word
+	}
+	return word + "s"
+}

@@ -56,7 +56,10 @@ func (a *targetArgs) settings(name string) (*config.Config, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	if a.node < 0 || a.node >= c.Nodes {
+	if a.node < 0 {
+		return nil, "", usage("%s: --node is missing: which of the nodes 0 to %d of the cluster in %s?", name, c.Nodes-1, c.Dir)
+	}
+	if a.node >= c.Nodes {
 		return nil, "", usage("%s: --node %d: the cluster in %s has nodes 0 to %d", name, a.node, c.Dir, c.Nodes-1)
 	}
 	return &c.Configs[a.node], c.ConfigPath(a.node), nil

@@ -27,7 +27,7 @@ func runFormat(_ context.Context, args []string) error {
 	if err := formatNode(c); err != nil {
 		return err
 	}
-	fmt.Printf("made node %d of cluster %.8s: %d pools in %s, state in %s\n", c.Node, c.ClusterID, c.Shards, c.PoolDir, c.StateDir)
+	fmt.Printf("made node %d of cluster %.8s: %d pool(s) in %s, state in %s\n", c.Node, c.ClusterID, c.Shards, c.PoolDir, c.StateDir)
 	return nil
 }
 

@@ -215,9 +215,9 @@ Step 2 is over when ` + "`node status`" + ` shows a new end of every node's cert
 
 Starts six node processes, over shared memory unless --provider says otherwise,
 loads them, runs TAOBench A, kills a node, heals it, kills five more for what
-every way back costs (--returns), does the first again with a full copy, verifies that nothing acknowledged was lost, and writes the report to DIR:
-terminal table, JSON, CSV, HDR histograms and one HTML page. Exit status 0:
-everything verified.
+every way back costs (--returns), does the first again with a full copy, verifies
+that nothing acknowledged was lost, and writes the report to DIR: terminal table,
+JSON, CSV, HDR histograms and one HTML page. Exit status 0: everything verified.
 
 With --failover N it first measures, on clusters of their own, what a kill, a
 stop and a planned leave cost the nodes that are left alone, over shared memory
@@ -347,7 +347,7 @@ func runHelp(_ context.Context, args []string) error {
 	if len(args) == 0 {
 		fmt.Print(about)
 		for _, c := range commands {
-			fmt.Printf("  %-10s %s\n", c.name, c.summary)
+			fmt.Printf("  %-13s %s\n", c.name, c.summary)
 		}
 		fmt.Print("\nStart here:  node cluster --nodes 3 --dir /tmp/healkv\n             redis-cli -p 7000 set greeting hello\n             redis-cli -p 7001 get greeting\n")
 		return nil

@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"healkv/cmd/node/local"
@@ -109,7 +110,10 @@ func dispatch(ctx context.Context, args []string) error {
 	return fmt.Errorf("unknown command %q; %w", args[0], errUsage)
 }
 
-func runVersion(context.Context, []string) error {
+func runVersion(_ context.Context, args []string) error {
+	if len(args) > 0 {
+		return usage("version: unexpected argument %q; it has none", args[0])
+	}
 	fmt.Printf("healkv %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, m := range info.Deps {
@@ -130,11 +134,34 @@ func parse(fs *flag.FlagSet, args []string) error {
 		explain(os.Stdout, fs.Name())
 		return err
 	case err != nil:
-		return usage("%s: %v; `node help %s` lists the flags", fs.Name(), err, fs.Name())
+		return usage("%s: %s; `node help %s` lists the flags", fs.Name(), flagError(err), fs.Name())
 	case fs.NArg() > 0:
 		return usage("%s: unexpected argument %q; `node help %s` lists the flags", fs.Name(), fs.Arg(0), fs.Name())
 	}
 	return nil
+}
+
+// flagError says an error of the flag package as everything else here is spelled:
+// flags with two dashes, and what was expected.
+func flagError(err error) string {
+	text := err.Error()
+	for _, c := range [][2]string{{"flag provided but not defined: -", "there is no flag --"}, {"flag needs an argument: -", "a value is missing behind --"}} {
+		if name, ok := strings.CutPrefix(text, c[0]); ok {
+			return c[1] + name
+		}
+	}
+	for _, named := range []string{" for flag -", " for -"} { // the second one: of booleans
+		if head, tail, ok := strings.Cut(text, named); ok {
+			text = head + " for --" + tail
+			break
+		}
+	}
+	if head, ok := strings.CutSuffix(text, ": parse error"); ok && strings.HasPrefix(head, "invalid boolean") {
+		text = head + ": neither true nor false"
+	} else if ok {
+		text = head + ": not a number, or a time without its unit, as 5s has it"
+	}
+	return text
 }
 
 func newFlagSet(name string) *flag.FlagSet { return flag.NewFlagSet(name, flag.ContinueOnError) }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -109,6 +110,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) error {
 		return err
 	}
 	s.node.Store(node)
+	sayOtherSize(c, log)
 	defer s.watchScheduler()()
 	defer s.takeOrders(node, log)()
 	broken := make(chan error, 1)
@@ -138,7 +140,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) error {
 		err = fmt.Errorf("the node stopped by itself: %w", node.Err())
 	case err = <-broken:
 	}
-	if stopErr := s.stop(node, patience, alone); stopErr != nil {
+	if stopErr := s.stop(node, patience, alone); stopErr != nil && (err == nil || !errors.Is(stopErr, node.Err())) {
 		return errors.Join(err, stopErr)
 	}
 	return err
@@ -207,6 +209,24 @@ func (s *served) grace(ctx context.Context) {
 			return
 		case <-look.C:
 		}
+	}
+}
+
+// sayOtherSize warns of a pool_size that says something else than the pools,
+// whose size was decided when they were made.
+func sayOtherSize(c *config.Config, log *slog.Logger) {
+	pools, err := filepath.Glob(filepath.Join(c.PoolDir, "shard-*.pool"))
+	total := config.Size(0)
+	for _, p := range pools {
+		info, statErr := os.Stat(p)
+		if err = errors.Join(err, statErr); err != nil {
+			return // gone since: whoever opens them says so
+		}
+		total += config.Size(info.Size())
+	}
+	rest := config.Size(c.Shards) * c.SegmentSize // a pool has whole segments
+	if len(pools) == c.Shards && (total > c.PoolSize || c.PoolSize-total >= rest) {
+		log.Warn("pool_size is not what the pools were made with, which stays", "pool_size", c.PoolSize, "pools", total)
 	}
 }
 

@@ -361,7 +361,7 @@ var All = []Bug{
 	BootstrapAbsent, BootstrapUsed, BootstrapFew, OlderVotes, OlderByAsking, OlderGivenUp, OlderUnflagged, OlderGrants, TurnsForgotten,
 	BurstOwnWrite, BurstOvertake, BurstLease, BurstAllocates,
 	WideRoom, WideOvertake, WideArm, RespFlying, RespAhead,
-	AttendNext, AttendNever,
+	AttendNext, AttendNever, MarksLeft, OfferUnkept,
 	CrowdAlone, CrowdSum,
 	CountBusy, SpaceUnlisted, SpaceUnstable, SpaceForgets, SpacePinAhead,
 	TombstoneUnstable, TombstoneAway, TombstoneBarrier, TombstoneEpoch, TombstoneOlder, TombstoneUnflushed,

@@ -28,6 +28,8 @@
 //	    (H3, H4, H9).
 //	R5  The stable position never passes a record that is not known to be
 //	    durable everywhere, nor the flushed mark (H16, H20).
+//	R6  The own log gets the entries of the own stream in their order, and what was
+//	    offered before anything else happens.
 package replica
 
 // invariant is the text an assert fails with.
@@ -39,6 +41,7 @@ const (
 	r3 invariant = "R3: durable passed the flushed position"
 	r4 invariant = "R4: something of another view or life took effect"
 	r5 invariant = "R5: the stable position passed an unstable record"
+	r6 invariant = "R6: something came between an offer and its keeping"
 )
 
 // assert stays on in every build; only the failing side formats.

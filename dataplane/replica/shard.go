@@ -141,6 +141,7 @@ type Shard struct {
 	done       []Completion
 	exhausted  bool // a record's version is used up: a new view is wanted
 	scratch    store.Entry
+	offered    offered
 	head       record.Header
 	Counters   Counters
 	headBytes  [record.HeaderBytes]byte

@@ -30,9 +30,22 @@ const deleteReserve = 64 << 10
 // coordinator c", 1 to 3). kind is Put or Delete. leased says that the lease
 // holds now. existed is whether the key had a value.
 //
-// The order of effects matters to a crash: the own log first, then the stream,
-// so that a published entry is always in the own log too.
+// It is Offer and Keep.
 func (s *Shard) Write(kind record.Kind, hash uint64, key, value []byte, scope uint32, leased bool, h Handle) (a Admission, ts proto.TS, existed bool) {
+	a, ts, existed = s.Offer(kind, hash, key, value, scope, leased, h)
+	if a == Taken {
+		s.Keep()
+	}
+	return a, ts, existed
+}
+
+// Offer is Write as far as the stream; if it was taken, Keep is the next event. The
+// stream may be published in between: members apply the entry while it goes into
+// the own log, and nothing they say of it is heard before. Should this node die
+// there, they have a record that it lacks, as after a flush that only it has lost:
+// whoever has it rolls it forward, in the next view or at a cold start, and the
+// client's answer is "unknown".
+func (s *Shard) Offer(kind record.Kind, hash uint64, key, value []byte, scope uint32, leased bool, h Handle) (a Admission, ts proto.TS, existed bool) {
 	if !leased && !plant.Is(plant.WriteUnleased) || !s.Live() && !plant.Is(plant.WriteUnlive) {
 		return NotServing, 0, false
 	}
@@ -86,9 +99,25 @@ func (s *Shard) Write(kind record.Kind, hash uint64, key, value []byte, scope ui
 		Epoch: uint32(s.view.Epoch), Scope: scope, OwnerNode: uint8(s.self.Node), Kind: kind}
 	record.Encode(dst, hd, key, value, record.Seed(end-uint64(n), hd.OwnerIncarnation))
 	existed = e.OK && !e.Tombstone || !e.OK && e.Damaged // behind the damage there was something
-	s.appendOwn(dst, end, hash, ts, h)
+	s.offered = offered{dst, end, ts, h}
 	s.Counters.Writes++
 	return Taken, ts, existed
+}
+
+// offered is an entry that stands in the stream and not yet in the own log; its
+// header is in Shard.head, and its key looked up in Shard.scratch.
+type offered struct {
+	img    []byte
+	end    uint64
+	ts     proto.TS
+	handle Handle
+}
+
+// Keep puts the entry of the last Offer into the own log.
+func (s *Shard) Keep() {
+	o := &s.offered
+	assert(o.end == s.out.Tail(), r6)
+	s.appendOwn(o.img, o.end, s.head.Hash, o.ts, o.handle)
 }
 
 // appendOwn appends an image that stands in the ring (header in s.head, key

@@ -95,7 +95,7 @@ func (f Files) check(self Name, t text) (_ *Credentials, err error) {
 		return nil, fmt.Errorf("%w: authority %s holds no certificate in PEM", ErrFiles, f.CA)
 	}
 	if c.Own, err = tls.X509KeyPair(cert, key); err != nil {
-		return nil, fmt.Errorf("%w: certificate %s with key %s: %w", ErrFiles, f.Cert, f.Key, err)
+		return nil, fmt.Errorf("%w: certificate %s with key %s: %w: take both from the same directory that `node certs` made", ErrFiles, f.Cert, f.Key, err)
 	}
 	if c.Own.Leaf == nil {
 		if c.Own.Leaf, err = x509.ParseCertificate(c.Own.Certificate[0]); err != nil {

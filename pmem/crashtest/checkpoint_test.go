@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
-	"runtime/debug"
 	"slices"
 	"testing"
 
@@ -114,28 +113,7 @@ func ckptOps(rng *rand.Rand, n int) []op {
 // TestCrashStatesOfCheckpoints: the index is made of a checkpoint and what a
 // power loss can leave of the log: it holds what the log does.
 func TestCrashStatesOfCheckpoints(t *testing.T) {
-	defer debug.SetGCPercent(debug.SetGCPercent(800))
-	want := min(*statesFlag, 8_000+*statesFlag/10)
-	if testing.Short() {
-		want = 3_000
-	}
-	var sum counts
-	runs := 0
-	for seed := *seedFlag; sum.States < want; seed++ {
-		x := newRun(geometries[runs%len(geometries)])
-		x.checkpoint = true
-		x.limits, x.deeper, x.budget = Limits{Exhaustive: 8, Samples: 6}, 400, 0
-		rng := newRand(seed + 2<<32)
-		if err := x.play(seed, append([]op{begin}, ckptOps(rng, 60+rng.IntN(120))...)); err != nil {
-			t.Fatalf("seed %d: %v\nrepeat: go test ./pmem/crashtest -run TestCrashStatesOfCheckpoints -crash.seed=%d", seed, err, seed)
-		}
-		sum.States += x.counts.States
-		sum.Freed += x.counts.Freed
-		sum.Moved += x.counts.Moved
-		sum.Taken += x.counts.Taken
-		sum.Restored += x.counts.Restored
-		runs++
-	}
+	sum, runs := statesOf(t, 8_000, 2<<32, true, func(rng *rand.Rand) []op { return ckptOps(rng, 60+rng.IntN(120)) })
 	t.Logf("%d states of %d sequences, %d of them with an index of one of %d checkpoints; %d segments freed, %d records moved",
 		sum.States, runs, sum.Restored, sum.Taken, sum.Freed, sum.Moved)
 	if sum.Freed == 0 || sum.Moved == 0 || sum.Taken == 0 || sum.Restored*4 < sum.States {

@@ -89,30 +89,39 @@ func spaceOps(rng *rand.Rand, n int) []op {
 	return seq
 }
 
-// TestCrashStatesOfSpace: what a power loss can leave while the cleaner moves,
-// frees and drops tombstones: nothing that was deleted comes back, nothing else
-// is gone, and what was not stable is settled again.
-func TestCrashStatesOfSpace(t *testing.T) {
+// statesOf plays sequences by chance until that many states were looked at, or
+// fewer by the flags. apart keeps the seeds of tests apart.
+func statesOf(t *testing.T, most int, apart uint64, checkpoint bool, ops func(*rand.Rand) []op) (sum counts, runs int) {
+	t.Helper()
 	defer debug.SetGCPercent(debug.SetGCPercent(800))
-	want := min(*statesFlag, 12_000+*statesFlag/10)
+	want := min(*statesFlag, most+*statesFlag/10)
 	if testing.Short() {
 		want = 3_000
 	}
-	var sum counts
-	runs := 0
 	for seed := *seedFlag; sum.States < want; seed++ {
 		x := newRun(geometries[runs%len(geometries)])
+		x.checkpoint = checkpoint
 		x.limits, x.deeper, x.budget = Limits{Exhaustive: 8, Samples: 6}, 400, 0
-		rng := newRand(seed + 1<<32)
-		if err := x.play(seed, append([]op{begin}, spaceOps(rng, 120+rng.IntN(120))...)); err != nil {
-			t.Fatalf("seed %d: %v\nrepeat: go test ./pmem/crashtest -run TestCrashStatesOfSpace -crash.seed=%d", seed, err, seed)
+		rng := newRand(seed + apart)
+		if err := x.play(seed, append([]op{begin}, ops(rng)...)); err != nil {
+			t.Fatalf("seed %d: %v\nrepeat: go test ./pmem/crashtest -run '^%s$' -crash.seed=%d", seed, err, t.Name(), seed)
 		}
 		sum.States += x.counts.States
 		sum.Freed += x.counts.Freed
 		sum.Moved += x.counts.Moved
 		sum.Dropped += x.counts.Dropped
+		sum.Taken += x.counts.Taken
+		sum.Restored += x.counts.Restored
 		runs++
 	}
+	return sum, runs
+}
+
+// TestCrashStatesOfSpace: what a power loss can leave while the cleaner moves,
+// frees and drops tombstones: nothing that was deleted comes back, nothing else
+// is gone, and what was not stable is settled again.
+func TestCrashStatesOfSpace(t *testing.T) {
+	sum, runs := statesOf(t, 12_000, 1<<32, false, func(rng *rand.Rand) []op { return spaceOps(rng, 120+rng.IntN(120)) })
 	t.Logf("%d states of %d sequences: %d segments freed, %d records moved, %d tombstones dropped", sum.States, runs, sum.Freed, sum.Moved, sum.Dropped)
 	if sum.Freed == 0 || sum.Moved == 0 || sum.Dropped == 0 {
 		t.Error("something never happened")

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"healkv/dataplane/plant"
@@ -68,6 +69,9 @@ func (g *gate) start(e *Endpoint) error {
 	g.e, g.open, g.from = e, map[net.Conn]struct{}{}, map[string]int{}
 	l, err := net.Listen("tcp", e.cfg.Listen)
 	if err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			err = fmt.Errorf("another process has the port; stop it or choose another one: %w", err)
+		}
 		return fmt.Errorf("tcp: data port of node %d, shard %d: %w", e.self, e.cfg.Shard, err)
 	}
 	g.listener = l.(*net.TCPListener)

@@ -39,7 +39,7 @@ func (s *Source) AddFlags(fs *flag.FlagSet, keep func(*Key) bool) {
 		set := func(text string) error {
 			var scratch Config
 			if err := k.Set(&scratch, text); err != nil {
-				return fmt.Errorf("%w; allowed: %s", err, k.Allowed)
+				return fmt.Errorf("%w%s", err, unless(k, err))
 			}
 			s.flags[k.Name] = text
 			return nil
@@ -133,7 +133,7 @@ func Decode(path string, text []byte, v any) error {
 		row, _ := bad.Position()
 		key := strings.Join(bad.Key(), ".")
 		if key != "" {
-			return fmt.Errorf("config: %s:%d: %s: %s%s", path, row, key, strings.TrimPrefix(bad.Error(), "toml: "), allowed(key))
+			return fmt.Errorf("config: %s:%d: %s: %s%s", path, row, key, strings.TrimPrefix(bad.Error(), "toml: "), unless(Lookup(key), bad))
 		}
 		return fmt.Errorf("config: %s:%d: %s", path, row, strings.TrimPrefix(bad.Error(), "toml: "))
 	default:
@@ -179,7 +179,7 @@ func (s *Source) Flags() error {
 
 func (s *Source) set(k *Key, origin, text string) error {
 	if err := k.Set(&s.Config, text); err != nil {
-		return fmt.Errorf("config: %s: %s = %s: %w; allowed: %s", origin, k.Name, k.shown(text), err, k.Allowed)
+		return fmt.Errorf("config: %s: %s = %s: %w%s", origin, k.Name, k.shown(text), err, unless(k, err))
 	}
 	s.from(k.Name, origin)
 	return nil
@@ -224,6 +224,16 @@ func (s *Source) validate(pick func(*Key) bool) error {
 	return nil
 }
 
+// unless says what is allowed for k, nil for a key that is not known: if the
+// error is about the value, and has not said so.
+func unless(k *Key, err error) string {
+	text := err.Error()
+	if k == nil || strings.Contains(text, k.Allowed) || strings.Contains(text, "already defined") {
+		return ""
+	}
+	return "; allowed: " + k.Allowed
+}
+
 func (k *Key) shown(text string) string {
 	switch {
 	case k.Secret:
@@ -245,13 +255,6 @@ func find(match func(*Key) bool) *Key {
 
 // Lookup finds a key by its name in a file; nil if there is none.
 func Lookup(name string) *Key { return find(func(k *Key) bool { return k.Name == name }) }
-
-func allowed(name string) string {
-	if k := Lookup(name); k != nil {
-		return "; allowed: " + k.Allowed
-	}
-	return ""
-}
 
 // didYouMean names the key that is at most two edits away.
 func didYouMean(name string) string {

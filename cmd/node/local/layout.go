@@ -113,7 +113,7 @@ func readLayout(dir string) (Layout, error) {
 	case l.Version != layoutVersion:
 		return l, fmt.Errorf("%w: %s has layout %d, this program knows layout %d; use the program that made it, or another --dir", ErrNotCluster, path, l.Version, layoutVersion)
 	case len(l.ClusterID) != 32 || l.Nodes < 1 || l.RunDir == "":
-		return l, fmt.Errorf("%w: %s is damaged: cluster_id, nodes or run_dir is missing", ErrNotCluster, path)
+		return l, fmt.Errorf("%w: %s is damaged: cluster_id, nodes or run_dir is missing; put a copy back, or start its nodes one by one with `node serve --config %s`", ErrNotCluster, path, filepath.Join(filepath.Dir(path), "node-I", "node.toml"))
 	}
 	return l, nil
 }
@@ -181,7 +181,7 @@ func (c *Cluster) AgreesPorts(nodes int, want Ports) error {
 		want, have int
 	}{{"nodes", nodes, c.Nodes}, {"resp-port", want.Resp, c.RespPort}, {"admin-port", want.Admin, c.AdminPort},
 		{"control-port", want.Control, c.ControlPort}, {"data-port", want.Data, c.DataPort}} {
-		if p.want != 0 && p.want != p.have {
+		if p.want != 0 && p.want != p.have && p.have != 0 { // 0: its provider has no use for that port
 			return fmt.Errorf("%w: --%s %d, but %s was made with --%s %d; leave it out, use another --dir, or remove the cluster with `node cluster --destroy --dir %s`",
 				ErrDiffers, p.flag, p.want, c.Dir, p.flag, p.have, c.Dir)
 		}

@@ -1,0 +1,10 @@
+package plants
+
+import "healkv/dataplane/plant"
+
+func init() {
+	table = append(table,
+		one(plant.MarksLeft, "watermarks are taken although the member's next entry has to wait", unit("dataplane", "TestMarksBesideAWaitingEntry")),
+		one(plant.OfferUnkept, "a write that the members may have already goes into the own log", unit("dataplane", "TestAloneAndBesideOthers")),
+	)
+}
