@@ -17,7 +17,7 @@ const promptSlice = 100 * time.Microsecond
 // Prompt asks for short turns on a processor for the calling thread, whose
 // goroutine is locked to it: no larger a share, no other priority, but its share in
 // smaller pieces. Since Linux 6.12 such a thread, when it is woken, need not wait for
-// the end of the turn of one with longer ones, which is 3 ms as a rule. It pays for a
+// the end of the turn of one with longer ones, which is 1 to 3 ms as a rule. It pays for a
 // thread that sleeps and does little when it is woken; one that gives its processor
 // away without sleeping would only have it back sooner. Older kernels take no notice.
 func Prompt() {

@@ -325,8 +325,10 @@ func (s *Session) operation(w *worker, i int, reads bool) error {
 func (s *Session) figures(measured time.Duration) Figures {
 	all := hdrhistogram.New(histLow, histHigh, histDigits)
 	var f Figures
-	for _, w := range s.workers {
-		all.Merge(w.hist)
+	for i, w := range s.workers {
+		if i == 0 || w.hist != s.workers[0].hist {
+			all.Merge(w.hist)
+		}
 		f.Operations += w.done
 		f.Errors += w.errs
 		if f.FirstError == "" && w.first != nil {

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
+
 	"healkv/bench/peers/servers"
 )
 
@@ -270,5 +272,17 @@ median 12345 ops/s, spread 12345 to 12345 over 1 runs
 		if f, err := parseInNode(bad, false, time.Second); !errors.Is(err, errInNode) {
 			t.Errorf("%q: %+v, %v", bad, f, err)
 		}
+	}
+}
+
+// Workers that one loop serves share a histogram, which counts once.
+func TestSharedHistogram(t *testing.T) {
+	shared, own := hdrhistogram.New(histLow, histHigh, histDigits), hdrhistogram.New(histLow, histHigh, histDigits)
+	if err := errors.Join(shared.RecordValue(1000), own.RecordValue(10)); err != nil {
+		t.Fatal(err)
+	}
+	s := Session{workers: []*worker{{hist: shared, done: 1}, {hist: shared}, {hist: own, done: 1}}}
+	if f := s.figures(time.Second); f.P50 != 10 || f.Max != 1000 || f.Operations != 2 {
+		t.Errorf("of 10 and 1000 µs: %+v", f)
 	}
 }

@@ -47,6 +47,7 @@ func (s *Session) plains() ([]*plain, error) {
 				return nil, err
 			}
 			w.plain = &plain{worker: w, client: client, socket: socket, in: make([]byte, 4096)}
+			w.hist = s.workers[0].hist // one goroutine counts for all; hundreds of them would be in no cache
 		}
 		all = append(all, w.plain)
 	}
