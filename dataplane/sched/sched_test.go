@@ -38,7 +38,7 @@ func TestQueue(t *testing.T) {
 	}
 	q.Open()
 	if q.stat == 0 {
-		t.Skip("this kernel does not count: no /proc/thread-self/schedstat")
+		t.Skip("missing feature: a kernel that counts how long threads wait (/proc/thread-self/schedstat)")
 	}
 	last := time.Duration(0)
 	for i := range 1000 {
