@@ -3,6 +3,8 @@ package dataplane
 import (
 	"fmt"
 	"testing"
+
+	"healkv/pmem/store"
 )
 
 // A member's entry may have to wait for long, for a view or for space. What the
@@ -93,5 +95,57 @@ func TestAloneAndBesideOthers(t *testing.T) {
 			}
 		}
 		reader.Close()
+	}
+}
+
+// Of a member whose stream brings little the watermarks are left for the next turn,
+// but not in the turn of a letter: whoever sent it counts on that.
+func TestMarksInTheTurnOfALetter(t *testing.T) {
+	r := newRig(t, rigOptions{nodes: 2, driven: true})
+	ahead, behind := r.nodes[0].workers[0], r.nodes[1].workers[0]
+	s := r.nodes[0].host.NewSession()
+	put := func(n int) *Op {
+		op := &Op{Kind: OpPut, Key: fmt.Appendf(nil, "key-%04d", n), Value: []byte("value")}
+		if err := s.Submit(op); err != nil {
+			t.Fatal(err)
+		}
+		s.Kick()
+		return op
+	}
+	n := 0
+	for _, letters := range []bool{false, true} {
+		first, done := put(n), [1]*Op{}
+		for _, w := range []*Worker{ahead, behind, behind, ahead} { // nothing is left for a next turn then
+			w.Turn()
+		}
+		if s.Poll(done[:]) == 0 {
+			t.Fatal("a write was not answered")
+		}
+		put(n + 1) // its entry is published, and with it that the first one is visible
+		n += 2
+		ahead.Turn()
+		if letters {
+			behind.mail.Store(&letter{do: func() {}, done: make(chan struct{})})
+		}
+		locked := func() bool {
+			var e store.Entry
+			behind.st.Find(&e, behind.st.Hash(first.Key), first.Key)
+			if !e.OK {
+				t.Fatal("the other node does not have the first write")
+			}
+			return e.Locked
+		}
+		was, applied := locked(), behind.rep.Applied(0)
+		behind.Turn()
+		switch taken := !locked(); {
+		case first.Err != nil || !was || behind.rep.Applied(0) == applied:
+			t.Fatalf("%v; visible before its watermark %v, or no entry came", first.Err, !was)
+		case taken != letters:
+			t.Errorf("letter %v: watermarks taken %v", letters, taken)
+		}
+		for turns := 0; s.Poll(done[:]) == 0 && turns < 100; turns++ {
+			behind.Turn()
+			ahead.Turn()
+		}
 	}
 }

@@ -280,6 +280,9 @@ const lookEvery = 8
 func (w *Worker) turn() (moved bool) {
 	w.turns.Add(1)
 	moved = w.readMail() // a letter may take long: the clock is read after it
+	if moved && !plant.Is(plant.MarksAfterMail) {
+		w.owed = ^proto.NodeSet(0) // whoever sent it may count on this turn to take all watermarks (H7)
+	}
 	if moved || w.idle%lookEvery == 0 {
 		w.now = w.clock()
 	}

@@ -1,6 +1,10 @@
 package dataplane
 
-import "healkv/dataplane/plant"
+import (
+	"time"
+
+	"healkv/dataplane/plant"
+)
 
 // Chores are what an opened pool leaves to do and nobody waits for: counting what
 // the log of the last life holds, summing up the keys. Each goes through
@@ -11,8 +15,12 @@ import "healkv/dataplane/plant"
 // Only a worker with a thread has them rest: where a simulation drives it, time
 // does not pass in a step.
 
-// choreRest is how many times as long as its last step a chore rests.
-const choreRest = 9
+const (
+	// choreRest is how many times as long as its last step a chore rests.
+	choreRest = 9
+	// choreRestMost bounds that: a step that was held up is none that took long.
+	choreRestMost = int64(20 * time.Millisecond)
+)
 
 // choresRest says that no chore is due.
 func (w *Worker) choresRest() bool {
@@ -31,6 +39,6 @@ func (w *Worker) choreBegins() int64 {
 func (w *Worker) choreEnds(began int64) {
 	if w.threaded {
 		now := w.clock()
-		w.choreAt = now + choreRest*(now-began)
+		w.choreAt = now + min(choreRest*(now-began), choreRestMost)
 	}
 }

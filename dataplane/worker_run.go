@@ -173,12 +173,17 @@ func (w *Worker) SleepTime() time.Duration {
 		return time.Duration(w.limit.backgroundEvery)
 	case w.st.CleanerWaits():
 		return time.Duration(w.limit.backgroundEvery)
-	case w.choresRest() && !(w.st.DigestReady() && !w.st.WantsCleaning()):
-		return time.Duration(w.choreAt - w.now)
-	case w.busy > 0 || len(w.parked) > 0 || w.resting():
-		return time.Duration(w.limit.deadlineEvery)
 	}
-	return -1
+	d := int64(-1)
+	if w.busy > 0 || len(w.parked) > 0 || w.resting() {
+		d = w.limit.deadlineEvery
+	}
+	if w.choresRest() && !(w.st.DigestReady() && !w.st.WantsCleaning()) {
+		if rest := w.choreAt - w.now; d < 0 || rest < d {
+			d = rest
+		}
+	}
+	return time.Duration(d)
 }
 
 // resting reports whether a peer's stream rests after a fault: nobody but time

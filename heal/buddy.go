@@ -25,6 +25,7 @@ type served struct {
 	to    proto.Member
 	shard int
 	pin   atomic.Uint64 // nothing at or above it is moved; only rises
+	short atomic.Bool   // pageReply.Short, when the pin rose last
 
 	mu      sync.Mutex
 	more    chan struct{} // closed and replaced when a page is added
@@ -238,7 +239,9 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 	for !st.Sure() && !w.Stopping() {
 		l.env.Wait(unsurePause) // a list needs the whole index
 	}
-	err := l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, l.threads && l.cfg.Floor > 0, add) })
+	err := l.guarded(w, func() error {
+		return l.walk(st, from, tail, q.Full, l.threads && l.cfg.Floor > 0 && l.cfg.Floor < l.cfg.Budget, add)
+	})
 	for done := false; !done && !given && err == nil; {
 		from = tail
 		if !w.Do(func() {
@@ -403,7 +406,7 @@ func (l *Life) onPage(ctx context.Context, from proto.Member, q *pageRequest) (*
 					break
 				}
 			}
-			r := &pageReply{Data: s.list[q.Off:end], More: end < len(s.list) || !s.done, Records: s.records}
+			r := &pageReply{Data: s.list[q.Off:end], More: end < len(s.list) || !s.done, Records: s.records, Short: s.short.Load()}
 			s.mu.Unlock()
 			return r, nil
 		}

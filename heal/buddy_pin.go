@@ -22,6 +22,7 @@ func (l *Life) raise(s *served, read uint64) {
 		l.rangeMu.Lock()
 		defer l.rangeMu.Unlock()
 		l.repin(s.shard)
+		s.short.Store(l.workers[s.shard].Pool().Store().SpaceShort())
 	})
 }
 

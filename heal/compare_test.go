@@ -119,7 +119,7 @@ func TestComparisonLeavesWhatNobodyCanTell(t *testing.T) {
 func TestComparisonUnderLoad(t *testing.T) {
 	looked := uint64(0)
 	for _, model := range []proto.Model{proto.ReadEnforced, proto.Eventual} {
-		seeds(t, 8, 8, func(t *testing.T, seed uint64) {
+		seeds(t, 16, 16, func(t *testing.T, seed uint64) {
 			const keys = 40
 			r := comparingRig(t, 3, seed)
 			r.model = model

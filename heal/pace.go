@@ -15,11 +15,15 @@ import (
 // the first time. Then it gives up a quarter whenever it has to wait, and gains an
 // eighth where not.
 //
+// Where the buddy's log runs out of room meanwhile it goes at the budget, whoever
+// waits: writers would have to stop.
+//
 // Units: bytes, nanoseconds, bytes per millisecond.
 type pace struct {
 	budget, floor, rate int
 	due                 int64 // when what was moved so far should have taken to
 	waited              bool  // once
+	hurried             bool  // somebody runs out of what this recovery holds
 }
 
 const (
@@ -48,8 +52,10 @@ func (p *pace) moved(bytes int, waited, now int64) (rest int64) {
 	if p.budget <= 0 {
 		return 0
 	}
-	crowded := waited > paceWait && !plant.Is(plant.PaceGreedy)
+	crowded := waited > paceWait && !p.hurried && !plant.Is(plant.PaceGreedy)
 	switch {
+	case p.hurried && !plant.Is(plant.PaceUnhurried):
+		p.rate = p.budget
 	case crowded:
 		p.waited = true
 		p.rate = max(p.floor, p.rate-p.rate/4)

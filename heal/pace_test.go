@@ -67,3 +67,30 @@ func TestPaceForgets(t *testing.T) {
 		t.Errorf("%d ms worth of bytes without a rest", ms)
 	}
 }
+
+// While the buddy's log runs out of room a recovery goes at the budget, however
+// long it waits for cores, and at its floor again when there is room.
+func TestPaceHurries(t *testing.T) {
+	const piece, late = 64 << 10, int64(time.Millisecond)
+	p := newPace(1<<20, 16<<10, 0)
+	now := int64(0)
+	move := func() (took int64) {
+		for range 100 {
+			now += late + p.moved(piece, late, now)
+		}
+		return now
+	}
+	slow := move()
+	p.hurried = true
+	from := now
+	if fast := move() - from; fast > 101*late || slow < 150*late {
+		t.Errorf("100 pieces in a hurry took %v, before %v", time.Duration(fast), time.Duration(slow))
+	}
+	if p.hurried = false; p.rate != p.budget {
+		t.Errorf("in a hurry: %d bytes/ms, want %d", p.rate, p.budget)
+	}
+	move()
+	if p.rate != p.floor {
+		t.Errorf("afterwards: %d bytes/ms, want %d", p.rate, p.floor)
+	}
+}

@@ -186,11 +186,13 @@ func (p *puller) batch() *dataplane.Batch {
 func (p *puller) pages(ctx context.Context, b proto.Member, r *rangeReply) error {
 	for off, more := 0, true; more; {
 		var page pageReply
-		asked := p.l.env.Now()
-		if err := p.l.cfg.Control.Call(ctx, b.Node, kindPage, pageRequest{b, r.ID, off, p.read()}, &page); err != nil {
+		err := p.elsewhere(func() error {
+			return p.l.cfg.Control.Call(ctx, b.Node, kindPage, pageRequest{b, r.ID, off, p.read()}, &page)
+		})
+		if err != nil {
 			return err
 		}
-		p.idled += p.l.env.Now() - asked
+		p.pace.hurried = page.Short
 		off += len(page.Data)
 		if more, p.missed = page.More, page.Records; more {
 			p.expect(max(p.missed, p.upper))
@@ -272,7 +274,8 @@ func (p *puller) fetch(cut bool) (done, need int, err error) {
 		return 0, 0, nil
 	}
 	rest := p.cur.Buf[p.used : p.used+p.planned]
-	if err := p.remote.Gather(rest, p.ranges); err != nil {
+	// Over a network that is a round trip, and of a pool on a disk it may be a read.
+	if err := p.elsewhere(func() error { return p.remote.Gather(rest, p.ranges) }); err != nil {
 		return 0, 0, err
 	}
 	before := p.used
@@ -378,8 +381,22 @@ func (p *puller) collect() {
 	}
 }
 
+// elsewhere does what may wait for others than whoever has the core: that time
+// is not counted as a wait for one.
+func (p *puller) elsewhere(do func() error) error {
+	if !p.l.threads {
+		return do()
+	}
+	began, worked := p.l.env.Now(), p.l.worked()
+	err := do()
+	p.idled += p.l.env.Now() - began - (p.l.worked() - worked)
+	return err
+}
+
 // wait gives the worker time. A recovery is not in a hurry to the microsecond.
-func (p *puller) wait(ctx context.Context) error { return p.rest(ctx, 20*time.Microsecond) }
+func (p *puller) wait(ctx context.Context) error {
+	return p.elsewhere(func() error { return flow.Sleep(p.l.env, ctx, 20*time.Microsecond) })
+}
 
 // rest sleeps. What it takes longer is a wait for a core.
 func (p *puller) rest(ctx context.Context, d time.Duration) error {

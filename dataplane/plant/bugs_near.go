@@ -2,6 +2,7 @@ package plant
 
 // Of what one write at a time is shortened by.
 const (
-	MarksLeft   Bug = "marks-beside-a-waiting-entry-left"
-	OfferUnkept Bug = "offered-write-not-kept"
+	MarksAfterMail Bug = "marks-left-in-the-turn-of-a-letter"
+	MarksLeft      Bug = "marks-beside-a-waiting-entry-left"
+	OfferUnkept    Bug = "offered-write-not-kept"
 )

@@ -4,5 +4,6 @@ package plant
 const (
 	PaceGreedy    Bug = "recovery-takes-cores-that-others-want"
 	PaceCatchesUp Bug = "recovery-makes-up-for-every-lost-rest"
+	PaceUnhurried Bug = "recovery-in-no-hurry-while-the-buddy-runs-out-of-room"
 	ChoresAtOnce  Bug = "chores-of-an-opened-pool-in-a-row"
 )
