@@ -297,7 +297,7 @@ const (
 // rests, as long as the piece before took, longer each time that the walk waited
 // for a core. It never waits inside: the store's readers must not.
 func (l *Life) walk(st *store.Store, from, to uint64, full, rests bool, add func(pos uint64, off int64, n int, inc uint32, locked bool) bool) error {
-	step, times := l.cfg.Limits.WalkBytes, int64(1)
+	step, times, start := l.cfg.Limits.WalkBytes, int64(1), from
 	if rests {
 		step = cmp.Or(step, walkPiece)
 	}
@@ -316,6 +316,9 @@ func (l *Life) walk(st *store.Store, from, to uint64, full, rests bool, add func
 		}
 		from = next
 		worked = l.worked() - worked
+		if rests && from-start < paceFree {
+			continue
+		}
 		rest := max(int64(l.cfg.Limits.WalkPause), min(times*worked, walkPause))
 		l.env.Wait(time.Duration(rest))
 		if l.env.Now()-began-worked-rest > paceWait {

@@ -11,7 +11,8 @@ import (
 // takes. It tells by waiting that it did not ask for: a thread that has to wait
 // for a core has taken one from somebody who wanted it. Pure; one goroutine.
 //
-// It begins at four floors and doubles with every piece until it has to wait for
+// The first bytes go at the budget whoever waits: a node that was away for a moment
+// is back before anybody has noticed. Then it begins at four floors and doubles with every piece until it has to wait for
 // the first time. Then it gives up a quarter whenever it has to wait, and gains an
 // eighth where not.
 //
@@ -24,6 +25,7 @@ type pace struct {
 	due                 int64 // when what was moved so far should have taken to
 	waited              bool  // once
 	hurried             bool  // somebody runs out of what this recovery holds
+	bytes               int   // moved so far
 }
 
 const (
@@ -35,6 +37,9 @@ const (
 	// paceBehind is how much of lost rests is made up for.
 	paceBehind = int64(4 * time.Millisecond)
 	paceBegin  = 4 // floors
+	// paceFree is moved, and this much of a log walked, before a recovery looks at
+	// who waits: 20 ms of work.
+	paceFree = 16 << 20
 )
 
 // newPace begins at a time. budget 0: no limit and no rest. floor 0, or as much as
@@ -52,8 +57,14 @@ func (p *pace) moved(bytes int, waited, now int64) (rest int64) {
 	if p.budget <= 0 {
 		return 0
 	}
-	crowded := waited > paceWait && !p.hurried && !plant.Is(plant.PaceGreedy)
+	free := p.bytes < paceFree
+	p.bytes += bytes
+	crowded := waited > paceWait && !p.hurried && !free && !plant.Is(plant.PaceGreedy)
 	switch {
+	case free:
+		p.due += int64(bytes) * int64(time.Millisecond) / int64(p.budget)
+		p.due = max(p.due, now-paceBehind)
+		return max(p.due-now, 0)
 	case p.hurried && !plant.Is(plant.PaceUnhurried):
 		p.rate = p.budget
 	case crowded:

@@ -11,6 +11,7 @@ func TestPace(t *testing.T) {
 	const piece, work = 64 << 10, int64(60 * time.Microsecond)
 	run := func(budget, floor int, late func(piece int) int64) (perMs int) {
 		p := newPace(budget, floor, 0)
+		p.bytes = paceFree
 		bytes, waited := 0, int64(0)
 		now := int64(0)
 		for i := 0; now < int64(time.Second); i++ {
@@ -58,6 +59,7 @@ func TestPace(t *testing.T) {
 // once.
 func TestPaceForgets(t *testing.T) {
 	p := newPace(64<<10, 64<<10, 0)
+	p.bytes = paceFree
 	now := int64(time.Second) // it stood still that long
 	bytes := 0
 	for p.moved(64<<10, 0, now) == 0 {
@@ -73,6 +75,7 @@ func TestPaceForgets(t *testing.T) {
 func TestPaceHurries(t *testing.T) {
 	const piece, late = 64 << 10, int64(time.Millisecond)
 	p := newPace(1<<20, 16<<10, 0)
+	p.bytes = paceFree
 	now := int64(0)
 	move := func() (took int64) {
 		for range 100 {
@@ -92,5 +95,21 @@ func TestPaceHurries(t *testing.T) {
 	move()
 	if p.rate != p.floor {
 		t.Errorf("afterwards: %d bytes/ms, want %d", p.rate, p.floor)
+	}
+}
+
+// The first bytes of a recovery go at the budget whoever waits.
+func TestPaceBegins(t *testing.T) {
+	const piece = 64 << 10
+	p := newPace(1<<20, 16<<10, 0)
+	now, n := int64(0), 0
+	for ; p.bytes < paceFree; n++ {
+		now += int64(30*time.Microsecond) + p.moved(piece, int64(time.Millisecond), now)
+	}
+	if want := int64(paceFree>>20) * int64(time.Millisecond); now > want*5/4 || now < want*9/10 {
+		t.Errorf("%d pieces took %v, want %v", n, time.Duration(now), time.Duration(want))
+	}
+	if rest := p.moved(piece, int64(time.Millisecond), now); rest < int64(time.Millisecond) || p.rate >= p.budget {
+		t.Errorf("after them: a rest of %v at %d bytes/ms", time.Duration(rest), p.rate)
 	}
 }
