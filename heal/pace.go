@@ -12,9 +12,9 @@ import (
 // for a core has taken one from somebody who wanted it. Pure; one goroutine.
 //
 // The first bytes go at the budget whoever waits: a node that was away for a moment
-// is back before anybody has noticed. Then it begins at four floors and doubles with every piece until it has to wait for
-// the first time. Then it gives up a quarter whenever it has to wait, and gains an
-// eighth where not.
+// is back before anybody has noticed. Then it begins at four floors and doubles
+// with every piece until it has to wait for the first time; from then on it gives up
+// a quarter whenever it has to wait, and gains an eighth where not.
 //
 // Where the buddy's log runs out of room meanwhile it goes at the budget, whoever
 // waits: writers would have to stop.
@@ -60,11 +60,24 @@ func (p *pace) moved(bytes int, waited, now int64) (rest int64) {
 	free := p.bytes < paceFree
 	p.bytes += bytes
 	crowded := waited > paceWait && !p.hurried && !free && !plant.Is(plant.PaceGreedy)
-	switch {
-	case free:
-		p.due += int64(bytes) * int64(time.Millisecond) / int64(p.budget)
+	rate := p.budget
+	if !free {
+		p.adapt(crowded)
+		rate = p.rate
+	}
+	p.due += int64(bytes) * int64(time.Millisecond) / int64(rate)
+	if !plant.Is(plant.PaceCatchesUp) {
 		p.due = max(p.due, now-paceBehind)
-		return max(p.due-now, 0)
+	}
+	if rest = max(p.due-now, 0); crowded && p.floor < p.budget {
+		rest = max(rest, paceRest)
+	}
+	return rest
+}
+
+// adapt changes the rate by whether somebody else wanted the core.
+func (p *pace) adapt(crowded bool) {
+	switch {
 	case p.hurried && !plant.Is(plant.PaceUnhurried):
 		p.rate = p.budget
 	case crowded:
@@ -75,12 +88,4 @@ func (p *pace) moved(bytes int, waited, now int64) (rest int64) {
 	default:
 		p.rate = min(p.budget, 2*p.rate)
 	}
-	p.due += int64(bytes) * int64(time.Millisecond) / int64(p.rate)
-	if !plant.Is(plant.PaceCatchesUp) {
-		p.due = max(p.due, now-paceBehind)
-	}
-	if rest = max(p.due-now, 0); crowded && p.floor < p.budget {
-		rest = max(rest, paceRest)
-	}
-	return rest
 }
