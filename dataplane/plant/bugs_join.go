@@ -9,4 +9,6 @@ const (
 	KeptCopied  Bug = "kept-number-copied"
 	KeptPassed  Bug = "kept-number-passed"
 	RoundNear   Bug = "first-proposal-right-above-the-own-file"
+
+	PopulateFirst Bug = "page-tables-filled-before-the-pool-is-read"
 )
