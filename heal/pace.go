@@ -6,7 +6,7 @@ import (
 	"healkv/dataplane/plant"
 )
 
-// pace is how fast a recovery moves what it fetches: up to a budget where it has
+// pace is how fast a recovery goes on: up to a budget where it has
 // a core for itself, and down to a floor where others want the cores that it
 // takes. It tells by waiting that it did not ask for: a thread that has to wait
 // for a core has taken one from somebody who wanted it. Pure; one goroutine.
@@ -40,7 +40,18 @@ const (
 	// paceFree is moved, and this much of a log walked, before a recovery looks at
 	// who waits: 20 ms of work.
 	paceFree = 16 << 20
+	// paceByte is the processor time, in nanoseconds, that a byte takes which is
+	// fetched: a fourth of it to copy and to verify, the rest to apply.
+	paceByte = 3
 )
+
+// worth is how many bytes could have been fetched in some processor time.
+func worth(worked int64) (bytes int) {
+	if plant.Is(plant.WalkDear) {
+		worked *= 5 // as if a byte of the log cost what a byte costs that is fetched
+	}
+	return int(worked / paceByte)
+}
 
 // newPace begins at a time. budget 0: no limit and no rest. floor 0, or as much as
 // the budget: the budget, whoever waits.

@@ -113,3 +113,28 @@ func TestPaceBegins(t *testing.T) {
 		t.Errorf("after them: a rest of %v at %d bytes/ms", time.Duration(rest), p.rate)
 	}
 }
+
+// A walk pays for the processor time that it takes: where everybody wants its core it
+// has the share of one that the transfer has, however much log it goes through.
+func TestPaceWalks(t *testing.T) {
+	const (
+		floor = 64 << 10
+		work  = int64(80 * time.Microsecond) // a piece of the log
+		late  = int64(time.Millisecond)
+	)
+	share := func(bytes int, cost int64) (pct int64) {
+		p := newPace(1<<20, floor, 0)
+		p.bytes = paceFree
+		now, worked := int64(0), int64(0)
+		for range 1000 {
+			now, worked = now+cost, worked+cost
+			now += p.moved(bytes, late, now)
+		}
+		return 100 * worked / now
+	}
+	const piece = 64 << 10
+	transfer, walk := share(piece, piece*paceByte), share(worth(work), work)
+	if transfer < 15 || transfer > 25 || walk < transfer-3 || walk > transfer+3 {
+		t.Errorf("of a core: a transfer has %d %%, a walk %d %%", transfer, walk)
+	}
+}
