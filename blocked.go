@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"healkv/dataplane/proto"
+	"healkv/heal/control"
 	"healkv/heal/membership"
 	"healkv/heal/membership/register"
 )
@@ -20,6 +21,9 @@ func (n *Node) blocked(s *Status, v *proto.View, m *membership.Status, waits str
 		return s.Failing.said()
 	}
 	b := blockade{self: proto.NodeID(n.cfg.Node), configured: n.configured(), view: v, members: m, stuck: n.stuck.Load()}
+	if n.control != nil {
+		b.links = n.control.Peers()
+	}
 	return b.why(s.Role, waits)
 }
 
@@ -29,6 +33,7 @@ type blockade struct {
 	configured proto.NodeSet
 	view       *proto.View
 	members    *membership.Status
+	links      []control.PeerStatus
 	stuck      bool // the shards did not turn lately
 }
 
@@ -71,7 +76,7 @@ func (b *blockade) answer() (with proto.NodeSet) {
 
 // majority says how many acceptors answer and how many have to.
 func (b *blockade) majority() string {
-	text := fmt.Sprintf("acceptors %s of %s answer, %d needed", list(b.answer()), list(b.configured), register.Majority(b.configured))
+	text := fmt.Sprintf("acceptors %s of %s answer, %d needed%s", list(b.answer()), list(b.configured), register.Majority(b.configured), b.unreached(b.configured))
 	if b.members.Stopped != "" {
 		text += "; its own votes no more, and tries to write its file again: " + b.members.Stopped
 	}
@@ -108,7 +113,7 @@ func (b *blockade) outside() string {
 			}
 		}
 		if missing != 0 {
-			return "waits for node " + list(missing) + " (first view)"
+			return "waits for node " + list(missing) + " (first view)" + b.unreached(missing)
 		}
 		return "waits for the first view"
 	}
@@ -132,13 +137,25 @@ func (b *blockade) outside() string {
 	}
 	switch {
 	case running != 0 && away != 0:
-		return fmt.Sprintf("asks node %s to be let in; node %s, of the same view, does not answer", list(running), list(away))
+		return fmt.Sprintf("asks node %s to be let in; node %s, of the same view, does not answer%s", list(running), list(away), b.unreached(away))
 	case running != 0:
 		return "asks node " + list(running) + " to be let in"
 	case away != 0:
-		return "waits for node " + list(away) + " (cold start)"
+		return "waits for node " + list(away) + " (cold start)" + b.unreached(away)
 	}
 	return "a cold start begins"
+}
+
+// unreached says why the first of these nodes cannot be connected: that its
+// process is away and that control.peers names another port look the same but
+// for the address.
+func (b *blockade) unreached(of proto.NodeSet) string {
+	for _, l := range b.links {
+		if of.Has(l.Node) && !l.Connected && l.Error != "" {
+			return fmt.Sprintf("; node %d: %s", l.Node, l.Error)
+		}
+	}
+	return ""
 }
 
 // list shows nodes as people write them: 0-2,4.

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"healkv/dataplane/proto"
+	"healkv/heal/control"
 	"healkv/heal/membership"
 )
 
@@ -49,6 +50,20 @@ func TestBlocked(t *testing.T) {
 		b := blockade{self: 3, configured: set(0, 1, 2, 3, 4), view: &c.view, members: &c.members, stuck: c.stuck}
 		if got := b.why(c.role, c.waits); got != c.want {
 			t.Errorf("%s: %q, want %q", c.role, got, c.want)
+		}
+	}
+	refused := []control.PeerStatus{{Node: 1, Connected: true}, {Node: 2, Error: "dial tcp 10.0.0.2:7299: connect: connection refused"}, {Node: 4, Error: "not tried yet"}}
+	for want, c := range map[string]struct {
+		role    string
+		view    proto.View
+		members membership.Status
+	}{
+		"waits for node 0,4 (first view); node 4: not tried yet": {"joining", proto.View{}, membership.Status{Peers: two}},
+		"not let in: acceptors 1,3 of 0-4 answer, 3 needed; node 2: dial tcp 10.0.0.2:7299: connect: connection refused": {"joining", view, membership.Status{Peers: one}},
+	} {
+		b := blockade{self: 3, configured: set(0, 1, 2, 3, 4), view: &c.view, members: &c.members, links: refused}
+		if got := b.why(c.role, ""); got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 	for want, s := range map[string]proto.NodeSet{"none": 0, "5": set(5), "0,1": set(0, 1), "0-2,4,6-8": set(0, 1, 2, 4, 6, 7, 8)} {

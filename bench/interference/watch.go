@@ -124,11 +124,14 @@ func (w *Watcher) Watch(t Thread) error {
 }
 
 // WatchProcess adds the hot-path threads of a process and returns how many it has.
+// Those of an earlier process of that node are watched no more: their time has
+// ended, and would count as idle.
 func (w *Watcher) WatchProcess(pid, node int) (int, error) {
 	threads, err := Threads(pid, node)
 	if err != nil {
 		return 0, err
 	}
+	w.endOthers(pid, node)
 	n := 0
 	for _, t := range threads {
 		if t.Role != RoleWorker {
@@ -140,6 +143,22 @@ func (w *Watcher) WatchProcess(pid, node int) (int, error) {
 		n++
 	}
 	return n, nil
+}
+
+// endOthers keeps what was seen of a node's other processes.
+func (w *Watcher) endOthers(pid, node int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for tid, t := range w.watched {
+		if t.Node != node || t.PID == pid {
+			continue
+		}
+		if err := w.threads.Delete(tid); err != nil {
+			w.err = errors.Join(w.err, fmt.Errorf("interference: thread %d: %w", tid, err))
+		}
+		delete(w.watched, tid)
+		w.gone = append(w.gone, t)
+	}
 }
 
 // run reads in ticks until Stop.

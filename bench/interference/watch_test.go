@@ -3,6 +3,7 @@ package interference
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"runtime"
 	"testing"
 	"time"
@@ -166,6 +167,52 @@ func TestWakeLatency(t *testing.T) {
 	}
 	if sum != s.Wakes {
 		t.Errorf("buckets hold %d of %d wake-ups", sum, s.Wakes)
+	}
+}
+
+// The threads of a node's last life are no part of what its next one goes
+// through; what they went through themselves stays.
+func TestLivesThatEnded(t *testing.T) {
+	w := start(t)
+	quit := make(chan struct{})
+	worker := onOneCore(dataplane.ThreadName+"3", func() { <-quit })
+	before := exec.Command("sleep", "60")
+	if err := before.Start(); err != nil {
+		t.Fatal(err)
+	}
+	from, pid := monotonic(), before.Process.Pid
+	for _, th := range []Thread{{TID: pid, PID: pid, Node: 3, Role: RoleWorker}, {TID: os.Getppid(), PID: os.Getppid(), Node: 4, Role: RoleWorker}} {
+		if err := w.Watch(th); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.read()
+	w.read()
+	died := monotonic()
+	before.Process.Kill()
+	before.Wait()
+	for n := 0; n == 0; runtime.Gosched() {
+		var err error
+		if n, err = w.WatchProcess(os.Getpid(), 3); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.read()
+	w.read()
+	now := monotonic()
+	close(quit)
+	<-worker
+	if err := w.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	of := func(from, to int64) int {
+		return w.Between(from, to, Nodes{}, func(t Thread) bool { return t.Node == 3 }).Threads
+	}
+	if then, since := of(from, died), of(died, now); then != 1 || since != 1 {
+		t.Errorf("%d threads before it died, %d since; 1 and 1 wanted", then, since)
+	}
+	if others := w.Between(died, now, Nodes{}, func(t Thread) bool { return t.Node == 4 }).Threads; others != 1 {
+		t.Errorf("another node's: %d", others)
 	}
 }
 

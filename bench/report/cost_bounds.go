@@ -20,9 +20,8 @@ func (r *CostReport) judge() {
 		b.Verdict, b.Why, b.Found = NotJudged, "missed bytes were not counted", "–"
 	default:
 		b.Must += fmt.Sprintf(": %s", times(costFaster*r.StoreShare))
-		b.Found = fmt.Sprintf("%s: %s (%s to %s) against %s (%s to %s, %s); current records %s, missed %s", times(r.Faster),
-			duration(r.Heal.RecoveryMs.Median), duration(r.Heal.RecoveryMs.Low), duration(r.Heal.RecoveryMs.High),
-			duration(r.Full.RecoveryMs.Median), duration(r.Full.RecoveryMs.Low), duration(r.Full.RecoveryMs.High), timesText(r.Full.Times),
+		b.Found = fmt.Sprintf("%s: %s against %s, %s; current records %s, missed %s", times(r.Faster),
+			r.Heal.RecoveryMs.around(duration), r.Full.RecoveryMs.around(duration), timesText(r.Full.Times),
 			byteSize(uint64(r.Full.MovedBytes.Median)), byteSize(uint64(min(r.Heal.MissedBytes.Median, r.Heal.MovedBytes.Median))))
 		b = verdict(b, r.Faster >= costFaster*r.StoreShare)
 	}
@@ -140,9 +139,26 @@ func lossText(pct float64) string {
 	return fmt.Sprintf("%.1f %% less", pct)
 }
 
-func lossSpread(s Spread) string { return percent(-s.High) + " to " + percent(-s.Low) }
+func lossSpread(s Spread) string { return fromTo(percent(-s.High), percent(-s.Low)) }
 
-func timesSpread(s Spread) string { return times(s.Low) + " to " + times(s.High) }
+func timesSpread(s Spread) string { return fromTo(times(s.Low), times(s.High)) }
+
+// fromTo is a range, or what both ends are where they read the same: of one
+// value, say.
+func fromTo(low, high string) string {
+	if low == high {
+		return low
+	}
+	return low + " to " + high
+}
+
+// around is the median with its range, if it has one.
+func (s Spread) around(text func(float64) string) string {
+	if low, high := text(s.Low), text(s.High); low != high {
+		return fmt.Sprintf("%s (%s to %s)", text(s.Median), low, high)
+	}
+	return text(s.Median)
+}
 
 // BudgetText is the budget for people.
 func (g *CostGroup) BudgetText() string { return budgetText(g.Budget) }

@@ -60,8 +60,8 @@ func (r *CostReport) WriteHTML(w io.Writer) error {
 }
 
 func (g *CostGroup) text() string {
-	return fmt.Sprintf("%s: %s in the median, %s to %s, of these all but transfer and apply %s; moved %s, missed %s, log in use %s, budget %s", timesText(g.Times), duration(g.RecoveryMs.Median),
-		duration(g.RecoveryMs.Low), duration(g.RecoveryMs.High), duration(g.FixedMs.Median), byteSize(uint64(g.MovedBytes.Median)),
+	return fmt.Sprintf("%s: %s in the median, of these all but transfer and apply %s; moved %s, missed %s, log in use %s, budget %s", timesText(g.Times), g.RecoveryMs.around(duration),
+		duration(g.FixedMs.Median), byteSize(uint64(g.MovedBytes.Median)),
 		byteSize(uint64(g.MissedBytes.Median)), byteSize(uint64(g.StoreBytes.Median)), g.BudgetText())
 }
 
@@ -77,7 +77,7 @@ func (r *CostReport) tiles() (t []tile) {
 	t = append(t, rec,
 		tile{Key: "Live nodes meanwhile", Value: percent(-h.LossPct), Note: fmt.Sprintf("throughput, open loop of %s", perSecond(r.Environment.RatePerS))},
 		tile{Key: "p99 meanwhile", Value: times(h.times()), Note: fmt.Sprintf("of before; reads %s, writes %s", micros(h.Read.P99Us), micros(h.Write.P99Us))},
-		tile{Key: "Saturation", Value: perSecond(r.Saturation.Median), Note: fmt.Sprintf("%s to %s", perSecond(r.Saturation.Low), perSecond(r.Saturation.High))})
+		tile{Key: "Saturation", Value: perSecond(r.Saturation.Median), Note: fromTo(perSecond(r.Saturation.Low), perSecond(r.Saturation.High))})
 	if s := r.Spare; s != nil {
 		if p := s.Group.Phase(PhaseRecovering); p.KeptOffPct != nil {
 			t = append(t, tile{Key: "Hot path kept off its cores", Value: fmt.Sprintf("%.2f %%", *p.KeptOffPct), Note: "by recovery work, with a core to spare"})

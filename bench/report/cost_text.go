@@ -43,7 +43,7 @@ func (g *CostGroup) rows() [][]string {
 	rows := [][]string{costHeads}
 	for i := range g.Phases {
 		p := &g.Phases[i]
-		row := []string{p.Name, duration(p.SpanMs), perSecond(p.OpsPerS), percentPlain(p.LossPct), percentPlain(p.LossEach.Low) + " to " + percentPlain(p.LossEach.High)}
+		row := []string{p.Name, duration(p.SpanMs), perSecond(p.OpsPerS), percentPlain(p.LossPct), fromTo(percentPlain(p.LossEach.Low), percentPlain(p.LossEach.High))}
 		if p.Windows == 0 {
 			row[2], row[3], row[4] = "–", "–", "–"
 		}
@@ -73,7 +73,7 @@ func (g *CostGroup) rows() [][]string {
 // percentPlain has no sign before what is above 0.
 func percentPlain(p float64) string { return strings.TrimPrefix(percent(p), "+") }
 
-var sweepHeads = []string{"budget", "times", "recovery", "from – to", "moved", "live nodes lose", "one by one", "of what five had", "read p99", "write p99", "kept off"}
+var sweepHeads = []string{"budget", "times", "recovery", "from, to", "moved", "live nodes lose", "one by one", "of what five had", "read p99", "write p99", "kept off"}
 
 // sweepRows are the curve, heads first.
 func (r *CostReport) sweepRows() [][]string {
@@ -88,8 +88,8 @@ func (r *CostReport) sweepRows() [][]string {
 		if p.KeptOffPct != nil {
 			kept = fmt.Sprintf("%.2f %%", *p.KeptOffPct)
 		}
-		rows = append(rows, []string{g.BudgetText(), fmt.Sprint(g.Times), duration(g.RecoveryMs.Median), duration(g.RecoveryMs.Low) + " – " + duration(g.RecoveryMs.High),
-			byteSize(uint64(g.MovedBytes.Median)), percentPlain(p.LossPct), percentPlain(p.LossEach.Low) + " to " + percentPlain(p.LossEach.High),
+		rows = append(rows, []string{g.BudgetText(), fmt.Sprint(g.Times), duration(g.RecoveryMs.Median), fromTo(duration(g.RecoveryMs.Low), duration(g.RecoveryMs.High)),
+			byteSize(uint64(g.MovedBytes.Median)), percentPlain(p.LossPct), fromTo(percentPlain(p.LossEach.Low), percentPlain(p.LossEach.High)),
 			percentPlain(-change(p.OpsPerS, left.OpsPerS)), times(p.ReadTimes), times(p.WriteTimes), kept})
 	}
 	return rows
@@ -101,10 +101,10 @@ func (r *CostReport) WriteTerminal(w io.Writer) error {
 	e := r.Environment
 	fmt.Fprintf(&b, "\nWhat a recovery costs the live nodes\n%d nodes on %d cores (%s), %s, domain %s, pages %s, model %s\n", e.Nodes, e.Cores, e.Machine, e.Transport(), e.Domain, e.PageSize, e.Model)
 	fmt.Fprintf(&b, "%s, %s keys, values %d B; commit %s\n", e.Workload, count(e.Keys), e.ValueBytes, e.Commit)
-	fmt.Fprintf(&b, "saturation: %s (%s to %s), closed loop, %d in flight per node\n", perSecond(r.Saturation.Median), perSecond(r.Saturation.Low), perSecond(r.Saturation.High), r.Window)
+	fmt.Fprintf(&b, "saturation: %s, closed loop, %d in flight per node\n", r.Saturation.around(perSecond), r.Window)
 	group := func(title string, g *CostGroup) {
-		fmt.Fprintf(&b, "\n%s: %s, recovered in %s (%s to %s), all but transfer and apply %s, moved %s, missed %s, log %s\n", title, timesText(g.Times), duration(g.RecoveryMs.Median), duration(g.RecoveryMs.Low),
-			duration(g.RecoveryMs.High), duration(g.FixedMs.Median), byteSize(uint64(g.MovedBytes.Median)), byteSize(uint64(g.MissedBytes.Median)), byteSize(uint64(g.StoreBytes.Median)))
+		fmt.Fprintf(&b, "\n%s: %s, recovered in %s, all but transfer and apply %s, moved %s, missed %s, log %s\n", title, timesText(g.Times), g.RecoveryMs.around(duration),
+			duration(g.FixedMs.Median), byteSize(uint64(g.MovedBytes.Median)), byteSize(uint64(g.MissedBytes.Median)), byteSize(uint64(g.StoreBytes.Median)))
 		table(&b, g.rows())
 	}
 	open := fmt.Sprintf("open loop, %s offered, budget %s", perSecond(e.RatePerS), budgetText(r.Heal.Budget))
