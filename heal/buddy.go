@@ -240,7 +240,7 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 		l.env.Wait(unsurePause) // a list needs the whole index
 	}
 	err := l.guarded(w, func() error {
-		return l.walk(st, s, from, tail, q.Full, l.threads && l.cfg.Floor > 0 && l.cfg.Floor < l.cfg.Budget, add)
+		return l.walk(st, s, from, tail, q.Full, l.threads && l.floor(tail-min(from, tail)) > 0 && l.cfg.Floor < l.cfg.Budget, add)
 	})
 	for done := false; !done && !given && err == nil; {
 		from = tail
@@ -294,7 +294,7 @@ const walkPiece = 256 << 10
 // rests, those of an account of its own, in which it pays for the processor time
 // that it takes. It never waits inside: the store's readers must not.
 func (l *Life) walk(st *store.Store, s *served, from, to uint64, full, rests bool, add func(pos uint64, off int64, n int, inc uint32, locked bool) bool) error {
-	step, start := l.cfg.Limits.WalkBytes, from
+	step := l.cfg.Limits.WalkBytes
 	if rests {
 		step = cmp.Or(step, walkPiece)
 	}
@@ -315,11 +315,6 @@ func (l *Life) walk(st *store.Store, s *served, from, to uint64, full, rests boo
 		from = next
 		rest := l.cfg.Limits.WalkPause
 		if rests {
-			if from-start < paceFree {
-				a = l.newAccount(l.cfg.Floor)
-				a.pace.bytes = paceFree // what is free of a walk is counted in its log
-				continue
-			}
 			a.pace.hurried = s.short.Load()
 			rest = max(rest, a.tell(worth(a.spent())))
 		}

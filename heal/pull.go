@@ -97,11 +97,12 @@ func (l *Life) pull(ctx context.Context, e proto.Epoch, a rejoin.Action, shard i
 		return err
 	}
 	defer remote.Close()
-	p := l.newPuller(w, remote, l.cfg.Floor)
-	p.upper = r.RangeBytes
+	upper := r.RangeBytes
 	if a.Full {
-		p.upper = r.StoreBytes
+		upper = r.StoreBytes
 	}
+	p := l.newPuller(w, remote, l.floor(upper))
+	p.upper = upper
 	p.expect(p.upper)
 	err = p.pages(ctx, b, &r)
 	err = errors.Join(err, p.finish())
@@ -357,6 +358,7 @@ func (p *puller) flushBatch(ctx context.Context) error {
 func (p *puller) collect() {
 	for b := p.w.AdoptTaken(); b != nil; b = p.w.AdoptTaken() {
 		p.adopted += uint64(b.Adopted)
+		p.heard(b.Waited)
 		switch {
 		case b.OtherSeed:
 			p.refused = errSeed
