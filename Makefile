@@ -27,8 +27,8 @@ export GOFLAGS += -buildvcs=false
 # an error that says so.
 VERBS = $(shell pkg-config --exists libibverbs 2>/dev/null && echo verbs)
 GOFLAGS += $(if $(VERBS),-tags=verbs)
-# Without verbs nothing needs C: a process then starts without the dynamic
-# linker and C's threads.
+# bin/node is built without C, so that it starts without the dynamic linker and
+# C's threads, and hands over to bin/node-verbs where verbs is asked for.
 comma := ,
 
 # Types that live in mapped memory are raced on their Go-heap backings, which
@@ -41,8 +41,9 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 .PHONY: build
-build: ## bin/node
-	CGO_ENABLED=$(if $(VERBS),1,0) $(GO) build -pgo=cmd/node/node.pgo -ldflags '$(LDFLAGS)' -o bin/node ./cmd/node
+build: ## bin/node, and bin/node-verbs where there is libibverbs
+	CGO_ENABLED=0 $(GO) build -tags= -pgo=cmd/node/node.pgo -ldflags '$(LDFLAGS)' -o bin/node ./cmd/node
+	$(if $(VERBS),CGO_ENABLED=1 $(GO) build -pgo=cmd/node/node.pgo -ldflags '$(LDFLAGS)' -o bin/node-verbs ./cmd/node,rm -f bin/node-verbs)
 
 .PHONY: profile
 profile: build ## the profile that guides the compiler, cmd/node/node.pgo, taken anew (two minutes)

@@ -82,6 +82,7 @@ func TestHugeTmpfs(t *testing.T) {
 	if r.PageSize() != hugeBytes {
 		t.Errorf("mounted with huge pages, got pages of %d bytes", r.PageSize())
 	}
+	samePages(t, r)
 	small := filepath.Join(dir, "small")
 	if err := os.WriteFile(small, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
@@ -103,4 +104,33 @@ func TestHugeTmpfsHidesNothing(t *testing.T) {
 	if mounted, err := HugeTmpfs(dir); err == nil || mounted {
 		t.Fatalf("mounted over a file: %t, %v", mounted, err)
 	}
+}
+
+// BenchmarkPageSize: what the first status of a process with 256 MiB of huge pages
+// costs it.
+func BenchmarkPageSize(b *testing.B) {
+	dir := memDir(b)
+	if mounted, err := HugeTmpfs(dir); err != nil || !mounted {
+		b.Skipf("missing feature: permission to mount a tmpfs with huge pages (%v)", err)
+	}
+	defer UnmountTmpfs(dir)
+	r, err := MapRegion(filepath.Join(dir, "r"), 256<<20, DomainMemory, MapOptions{Create: true, Populate: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	b.Run("some", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := scannedPages(&r.mapped); err != nil {
+				b.Skipf("missing feature: PAGEMAP_SCAN (%v)", err)
+			}
+		}
+	})
+	b.Run("all", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := mappedPages(r.mapped.addr); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

@@ -295,8 +295,8 @@ func (p *Pool) UsedBytes() uint64 {
 	return size - min(size, p.store.FreeBytes())
 }
 
-// Info says what the pool is. The first call reads the page tables, which takes
-// milliseconds; pages do not change their size afterwards, all being written.
+// Info says what the pool is. The first call looks at the page tables; pages do not
+// change their size afterwards, all being written.
 func (p *Pool) Info() Info {
 	p.pages.Do(func() { p.pageSize, p.indexPageSize = p.region.PageSize(), p.indexFile.region.PageSize() })
 	i := Info{

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // fileDir is a directory on a real file system, memDir one on tmpfs.
@@ -79,6 +81,7 @@ func TestRegionKeepsBytes(t *testing.T) {
 		if p := r.PageSize(); p != 4096 && p != hugeBytes {
 			t.Fatalf("page size %d", p)
 		}
+		samePages(t, r)
 		t.Logf("%s: granularity %s, page size %d, instruction %q", r.Domain(), r.Granularity(), r.PageSize(), FlushInstruction())
 		if err := r.Close(); err != nil {
 			t.Fatal(err)
@@ -230,5 +233,19 @@ func BenchmarkPersist(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// samePages: looking at some places tells what counting all pages does.
+func samePages(t *testing.T, r *Region) {
+	t.Helper()
+	some, err := scannedPages(&r.mapped)
+	if errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EINVAL) {
+		t.Log("this kernel has no PAGEMAP_SCAN: pages are counted")
+		return
+	}
+	all, err2 := mappedPages(r.mapped.addr)
+	if err != nil || err2 != nil || some != all {
+		t.Errorf("pages of %d bytes by looking at some places (%v), %d by counting all (%v)", some, err, all, err2)
 	}
 }

@@ -43,7 +43,13 @@ func writeBack(o *Options, lines int) (float64, error) {
 }
 
 func sync(ctx context.Context, o *Options, bytes int) (float64, error) {
-	f, err := os.CreateTemp(o.Disk, "healkv-floor-")
+	return Flush(ctx, o.Disk, bytes, o.Time)
+}
+
+// Flush is how long an fdatasync of so many bytes takes in the folder, written
+// over bytes that were there, in the mean of a time, µs. It leaves no file.
+func Flush(ctx context.Context, folder string, bytes int, patience time.Duration) (float64, error) {
+	f, err := os.CreateTemp(folder, "healkv-floor-")
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", errMissing, err)
 	}
@@ -58,7 +64,7 @@ func sync(ctx context.Context, o *Options, bytes int) (float64, error) {
 	}
 	piece, at, count := make([]byte, bytes), int64(0), 0
 	begun := time.Now()
-	for time.Since(begun) < o.Time && ctx.Err() == nil {
+	for time.Since(begun) < patience && ctx.Err() == nil {
 		piece[0]++
 		if _, err := f.WriteAt(piece, at); err != nil {
 			return 0, err

@@ -262,17 +262,18 @@ load, judges every read, restarts the nodes one by one and reads all again.
 `,
 	"restart-bench": `usage: node restart-bench [FLAGS]
 
-One node in the file domain, for every number of records: loads them, then ends
-the process by SIGKILL again and again, once as it stands and once as a power
+One node in the file domain for every number of records: loads them all, then takes
+turns. In its turn a node overwrites some records, so that there is something to
+replay, and its process is ended by SIGKILL, once as it stands and once as a power
 loss would leave it (the index, which lies in memory, is removed, and as root the
-page cache is dropped), and measures the time from the start of the new process
-to its first successful read and write. Before each end it overwrites some
-records, so that there is something to replay. "gone" is the time from SIGKILL
-until the kernel has taken the old process apart; it is not part of the others.
+page cache is dropped). Measured is the time from the start of the new process
+to its first successful read and write. "gone" is the time from SIGKILL until the
+kernel has taken the old process apart; it is not part of the others. A start
+flushes a dozen times: "fdatasync" is what one of 4 KiB takes right before.
 
 Memory: about 22 bytes a record in /dev/shm for the index, and the page cache.
 Disk: about 250 bytes a record, the same again for the index checkpoints at most
-a tenth. Figures of a machine that does something else meanwhile mean nothing.
+a tenth; for all nodes together. Figures of a machine that does something else meanwhile mean nothing.
 
 `,
 	"floor": `usage: node floor [FLAGS]

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -36,7 +35,7 @@ func restartFlags(a *restartArgs) *flag.FlagSet {
 	fs.StringVar(&a.segment, "segment-size", "16MiB", "of the log: the same for all, since an opening reads the last one")
 	fs.StringVar(&a.every, "checkpoint-bytes", "64MiB", "of log between two checkpoints")
 	fs.BoolVar(&a.o.Check, "check", false, "exit status 1 if the time after SIGKILL grows by more than a fifth from one number of records to another")
-	fs.BoolVar(&a.keep, "keep", false, "leave the last node's files")
+	fs.BoolVar(&a.keep, "keep", false, "leave the nodes' files")
 	a.ports = local.Ports{Resp: 7600, Admin: 7610, Control: 7620, Data: 7630}
 	portFlags(fs, &a.ports, a.ports)
 	return fs
@@ -60,16 +59,12 @@ func runRestartBench(ctx context.Context, args []string) error {
 	}
 	a.o.Say = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 	a.o.Make = a.cluster
-	err = demo.Restart(ctx, a.o, os.Stdout)
-	if errors.Is(err, demo.ErrRestart) {
-		return err
-	}
-	return err
+	return demo.Restart(ctx, a.o, os.Stdout)
 }
 
 // cluster makes one node for so many records.
 func (a *restartArgs) cluster(records uint64) (*local.Cluster, func(), error) {
-	dir := filepath.Join(a.dir, "node")
+	dir := filepath.Join(a.dir, fmt.Sprint("node-", records))
 	if there, err := local.Exists(dir); err != nil {
 		return nil, nil, err
 	} else if there {

@@ -34,6 +34,9 @@ const lockPatience = 3 * time.Second
 func runServe(ctx context.Context, args []string) error {
 	var a nodeArgs
 	c, err := a.load("serve", args)
+	if err == nil {
+		err = builtIn(c.Provider)
+	}
 	if err != nil {
 		return err
 	}

@@ -45,14 +45,6 @@ func (a *nodeArgs) load(name string, args []string) (*config.Config, error) {
 	return &a.source.Config, nil
 }
 
-// builtIn refuses a provider that this binary lacks, before anything is made.
-func builtIn(provider string) error {
-	if err := rdma.CheckProvider(provider); err != nil {
-		return badConfig(fmt.Errorf("provider = %q: %w", provider, err))
-	}
-	return nil
-}
-
 // nodeConfig is the configuration as the root package takes it.
 func nodeConfig(c *config.Config, log *slog.Logger) (healkv.Config, error) {
 	model, err := proto.ParseModel(c.Model)

@@ -8,4 +8,5 @@ const (
 	KeptTwice   Bug = "kept-number-taken-twice"
 	KeptCopied  Bug = "kept-number-copied"
 	KeptPassed  Bug = "kept-number-passed"
+	RoundNear   Bug = "first-proposal-right-above-the-own-file"
 )

@@ -87,6 +87,14 @@ func (c *cluster) config(i int, ctl *control.Server) Config {
 
 func (c *cluster) start(i int) *node {
 	c.t.Helper()
+	x := c.listen(i)
+	x.s.Start()
+	return x
+}
+
+// listen makes a node that can be asked and can ask, and does not take part yet.
+func (c *cluster) listen(i int) *node {
+	c.t.Helper()
 	ctl, err := control.New(control.Config{RunDir: c.run(), ClusterID: testCluster, Node: proto.NodeID(i), Configured: c.nodeset()})
 	if err != nil {
 		c.t.Fatal(err)
@@ -123,7 +131,6 @@ func (c *cluster) start(i int) *node {
 	if err := ctl.Start(); err != nil {
 		c.t.Fatal(err)
 	}
-	x.s.Start()
 	c.nodes[i] = x
 	c.t.Cleanup(x.stop)
 	return x

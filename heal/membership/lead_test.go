@@ -89,3 +89,28 @@ func TestLeadIsUsedOnce(t *testing.T) {
 		t.Errorf("two proposals at %v, the second led %v", second.Ballot(), led)
 	}
 }
+
+// TestFirstProposalIsNotOutbid: a node that comes back does not know what the
+// others have promised meanwhile, and asks in vain if it goes by its own file:
+// its way back then waits for a trip and a pause more.
+func TestFirstProposalIsNotOutbid(t *testing.T) {
+	c := up(t, 3, 10*time.Second)
+	c.nodes[2].die()
+	const meanwhile = 20
+	for i := range meanwhile {
+		if _, err := c.nodes[i%2].s.Update(patience(t), func(v *proto.View) error { v.Issued[i%2]++; return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x := c.listen(2) // and asks before it has heard anything
+	x.ctl.Await(patience(t), 2, time.Minute)
+	inc, err := x.s.NextIncarnation(patience(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := x.s.Status().Counts
+	t.Logf("%d changes meanwhile; number %d after %d proposals", meanwhile, inc, n.Proposals)
+	if n.Proposals != 1 || n.Conflicts != 0 {
+		t.Errorf("%d proposals for one number, %d were outbid", n.Proposals, n.Conflicts)
+	}
+}

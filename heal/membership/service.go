@@ -302,7 +302,7 @@ func New(cfg Config) (*Service, error) {
 		lease: int64(cfg.Lease), hold: grant.Hold(int64(cfg.Lease), int64(cfg.Drift)),
 		beatNow: make(chan struct{}, 1), newcomer: make(chan struct{}, 1), look: make(chan struct{}, 1), refusal: make(chan struct{}), viewNew: make(chan struct{}, 1),
 		learnt: make(chan struct{}, 1), propose: make(chan struct{}, 1), forgot: make(chan struct{}, 1), broken: make(chan struct{}, 1), disk: make(chan struct{}, 1),
-		acceptor: register.Acceptor{State: st}, durable: st, turn: file.turn, turns: file.turns, older: file.older, round: st.Promised.Round,
+		acceptor: register.Acceptor{State: st}, durable: st, turn: file.turn, turns: file.turns, older: file.older, round: firstRound(&st),
 		self: proto.Member{Node: cfg.Node},
 	}
 	if s.log == nil {

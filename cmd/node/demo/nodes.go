@@ -90,6 +90,17 @@ func (k *cluster) kill(i int) (at int64) {
 	return at
 }
 
+// leave ends node i in order; it may be started again.
+func (k *cluster) leave(ctx context.Context, i int) error {
+	k.procs[i].cmd.Process.Signal(syscall.SIGHUP)
+	select {
+	case <-k.procs[i].ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // stop ends every process, in order where possible, with the signal given.
 func (k *cluster) stop(with syscall.Signal) error {
 	var wg sync.WaitGroup

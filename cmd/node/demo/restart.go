@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"healkv/bench/agent"
+	"healkv/bench/floor"
 	"healkv/cmd/node/local"
 )
 
@@ -47,6 +48,7 @@ var ErrRestart = errors.New("restart: serving takes longer the more records ther
 // restarted is one start.
 type restarted struct {
 	gone, serving time.Duration
+	disk          time.Duration // of an fdatasync of 4 KiB right before
 	replayed      int
 	opened        string
 }
@@ -54,10 +56,8 @@ type restarted struct {
 // restartRow is one number of records.
 type restartRow struct {
 	records     uint64
-	pool        uint64
+	pool        uint64 // bytes in use
 	kill, power []restarted
-	loaded      time.Duration
-	checkpoints uint64
 }
 
 // Restart measures it for every number of records and prints a table.
@@ -65,13 +65,31 @@ func Restart(ctx context.Context, o RestartOptions, out io.Writer) error {
 	if o.Runs < 1 || len(o.Records) == 0 {
 		return fmt.Errorf("%w: %d runs of %v records", errOptions, o.Runs, o.Records)
 	}
-	var rows []*restartRow
-	for _, n := range o.Records {
-		row, err := restartOf(ctx, &o, n)
+	var nodes []*restartNode
+	defer func() {
+		for _, n := range nodes {
+			n.done()
+		}
+	}()
+	for _, records := range o.Records {
+		n, err := newRestartNode(ctx, &o, records)
+		if n != nil {
+			nodes = append(nodes, n)
+		}
 		if err != nil {
 			return err
 		}
-		rows = append(rows, row)
+	}
+	for run := range 2 * o.Runs {
+		for _, n := range nodes {
+			if err := n.round(ctx, &o, run); err != nil {
+				return err
+			}
+		}
+	}
+	var rows []*restartRow
+	for _, n := range nodes {
+		rows = append(rows, &n.restartRow)
 	}
 	worst := restartTable(out, rows)
 	if o.Check && worst > restartRatio {
@@ -80,82 +98,107 @@ func Restart(ctx context.Context, o RestartOptions, out io.Writer) error {
 	return nil
 }
 
-func restartOf(ctx context.Context, o *RestartOptions, records uint64) (*restartRow, error) {
+// restartNode is a node with so many records. It runs in its rounds only: they
+// take turns, so that all meet the disk in the same states. A disk that has just
+// taken ten gigabytes flushes a vote ten times slower than one at rest, and a
+// start flushes a dozen times.
+type restartNode struct {
+	restartRow
+	k      *cluster
+	folder string
+	probe  restartProbe
+	closes func()
+}
+
+// newRestartNode makes and loads one; nil if there is nothing to close.
+func newRestartNode(ctx context.Context, o *RestartOptions, records uint64) (*restartNode, error) {
 	c, done, err := o.Make(records)
 	if err != nil {
 		return nil, err
 	}
-	defer done()
-	k := newCluster(c, o.Program)
-	defer k.client.CloseIdleConnections()
-	row := &restartRow{records: records}
-	err = row.measure(ctx, o, k)
-	if stopErr := k.stop(syscall.SIGHUP); err == nil {
-		err = stopErr
+	n := &restartNode{restartRow: restartRow{records: records}, k: newCluster(c, o.Program), folder: filepath.Dir(c.LogPath(0)), closes: done}
+	n.probe.address = c.Configs[0].Resp.Listen
+	if err := n.begin(ctx, 0); err != nil {
+		return n, err
 	}
-	return row, err
+	begun := time.Now()
+	if err := n.load(ctx, o, n.k, agent.Run{Load: true}); err != nil {
+		return n, err
+	}
+	o.Say("%d records loaded in %.1f s", records, time.Since(begun).Seconds())
+	return n, n.k.leave(ctx, 0)
 }
 
-func (row *restartRow) measure(ctx context.Context, o *RestartOptions, k *cluster) error {
-	if err := k.start(0, benchFlag); err != nil {
+// done ends what still runs and takes the files away.
+func (n *restartNode) done() {
+	_ = n.k.stop(syscall.SIGHUP) // it kills what does not end
+	n.k.client.CloseIdleConnections()
+	n.closes()
+}
+
+// begin starts the node and leaves some keys to be read after it has ended.
+func (n *restartNode) begin(ctx context.Context, group int) error {
+	if err := n.k.start(0, benchFlag); err != nil {
 		return err
 	}
 	wait, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if err := k.awaitServing(wait, k.all()); err != nil {
+	if err := n.k.awaitServing(wait, n.k.all()); err != nil {
 		return err
 	}
-	probe := &restartProbe{address: k.local.Configs[0].Resp.Listen}
-	if err := probe.keep(0); err != nil {
+	return n.probe.keep(group)
+}
+
+// diskLook is how long the disk is looked at before a process is ended.
+const diskLook = 50 * time.Millisecond
+
+// round overwrites some records, ends the process, and measures the next one.
+func (n *restartNode) round(ctx context.Context, o *RestartOptions, run int) error {
+	if err := n.begin(ctx, run+1); err != nil {
 		return err
 	}
-	begun := time.Now()
-	if err := row.load(ctx, o, k, agent.Run{Load: true}); err != nil {
+	if err := n.load(ctx, o, n.k, agent.Run{Ops: o.Overwrites, Seed: uint64(run + 1)}); err != nil {
 		return err
 	}
-	row.loaded = time.Since(begun)
-	o.Say("%d records loaded in %.1f s", row.records, row.loaded.Seconds())
-	for run := range 2 * o.Runs {
-		if err := probe.keep(run + 1); err != nil {
-			return err
-		}
-		if err := row.load(ctx, o, k, agent.Run{Ops: o.Overwrites, Seed: uint64(run + 1)}); err != nil {
-			return err
-		}
-		s, err := k.status(ctx, 0)
+	if err := n.rest(ctx); err != nil {
+		return err
+	}
+	disk, err := floor.Flush(ctx, n.folder, 4<<10, diskLook)
+	if err != nil {
+		return err
+	}
+	power := run%2 == 1
+	one, err := n.again(ctx, n.k, &n.probe, power)
+	if err != nil {
+		return err
+	}
+	one.disk = time.Duration(disk * float64(time.Microsecond))
+	if power {
+		n.power = append(n.power, one)
+	} else {
+		n.kill = append(n.kill, one)
+	}
+	o.Say("%d records, %s: serving after %v; the old process was gone after %v; fdatasync before it %v; %s",
+		n.records, [...]string{"SIGKILL", "power loss"}[run%2], one.serving.Round(100*time.Microsecond), one.gone.Round(100*time.Microsecond), one.disk.Round(10*time.Microsecond), one.opened)
+	return n.k.leave(ctx, 0)
+}
+
+// rest returns once the node has loaded all pages of its index.
+func (n *restartNode) rest(ctx context.Context) error {
+	for {
+		s, err := n.k.status(ctx, 0)
 		if err != nil {
 			return err
 		}
-		row.pool, row.checkpoints = s.PoolUsedBytes, s.Counters["checkpoint_written_bytes"]
-		power := run%2 == 1
-		one, err := row.again(ctx, k, probe, power)
-		if err != nil {
-			return err
+		if n.pool = s.PoolUsedBytes; s.Counters["index_pages_in_doubt"] == 0 {
+			return nil
 		}
-		if power {
-			row.power = append(row.power, one)
-		} else {
-			row.kill = append(row.kill, one)
-		}
-		o.Say("%d records, %s: serving after %v; the old process was gone after %v; %s",
-			row.records, [...]string{"SIGKILL", "power loss"}[run%2], one.serving.Round(100*time.Microsecond), one.gone.Round(100*time.Microsecond), one.opened)
-		// The next one finds a node at rest.
-		for {
-			s, err := k.status(ctx, 0)
-			if err != nil {
-				return err
-			}
-			if s.Counters["index_pages_in_doubt"] == 0 {
-				break
-			}
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(20 * time.Millisecond):
-			}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	return nil
 }
 
 // load runs the generator inside the node to its end.
@@ -362,6 +405,7 @@ func restartTable(out io.Writer, rows []*restartRow) (worst float64) {
 	}
 	serving := func(x *restarted) time.Duration { return x.serving }
 	gone := func(x *restarted) time.Duration { return x.gone }
+	disk := func(x *restarted) time.Duration { return x.disk }
 	most := func(all []restarted) (n int) {
 		for i := range all {
 			n = max(n, all[i].replayed)
@@ -373,14 +417,14 @@ func restartTable(out io.Writer, rows []*restartRow) (worst float64) {
 		least[0], least[1] = min(least[0], median(r.kill, serving)), min(least[1], median(r.power, serving))
 	}
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "records\tused\tSIGKILL: serving after\tratio\treplayed at most\tgone after\tpower loss: serving after\tratio\treplayed at most\t")
+	fmt.Fprintln(t, "records\tused\tSIGKILL: serving after\tratio\treplayed at most\tgone after\tfdatasync\tpower loss: serving after\tratio\treplayed at most\t")
 	ms := func(d time.Duration) string { return fmt.Sprintf("%.1f ms", d.Seconds()*1000) }
 	for _, r := range rows {
 		a, b := median(r.kill, serving), median(r.power, serving)
 		ratio := float64(a) / float64(least[0])
 		worst = max(worst, ratio)
-		fmt.Fprintf(t, "%d\t%d MiB\t%s\t%.2f\t%d\t%s\t%s\t%.2f\t%d\t\n", r.records, r.pool>>20, ms(a), ratio, most(r.kill),
-			ms(median(r.kill, gone)), ms(b), float64(b)/float64(least[1]), most(r.power))
+		fmt.Fprintf(t, "%d\t%d MiB\t%s\t%.2f\t%d\t%s\t%s\t%s\t%.2f\t%d\t\n", r.records, r.pool>>20, ms(a), ratio, most(r.kill),
+			ms(median(r.kill, gone)), median(r.kill, disk).Round(10*time.Microsecond), ms(b), float64(b)/float64(least[1]), most(r.power))
 	}
 	t.Flush()
 	return worst
