@@ -29,9 +29,9 @@ func (l *Life) newAccount(floor int) account {
 }
 
 // sprint is how much log is walked, and what of it is missing fetched, at the budget
-// whoever waits: some 20 ms of work, and a node that was away for a moment is back
-// before anybody has noticed.
-const sprint = 16 << 20
+// whoever waits: at most a tenth of a second of work, and a node that was away for a
+// moment is back.
+const sprint = 32 << 20
 
 // floor is the recovery's where a shard's range is of so much log; 0: the budget.
 func (l *Life) floor(log uint64) int {
