@@ -95,6 +95,7 @@ type Worker struct {
 	adopting  *Batch
 	adoptAt   int
 	// Since when there is no room for the next of the buddy's records; 0: there is.
+	adoptEnded   int64 // when it was done with the last batch
 	adoptStalled int64
 
 	now          int64
