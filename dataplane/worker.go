@@ -83,19 +83,19 @@ type Worker struct {
 	ended  []ended // read results of this turn, published after the lease check
 	dirty  []*lane
 
-	mail      atomic.Pointer[letter]
-	stopping  atomic.Bool
-	stopped   chan struct{}
-	turns     atomic.Uint64
-	streamed  atomic.Uint64 // published, for Watch.Pairs
-	exhausted atomic.Bool
-	stones    stones
-	adoptIn   batchRing
-	adoptOut  batchRing
-	adopting  *Batch
-	adoptAt   int
+	mail       atomic.Pointer[letter]
+	stopping   atomic.Bool
+	stopped    chan struct{}
+	turns      atomic.Uint64
+	streamed   atomic.Uint64 // published, for Watch.Pairs
+	exhausted  atomic.Bool
+	stones     stones
+	adoptIn    batchRing
+	adoptOut   batchRing
+	adopting   *Batch
+	adoptAt    int
+	adoptEnded int64 // when it was done with the last batch
 	// Since when there is no room for the next of the buddy's records; 0: there is.
-	adoptEnded   int64 // when it was done with the last batch
 	adoptStalled int64
 
 	now          int64
