@@ -95,6 +95,7 @@ type Worker struct {
 	adopting  *Batch
 	adoptAt   int
 	// Since when there is no room for the next of the buddy's records; 0: there is.
+	adoptEnded   int64 // when it was done with the last batch
 	adoptStalled int64
 
 	now          int64
@@ -225,7 +226,8 @@ func (w *Worker) Pool() *pmem.Pool { return w.pool }
 // same members is wanted.
 func (w *Worker) Exhausted() bool { return w.exhausted.Load() }
 
-// Turns counts turns; it moves if the worker is alive and awake (H29).
+// Turns counts the turns in which the worker kept house, which are all but some of
+// those without work; it moves if the worker is alive and awake (H29).
 func (w *Worker) Turns() uint64 { return w.turns.Load() }
 
 // letter is a closure for the worker's goroutine. Cold path.
@@ -278,7 +280,6 @@ const lookEvery = 8
 
 // turn does everything there is to do once. True if anything moved.
 func (w *Worker) turn() (moved bool) {
-	w.turns.Add(1)
 	moved = w.readMail() // a letter may take long: the clock is read after it
 	if moved && !plant.Is(plant.MarksAfterMail) {
 		w.owed = ^proto.NodeSet(0) // whoever sent it may count on this turn to take all watermarks (H7)
@@ -336,6 +337,7 @@ func (w *Worker) turn() (moved bool) {
 
 // keepHouse is the part of a turn that nobody waits for.
 func (w *Worker) keepHouse(busy bool) (moved bool) {
+	w.turns.Add(1)
 	if err := w.st.Index().Starved(); err != nil {
 		w.grow(err)
 	}
@@ -349,6 +351,7 @@ func (w *Worker) keepHouse(busy bool) (moved bool) {
 	if w.rep.AdvanceRoom() {
 		moved = true
 	}
+	w.noteStable()
 	if x := w.rep.Exhausted() || w.stonesOfView(); x != w.exhausted.Load() {
 		w.exhausted.Store(x)
 	}

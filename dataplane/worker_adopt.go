@@ -5,6 +5,7 @@ import (
 
 	"healkv/dataplane/plant"
 	"healkv/dataplane/replica"
+	"healkv/dataplane/sched"
 	"healkv/pmem/record"
 )
 
@@ -18,6 +19,11 @@ type Batch struct {
 	Adopted, Bytes int
 	NoRoom         bool // the log had no room for some of it, for long
 	OtherSeed      bool // its keys are hashed with another seed: nothing more of it was taken
+	// Waited is how long the worker did other work than this batch, or had no core,
+	// from when it could have begun until its end, nanoseconds; 0 without a thread.
+	Waited int64
+
+	offered, worked int64
 }
 
 // BatchItem is one record image in a batch.
@@ -61,7 +67,8 @@ func (r *batchRing) take() *Batch {
 // AdoptOffer hands a batch to the worker; false if its ring is full. Recovery
 // goroutine only.
 func (w *Worker) AdoptOffer(b *Batch) bool {
-	b.Adopted, b.Bytes, b.NoRoom, b.OtherSeed = 0, 0, false, false
+	b.Adopted, b.Bytes, b.NoRoom, b.OtherSeed, b.Waited = 0, 0, false, false, 0
+	b.offered = w.clock()
 	if !w.adoptIn.put(b) {
 		return false
 	}
@@ -82,6 +89,7 @@ func (w *Worker) adopt() (moved bool) {
 				return moved
 			}
 			w.adoptAt = 0
+			w.adoptBegins(w.adopting)
 		}
 		b := w.adopting
 		for ahead := w.adoptAt; w.adoptAt < len(b.Items) && budget > 0; w.adoptAt++ {
@@ -114,11 +122,29 @@ func (w *Worker) adopt() (moved bool) {
 			moved = true
 		}
 		if w.adoptAt == len(b.Items) {
+			w.adoptEnds(b)
 			w.adoptOut.put(b) // as long as the ring in, so never full
 			w.adopting = nil
 		}
 	}
 	return moved
+}
+
+// adoptBegins and adoptEnds fill in Waited: what a recovery takes from others shows
+// at the worker that applies, not at the thread that copies.
+func (w *Worker) adoptBegins(b *Batch) {
+	if w.threaded {
+		b.worked = sched.Worked()
+	}
+}
+
+func (w *Worker) adoptEnds(b *Batch) {
+	if !w.threaded {
+		return
+	}
+	now := w.clock()
+	b.Waited = max(0, now-max(b.offered, w.adoptEnded)-(sched.Worked()-b.worked))
+	w.adoptEnded = now
 }
 
 // adoptAhead asks the memory for what the batch's next records will need, so

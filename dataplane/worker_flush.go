@@ -32,14 +32,9 @@ func (w *Worker) flush() (moved bool) {
 		tail-flushed < w.limit.backgroundBytes && w.now-w.lastFlush < w.limit.backgroundEvery {
 		return moved
 	}
-	stable := w.rep.StablePos()
-	if plant.Is(plant.WorkerStable) {
-		stable = tail
-	}
 	if w.pool.SuperDue() {
 		w.see(w.rep.View(), false)
 	}
-	w.pool.SetStable(stable) // goes out with a flush now and then
 	if plant.Is(plant.WorkerFlush) {
 		w.st.SetFlushed(tail)
 		return moved
@@ -56,6 +51,18 @@ func (w *Worker) flush() (moved bool) {
 	}
 	w.lastFlush = w.now
 	return moved
+}
+
+// noteStable lets the pool know the stable position, which goes out with a flush now
+// and then. It moves where the house is kept, and nobody waits for it.
+func (w *Worker) noteStable() {
+	stable := w.rep.StablePos()
+	if plant.Is(plant.WorkerStable) {
+		stable = w.st.Tail()
+	}
+	if stable != w.pool.Stable() {
+		w.pool.SetStable(stable)
+	}
 }
 
 // gather puts a flush off for a moment after the last one, so that those who were

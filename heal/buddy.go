@@ -240,7 +240,7 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 		l.env.Wait(unsurePause) // a list needs the whole index
 	}
 	err := l.guarded(w, func() error {
-		return l.walk(st, from, tail, q.Full, l.threads && l.cfg.Floor > 0 && l.cfg.Floor < l.cfg.Budget, add)
+		return l.walk(st, s, from, tail, q.Full, l.threads && l.floor(tail-min(from, tail)) > 0 && l.cfg.Floor < l.cfg.Budget, add)
 	})
 	for done := false; !done && !given && err == nil; {
 		from = tail
@@ -257,7 +257,7 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 		}
 		if !done && err == nil {
 			// Without rests: what was appended meanwhile is little, and must become less.
-			err = l.guarded(w, func() error { return l.walk(st, from, tail, q.Full, false, add) })
+			err = l.guarded(w, func() error { return l.walk(st, s, from, tail, q.Full, false, add) })
 		}
 	}
 	if given { // up: nobody reads on
@@ -287,22 +287,20 @@ func (l *Life) guarded(w *dataplane.Worker, fn func() error) error {
 	return err
 }
 
-const (
-	walkPiece = 256 << 10 // of the log, some tens of microseconds
-	walkRests = 16        // times as long as a piece took, at most
-	walkPause = int64(time.Millisecond)
-)
+// walkPiece is a piece of the log, some tens of microseconds.
+const walkPiece = 256 << 10
 
 // walk is Store.Manifest with pauses in between: those of Limits, and, if it
-// rests, as long as the piece before took, longer each time that the walk waited
-// for a core. It never waits inside: the store's readers must not.
-func (l *Life) walk(st *store.Store, from, to uint64, full, rests bool, add func(pos uint64, off int64, n int, inc uint32, locked bool) bool) error {
-	step, times, start := l.cfg.Limits.WalkBytes, int64(1), from
+// rests, those of an account of its own, in which it pays for the processor time
+// that it takes. It never waits inside: the store's readers must not.
+func (l *Life) walk(st *store.Store, s *served, from, to uint64, full, rests bool, add func(pos uint64, off int64, n int, inc uint32, locked bool) bool) error {
+	step := l.cfg.Limits.WalkBytes
 	if rests {
 		step = cmp.Or(step, walkPiece)
 	}
+	a := l.newAccount(l.cfg.Floor)
 	for step > 0 {
-		next, paused, began, worked := from, false, l.env.Now(), l.worked()
+		next, paused := from, false
 		err := st.Manifest(from, to, full, func(pos uint64, off int64, n int, inc uint32, locked bool) bool {
 			if !add(pos, off, n, inc, locked) {
 				return false
@@ -315,16 +313,13 @@ func (l *Life) walk(st *store.Store, from, to uint64, full, rests bool, add func
 			return err
 		}
 		from = next
-		worked = l.worked() - worked
-		if rests && from-start < paceFree {
-			continue
+		rest := l.cfg.Limits.WalkPause
+		if rests {
+			a.pace.hurried = s.short.Load()
+			rest = max(rest, a.tell(worth(a.spent())))
 		}
-		rest := max(int64(l.cfg.Limits.WalkPause), min(times*worked, walkPause))
-		l.env.Wait(time.Duration(rest))
-		if l.env.Now()-began-worked-rest > paceWait {
-			times = min(2*times, walkRests)
-		} else {
-			times = max(times/2, 1)
+		if rest > 0 || !rests {
+			l.env.Wait(rest)
 		}
 	}
 	return st.Manifest(from, to, full, add)

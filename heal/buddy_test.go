@@ -169,7 +169,7 @@ func TestReplacedRangeIsNotWalkedOn(t *testing.T) {
 func TestBudgetIsTheNodes(t *testing.T) {
 	for _, c := range []struct{ budget, shards, want int }{{0, 4, 0}, {1000, 1, 1000}, {1000, 4, 250}, {3, 4, 1}} {
 		l := &Life{cfg: Config{Budget: c.budget}, workers: make([]*dataplane.Worker, c.shards)}
-		if got := l.budget(l.cfg.Budget); got != c.want {
+		if got := l.part(l.cfg.Budget); got != c.want {
 			t.Errorf("%d for %d shards: %d each, want %d", c.budget, c.shards, got, c.want)
 		}
 	}
@@ -259,7 +259,7 @@ func TestRecordsAreVerifiedOnArrival(t *testing.T) {
 	record.Encode(img, &h, []byte("k"), make([]byte, 20), record.Seed(4096, 3))
 	for _, locked := range []bool{false, true} {
 		for flip := -1; flip < record.HeaderBytes+21; flip++ {
-			p := &puller{l: unheard(), cur: &dataplane.Batch{}}
+			p := &puller{account: account{l: unheard()}, cur: &dataplane.Batch{}}
 			piece := append([]byte(nil), img...)
 			if flip >= 0 {
 				piece[flip] ^= 4
@@ -276,7 +276,7 @@ func TestRecordsAreVerifiedOnArrival(t *testing.T) {
 			}
 		}
 	}
-	p := &puller{l: unheard(), cur: &dataplane.Batch{}}
+	p := &puller{account: account{l: unheard()}, cur: &dataplane.Batch{}}
 	if _, _, err := p.parse(img, &run{pos: 4112, bytes: len(img), incarnation: 3}); err == nil {
 		t.Error("a record of another position was taken")
 	}
@@ -323,7 +323,7 @@ func TestRunsAreReadTogether(t *testing.T) {
 	}
 	one := runs[0].bytes
 	ctx := context.Background()
-	p := &puller{l: unheard(), remote: mem, cur: &dataplane.Batch{Buf: make([]byte, 64<<10)}}
+	p := &puller{account: account{l: unheard()}, remote: mem, cur: &dataplane.Batch{Buf: make([]byte, 64<<10)}}
 	for _, r := range runs {
 		if err := p.run(ctx, r); err != nil {
 			t.Fatal(err)
@@ -341,7 +341,7 @@ func TestRunsAreReadTogether(t *testing.T) {
 		}
 	}
 	// All in one run, and a batch that ends within the last record but ten.
-	p = &puller{l: unheard(), remote: mem, cur: &dataplane.Batch{Buf: make([]byte, (records-9)*one-8)}}
+	p = &puller{account: account{l: unheard()}, remote: mem, cur: &dataplane.Batch{Buf: make([]byte, (records-9)*one-8)}}
 	all := run{pos: base, bytes: len(mem.mem), incarnation: 3}
 	p.plan, p.ranges, p.planned = []run{all}, []rdma.Range{{Len: len(p.cur.Buf)}}, len(p.cur.Buf)
 	p.plan[0].bytes = len(p.cur.Buf)
@@ -349,7 +349,7 @@ func TestRunsAreReadTogether(t *testing.T) {
 		t.Errorf("cut: %d bytes, %d records, %v", done, len(p.cur.Items), err)
 	}
 	for _, n := range []int{one - 8, one + 8, 8} {
-		p = &puller{l: unheard(), remote: mem, cur: &dataplane.Batch{Buf: make([]byte, 64<<10)}}
+		p = &puller{account: account{l: unheard()}, remote: mem, cur: &dataplane.Batch{Buf: make([]byte, 64<<10)}}
 		r := runs[0]
 		r.bytes = n
 		err := p.run(ctx, r)

@@ -35,7 +35,7 @@ type Limits struct {
 }
 
 func (l Limits) filled() Limits {
-	l.Batches = min(cmp.Or(l.Batches, 32), 64)
+	l.Batches = min(cmp.Or(l.Batches, 4), 64)
 	l.BatchBytes = max(cmp.Or(l.BatchBytes, 64<<10), 4<<10)
 	l.FirstPageBytes = cmp.Or(l.FirstPageBytes, 4<<10)
 	l.PageBytes = cmp.Or(l.PageBytes, 128<<10)

@@ -6,15 +6,14 @@ import (
 	"healkv/dataplane/plant"
 )
 
-// pace is how fast a recovery moves what it fetches: up to a budget where it has
+// pace is how fast a recovery goes on: up to a budget where it has
 // a core for itself, and down to a floor where others want the cores that it
 // takes. It tells by waiting that it did not ask for: a thread that has to wait
 // for a core has taken one from somebody who wanted it. Pure; one goroutine.
 //
-// The first bytes go at the budget whoever waits: a node that was away for a moment
-// is back before anybody has noticed. Then it begins at four floors and doubles
-// with every piece until it has to wait for the first time; from then on it gives up
-// a quarter whenever it has to wait, and gains an eighth where not.
+// It begins at four floors and doubles with every piece until it has to wait for the
+// first time; from then on it gives up a quarter whenever it has to wait, and gains a
+// thirty-second where not: where more than one piece in ten has to, it ends at the floor.
 //
 // Where the buddy's log runs out of room meanwhile it goes at the budget, whoever
 // waits: writers would have to stop.
@@ -25,7 +24,6 @@ type pace struct {
 	due                 int64 // when what was moved so far should have taken to
 	waited              bool  // once
 	hurried             bool  // somebody runs out of what this recovery holds
-	bytes               int   // moved so far
 }
 
 const (
@@ -35,12 +33,20 @@ const (
 	// paceRest is taken at least where others wait.
 	paceRest = int64(100 * time.Microsecond)
 	// paceBehind is how much of lost rests is made up for.
-	paceBehind = int64(4 * time.Millisecond)
+	paceBehind = int64(time.Millisecond)
 	paceBegin  = 4 // floors
-	// paceFree is moved, and this much of a log walked, before a recovery looks at
-	// who waits: 20 ms of work.
-	paceFree = 16 << 20
+	// paceByte is the processor time, in nanoseconds, that a byte takes which is
+	// fetched: a fourth of it to copy and to verify, the rest to apply.
+	paceByte = 3
 )
+
+// worth is how many bytes could have been fetched in some processor time.
+func worth(worked int64) (bytes int) {
+	if plant.Is(plant.WalkDear) {
+		worked *= 5 // as if a byte of the log cost what a byte costs that is fetched
+	}
+	return int(worked / paceByte)
+}
 
 // newPace begins at a time. budget 0: no limit and no rest. floor 0, or as much as
 // the budget: the budget, whoever waits.
@@ -57,15 +63,9 @@ func (p *pace) moved(bytes int, waited, now int64) (rest int64) {
 	if p.budget <= 0 {
 		return 0
 	}
-	free := p.bytes < paceFree
-	p.bytes += bytes
-	crowded := waited > paceWait && !p.hurried && !free && !plant.Is(plant.PaceGreedy)
-	rate := p.budget
-	if !free {
-		p.adapt(crowded)
-		rate = p.rate
-	}
-	p.due += int64(bytes) * int64(time.Millisecond) / int64(rate)
+	crowded := waited > paceWait && !p.hurried && !plant.Is(plant.PaceGreedy)
+	p.adapt(crowded)
+	p.due += int64(bytes) * int64(time.Millisecond) / int64(p.rate)
 	if !plant.Is(plant.PaceCatchesUp) {
 		p.due = max(p.due, now-paceBehind)
 	}
@@ -84,7 +84,7 @@ func (p *pace) adapt(crowded bool) {
 		p.waited = true
 		p.rate = max(p.floor, p.rate-p.rate/4)
 	case p.waited:
-		p.rate = min(p.budget, p.rate+max(1, p.rate/8))
+		p.rate = min(p.budget, p.rate+max(1, p.rate/32))
 	default:
 		p.rate = min(p.budget, 2*p.rate)
 	}

@@ -3,6 +3,9 @@ package heal
 import (
 	"testing"
 	"time"
+
+	"healkv/dataplane"
+	"healkv/dataplane/flow"
 )
 
 // What a recovery moves in a second, by what it meets: nobody who wants its core,
@@ -11,7 +14,6 @@ func TestPace(t *testing.T) {
 	const piece, work = 64 << 10, int64(60 * time.Microsecond)
 	run := func(budget, floor int, late func(piece int) int64) (perMs int) {
 		p := newPace(budget, floor, 0)
-		p.bytes = paceFree
 		bytes, waited := 0, int64(0)
 		now := int64(0)
 		for i := 0; now < int64(time.Second); i++ {
@@ -43,7 +45,7 @@ func TestPace(t *testing.T) {
 		{"a core for itself", 512 << 10, 16 << 10, never, 450, 520},
 		{"the slack of timers is nobody", 512 << 10, 16 << 10, slack, 400, 520},
 		{"everybody wants it", 512 << 10, 16 << 10, always, 15, 17},
-		{"now and then", 512 << 10, 16 << 10, tenth, 100, 520},
+		{"now and then", 512 << 10, 16 << 10, tenth, 30, 200},
 		{"the budget whoever waits", 64 << 10, 64 << 10, always, 58, 65},
 		{"a floor above the budget", 64 << 10, 1 << 20, always, 58, 65},
 		{"no floor", 64 << 10, 0, always, 58, 65},
@@ -59,7 +61,6 @@ func TestPace(t *testing.T) {
 // once.
 func TestPaceForgets(t *testing.T) {
 	p := newPace(64<<10, 64<<10, 0)
-	p.bytes = paceFree
 	now := int64(time.Second) // it stood still that long
 	bytes := 0
 	for p.moved(64<<10, 0, now) == 0 {
@@ -75,7 +76,6 @@ func TestPaceForgets(t *testing.T) {
 func TestPaceHurries(t *testing.T) {
 	const piece, late = 64 << 10, int64(time.Millisecond)
 	p := newPace(1<<20, 16<<10, 0)
-	p.bytes = paceFree
 	now := int64(0)
 	move := func() (took int64) {
 		for range 100 {
@@ -98,18 +98,62 @@ func TestPaceHurries(t *testing.T) {
 	}
 }
 
-// The first bytes of a recovery go at the budget whoever waits.
-func TestPaceBegins(t *testing.T) {
+// A short range is fetched at the budget, whoever waits.
+func TestPaceSprints(t *testing.T) {
+	l := &Life{cfg: Config{Floor: 16 << 10}}
+	for log, want := range map[uint64]int{0: 0, sprint: 0, sprint + 1: 16 << 10} {
+		if got := l.floor(log); got != want {
+			t.Errorf("%d bytes of log: floor %d, want %d", log, got, want)
+		}
+	}
 	const piece = 64 << 10
-	p := newPace(1<<20, 16<<10, 0)
-	now, n := int64(0), 0
-	for ; p.bytes < paceFree; n++ {
+	p := newPace(1<<20, l.floor(sprint), 0)
+	now := int64(0)
+	for range sprint / piece {
 		now += int64(30*time.Microsecond) + p.moved(piece, int64(time.Millisecond), now)
 	}
-	if want := int64(paceFree>>20) * int64(time.Millisecond); now > want*5/4 || now < want*9/10 {
-		t.Errorf("%d pieces took %v, want %v", n, time.Duration(now), time.Duration(want))
+	if want := int64(sprint>>20) * int64(time.Millisecond); now > want*5/4 || now < want*9/10 {
+		t.Errorf("it took %v, want %v", time.Duration(now), time.Duration(want))
 	}
-	if rest := p.moved(piece, int64(time.Millisecond), now); rest < int64(time.Millisecond) || p.rate >= p.budget {
-		t.Errorf("after them: a rest of %v at %d bytes/ms", time.Duration(rest), p.rate)
+}
+
+// That the worker which applies had no core is as good as that the thread which
+// copies had none.
+func TestPaceHears(t *testing.T) {
+	l := &Life{env: flow.Real, threads: true, cfg: Config{Budget: 1 << 20}, workers: make([]*dataplane.Worker, 1)}
+	a := l.newAccount(16 << 10)
+	for range 100 {
+		a.heard(int64(time.Millisecond))
+		a.heard(0) // of the next batch
+		if rest := a.tell(1); rest < time.Duration(paceRest) {
+			t.Fatalf("a rest of %v", rest)
+		}
+	}
+	if a.pace.rate != a.pace.floor {
+		t.Errorf("%d bytes/ms, want the floor", a.pace.rate)
+	}
+}
+
+// A walk pays for the processor time that it takes: where everybody wants its core it
+// has the share of one that the transfer has, however much log it goes through.
+func TestPaceWalks(t *testing.T) {
+	const (
+		floor = 64 << 10
+		work  = int64(80 * time.Microsecond) // a piece of the log
+		late  = int64(time.Millisecond)
+	)
+	share := func(bytes int, cost int64) (pct int64) {
+		p := newPace(1<<20, floor, 0)
+		now, worked := int64(0), int64(0)
+		for range 1000 {
+			now, worked = now+cost, worked+cost
+			now += p.moved(bytes, late, now)
+		}
+		return 100 * worked / now
+	}
+	const piece = 64 << 10
+	transfer, walk := share(piece, piece*paceByte), share(worth(work), work)
+	if transfer < 15 || transfer > 25 || walk < transfer-3 || walk > transfer+3 {
+		t.Errorf("of a core: a transfer has %d %%, a walk %d %%", transfer, walk)
 	}
 }

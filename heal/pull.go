@@ -97,11 +97,12 @@ func (l *Life) pull(ctx context.Context, e proto.Epoch, a rejoin.Action, shard i
 		return err
 	}
 	defer remote.Close()
-	p := l.newPuller(w, remote, l.budget(l.cfg.Floor))
-	p.upper = r.RangeBytes
+	upper := r.RangeBytes
 	if a.Full {
-		p.upper = r.StoreBytes
+		upper = r.StoreBytes
 	}
+	p := l.newPuller(w, remote, l.floor(upper))
+	p.upper = upper
 	p.expect(p.upper)
 	err = p.pages(ctx, b, &r)
 	err = errors.Join(err, p.finish())
@@ -122,23 +123,14 @@ func (l *Life) endRange(ctx context.Context, b proto.Member, id uint64) error {
 	return l.cfg.Control.Call(ctx, b.Node, kindEnd, endRequest{b, id}, nil)
 }
 
-// budget is a shard's part of what a recovery may move, or of its floor.
-func (l *Life) budget(of int) int {
-	if of <= 0 {
-		return 0
-	}
-	return max(1, of/len(l.workers))
-}
-
 // newPuller is on the recovery goroutine, which has a thread of its own.
 func (l *Life) newPuller(w *dataplane.Worker, remote rdma.Remote, floor int) *puller {
-	now := l.env.Now()
-	return &puller{l: l, w: w, remote: remote, pace: newPace(l.budget(l.cfg.Budget), floor, now), at: now, worked: l.worked()}
+	return &puller{account: l.newAccount(floor), w: w, remote: remote}
 }
 
 // puller moves one shard's range. Recovery goroutine only.
 type puller struct {
-	l      *Life
+	account
 	w      *dataplane.Worker
 	remote rdma.Remote
 	idle   []*dataplane.Batch
@@ -159,11 +151,7 @@ type puller struct {
 	upper     uint64 // bytes the list cannot exceed by much
 	expected  uint64 // told to the recorder
 	refused   error  // the worker had no room for some, or they are not for it
-	pace      pace
-	paced     uint64 // bytes that it was told of
-	at        int64  // when it was told last
-	worked    int64  // what the thread had worked then
-	idled     int64  // since then: waits that were for something else than a core
+	paced     uint64 // bytes read that the account was told of
 }
 
 // batch is an idle one, or a new one while there may be more: a range of a few
@@ -370,6 +358,7 @@ func (p *puller) flushBatch(ctx context.Context) error {
 func (p *puller) collect() {
 	for b := p.w.AdoptTaken(); b != nil; b = p.w.AdoptTaken() {
 		p.adopted += uint64(b.Adopted)
+		p.heard(b.Waited)
 		switch {
 		case b.OtherSeed:
 			p.refused = errSeed
@@ -381,40 +370,18 @@ func (p *puller) collect() {
 	}
 }
 
-// elsewhere does what may wait for others than whoever has the core: that time
-// is not counted as a wait for one.
-func (p *puller) elsewhere(do func() error) error {
-	if !p.l.threads {
-		return do()
-	}
-	began, worked := p.l.env.Now(), p.l.worked()
-	err := do()
-	p.idled += p.l.env.Now() - began - (p.l.worked() - worked)
-	return err
-}
-
 // wait gives the worker time. A recovery is not in a hurry to the microsecond.
 func (p *puller) wait(ctx context.Context) error {
 	return p.elsewhere(func() error { return flow.Sleep(p.l.env, ctx, 20*time.Microsecond) })
 }
 
-// rest sleeps. What it takes longer is a wait for a core.
-func (p *puller) rest(ctx context.Context, d time.Duration) error {
-	p.idled += int64(d)
-	return flow.Sleep(p.l.env, ctx, d)
-}
-
 // yield keeps the pace: it never lowers a priority, it just stops.
 func (p *puller) yield(ctx context.Context) error {
-	now, worked, read := p.l.env.Now(), p.l.worked(), p.remote.BytesRead()
-	waited := now - p.at - (worked - p.worked) - p.idled
-	if !p.l.threads {
-		waited = 0 // nobody knows
-	}
-	rest := p.pace.moved(int(read-p.paced), waited, now)
-	p.paced, p.at, p.worked, p.idled = read, now, worked, 0
+	read := p.remote.BytesRead()
+	rest := p.tell(int(read - p.paced))
+	p.paced = read
 	if rest > 0 {
-		return p.rest(ctx, time.Duration(rest))
+		return flow.Sleep(p.l.env, ctx, rest)
 	}
 	return nil
 }

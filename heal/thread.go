@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"healkv/dataplane"
+	"healkv/dataplane/sched"
 )
 
 // ThreadName is the name of a thread that a recovery goroutine has for itself,
@@ -15,11 +16,10 @@ const ThreadName = "hk-recovery"
 // worked is the processor time of the calling thread, for a goroutine that has it
 // for itself; 0 in a simulation.
 func (l *Life) worked() int64 {
-	var t unix.Timespec
-	if !l.threads || unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t) != nil {
+	if !l.threads {
 		return 0
 	}
-	return t.Nano()
+	return sched.Worked()
 }
 
 // ownThread locks a recovery goroutine to its thread, which dies with it, and

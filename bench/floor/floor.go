@@ -18,6 +18,8 @@ type Options struct {
 	Time   time.Duration // of one measurement; default 200 ms
 	Runs   int           // measurements of each floor; default 5
 	Only   string        // floors whose name contains this; default all
+	// Exactly is the name of the one floor that is measured; default all.
+	Exactly string
 
 	// Child is the command that ends up in Child, without the arguments that
 	// Measure appends. Needed for floors of several processes.
@@ -70,12 +72,12 @@ func Measure(ctx context.Context, o Options) ([]Figure, error) {
 	}
 	var chosen []floor
 	for _, f := range floors {
-		if strings.Contains(f.name, o.Only) {
+		if strings.Contains(f.name, o.Only) && (o.Exactly == "" || o.Exactly == f.name) {
 			chosen = append(chosen, f)
 		}
 	}
 	if len(chosen) == 0 {
-		return nil, fmt.Errorf("%w: no floor's name contains %q; there are: %s", ErrOptions, o.Only, strings.Join(Names(), ", "))
+		return nil, fmt.Errorf("%w: no floor's name contains %q; there are: %s", ErrOptions, o.Only+o.Exactly, strings.Join(Names(), ", "))
 	}
 	runs := make([][]float64, len(chosen))
 	figures := make([]Figure, len(chosen))

@@ -173,6 +173,10 @@ func load(ctx context.Context, o *options) (figures []Figure, err error) {
 	var collections, bytes []float64 // of every run of all loads
 	for _, l := range loads {
 		dir := filepath.Join(o.work, "load")
+		var bare []float64
+		if err := besideFloor(ctx, o, l.beside, &bare); err != nil {
+			return nil, err
+		}
 		if err := node(ctx, o, "bench", "--out", dir, "--nodes", strconv.Itoa(l.nodes), "--workload", l.workload, "--keys", "500000",
 			"--window", strconv.Itoa(l.window), "--time", o.time.String(), "--runs", strconv.Itoa(o.runs)); err != nil {
 			return nil, err
@@ -192,10 +196,41 @@ func load(ctx context.Context, o *options) (figures []Figure, err error) {
 			}
 			p99 = append(p99, float64(latency))
 		}
-		figures = append(figures, figure(l.name, "ops/s", true, l.beside, rates), figure(l.name+", p99", "µs", false, "", p99))
+		beside := ""
+		if l.beside != "" {
+			if err := besideFloor(ctx, o, l.beside, &bare); err != nil {
+				return nil, err
+			}
+			beside = l.beside + ", beside the load"
+			figures = append(figures, figure(beside, "writes/s", true, "", bare))
+		}
+		figures = append(figures, figure(l.name, "ops/s", true, beside, rates), figure(l.name+", p99", "µs", false, "", p99))
 	}
 	return append(figures, figure("all of these loads, collections of garbage in a run, all nodes", "collections", false, "", collections),
 		figure("all of these loads, bytes allocated for an operation", "bytes", false, "", bytes)), nil
+}
+
+// besideFloor measures a floor once more, right before a load or right behind it, since
+// it moves with the machine's other guests: by a half within minutes. No name: none.
+func besideFloor(ctx context.Context, o *options, name string, runs *[]float64) error {
+	if name == "" {
+		return nil
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	for range (o.runs + 1) / 2 {
+		figures, err := floor.Measure(ctx, floor.Options{Disk: o.work, Runs: 1, Exactly: name, Child: []string{exe, childOfFloor}})
+		if err != nil {
+			return err
+		}
+		if figures[0].Missing != "" {
+			return errors.New(figures[0].Missing)
+		}
+		*runs = append(*runs, figures[0].Median)
+	}
+	return nil
 }
 
 // nearMost is how many round trips of a word one write between two nodes may take.

@@ -362,7 +362,7 @@ var All = []Bug{
 	BurstOwnWrite, BurstOvertake, BurstLease, BurstAllocates,
 	WideRoom, WideOvertake, WideArm, RespFlying, RespAhead,
 	AttendNext, AttendNever, MarksLeft, MarksAfterMail, OfferUnkept,
-	PaceGreedy, PaceCatchesUp, PaceUnhurried, ChoresAtOnce,
+	PaceGreedy, PaceCatchesUp, PaceUnhurried, PaceDeaf, PaceStrolls, WalkDear, ChoresAtOnce,
 	CrowdAlone, CrowdSum,
 	CountBusy, SpaceUnlisted, SpaceUnstable, SpaceForgets, SpacePinAhead,
 	TombstoneUnstable, TombstoneAway, TombstoneBarrier, TombstoneEpoch, TombstoneOlder, TombstoneUnflushed,

@@ -98,7 +98,7 @@ func (s *Shard) complete() (moved bool) {
 	}
 	q := &s.queue
 	for ahead := s.visAt; s.visAt < q.tail && q.at(s.visAt).seq <= s.visible; {
-		if ahead == s.visAt {
+		if ahead == s.visAt && q.tail-s.visAt > 1 { // one alone has nothing to overlap with
 			for ; ahead < q.tail && ahead < s.visAt+unlockAhead; ahead++ {
 				s.st.PrefetchKey(q.at(ahead).hash)
 			}

@@ -172,7 +172,7 @@ const unlockAhead = 12
 func (s *Shard) validate(st *stream) (did int) {
 	q := &st.entries
 	for ahead := q.head; q.len() > 0 && q.front().seq <= st.visible; {
-		if ahead == q.head {
+		if ahead == q.head && q.len() > 1 { // one alone has nothing to overlap with
 			for ; ahead < q.tail && ahead < q.head+unlockAhead; ahead++ {
 				s.st.PrefetchKey(q.at(ahead).hash)
 			}

@@ -29,6 +29,16 @@ func Prompt() {
 	_ = unix.SchedSetAttr(0, a, 0)
 }
 
+// Worked is the processor time of the calling thread, in nanoseconds; 0 where nobody
+// counts it.
+func Worked() int64 {
+	var t unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t) != nil {
+		return 0
+	}
+	return t.Nano()
+}
+
 // Queue tells how long a thread has waited for a processor. The zero value is
 // nobody's, and tells nothing.
 type Queue struct {

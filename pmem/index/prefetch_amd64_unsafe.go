@@ -9,3 +9,8 @@ import "unsafe"
 //
 //go:noescape
 func prefetch(p unsafe.Pointer)
+
+// prefetchLines asks for so many lines from the one at p on, at least one.
+//
+//go:noescape
+func prefetchLines(p unsafe.Pointer, lines int)

@@ -19,8 +19,8 @@ func (x *Index) Prefetch(hash uint64) {
 
 // PrefetchBytes asks for the cache lines that b begins with.
 func PrefetchBytes(b []byte) {
-	for i := 0; i < len(b); i += lineBytes {
-		prefetch(unsafe.Pointer(&b[i]))
+	if len(b) > 0 {
+		prefetchLines(unsafe.Pointer(unsafe.SliceData(b)), (len(b)+lineBytes-1)/lineBytes)
 	}
 }
 

@@ -3,7 +3,6 @@ package record
 import (
 	"encoding/binary"
 	"errors"
-	"hash/crc32"
 
 	"healkv/dataplane/plant"
 )
@@ -88,7 +87,7 @@ func VerifyBody(src []byte, h *Header) error {
 	if len(src) < h.Bytes() {
 		return ErrShort
 	}
-	if crc32.Update(0, castagnoli, src[HeaderBytes:body]) != h.BodyCRC && !plant.Is(plant.RecordBodyCRC) {
+	if bodySum(src[HeaderBytes:body]) != h.BodyCRC && !plant.Is(plant.RecordBodyCRC) {
 		return ErrBody
 	}
 	return nil
@@ -105,7 +104,7 @@ func Sound(img []byte, seed uint32) bool {
 // Precondition: Sound.
 func SoundBody(img []byte) bool {
 	to := HeaderBytes + int(binary.LittleEndian.Uint16(img[offKeyLen:])) + int(binary.LittleEndian.Uint32(img[offValueLen:]))
-	return to <= len(img) && (crc32.Update(0, castagnoli, img[HeaderBytes:to]) == binary.LittleEndian.Uint32(img[offBodyCRC:]) || plant.Is(plant.RecordBodyCRC))
+	return to <= len(img) && (bodySum(img[HeaderBytes:to]) == binary.LittleEndian.Uint32(img[offBodyCRC:]) || plant.Is(plant.RecordBodyCRC))
 }
 
 // Blank says whether the header is all zero, which no image's is: the end of a

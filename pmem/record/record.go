@@ -168,9 +168,7 @@ func Encode(dst []byte, h *Header, key, value []byte, seed uint32) {
 	// The last unit is zeroed first: padding costs two stores, no branches.
 	binary.LittleEndian.PutUint64(dst[n-16:], 0)
 	binary.LittleEndian.PutUint64(dst[n-8:], 0)
-	copy(dst[HeaderBytes:], key)
-	copy(dst[HeaderBytes+len(key):], value)
-	h.BodyCRC = crc32.Update(0, castagnoli, dst[HeaderBytes:HeaderBytes+len(key)+len(value)])
+	h.BodyCRC = copySum(dst[HeaderBytes:], key, value)
 	putHeader(dst, h, seed)
 }
 
@@ -187,7 +185,7 @@ func EncodeCopy(dst []byte, h *Header, src []byte, seed uint32) {
 	binary.LittleEndian.PutUint64(dst[n-16:], 0)
 	binary.LittleEndian.PutUint64(dst[n-8:], 0)
 	// Not the source's padding: its bytes are under no checksum.
-	copy(dst[HeaderBytes:], src[HeaderBytes:HeaderBytes+int(h.KeyLen)+int(h.ValueLen)])
+	copyBody(dst[HeaderBytes:], src[HeaderBytes:HeaderBytes+int(h.KeyLen)+int(h.ValueLen)])
 	putHeader(dst, h, seed)
 }
 
@@ -215,7 +213,3 @@ const (
 	_ = -uint(offKind - offValueLen - 7)
 	_ = -uint(offFlags - offScope - 4)
 )
-
-func headCRC(d []byte, seed uint32) uint32 {
-	return crc32.Update(seed, castagnoli, d[offBodyCRC:HeaderBytes])
-}

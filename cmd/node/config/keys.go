@@ -306,7 +306,7 @@ func keys() []Key {
 			check: func(c *Config) bool {
 				return c.RecoveryBudget == 0 || 4*KiB <= c.RecoveryBudget && c.RecoveryBudget <= 64*MiB
 			}},
-		{Name: "recovery_floor", Help: "bytes per millisecond a recovery moves even where live traffic wants the cores that it takes; it is faster, up to recovery_budget, where none does, for its first 16 MiB, and while a member runs out of log space", Allowed: "0B for the budget itself, or 4KiB to 64MiB",
+		{Name: "recovery_floor", Help: "bytes per millisecond a recovery moves even where live traffic wants the cores that it takes; it is faster, up to recovery_budget, where none does, where a shard misses at most 32 MiB of log, and while a member runs out of log space", Allowed: "0B for the budget itself, or 4KiB to 64MiB",
 			field: func(c *Config) value { return &c.RecoveryFloor },
 			check: func(c *Config) bool {
 				return c.RecoveryFloor == 0 || 4*KiB <= c.RecoveryFloor && c.RecoveryFloor <= 64*MiB
