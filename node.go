@@ -192,7 +192,7 @@ func (n *Node) openMembership() (err error) {
 	n.members, err = membership.New(membership.Config{
 		Node: proto.NodeID(c.Node), ClusterID: c.ClusterID, StateDir: c.StateDir, Ephemeral: c.Ephemeral,
 		Configured: n.configured(), Initial: proto.View{Configured: n.configured(), Model: c.Model, Shards: uint8(c.Shards)}, HashSeed: c.HashSeed,
-		Lease: c.Lease, Drift: c.Drift, TrustRefused: c.TrustRefused, BootstrapWait: c.BootstrapWait, Control: n.control, Logger: n.log,
+		Lease: c.Lease, Drift: c.Drift, RoundsAway: membership.RoundsAway, TrustRefused: c.TrustRefused, BootstrapWait: c.BootstrapWait, Control: n.control, Logger: n.log,
 		Progress: n.progress, ProvenDead: proof, OnView: n.sawView, OnLease: n.mayServe, Watch: n.watch(), Probe: n.probe,
 		OnOlder:   func(why string) { n.event("older_acceptor", 0, why) },
 		OnSuspect: func(x proto.NodeID, why string) { n.event("suspected", 0, fmt.Sprintf("node %d: %s", x, why)) },

@@ -76,7 +76,7 @@ func testLog(i int) *slog.Logger {
 func (c *cluster) config(i int, ctl *control.Server) Config {
 	return Config{
 		Node: proto.NodeID(i), Configured: c.nodeset(), ClusterID: testCluster, StateDir: c.state(i), Ephemeral: true,
-		Initial: proto.View{Model: c.model, Shards: 2}, Lease: c.lease, Control: ctl,
+		Initial: proto.View{Model: c.model, Shards: 2}, Lease: c.lease, RoundsAway: RoundsAway, Control: ctl,
 		ProvenDead: func(m proto.Member) (bool, error) {
 			c.mu.Lock()
 			defer c.mu.Unlock()

@@ -66,7 +66,7 @@ func TestHungDiskLeavesRoomForBeats(t *testing.T) {
 	const votes = 150 // far above what a connection takes at once
 	ends := make(chan error, votes)
 	for i := range uint64(votes) {
-		b := register.Ballot{Round: 1000*roundsAway + i, Node: 0, Life: 1}
+		b := register.Ballot{Round: 1000*RoundsAway + i, Node: 0, Life: 1}
 		q := voteOf(register.Message{Kind: register.Prepare, From: 0, To: 2, Ballot: b})
 		q.Seed = asks.s.seed
 		go func() {

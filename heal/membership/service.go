@@ -71,6 +71,9 @@ type Config struct {
 	// without its holder: a silent member is out that long after its last
 	// request. The holder itself serves for Drift less. 0: LeaseDefault.
 	Lease time.Duration
+	// RoundsAway is how far above what its file has promised the first proposal of
+	// this process begins; 0: right above it. The constant of that name is usual.
+	RoundsAway uint64
 	// Drift is by how much two clocks may differ after one lease, at most
 	// Lease/DriftMost; 0: a tenth of it.
 	Drift time.Duration
@@ -302,7 +305,7 @@ func New(cfg Config) (*Service, error) {
 		lease: int64(cfg.Lease), hold: grant.Hold(int64(cfg.Lease), int64(cfg.Drift)),
 		beatNow: make(chan struct{}, 1), newcomer: make(chan struct{}, 1), look: make(chan struct{}, 1), refusal: make(chan struct{}), viewNew: make(chan struct{}, 1),
 		learnt: make(chan struct{}, 1), propose: make(chan struct{}, 1), forgot: make(chan struct{}, 1), broken: make(chan struct{}, 1), disk: make(chan struct{}, 1),
-		acceptor: register.Acceptor{State: st}, durable: st, turn: file.turn, turns: file.turns, older: file.older, round: firstRound(&st),
+		acceptor: register.Acceptor{State: st}, durable: st, turn: file.turn, turns: file.turns, older: file.older, round: firstRound(&cfg, &st),
 		self: proto.Member{Node: cfg.Node},
 	}
 	if s.log == nil {

@@ -146,17 +146,17 @@ func (s *Service) begin(change register.Change) (p register.Proposer, led bool) 
 	return register.NewProposer(s.cfg.Configured, b, s.cfg.Initial, change), false
 }
 
-// roundsAway is how many rounds the others may have gone through while this
-// process was not there, so that its first proposal is not outbid: the file
-// knows only of those before. It costs nothing, as rounds may be left out.
-const roundsAway = 1 << 16
+// RoundsAway is how many rounds the others may have gone through while a process
+// was not there, so that its first proposal is not outbid: its file knows only of
+// those before. It costs nothing, as rounds may be left out.
+const RoundsAway = 1 << 16
 
 // firstRound is what the first proposal of a process goes above.
-func firstRound(st *register.State) uint64 {
+func firstRound(c *Config, st *register.State) uint64 {
 	if plant.Is(plant.RoundNear) {
 		return st.Promised.Round
 	}
-	return min(st.Promised.Round+roundsAway, max(st.Promised.Round, roundMost/2))
+	return min(st.Promised.Round+c.RoundsAway, max(st.Promised.Round, roundMost/2))
 }
 
 // spread is about how far apart proposals of several nodes are to begin on
