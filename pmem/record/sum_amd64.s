@@ -1,3 +1,5 @@
+//go:build !race
+
 #include "textflag.h"
 
 // CRC32: Intel SDM volume 2, "CRC32"; three at a time are under way, each takes three
