@@ -58,7 +58,7 @@ func TestBlocked(t *testing.T) {
 		view    proto.View
 		members membership.Status
 	}{
-		"waits for node 0,4 (first view); node 4: not tried yet": {"joining", proto.View{}, membership.Status{Peers: two}},
+		"waits for node 0,4 (first view); node 4: not tried yet":                                                         {"joining", proto.View{}, membership.Status{Peers: two}},
 		"not let in: acceptors 1,3 of 0-4 answer, 3 needed; node 2: dial tcp 10.0.0.2:7299: connect: connection refused": {"joining", view, membership.Status{Peers: one}},
 	} {
 		b := blockade{self: 3, configured: set(0, 1, 2, 3, 4), view: &c.view, members: &c.members, links: refused}
