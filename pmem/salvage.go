@@ -19,7 +19,7 @@ import (
 // something worse has (docs/decisions/0025).
 func (p *Pool) recoverLog() (*seglog.Log, seglog.RecoverInfo, error) {
 	config := seglog.Config{Arena: p.region.Bytes()[dataOffset:], SegmentBytes: int(p.super.SegmentBytes),
-		PoolTag: binary.LittleEndian.Uint64(p.super.PoolID[:]), Written: true}
+		PoolTag: binary.LittleEndian.Uint64(p.super.PoolID[:]), Incarnation: p.super.Incarnation, Written: true}
 	config.Heads = p.region.every(dataOffset, config.SegmentBytes, seglog.HeadBytes)
 	durable := max(p.super.Durable, p.appliedMark())
 	log, info, err := seglog.Recover(config, durable, p.super.Base)

@@ -15,6 +15,8 @@ func init() {
 		one(plant.DoubtStale, "an old free header does not hide a segment begun later", unit("pmem", "TestEverySegmentHeader")),
 		one(plant.DoubtLives, "an old free header over the only segment of a life is noticed", unit("pmem/seglog", "TestOldHeaderOverASegment")),
 		one(plant.DoubtOverlaid, "the header of an earlier segment over a live one is noticed", unit("pmem/seglog", "TestOldHeaderOverASegment")),
+		one(plant.DoubtLate, "an old header is noticed above the position that the superblock notes", unit("pmem/seglog", "TestOldHeaderAboveWhatIsNoted")),
+		one(plant.DoubtHole, "the log ends before a segment that has no header and may never have had one", unit("pmem/seglog", "TestOldHeaderAboveWhatIsNoted")),
 		one(plant.DoubtCut, "where a seal was lost with its header the log is not said to end", unit("pmem/seglog", "TestSealLostWithItsHeader")),
 	)
 }

@@ -369,6 +369,6 @@ var All = []Bug{
 	DamageSplit, DamageHeader, DamageFloor, DamageBeside, DamageMiss, DamageSettle, DamageHide, DamageMoved, DamageGap, DamageDoubt,
 	DamageCold, DamageFlag, DamageMarker, DamageBlank, DamageForward, DamageAdopt, DamageForged, DamageScrub, DamageMarkerTrusted,
 	SpareLength, CountNever, CtlEarly, KeptTwice, KeptCopied, KeptPassed, RoundNear, PopulateFirst,
-	DoubtRefound, DoubtAlways, DoubtStray, DoubtTorn, DoubtLost, DoubtForgotten, DoubtWaits, DoubtStale, DoubtCut, DoubtLives, DoubtOverlaid,
+	DoubtRefound, DoubtAlways, DoubtStray, DoubtTorn, DoubtLost, DoubtForgotten, DoubtWaits, DoubtStale, DoubtCut, DoubtLate, DoubtHole, DoubtLives, DoubtOverlaid,
 	MendFirst, MendOldest, MendRecovering, MendLocked, MendDamagedIsMissing, MendInFlight, MendBound, MendUnflushed,
 }

@@ -12,5 +12,7 @@ const (
 	DoubtStale     Bug = "doubt-old-free-header-believed"
 	DoubtLives     Bug = "doubt-segment-alone-of-its-life-not-looked-for"
 	DoubtOverlaid  Bug = "doubt-old-segment-header-believed"
+	DoubtLate      Bug = "doubt-old-header-believed-above-what-is-noted"
+	DoubtHole      Bug = "doubt-segment-without-a-header-left-out-of-the-log"
 	DoubtCut       Bug = "doubt-log-ends-where-a-lost-seal-stood"
 )

@@ -51,6 +51,10 @@ type machine struct {
 	lossy      bool              // lost what was not flushed since it was last live
 }
 
+// roundsAway is membership.Config.RoundsAway of every process. With 0 the schedules
+// of seeds are those that they were before there was such a thing.
+var roundsAway uint64
+
 func newMachine(w *world, id int) *machine {
 	m := &machine{w: w, id: id, dieByPower: -1}
 	m.acceptor.m = m
@@ -85,7 +89,7 @@ func (m *machine) start() {
 	p.members, err = membership.New(membership.Config{
 		Node: proto.NodeID(m.id), ClusterID: clusterName, Storage: &m.acceptor, Configured: configured,
 		Initial: proto.View{Configured: configured, Model: w.o.Model, Shards: uint8(w.o.Shards)},
-		Lease:   w.o.Lease, Drift: w.o.Drift, TrustRefused: w.o.trusts(), BootstrapWait: w.o.FirstWait, Control: p.plane, Env: p.Process, Logger: p.log,
+		Lease:   w.o.Lease, Drift: w.o.Drift, TrustRefused: w.o.trusts(), BootstrapWait: w.o.FirstWait, Control: p.plane, Env: p.Process, Logger: p.log, RoundsAway: roundsAway,
 		Progress: p.progress, ProvenDead: p.provenDead, OnView: p.sawView, Watch: p.watch, Probe: p.probe, Patience: w.o.Lease, Slow: w.o.Slow,
 		OnSuspect: func(n proto.NodeID, why string) { w.note("suspects", m.id, uint64(n), 0); w.named(int(n), why) },
 		OnOlder:   func(string) { m.acceptor.older = true; w.count("older acceptor files found") },

@@ -29,6 +29,7 @@ var (
 	runFor   = flag.Duration("sim.time", 0, "run seeds for this long, fresh ones unless -sim.first is given")
 	parallel = flag.Int("sim.parallel", 1, "seeds at a time")
 	damaged  = flag.Int("sim.damage", 0, "damage so many parts of pools in every seed; 0: in a fraction of the seeds")
+	leap     = flag.Uint64("sim.leap", 0, "processes begin to propose so many rounds above their own file: other schedules of the same seeds")
 	stop     = flag.Bool("sim.stop", false, "stop at the first failing seed")
 	shrink   = flag.Duration("sim.shrink", 0, "shorten the script of the first failing seed for so long and keep it in sim.out")
 	out      = flag.String("sim.out", "", "where a shortened script goes; default: the directory for temporary files")
@@ -39,6 +40,7 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	roundsAway = *leap
 	debug.SetGCPercent(400) // much is allocated and soon forgotten
 	os.Exit(m.Run())
 }

@@ -118,8 +118,9 @@ func (l *Log) begins(first []byte, number uint64, inc uint32) bool {
 	return err == nil || err == record.ErrShort
 }
 
-// overrun says whether the header of a free place is an old one that came back
-// over a segment begun later, and over which.
+// overrun says whether the header of a free place may be an old one that came
+// back over a segment begun later, and over which. A power loss right after that
+// was begun leaves the same.
 func (r *recovery) overrun(place int, durable, floor uint64) (number uint64, inc uint32, ok bool) {
 	b := r.head(place)
 	f, ok := readFree(b)
@@ -129,7 +130,9 @@ func (r *recovery) overrun(place int, durable, floor uint64) (number uint64, inc
 	return r.begunLater(place, f.number, f.inc, durable, floor)
 }
 
-// overlaid says the same of the header of a segment.
+// overlaid says the same of the header of a segment. No power loss leaves that
+// above the floor: a place is free on the media before a segment is begun there
+// (L4). Those below a floor are discarded without waiting for it.
 func (r *recovery) overlaid(h *segmentHeader, durable, floor uint64) (number uint64, inc uint32, ok bool) {
 	first := r.head(h.place)[SegmentHeaderBytes:]
 	if record.Blank(first) || r.l.begins(first, h.number, h.inc) || plant.Is(plant.DoubtOverlaid) {
@@ -139,13 +142,11 @@ func (r *recovery) overlaid(h *segmentHeader, durable, floor uint64) (number uin
 }
 
 // begunLater says whether the first record at a place is of a segment begun
-// later than the one named, of which something was durable. Of a segment that a
-// crash cut off when it was begun neither header nor records were flushed; of one
-// below the floor the header is not awaited when it is discarded.
+// later than the one named, and not there otherwise.
 func (r *recovery) begunLater(place int, than uint64, life uint32, durable, floor uint64) (number uint64, inc uint32, ok bool) {
-	first, newest := r.head(place)[SegmentHeaderBytes:], durable>>r.l.shift
-	for n := newest; n > than && n<<r.l.shift >= floor && newest-n < uint64(len(r.l.table)); n-- {
-		if n<<r.l.shift+SegmentHeaderBytes >= durable || r.has(n) {
+	first, top := r.head(place)[SegmentHeaderBytes:], r.top(durable, floor)
+	for n := top; n > than && n<<r.l.shift >= floor && top-n < uint64(len(r.l.table)); n-- {
+		if r.has(n) || n<<r.l.shift+SegmentHeaderBytes >= durable && plant.Is(plant.DoubtLate) {
 			continue
 		}
 		low, high := r.livesOf(n)
@@ -156,6 +157,15 @@ func (r *recovery) begunLater(place int, than uint64, life uint32, durable, floo
 		}
 	}
 	return 0, 0, false
+}
+
+// top is a number above which no segment can have been begun.
+func (r *recovery) top(durable, floor uint64) uint64 {
+	newest := max(durable>>r.l.shift, floor>>r.l.shift)
+	if n := len(r.valid); n > 0 {
+		newest = max(newest, r.valid[n-1].number)
+	}
+	return newest + uint64(len(r.l.segs))
 }
 
 // livesMost bounds how many lives are tried for a segment.

@@ -32,7 +32,7 @@ type Config struct {
 	Arena        []byte // a multiple of SegmentBytes, at least 4 of them
 	SegmentBytes int    // a power of two
 	PoolTag      uint64 // random per pool; a segment with another one is refused
-	Incarnation  uint32 // the life that appends; see SetIncarnation
+	Incarnation  uint32 // the life that appends, see SetIncarnation; Recover: the newest that may have appended, 0: not known
 	Written      bool   // Recover: every header was written by Format or later; a blank one is damage
 
 	// Heads, for Recover: the first HeadBytes of every segment one after the

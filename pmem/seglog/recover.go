@@ -56,7 +56,7 @@ func Recover(c Config, durable, floor uint64) (*Log, RecoverInfo, error) {
 		return nil, info, fmt.Errorf("%w: %s (arena %d, segment %d)", ErrConfig, p, len(c.Arena), c.SegmentBytes)
 	}
 	l := newLog(c)
-	r := recovery{l: l, heads: c.Heads, claim: durable, torn: numberMax}
+	r := recovery{l: l, heads: c.Heads, claim: durable, torn: numberMax, life: c.Incarnation}
 	if err := r.readHeaders(durable, floor); err != nil {
 		return nil, info, err
 	}
@@ -96,7 +96,7 @@ type recovery struct {
 	cause     error  // what stands at the tail
 	life      uint32 // the newest that may have appended; 0: not known
 	newest    uint64 // highest number in use by any header
-	torn      uint64 // lowest number of a torn header: the log ends before it
+	torn      uint64 // lowest number of a segment with a torn header, or none: the log ends before it
 	records   int
 	dropped   int
 	repaired  []Range
@@ -147,15 +147,18 @@ func (r *recovery) readHeaders(durable, floor uint64) error {
 		r.newest = r.valid[i].number
 	}
 	for i := range r.l.segs {
-		if _, _, ok := r.overrun(i, durable, floor); ok {
-			return &Damage{0, fmt.Errorf("the segment header at place %d says that it is free, and a segment was begun there later", i)}
+		if n, _, ok := r.overrun(i, durable, floor); ok && !r.cutOff(n, durable) {
+			return &Damage{0, fmt.Errorf("the segment header at place %d says that it is free, and segment %d was begun there later", i, n)}
 		}
 	}
-	for _, all := range [...][]segmentHeader{r.valid, r.discarded} {
-		for i := range all {
-			if _, _, ok := r.overlaid(&all[i], durable, floor); ok {
-				return &Damage{0, fmt.Errorf("the segment header at place %d is an old one, and a segment was begun there later", all[i].place)}
-			}
+	for i := range r.discarded {
+		if n, _, ok := r.overlaid(&r.discarded[i], durable, floor); ok && !r.cutOff(n, durable) {
+			return &Damage{0, fmt.Errorf("the segment header at place %d is a discarded one, and segment %d was begun there later", r.discarded[i].place, n)}
+		}
+	}
+	for i := range r.valid {
+		if n, _, ok := r.overlaid(&r.valid[i], durable, floor); ok {
+			return &Damage{0, fmt.Errorf("the segment header at place %d is an old one, and segment %d was begun there later", r.valid[i].place, n)}
 		}
 	}
 	if n := len(r.valid); n > 0 && r.newest-r.valid[0].number >= uint64(len(r.l.table)) {
@@ -184,6 +187,19 @@ func (r *recovery) readHeaders(durable, floor uint64) error {
 	}
 	r.newest = base
 	return nil
+}
+
+// cutOff takes a segment that has records and no header for one that a power
+// loss cut off when it was begun, if nothing says that its header was flushed: then
+// the log ends before it. Records behind that may still say so.
+func (r *recovery) cutOff(number, durable uint64) bool {
+	if number<<r.l.shift+SegmentHeaderBytes < durable {
+		return false
+	}
+	if !plant.Is(plant.DoubtHole) {
+		r.torn = min(r.torn, number)
+	}
+	return true
 }
 
 // findEnd walks from the segment of durable on.

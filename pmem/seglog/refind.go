@@ -242,11 +242,7 @@ const (
 // may be records of an earlier use, so the highest number counts.
 func (s *salvage) identify(place int, except uint64) (number uint64, inc uint32, ok bool) {
 	l := s.l
-	newest := max(s.durable>>l.shift, s.floor>>l.shift)
-	if n := len(s.valid); n > 0 {
-		newest = max(newest, s.valid[n-1].number)
-	}
-	top := newest + uint64(len(l.segs))
+	top := s.top(s.durable, s.floor)
 	bottom := max(1, top-min(top, uint64(len(l.table))), s.floor>>l.shift)
 	b := l.place(place)
 	var h record.Header
