@@ -116,8 +116,12 @@ func (g *CostGroup) plots() []template.HTML {
 		write.add(w.Ms, float64(w.Write99)/1000, "")
 	}
 	spans := []plotSpan{{0, g.RecoveryMs.Median}}
+	since := "ms since the restart"
+	if n := len(g.ByTime); n == alignedMost {
+		since = fmt.Sprintf("ms since the restart, the first %s", duration(g.ByTime[n-1].Ms+windowMs))
+	}
 	return []template.HTML{
-		plot{XName: "ms since the restart, windows of 10 ms, mean of all", Lines: []plotLine{ops}, Spans: spans, FromZero: true}.svg(),
-		plot{XName: "ms since the restart, all together", Lines: []plotLine{read, write}, Spans: spans, FromZero: true}.svg(),
+		plot{XName: since + ", windows of 10 ms, mean of all", Lines: []plotLine{ops}, Spans: spans, FromZero: true}.svg(),
+		plot{XName: since + ", all together", Lines: []plotLine{read, write}, Spans: spans, FromZero: true}.svg(),
 	}
 }
