@@ -457,3 +457,19 @@ func BenchmarkCompute(b *testing.B) {
 		}
 	}
 }
+
+// A pause shorter than a window need not be the kill's: its end is no part of what
+// followed the kill.
+func TestShortStall(t *testing.T) {
+	s := healShape()
+	s.view, s.stall = 3*msec, 4*msec
+	r := synthetic(t, s)
+	got := r.stall()
+	if !got.Short || got.NoWrites {
+		t.Fatalf("%+v", got)
+	}
+	names := partNames(got.Parts)
+	if len(names) == 0 || slices.Contains(names, "to next write") {
+		t.Errorf("parts: %q", names)
+	}
+}

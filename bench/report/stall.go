@@ -73,13 +73,14 @@ func (r *Run) stall() (s Stall) {
 	}
 	s.LongestMs, s.Short = ms(longest), longest < record.WindowNanos
 	s.FromMs, s.ToMs = ms(at-m.Begin), ms(end-m.Begin)
-	s.Parts = r.stallParts(end)
+	s.Parts = r.stallParts(end, s.Short)
 	return s
 }
 
 // stallParts cuts the time from the kill to the next write at what happened in
-// between.
-func (r *Run) stallParts(end int64) (parts []Part) {
+// between. Of a short one nobody knows whether it was the kill's: it is the longest
+// of many, and its end is no part.
+func (r *Run) stallParts(end int64, short bool) (parts []Part) {
 	type cut struct {
 		at   int64
 		name string
@@ -112,7 +113,10 @@ func (r *Run) stallParts(end int64) (parts []Part) {
 	}
 	slices.SortStableFunc(cuts, func(a, b cut) int { return int(min(max(a.at-b.at, -1), 1)) })
 	at := r.Marks.Killed
-	for _, c := range append(cuts, cut{end, "to next write"}) {
+	if !short {
+		cuts = append(cuts, cut{end, "to next write"})
+	}
+	for _, c := range cuts {
 		if c.at < at {
 			continue
 		}
