@@ -140,7 +140,6 @@ func (n *Node) live(ctx context.Context, force string) (err error) {
 	}
 	n.beside.Go(func() { n.watchReady(l) })
 	defer n.scrub(l)()
-	defer n.prefault(l)()
 	err = l.heal.Run(ctx)
 	if p := l.failed.Load(); p != nil {
 		n.leaveFailed(l)

@@ -112,6 +112,14 @@ func TestMarksInTheTurnOfALetter(t *testing.T) {
 		s.Kick()
 		return op
 	}
+	// The first write of all also waits for what a life begins with.
+	put(9999)
+	for turns, done := 0, [1]*Op{}; s.Poll(done[:]) == 0; turns++ {
+		if ahead.Turn(); turns == 100 {
+			t.Fatal("the first write was not answered")
+		}
+		behind.Turn()
+	}
 	n := 0
 	for _, letters := range []bool{false, true} {
 		first, done := put(n), [1]*Op{}

@@ -71,12 +71,6 @@ func (m *mapping) advise(advice int) error {
 	return nil
 }
 
-// populate fills the page tables of a part that begins at a page; a kernel before
-// 5.14 does not know how, and pages then fault in one by one.
-func (m *mapping) populate(off, n int) {
-	_, _, _ = unix.Syscall(unix.SYS_MADVISE, m.addr+uintptr(off), uintptr(n), unix.MADV_POPULATE_WRITE)
-}
-
 // ask has the kernel bring a few bytes into memory, and does not wait for them.
 func (m *mapping) ask(off, n int) {
 	page := uintptr(os.Getpagesize())

@@ -128,8 +128,7 @@ func (p *Pool) open(o *OpenOptions, begun time.Time) error {
 		return err
 	}
 	p.super = s
-	p.prefaults = hugeFile(p.path)
-	if p.region, err = MapRegion(p.path, s.SizeBytes, s.Domain, MapOptions{Populate: p.prefaults && plant.Is(plant.PopulateFirst)}); err != nil {
+	if p.region, err = MapRegion(p.path, s.SizeBytes, s.Domain, MapOptions{Populate: hugeFile(p.path)}); err != nil {
 		return err
 	}
 	if o.OnMap != nil {
@@ -185,8 +184,8 @@ func (s *Super) check() error {
 	return o.complete()
 }
 
-// hugeFile says whether the file's pages are meant to be huge, so that filling the
-// page tables is cheap (tmpfs reports it as the block size): see Prefault.
+// hugeFile says whether the file's pages are huge, so that filling the page
+// tables at once is cheap (tmpfs reports it as the block size).
 func hugeFile(path string) bool {
 	var st unix.Stat_t
 	return unix.Stat(path, &st) == nil && st.Blksize >= hugeBytes

@@ -79,7 +79,6 @@ type Pool struct {
 	superStable  atomic.Uint64 // as in the superblock
 	superDurable atomic.Uint64
 
-	prefaults               bool      // Prefault has something to do
 	pages                   sync.Once // of Info
 	pageSize, indexPageSize int
 

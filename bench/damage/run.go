@@ -71,6 +71,9 @@ const (
 	// not fill up and a cell can be repeated without many before it.
 	perCluster = 20
 	patience   = time.Minute // of a busy machine
+	// triesLeast are made all the same: a process that stood still has spent its
+	// patience without trying.
+	triesLeast = 50
 )
 
 // Run carries cells out. The error is about the run, not about cells.
@@ -359,9 +362,9 @@ func (t *trial) awaitCheckpoints() error {
 func (t *trial) put(node int, key, value []byte) (err error) {
 	s := t.c.nodes[node].NewSession()
 	defer s.Close()
-	for until := time.Now().Add(patience); ; {
+	for tries, until := 1, time.Now().Add(patience); ; tries++ {
 		_, err = s.Put(key, value, 0)
-		if err == nil || time.Now().After(until) {
+		if err == nil || tries >= triesLeast && time.Now().After(until) {
 			return err
 		}
 		time.Sleep(time.Millisecond) // a view that changes
@@ -387,7 +390,7 @@ func (t *trial) readAll() error {
 }
 
 func (t *trial) read(s *healkv.Session, node int, key []byte) error {
-	for until := time.Now().Add(patience); ; {
+	for tries, until := 1, time.Now().Add(patience); ; tries++ {
 		value, _, err := s.Get(key, nil)
 		switch {
 		case err == nil && bytes.Equal(value, t.want[string(key)]):
@@ -400,7 +403,7 @@ func (t *trial) read(s *healkv.Session, node int, key []byte) error {
 		case errors.Is(err, healkv.ErrDamaged) && !t.cell.goodCopy():
 			t.r.Refusals++
 			return nil
-		case time.Now().After(until):
+		case tries >= triesLeast && time.Now().After(until):
 			if errors.Is(err, healkv.ErrDamaged) {
 				t.r.Refusals++
 			}

@@ -10,7 +10,6 @@ func init() {
 		one(plant.KeptTwice, "a number that a life has left for the next is taken once", unit(".", "TestKeptNumber")),
 		one(plant.KeptCopied, "a copy of such a number is none", unit(".", "TestKeptNumber")),
 		one(plant.RoundNear, "the first proposal of a process is not outbid by what went on without it", unit("heal/membership", "TestFirstProposalIsNotOutbid")),
-		one(plant.PopulateFirst, "an opening maps what it reads, and the rest follows", unit("pmem", "TestPrefault")),
 		one(plant.KeptPassed, "such a number is used only if it is the last that was handed out", unit(".", "TestKeptNumber")),
 	)
 }

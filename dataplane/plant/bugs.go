@@ -368,7 +368,7 @@ var All = []Bug{
 	TombstoneUnstable, TombstoneAway, TombstoneBarrier, TombstoneEpoch, TombstoneOlder, TombstoneUnflushed,
 	DamageSplit, DamageHeader, DamageFloor, DamageBeside, DamageMiss, DamageSettle, DamageHide, DamageMoved, DamageGap, DamageDoubt,
 	DamageCold, DamageFlag, DamageMarker, DamageBlank, DamageForward, DamageAdopt, DamageForged, DamageScrub, DamageMarkerTrusted,
-	SpareLength, CountNever, CtlEarly, KeptTwice, KeptCopied, KeptPassed, RoundNear, PopulateFirst,
+	SpareLength, CountNever, CtlEarly, KeptTwice, KeptCopied, KeptPassed, RoundNear,
 	DoubtRefound, DoubtAlways, DoubtStray, DoubtTorn, DoubtLost, DoubtForgotten, DoubtWaits, DoubtStale, DoubtCut, DoubtLate, DoubtHole, DoubtLives, DoubtOverlaid,
 	MendFirst, MendOldest, MendRecovering, MendLocked, MendDamagedIsMissing, MendInFlight, MendBound, MendUnflushed,
 }

@@ -9,6 +9,4 @@ const (
 	KeptCopied  Bug = "kept-number-copied"
 	KeptPassed  Bug = "kept-number-passed"
 	RoundNear   Bug = "first-proposal-right-above-the-own-file"
-
-	PopulateFirst Bug = "page-tables-filled-before-the-pool-is-read"
 )

@@ -68,7 +68,7 @@ var mayImport = []struct {
 	{"heal/membership", []string{"dataplane/plant", "dataplane/proto", "dataplane/flow", "heal/control"}},
 	// Recovery hands batches of records to the shard worker, which alone writes
 	// log and index: dataplane.Worker, dataplane.Batch.
-	{"heal", append([]string{"dataplane", "dataplane/flow", "rdma/...", "pmem/..."}, pure...)},
+	{"heal", append([]string{"dataplane", "dataplane/flow", "dataplane/sched", "rdma/...", "pmem/..."}, pure...)},
 	// The simulation wires whole nodes, as the root package does.
 	{"heal/simulation", []string{".", "dataplane/...", "rdma/...", "pmem/...", "heal/...", "bench/check", "bench/tally"}},
 	{"heal/explore", []string{"dataplane/...", "rdma/...", "pmem/...", "heal/...", "bench/check", "bench/tally"}},
