@@ -263,8 +263,10 @@ func (d *medium) target(p *pmem.Pool, place, how int, r *rand.Rand) (off, n int,
 	return off, n, true
 }
 
-// endOf is the log's position behind n bytes at off; 0: they are in no segment.
-// The log is asked: the segment's header may have been hit before.
+// endOf is the log's position behind n bytes at off, and behind what they say of
+// the log: a header holds the seal, without which the log looks as if it ended in
+// its segment. 0: they are in no segment. The log is asked: the segment's header
+// may have been hit before.
 func (d *medium) endOf(p *pmem.Pool, off, n int) uint64 {
 	if off < pmem.DataOffset {
 		return 0
@@ -273,6 +275,9 @@ func (d *medium) endOf(p *pmem.Pool, off, n int) uint64 {
 	in := (off - pmem.DataOffset) & (size - 1)
 	for _, s := range log.Segments() {
 		if x, ok := log.ArenaOffset(s.Start); ok && int(x)&^(size-1) == off-pmem.DataOffset-in {
+			if in < seglog.SegmentHeaderBytes {
+				n = size - in
+			}
 			return s.Start&^uint64(size-1) + uint64(in+n)
 		}
 	}

@@ -221,12 +221,45 @@ func (d *medium) powerLoss(how int) {
 	case tornMost:
 		unit, likely = 64, 97
 	}
+	whole := d.hurtLines()
 	d.tear(d.heap.Pool[:pmem.SuperBytes], d.image[:pmem.SuperBytes], unit, likely)
 	d.tear(d.heap.Pool[pmem.DataOffset:], d.image[pmem.SuperBytes:], unit, likely)
+	d.mend(whole)
 	if d.ckpt != nil {
 		d.ckpt.powerLoss()
 	}
 	d.reboot()
+}
+
+// hurtLine is a cache line of the image that damage has changed below the page
+// cache, as it stands.
+type hurtLine struct {
+	off int // in the pool
+	was [64]byte
+}
+
+func (d *medium) hurtLines() (lines []hurtLine) {
+	for i := range d.hits {
+		h := &d.hits[i]
+		for off := h.off &^ 63; off < h.off+len(h.after); off += 64 {
+			if x := (hurtLine{off, [64]byte(d.image[at(off):])}); !bytes.Equal(x.was[:], d.heap.Pool[off:off+64]) {
+				lines = append(lines, x)
+			}
+		}
+	}
+	return lines
+}
+
+// mend undoes what mixed words of such a line with those that the process saw: a
+// power loss leaves the one or the other.
+func (d *medium) mend(lines []hurtLine) {
+	for i := range lines {
+		x := &lines[i]
+		now, seen := d.image[at(x.off):][:64], d.heap.Pool[x.off:][:64]
+		if !bytes.Equal(now, x.was[:]) && !bytes.Equal(now, seen) {
+			copy(now, x.was[:])
+		}
+	}
 }
 
 // reboot starts from what the media holds.
