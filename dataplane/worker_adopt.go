@@ -19,8 +19,8 @@ type Batch struct {
 	Adopted, Bytes int
 	NoRoom         bool // the log had no room for some of it, for long
 	OtherSeed      bool // its keys are hashed with another seed: nothing more of it was taken
-	// Waited is how long the worker did other work than this batch, or had no core,
-	// from when it could have begun until its end, nanoseconds; 0 without a thread.
+	// Waited is how long, from when the worker could have begun this batch until its
+	// end, it had no core, or before it began other work; nanoseconds; 0 without a thread.
 	Waited int64
 
 	offered, worked int64

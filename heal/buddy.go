@@ -317,6 +317,7 @@ func (l *Life) walk(st *store.Store, s *served, from, to uint64, full, rests boo
 		if rests {
 			a.pace.hurried = s.short.Load()
 			rest = max(rest, a.tell(worth(a.spent())))
+			a.idled = int64(rest)
 		}
 		if rest > 0 || !rests {
 			l.env.Wait(rest)
