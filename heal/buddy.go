@@ -221,6 +221,8 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 	var page []byte
 	var records, paged uint64
 	runs, room, given := 0, limit.FirstPageBytes, false
+	floor := l.floor(tail - min(from, tail))
+	pageRecords := limit.pageRecords(l.part(floor))
 	st := w.Pool().Store()
 	add := func(pos uint64, off int64, n int, inc uint32, locked bool) bool {
 		next := run{pos, off, n, inc, locked}
@@ -228,7 +230,7 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 		last = next
 		runs++
 		records += uint64(n)
-		if len(page) < room && records-paged < limit.PageRecords {
+		if len(page) < room && records-paged < pageRecords {
 			return true
 		}
 		paged = records
@@ -240,7 +242,7 @@ func (l *Life) list(w *dataplane.Worker, s *served, from, tail uint64, q *rangeR
 		l.env.Wait(unsurePause) // a list needs the whole index
 	}
 	err := l.guarded(w, func() error {
-		return l.walk(st, s, from, tail, q.Full, l.threads && l.floor(tail-min(from, tail)) > 0 && l.cfg.Floor < l.cfg.Budget, add)
+		return l.walk(st, s, from, tail, q.Full, l.threads && floor > 0 && floor < l.cfg.Budget, add)
 	})
 	for done := false; !done && !given && err == nil; {
 		from = tail

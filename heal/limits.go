@@ -34,6 +34,20 @@ type Limits struct {
 	CompareBusy int
 }
 
+// pageTime is how long a page takes at the most where a recovery goes at its floor:
+// between two the buddy hears what was read, and the member that it should hurry.
+// The log of a buddy that everybody writes to fills in seconds.
+const pageTime = 64 // ms
+
+// pageRecords is PageRecords where a recovery may go at a floor, in bytes per
+// millisecond; 0: it may not.
+func (l *Limits) pageRecords(floor int) uint64 {
+	if floor <= 0 {
+		return l.PageRecords
+	}
+	return min(l.PageRecords, uint64(floor)*pageTime)
+}
+
 func (l Limits) filled() Limits {
 	l.Batches = min(cmp.Or(l.Batches, 4), 64)
 	l.BatchBytes = max(cmp.Or(l.BatchBytes, 64<<10), 4<<10)

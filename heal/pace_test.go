@@ -117,6 +117,19 @@ func TestPaceSprints(t *testing.T) {
 	}
 }
 
+// Where a recovery may go at a floor its pages are short in time, not only in bytes.
+func TestPagesAtTheFloor(t *testing.T) {
+	for _, c := range []struct {
+		limit, want uint64
+		floor       int
+	}{{4 << 20, 4 << 20, 0}, {4 << 20, 1 << 20, 16 << 10}, {4 << 20, 4 << 20, 1 << 20}, {1 << 10, 1 << 10, 16 << 10}} {
+		l := Limits{PageRecords: c.limit}
+		if got := l.pageRecords(c.floor); got != c.want {
+			t.Errorf("limit %d, floor %d: a page of %d bytes of records, want %d", c.limit, c.floor, got, c.want)
+		}
+	}
+}
+
 // That the worker which applies had no core is as good as that the thread which
 // copies had none.
 func TestPaceHears(t *testing.T) {

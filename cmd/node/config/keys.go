@@ -417,7 +417,7 @@ func Default() Config {
 		Lease: Duration(3 * time.Second), Drift: Duration(300 * time.Millisecond), Slow: Duration(1500 * time.Millisecond),
 		Domain: "auto", PoolDir: "pool", StateDir: "state",
 		PoolSize: 512 * MiB, SegmentSize: 4 * MiB, Checkpoint: 64 * MiB, HugePages: "auto",
-		Recovery: "heal", RecoveryBudget: MiB, RecoveryFloor: 64 * KiB,
+		Recovery: "heal", RecoveryBudget: MiB, RecoveryFloor: 16 * KiB,
 		BootstrapWait:  Duration(30 * time.Second),
 		DigestInterval: Duration(time.Minute),
 		StopTimeout:    Duration(10 * time.Second),
