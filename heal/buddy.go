@@ -322,7 +322,7 @@ func (l *Life) walk(st *store.Store, s *served, from, to uint64, full, rests boo
 			a.idled = int64(rest)
 		}
 		if rest > 0 || !rests {
-			l.env.Wait(rest)
+			l.rest(rest)
 		}
 	}
 	return st.Manifest(from, to, full, add)

@@ -2,12 +2,6 @@ package heal
 
 import "healkv/dataplane/plant"
 
-// shortParts: a recovery hurries from where less than an eighth of its buddy's log is
-// free beyond the reserve. The cleaner keeps a fifth free, so this begins when the
-// range has stopped it, and what is left is written full only in a good part of the
-// time that it took to get there.
-const shortParts = 8
-
 // raise lets the cleaner at what a member has read of its range. Without that
 // a transfer of a range that fills the log would stop the cleaner until its
 // end, and with it all writers.
@@ -28,8 +22,7 @@ func (l *Life) raise(s *served, read uint64) {
 		l.rangeMu.Lock()
 		defer l.rangeMu.Unlock()
 		l.repin(s.shard)
-		st := l.workers[s.shard].Pool().Store()
-		s.short.Store(st.SpaceShort() || st.SpaceWithin(shortParts))
+		s.short.Store(l.workers[s.shard].Pool().Store().SpaceShort())
 	})
 }
 

@@ -81,8 +81,8 @@ type pageReply struct {
 	Data    []byte
 	More    bool
 	Records uint64 // bytes of the records in the runs, up to here
-	// Short: the buddy's log has little room left, and what it keeps for this range
-	// is in the cleaner's way.
+	// Short: the buddy's log has hardly any room left, and what it keeps for this
+	// range is in the cleaner's way.
 	Short bool
 }
 

@@ -9,11 +9,14 @@ import (
 // pace is how fast a recovery goes on: up to a budget where it has
 // a core for itself, and down to a floor where others want the cores that it
 // takes. It tells by waiting that it did not ask for: a thread that has to wait
-// for a core has taken one from somebody who wanted it. Pure; one goroutine.
+// for a core has taken one from somebody who wanted it. How much of that is chance,
+// as threads meet on cores that are free most of the time, is told by how long it
+// waits, of late, beside how long it works: more than a third of that is a crowd.
+// Pure; one goroutine.
 //
-// It begins at four floors and doubles with every piece until it has to wait for the
-// first time; from then on it gives up a quarter whenever it has to wait, and gains a
-// thirty-second where not: where more than one piece in ten has to, it ends at the floor.
+// It begins at four floors and doubles with every piece until it is crowded for the
+// first time; from then on it gives up a quarter with every piece while it is, and gains a
+// thirty-second while not.
 //
 // Where the buddy's log runs out of room meanwhile it goes at the budget, whoever
 // waits: writers would have to stop.
@@ -22,7 +25,8 @@ import (
 type pace struct {
 	budget, floor, rate int
 	due                 int64 // when what was moved so far should have taken to
-	waited              bool  // once
+	wait, work          int64 // of a piece, of late: waited for a core, and its processor time
+	waited              bool  // it was crowded once
 	hurried             bool  // somebody runs out of what this recovery holds
 }
 
@@ -30,6 +34,12 @@ const (
 	// paceWait is a wait that was for a core: a thread that sleeps for a moment is
 	// woken up to 50 µs late, and a fault on a page is shorter.
 	paceWait = int64(150 * time.Microsecond)
+	// paceWaitMost is what one wait counts at the most: a long one is one meeting.
+	paceWaitMost = int64(time.Millisecond)
+	// paceCrowded: cores are crowded where a recovery waits more than one such part of what it works.
+	paceCrowded = 3
+	// paceLate is over how many pieces "of late" is.
+	paceLate = 16
 	// paceRest is taken at least where others wait.
 	paceRest = int64(100 * time.Microsecond)
 	// paceBehind is how much of lost rests is made up for.
@@ -63,7 +73,7 @@ func (p *pace) moved(bytes int, waited, now int64) (rest int64) {
 	if p.budget <= 0 {
 		return 0
 	}
-	crowded := waited > paceWait && !p.hurried && !plant.Is(plant.PaceGreedy)
+	crowded := p.crowded(int64(bytes)*paceByte, waited) && !p.hurried && !plant.Is(plant.PaceGreedy)
 	p.adapt(crowded)
 	p.due += int64(bytes) * int64(time.Millisecond) / int64(p.rate)
 	if !plant.Is(plant.PaceCatchesUp) {
@@ -73,6 +83,17 @@ func (p *pace) moved(bytes int, waited, now int64) (rest int64) {
 		rest = max(rest, paceRest)
 	}
 	return rest
+}
+
+// crowded takes in what a piece has worked and waited, and tells whether others want
+// the cores that this recovery takes.
+func (p *pace) crowded(work, waited int64) bool {
+	if waited <= paceWait {
+		waited = 0
+	}
+	p.wait += (min(waited, paceWaitMost) - p.wait) / paceLate
+	p.work += (work - p.work) / paceLate
+	return paceCrowded*p.wait > p.work
 }
 
 // adapt changes the rate by whether somebody else wanted the core.

@@ -30,9 +30,17 @@ func TestPace(t *testing.T) {
 	never := func(int) int64 { return 0 }
 	always := func(int) int64 { return int64(time.Millisecond) }
 	slack := func(int) int64 { return int64(60 * time.Microsecond) }
-	tenth := func(i int) int64 {
-		if i%10 == 0 {
-			return int64(time.Millisecond)
+	every := func(nth int) func(int) int64 {
+		return func(i int) int64 {
+			if i%nth == 0 {
+				return int64(time.Millisecond)
+			}
+			return 0
+		}
+	}
+	stall := func(i int) int64 { // of the machine, once a second
+		if i == 20 {
+			return int64(50 * time.Millisecond)
 		}
 		return 0
 	}
@@ -45,7 +53,9 @@ func TestPace(t *testing.T) {
 		{"a core for itself", 512 << 10, 16 << 10, never, 450, 520},
 		{"the slack of timers is nobody", 512 << 10, 16 << 10, slack, 400, 520},
 		{"everybody wants it", 512 << 10, 16 << 10, always, 15, 17},
-		{"now and then", 512 << 10, 16 << 10, tenth, 30, 200},
+		{"somebody, half as long as it works", 512 << 10, 16 << 10, every(10), 15, 40},
+		{"now and then", 512 << 10, 16 << 10, every(50), 300, 520},
+		{"once for long", 512 << 10, 16 << 10, stall, 400, 520},
 		{"the budget whoever waits", 64 << 10, 64 << 10, always, 58, 65},
 		{"a floor above the budget", 64 << 10, 1 << 20, always, 58, 65},
 		{"no floor", 64 << 10, 0, always, 58, 65},

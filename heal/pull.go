@@ -381,9 +381,9 @@ func (p *puller) yield(ctx context.Context) error {
 	rest := p.tell(int(read - p.paced))
 	p.paced = read
 	if rest > 0 {
-		return flow.Sleep(p.l.env, ctx, rest)
+		p.l.rest(rest, ctx.Done())
 	}
-	return nil
+	return ctx.Err()
 }
 
 // finish hands the last batch over and waits until the worker is done with

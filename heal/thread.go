@@ -2,6 +2,7 @@ package heal
 
 import (
 	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,6 +21,25 @@ func (l *Life) worked() int64 {
 		return 0
 	}
 	return sched.Worked()
+}
+
+// restOwn is how much of a rest is the thread's own. The runtime's timers may be late by a
+// millisecond (flow.Env.Wait), which would pass for a wait for a core.
+const restOwn = time.Millisecond
+
+// rest waits, on a thread that a recovery has for itself, for so long and hardly longer.
+func (l *Life) rest(d time.Duration, on ...<-chan struct{}) {
+	if !l.threads || d < restOwn {
+		l.env.Wait(d, on...)
+		return
+	}
+	until := l.env.Now() + int64(d)
+	if d > restOwn && l.env.Wait(d-restOwn, on...) >= 0 {
+		return
+	}
+	if left := time.Duration(until - l.env.Now()); left > 0 {
+		l.env.Wait(min(left, restOwn-1), on...)
+	}
 }
 
 // ownThread locks a recovery goroutine to its thread, which dies with it, and

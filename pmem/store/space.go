@@ -51,12 +51,8 @@ func (s *Store) SegmentsIn(bytes uint64) uint64 {
 // SpaceShort says that hardly more than the reserve is free, a sixteenth of
 // the log or one segment, or that nothing is left to guarantee (Press). What a cleaner that is Idle cannot gain then, only
 // the caller can, by raising the bound.
-func (s *Store) SpaceShort() bool { return s.clean.pressed || s.SpaceWithin(16) }
-
-// SpaceWithin says that hardly more than the reserve is free: one segment, or one
-// of so many parts of the log.
-func (s *Store) SpaceWithin(parts int) bool {
-	return s.log.FreeSegments() <= s.reserve+max(1, s.log.SegmentCount()/parts)
+func (s *Store) SpaceShort() bool {
+	return s.clean.pressed || s.log.FreeSegments() <= s.reserve+max(1, s.log.SegmentCount()/16)
 }
 
 // CleanerWaits says that the cleaner has begun something and waits for a flush
