@@ -41,7 +41,7 @@ planted() {
 		H6-shadow-fed-from-the-tail eventual 64
 		H7-gone-members-records-stay-locked eventual 24
 		H10-first-marker-at-the-tail strict 4
-		H13-leftover-stays-locked eventual 8
+		H13-leftover-stays-locked eventual 32
 		H16-stable-moves-before-all-settled eventual 4
 		applied-record-readable-at-once read-enforced 4
 		own-write-readable-at-once scope 4
