@@ -121,6 +121,7 @@ func TestOpsCanBeUsedAgain(t *testing.T) {
 func TestDeadlinesInAFullRing(t *testing.T) {
 	r := newRig(t, rigOptions{nodes: 2, spin: 1, ringBytes: 1 << 14})
 	n := r.nodes[0]
+	put(t, n.host, "first", "v") // without the other node's first word of its room, no write begins
 	thaw := r.nodes[1].freeze()
 	defer thaw()
 	const sessions, each = 3, 200
