@@ -86,9 +86,15 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) error {
 	if err != nil {
 		return badConfig(err)
 	}
+	socket := c.Resp.Socket
+	if socket != "" {
+		if socket, err = filepath.Abs(socket); err != nil {
+			return badConfig(err)
+		}
+	}
 	if s.resp, err = resp.Listen(resp.Config{
 		ConnsMax: clients,
-		Listen:   c.Resp.Listen, Password: c.Resp.Password, Version: version, Logger: log,
+		Listen:   c.Resp.Listen, Socket: socket, Password: c.Resp.Password, Version: version, Logger: log,
 	}, s); err != nil {
 		return err
 	}
@@ -107,7 +113,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) error {
 	}()
 
 	log.Info("starting", "version", version, "cluster", c.ClusterID[:8], "model", c.Model, "provider", c.Provider,
-		"domain", c.Domain, "pool", c.PoolDir, "resp", c.Resp.Listen, "admin", c.Admin.Listen, "recovery", c.Recovery)
+		"domain", c.Domain, "pool", c.PoolDir, "resp", c.Resp.Listen, "socket", socket, "admin", c.Admin.Listen, "recovery", c.Recovery)
 	node, err := openNode(ctx, c, settings, log)
 	if err != nil {
 		return err

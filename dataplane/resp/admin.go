@@ -196,7 +196,7 @@ func (c *conn) describe() string {
 	m := c.meta
 	c.srv.mu.Unlock()
 	return fmt.Sprintf("id=%d addr=%s laddr=%s name=%s age=%d db=0 resp=%d lib-name=%s lib-ver=%s user=default\n",
-		c.id, c.remote, c.local, m.name, (c.srv.now()-c.opened)/int64(time.Second), c.protoIs.Load(), m.libName, m.libVer)
+		c.id, c.where(c.remote), c.where(c.local), m.name, (c.srv.now()-c.opened)/int64(time.Second), c.protoIs.Load(), m.libName, m.libVer)
 }
 
 // command runs COMMAND's subcommands.
@@ -277,6 +277,7 @@ func (c *conn) config() {
 		{"proto-max-bulk-len", strconv.Itoa(bulkBytesMax)},
 		{"save", ""},
 		{"timeout", strconv.Itoa(int(c.srv.cfg.IdleTimeout / time.Second))},
+		{"unixsocket", c.srv.cfg.Socket},
 	}
 	var hits [len(known)]bool
 	n := 0

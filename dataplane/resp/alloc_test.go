@@ -79,15 +79,12 @@ func (s *quickSession) Close()                   {}
 
 func startQuick(tb testing.TB) (*Server, net.Conn) {
 	tb.Helper()
-	s, err := Listen(Config{Listen: "127.0.0.1:0"}, newQuick())
+	s, err := Listen(settings(tb), newQuick())
 	if err != nil {
 		tb.Fatal(err)
 	}
 	go s.Serve()
-	nc, err := net.Dial("tcp", s.Addr().String())
-	if err != nil {
-		tb.Fatal(err)
-	}
+	nc := connect(tb, s)
 	tb.Cleanup(func() { nc.Close(); s.Close() })
 	return s, nc
 }
@@ -199,10 +196,7 @@ func TestIdleConnectionsAreSmall(t *testing.T) {
 	ncs := make([]net.Conn, n)
 	buf := make([]byte, 64<<10)
 	for i := range ncs {
-		nc, err := net.Dial("tcp", s.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
+		nc := connect(t, s)
 		defer nc.Close()
 		ncs[i] = nc
 		io.WriteString(nc, cmd("SET", "k", big)+cmd("GET", "k"))

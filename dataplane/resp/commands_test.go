@@ -96,7 +96,7 @@ func TestCommands(t *testing.T) {
 	expectPart(t, c.do("CLIENT", "NOPE"), "-ERR", "unknown subcommand 'NOPE'")
 	expectPart(t, c.do("COMMAND", "NOPE"), "-ERR", "unknown subcommand")
 	expectPart(t, c.do("CLIENT", "SETNAME", "a b"), "-ERR", "spaces")
-	expectPart(t, c.do("CLIENT", "INFO"), `"id=2 addr=127.0.0.1:`, "resp=2")
+	expectPart(t, c.do("CLIENT", "INFO"), `"id=2 addr=`+strings.Split(place(s), ":")[0]+`:`, "resp=2")
 	expectPart(t, c.do("COMMAND"), `[["get" :2`, `"heal.persist"`)
 	expectPart(t, c.do("COMMAND", "LIST"), `["get" "set"`, `"heal.scope"`)
 	expectPart(t, c.do("GET", ""), "-ERR", "key of 0 bytes")

@@ -52,7 +52,7 @@ type conn struct {
 
 	id      uint64
 	opened  int64
-	remote  netip.AddrPort
+	remote  netip.AddrPort // not valid over the socket file
 	local   netip.AddrPort
 	meta    meta         // under srv.mu: other connections list it
 	protoIs atomic.Int32 // proto, for the same list
@@ -65,6 +65,14 @@ func newConn(s *Server, fd int, remote, local netip.AddrPort) *conn {
 	c := &conn{srv: s, fd: fd, remote: remote, local: local, pend: parseMore, authed: s.cfg.Password == "", proto: 2, opened: s.now()}
 	c.protoIs.Store(2)
 	return c
+}
+
+// where names an end of the connection, as Redis does.
+func (c *conn) where(end netip.AddrPort) string {
+	if !end.IsValid() {
+		return c.srv.cfg.Socket + ":0"
+	}
+	return end.String()
 }
 
 // run does what can be done for the connection without waiting: it answers,
@@ -162,7 +170,7 @@ func (c *conn) parse() bool {
 			continue
 		case parseBroken:
 			c.srv.stats.protocolErrors.Add(1)
-			c.srv.log.Debug("resp: protocol error", "client", c.remote.String(), "error", ws.p.broken)
+			c.srv.log.Debug("resp: protocol error", "client", c.where(c.remote), "error", ws.p.broken)
 		default:
 			c.l.commands++
 		}
@@ -303,7 +311,7 @@ func (c *conn) tick() {
 		if c.flush(); c.blocked && !c.dead && l.now > c.deadline {
 			c.srv.stats.slowClosed.Add(1)
 			c.srv.log.Warn("resp: connection closed: the client takes no replies",
-				"client", c.remote.String(), "timeout", cfg.WriteTimeout)
+				"client", c.where(c.remote), "timeout", cfg.WriteTimeout)
 			c.dead = true
 		}
 		c.run()
@@ -311,7 +319,7 @@ func (c *conn) tick() {
 		if ws := c.ws; c.listed || ws != nil && ws.queued() > 0 || l.now-max(c.lastRead, c.opened) <= int64(cfg.IdleTimeout) {
 			return
 		}
-		c.srv.log.Debug("resp: idle connection closed", "client", c.remote.String())
+		c.srv.log.Debug("resp: idle connection closed", "client", c.where(c.remote))
 		c.close()
 	}
 }

@@ -441,7 +441,7 @@ func (c *conn) refuseOver(over overLimit, size int) bool {
 func (c *conn) unknownCommand() bool {
 	if crossProtocol(c.arg(0)) {
 		c.srv.stats.protocolErrors.Add(1)
-		c.srv.log.Warn("resp: closed: an HTTP request on the Redis port", "client", c.remote.String())
+		c.srv.log.Warn("resp: closed: an HTTP request on the Redis port", "client", c.where(c.remote))
 		c.stop = true
 		return true
 	}

@@ -13,15 +13,12 @@ import (
 // throw sends raw to s, ends its side, and returns all that came back.
 func throw(t testing.TB, s *Server, raw []byte) []byte {
 	t.Helper()
-	nc, err := net.Dial("tcp", s.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	nc := connect(t, s)
 	defer nc.Close()
 	nc.SetDeadline(time.Now().Add(testPatience))
 	go func() {
 		nc.Write(raw)
-		nc.(*net.TCPConn).CloseWrite()
+		nc.CloseWrite()
 	}()
 	back, err := io.ReadAll(nc)
 	if ne, ok := err.(net.Error); ok && ne.Timeout() {

@@ -20,7 +20,7 @@ func TestGoRedis(t *testing.T) {
 	s := start(t, b, nil)
 	ctx := t.Context()
 	for _, proto := range []int{0, 2, 3} {
-		c := redis.NewClient(&redis.Options{Addr: s.Addr().String(), Protocol: proto})
+		c := redis.NewClient(&redis.Options{Network: network, Addr: place(s), Protocol: proto})
 		defer c.Close()
 		must := func(err error) {
 			t.Helper()
@@ -85,12 +85,12 @@ func TestGoRedisPipelinesAndAuth(t *testing.T) {
 	b := newFake(41)
 	s := start(t, b, func(c *Config) { c.Password = "p w" })
 	ctx := t.Context()
-	wrong := redis.NewClient(&redis.Options{Addr: s.Addr().String(), Password: "x"})
+	wrong := redis.NewClient(&redis.Options{Network: network, Addr: place(s), Password: "x"})
 	defer wrong.Close()
 	if err := wrong.Ping(ctx).Err(); err == nil || !strings.Contains(err.Error(), "WRONGPASS") {
 		t.Fatalf("wrong password: %v", err)
 	}
-	c := redis.NewClient(&redis.Options{Addr: s.Addr().String(), Password: "p w"})
+	c := redis.NewClient(&redis.Options{Network: network, Addr: place(s), Password: "p w"})
 	defer c.Close()
 	var commands atomic.Int64
 	var all sync.WaitGroup
@@ -132,7 +132,7 @@ func TestGoRedisPipelinesAndAuth(t *testing.T) {
 func TestGoRedisRepeatsOnlyWhatIsSafe(t *testing.T) {
 	b := newFake(42)
 	s := start(t, b, nil)
-	c := redis.NewClient(&redis.Options{Addr: s.Addr().String()})
+	c := redis.NewClient(&redis.Options{Network: network, Addr: place(s)})
 	defer c.Close()
 	tries := 0
 	fail := func(n int, with error) {

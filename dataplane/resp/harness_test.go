@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -15,11 +17,57 @@ import (
 
 const testPatience = 2 * time.Minute // of a whole test: the race detector on a busy machine
 
+// network is how clients come: "tcp", or "unix" while TestOverASocketFile runs.
+var network = "tcp"
+
+// settings listens on a free port and on a socket file.
+func settings(tb testing.TB) Config {
+	tb.Helper()
+	dir, err := os.MkdirTemp("", "resp") // the test's own has a name too long for a socket
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { os.RemoveAll(dir) })
+	return Config{Listen: "127.0.0.1:0", Socket: filepath.Join(dir, "socket")}
+}
+
+// place is where s is to be reached.
+func place(s *Server) string {
+	if network == "unix" {
+		return s.cfg.Socket
+	}
+	return s.Addr().String()
+}
+
+// stream is a connection over either.
+type stream interface {
+	net.Conn
+	CloseWrite() error
+}
+
+func connect(tb testing.TB, s *Server) stream {
+	tb.Helper()
+	nc, err := net.Dial(network, place(s))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return nc.(stream)
+}
+
+// reset ends nc without order, where it can be: over a socket file that is what
+// Close does while there is input.
+func reset(nc stream) {
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		tcp.SetLinger(0)
+	}
+	nc.Close()
+}
+
 // start serves b on a free port until the test ends, and checks then that
 // nothing was misused or left open.
 func start(t testing.TB, b *fakeBackend, change func(*Config)) *Server {
 	t.Helper()
-	cfg := Config{Listen: "127.0.0.1:0"}
+	cfg := settings(t)
 	if change != nil {
 		change(&cfg)
 	}
@@ -54,19 +102,16 @@ func start(t testing.TB, b *fakeBackend, change func(*Config)) *Server {
 // client is a raw connection.
 type client struct {
 	t  testing.TB
-	nc *net.TCPConn
+	nc stream
 	r  *bufio.Reader
 }
 
 func dial(t testing.TB, s *Server) *client {
 	t.Helper()
-	nc, err := net.Dial("tcp", s.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	nc := connect(t, s)
 	t.Cleanup(func() { nc.Close() })
 	nc.SetDeadline(time.Now().Add(testPatience))
-	return &client{t, nc.(*net.TCPConn), bufio.NewReaderSize(nc, 64<<10)}
+	return &client{t, nc, bufio.NewReaderSize(nc, 64<<10)}
 }
 
 func cmd(args ...string) string {

@@ -16,7 +16,7 @@ func (c *conn) login(user, password []byte) bool {
 	same &= subtle.ConstantTimeCompare(user, []byte("default"))
 	if same != 1 {
 		c.srv.stats.authFailures.Add(1)
-		c.srv.log.Warn("resp: wrong password", "client", c.remote.String())
+		c.srv.log.Warn("resp: wrong password", "client", c.where(c.remote))
 		c.failed("WRONGPASS", "invalid username-password pair or user is disabled.")
 		return false
 	}

@@ -205,8 +205,7 @@ func TestVanishedClient(t *testing.T) {
 			c.send(cmd("SET", fmt.Sprint(i, j), "v"))
 		}
 		b.waitInFlight(100 * (i + 1))
-		c.nc.SetLinger(0)
-		c.nc.Close()
+		reset(c.nc)
 	}
 	d := dial(t, s)
 	expect(t, d.do("PING"), "+PONG")
@@ -268,7 +267,7 @@ func TestIdleTimeout(t *testing.T) {
 
 func TestShutdownAnswersWhatIsUnderWay(t *testing.T) {
 	b := newFake(20)
-	s, err := Listen(Config{Listen: "127.0.0.1:0"}, b)
+	s, err := Listen(settings(t), b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,7 +308,7 @@ func TestShutdownAnswersWhatIsUnderWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
-	if _, err := net.Dial("tcp", s.Addr().String()); err == nil {
+	if _, err := net.Dial(network, place(s)); err == nil {
 		t.Fatal("still listening")
 	}
 	b.mu.Lock()
@@ -324,7 +323,7 @@ func TestShutdownAnswersWhatIsUnderWay(t *testing.T) {
 // end.
 func TestShutdownAnswersWhatHasArrived(t *testing.T) {
 	b := newFake(22)
-	s, err := Listen(Config{Listen: "127.0.0.1:0"}, b)
+	s, err := Listen(settings(t), b)
 	if err != nil {
 		t.Fatal(err)
 	}

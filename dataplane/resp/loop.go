@@ -306,7 +306,7 @@ func (l *loop) add(c *conn) {
 	err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, c.fd, &unix.EpollEvent{
 		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | edge, Fd: c.slot})
 	if err != nil {
-		l.srv.log.Warn("resp: client refused: its socket cannot be waited for", "client", c.remote.String(), "error", err)
+		l.srv.log.Warn("resp: client refused: its socket cannot be waited for", "client", c.where(c.remote), "error", err)
 		c.dead = true
 		c.close()
 		return

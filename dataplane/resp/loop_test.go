@@ -187,12 +187,12 @@ func TestComingAndGoing(t *testing.T) {
 
 // goThrough is one connection's life.
 func goThrough(t *testing.T, s *Server, rng *rand.Rand, prefix string) (how string, replies int) {
-	conn, err := net.Dial("tcp", s.Addr().String())
+	conn, err := net.Dial(network, place(s))
 	if err != nil {
 		t.Error(err)
 		return "error", 0
 	}
-	nc := conn.(*net.TCPConn)
+	nc := conn.(stream)
 	defer nc.Close()
 	nc.SetDeadline(time.Now().Add(testPatience))
 	var raw strings.Builder
@@ -265,7 +265,7 @@ func goThrough(t *testing.T, s *Server, rng *rand.Rand, prefix string) (how stri
 	if how == "reset" || how == "closed unread" {
 		<-sent
 		if how == "reset" {
-			nc.SetLinger(0)
+			reset(nc)
 		}
 		return how, 0
 	}

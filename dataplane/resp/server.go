@@ -1,14 +1,12 @@
 package resp
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -23,7 +21,7 @@ type Server struct {
 	cfg     Config
 	backend Backend
 	addr    net.Addr
-	ln      *os.File // the listening socket
+	lns     []*listener
 	log     *slog.Logger
 	born    time.Time
 	auth    [32]byte // hash of the password
@@ -60,7 +58,7 @@ type Stats struct {
 	BytesOut       uint64
 }
 
-// Listen binds the address; clients can connect from then on and are served
+// Listen binds the address, and makes the socket file if there is to be one; clients can connect from then on and are served
 // once Serve runs. Errors wrap ErrConfig or ErrListen.
 func Listen(cfg Config, b Backend) (*Server, error) {
 	if b == nil {
@@ -70,30 +68,25 @@ func Listen(cfg Config, b Backend) (*Server, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	ln, err := net.Listen("tcp", cfg.Listen)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%w on %s: another process has the port; stop it or choose another port: %w", ErrListen, cfg.Listen, err)
-	}
+	ln, addr, err := listenTCP(&cfg)
 	if err != nil {
-		return nil, fmt.Errorf("%w on %s: %w", ErrListen, cfg.Listen, err)
+		return nil, err
 	}
-	socket, err := ln.(*net.TCPListener).File() // accept needs more than a net.Listener lets through
-	ln.Close()
-	if err != nil {
-		return nil, fmt.Errorf("%w on %s: %w", ErrListen, cfg.Listen, err)
-	}
-	// localhost is whatever the machine's resolver says: look at what came out.
-	if a, err := netip.ParseAddrPort(ln.Addr().String()); cfg.Password == "" && (err != nil || !a.Addr().Unmap().IsLoopback()) {
-		socket.Close()
-		return nil, errNeedsPassword(ln.Addr().String())
+	lns := []*listener{ln}
+	if cfg.Socket != "" {
+		if ln, err = listenFile(cfg.Socket); err != nil {
+			lns[0].close()
+			return nil, err
+		}
+		lns = append(lns, ln)
 	}
 	return &Server{
-		cfg: cfg, backend: b, addr: ln.Addr(), ln: socket, log: cfg.Logger, born: time.Now(),
+		cfg: cfg, backend: b, addr: addr, lns: lns, log: cfg.Logger, born: time.Now(),
 		auth: passwordHash(cfg.Password), conns: make(map[uint64]*conn),
 	}, nil
 }
 
-// Addr is the bound address; of use when port 0 was asked for.
+// Addr is the bound address of TCP; of use when port 0 was asked for.
 func (s *Server) Addr() net.Addr { return s.addr }
 
 // now is monotonic, in nanoseconds.
@@ -115,12 +108,25 @@ func (s *Server) Stats() Stats {
 // Serve accepts clients until Shutdown or Close and returns ErrServerClosed
 // then. Lack of file descriptors does not end it.
 func (s *Server) Serve() error {
+	ended := make(chan error, len(s.lns))
+	for _, ln := range s.lns {
+		go func() { ended <- s.serve(ln) }()
+	}
+	for range s.lns {
+		if err := <-ended; err != ErrServerClosed {
+			return err
+		}
+	}
+	return ErrServerClosed
+}
+
+func (s *Server) serve(ln *listener) error {
 	var pause time.Duration
 	for {
-		fd, remote, err := s.accept()
+		fd, remote, err := ln.accept()
 		if err == nil {
 			pause = 0
-			err = s.admit(fd, remote)
+			err = s.admit(fd, remote, ln.settings)
 		}
 		if s.closing.Load() {
 			return ErrServerClosed
@@ -138,52 +144,9 @@ func (s *Server) Serve() error {
 	}
 }
 
-// accept waits for a client. Its socket is kept out of the Go runtime's poller:
-// a loop waits for it.
-func (s *Server) accept() (fd int, remote netip.AddrPort, err error) {
-	rc, err := s.ln.SyscallConn()
-	if err != nil {
-		return -1, remote, err
-	}
-	var from unix.Sockaddr
-	var failed error
-	err = rc.Read(func(ln uintptr) bool {
-		for {
-			fd, from, failed = unix.Accept4(int(ln), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
-			if failed != unix.EINTR {
-				return failed != unix.EAGAIN
-			}
-		}
-	})
-	if err = cmp.Or(err, failed); err != nil {
-		return -1, remote, err
-	}
-	return fd, addrPort(from), nil
-}
-
-func addrPort(a unix.Sockaddr) netip.AddrPort {
-	switch a := a.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
-	}
-	return netip.AddrPort{}
-}
-
-// settings of a client's socket: no waiting for full segments, and a look every
-// 15 s whether it is there.
-var settings = [...]struct{ level, option, value int }{
-	{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
-	{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-	{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15},
-	{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
-	{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 9},
-}
-
 // admit gives a client to the loop with the fewest. An error is one of the
 // server; a client that has gone already is none.
-func (s *Server) admit(fd int, remote netip.AddrPort) error {
+func (s *Server) admit(fd int, remote netip.AddrPort, settings []setting) error {
 	for _, o := range settings {
 		if unix.SetsockoptInt(fd, o.level, o.option, o.value) != nil {
 			unix.Close(fd)
@@ -214,7 +177,7 @@ func (s *Server) admit(fd int, remote netip.AddrPort) error {
 		}
 		s.turned.Add(1)
 		c.refused = true
-		s.log.Warn("resp: client refused: too many connections", "client", remote.String(), "limit", s.cfg.ConnsMax)
+		s.log.Warn("resp: client refused: too many connections", "client", c.where(c.remote), "limit", s.cfg.ConnsMax)
 	} else {
 		s.stats.accepted.Add(1)
 		s.lastID++
@@ -267,8 +230,11 @@ func (s *Server) forget(c *conn) {
 // its error is returned; operations under way end by their deadlines then.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
-	s.closing.Store(true)
-	s.ln.Close()
+	if !s.closing.Swap(true) { // a second time, the file may be another server's
+		for _, ln := range s.lns {
+			ln.close()
+		}
+	}
 	loops := s.loops
 	s.mu.Unlock()
 	for _, l := range loops {

@@ -15,10 +15,14 @@ func tool(t *testing.T, s *Server, stdin, name string, args ...string) string {
 	if _, err := exec.LookPath(name); err != nil {
 		t.Skipf("not run: %s is not installed (Debian package redis-tools)", name)
 	}
-	host, port, _ := net.SplitHostPort(s.Addr().String())
+	to := []string{"-s", place(s)}
+	if network == "tcp" {
+		host, port, _ := net.SplitHostPort(place(s))
+		to = []string{"-h", host, "-p", port}
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	c := exec.CommandContext(ctx, name, append([]string{"-h", host, "-p", port}, args...)...)
+	c := exec.CommandContext(ctx, name, append(to, args...)...)
 	c.Stdin = strings.NewReader(stdin)
 	out, err := c.CombinedOutput()
 	if err != nil {

@@ -32,6 +32,7 @@ func file(t *testing.T, text string) string {
 
 func TestWrittenFileReadsBack(t *testing.T) {
 	want := complete()
+	want.Resp.Socket = "clients"
 	path := file(t, Text(&want))
 	s := New()
 	if err := s.File(path); err != nil {
@@ -42,6 +43,7 @@ func TestWrittenFileReadsBack(t *testing.T) {
 	}
 	dir := filepath.Dir(path) // relative directories are relative to the file
 	want.PoolDir, want.StateDir = filepath.Join(dir, "pool"), filepath.Join(dir, "state")
+	want.Resp.Socket = filepath.Join(dir, "clients")
 	if s.Config != want {
 		t.Fatalf("read back\n%+v\nwant\n%+v", s.Config, want)
 	}
@@ -129,7 +131,7 @@ func TestEveryKeyIsChecked(t *testing.T) {
 		"pool_dir": {""}, "index_dir": {""}, "state_dir": {""},
 		"pool_size": {"0B", "63MiB", "17TiB"}, "segment_size": {"1MiB", "3MiB", "128MiB", "2GiB"}, "max_keys": {"-1"}, "checkpoint_bytes": {"1KiB", "17GiB"},
 		"huge_pages": {"yes"}, "recovery": {"none"}, "recovery_budget": {"1KiB"}, "recovery_floor": {"1KiB", "1GiB"}, "digest_interval": {"1ms", "25h"}, "scrub_bytes_per_second": {"1KiB", "5GiB"}, "bootstrap_wait": {"1ms", "2h"}, "stop_timeout": {"0s", "1h"}, "drain_grace": {"2m"},
-		"resp.listen": {"", "7000", "127.0.0.1:0", "127.0.0.1:70000"}, "resp.password": {strings.Repeat("x", 513)},
+		"resp.listen": {"", "7000", "127.0.0.1:0", "127.0.0.1:70000"}, "resp.socket": {"/" + strings.Repeat("x", 107)}, "resp.password": {strings.Repeat("x", 513)},
 		"control.listen": {"127.0.0.1:7200"}, "control.peers": {"127.0.0.1:7200"}, "tls.ca": {"ca.pem"}, "tls.cert": {"cert.pem"}, "tls.key": {"key.pem"},
 		"data.listen": {"127.0.0.1"}, "data.tls": {"yes"}, "verbs.port": {"-1", "256"}, "verbs.gid_index": {"-2", "256"}, "verbs.mtu": {"1500"}, "verbs.traffic_class": {"256"},
 		"admin.listen": {"0.0.0.0:7100", "7100"}, "log.level": {"loud"},

@@ -121,6 +121,7 @@ type Verbs struct {
 // Resp is the Redis-protocol listener.
 type Resp struct {
 	Listen   string `toml:"listen"`
+	Socket   string `toml:"socket"`
 	Password string `toml:"password"`
 }
 
@@ -377,6 +378,9 @@ func keys() []Key {
 		{Name: "resp.listen", Help: "Redis clients; an address beyond loopback needs resp.password", Allowed: "address:port", PerNode: true,
 			field: text(func(c *Config) *string { return &c.Resp.Listen }),
 			check: func(c *Config) bool { return addressOK(c.Resp.Listen) }},
+		{Name: "resp.socket", Help: "a socket file for Redis clients of this host and user, beside resp.listen: cheaper than TCP; relative to this file; empty = none", Allowed: "a file; its whole path at most 107 characters", PerNode: true,
+			field: text(func(c *Config) *string { return &c.Resp.Socket }),
+			check: func(c *Config) bool { return len(c.Resp.Socket) <= 107 }},
 		{Name: "resp.password", Help: "what AUTH asks for; empty = no password", Allowed: "up to 512 bytes", Secret: true,
 			field: text(func(c *Config) *string { return &c.Resp.Password }),
 			check: func(c *Config) bool { return len(c.Resp.Password) <= 512 }},

@@ -103,7 +103,7 @@ func (s *Source) File(path string) error {
 		s.from(k.Name, path)
 	}
 	dir := filepath.Dir(path)
-	for _, p := range []*string{&s.Config.PoolDir, &s.Config.IndexDir, &s.Config.StateDir, &s.Config.RunDir,
+	for _, p := range []*string{&s.Config.PoolDir, &s.Config.IndexDir, &s.Config.StateDir, &s.Config.RunDir, &s.Config.Resp.Socket,
 		&s.Config.TLS.CA, &s.Config.TLS.Cert, &s.Config.TLS.Key} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)

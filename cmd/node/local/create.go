@@ -280,6 +280,7 @@ func (o *Options) makeNodes(dir string, l *Layout, shared *config.Config, inMemo
 		n := *shared
 		n.Node = i
 		n.Resp.Listen, n.Admin.Listen = at(l.RespPort+i), at(l.AdminPort+i)
+		n.Resp.Socket = filepath.Join(l.RunDir, "m", fmt.Sprintf("resp-%d.sock", i))
 		l.network(&n, i)
 		device, err := deviceOf(shared.Verbs.Device, i, l.Nodes)
 		if err != nil {
