@@ -106,7 +106,8 @@ func TestChoose(t *testing.T) {
 func TestPeersFigures(t *testing.T) {
 	var r peersReport
 	path := filepath.Join(t.TempDir(), "report.json")
-	text := `{"parts":[{"system":"healkv","op":"write","clients":64,"rate":100,"p99_us":2000},{"system":"etcd","op":"write","clients":64,"rate":10,"p99_us":4000}],
+	text := `{"parts":[{"system":"healkv","op":"write","clients":64,"rate":100,"p99_us":2000},{"system":"etcd","op":"write","clients":64,"rate":10,"p99_us":4000},
+		{"system":"healkv unix","op":"write","clients":64,"rate":150,"p99_us":1000},{"system":"etcd unix","op":"write","clients":64,"rate":30,"p99_us":4000}],
 		"absences":[{"system":"etcd","rejoin_s":2}]}`
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -120,6 +121,9 @@ func TestPeersFigures(t *testing.T) {
 		t.Errorf("%+v", m.Figures)
 	}
 	if f := m.find("healkv, writes, 64 clients (file), p99"); f == nil || f.Ratio != 0.5 {
+		t.Errorf("%+v", m.Figures)
+	}
+	if f := m.find("healkv unix, writes, 64 clients (file)"); f == nil || f.Ratio != 5 {
 		t.Errorf("%+v", m.Figures)
 	}
 	if f := m.find("etcd, back after a kill (file)"); f == nil || f.Median != 2 {

@@ -425,7 +425,11 @@ func (r *peersReport) figures(domain string) (figures []Figure) {
 	for _, k := range order {
 		beside := ""
 		if strings.HasPrefix(k.system, "healkv") {
-			if other := (row{"etcd", k.op, k.clients}); rates[other] != nil {
+			other := row{"etcd", k.op, k.clients}
+			if strings.HasSuffix(k.system, " unix") { // socket files beside socket files
+				other.system += " unix"
+			}
+			if rates[other] != nil {
 				beside = name(other)
 			}
 		}

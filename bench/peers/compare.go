@@ -111,6 +111,9 @@ func (c *comparison) estimate() time.Duration {
 		ops = 2
 	}
 	group := ops*time.Duration(len(c.o.clients))*part + 15*time.Second
+	if c.o.unix { // nearly all have them
+		group += ops * part
+	}
 	if c.o.missed > 0 {
 		group += 15 * time.Second
 	}
@@ -174,6 +177,13 @@ func (c *comparison) system(ctx context.Context, name string, run int) (err erro
 			return err
 		}
 	}
+	if _, ok := sys.(servers.Filed); ok && c.o.unix { // by the largest number, which is judged
+		load.Files = true
+		if err := c.parts(ctx, sys, run, load); err != nil {
+			return err
+		}
+		load.Files = false
+	}
 	if c.o.missed == 0 {
 		return nil
 	}
@@ -217,8 +227,12 @@ func (c *comparison) parts(ctx context.Context, sys servers.System, run int, loa
 	if c.o.reads {
 		ops = append(ops, "read")
 	}
+	name := sys.About().Name
+	if load.Files {
+		name = result.OverFiles(name)
+	}
 	for _, op := range ops {
-		p := result.Part{System: sys.About().Name, Op: op, Clients: load.Clients, Run: run}
+		p := result.Part{System: name, Op: op, Clients: load.Clients, Run: run}
 		if p.Probe, err = c.probe(ctx); err != nil {
 			return err
 		}

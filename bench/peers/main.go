@@ -34,6 +34,7 @@ type options struct {
 	missed  int64
 	reads   bool
 	inNode  bool
+	unix    bool
 	judge   bool
 	out     string
 	program string
@@ -57,6 +58,7 @@ func parse(args []string) (o options, err error) {
 	fs.Int64Var(&o.missed, "missed", -1, "writes that a killed node misses; 0 for no kill (default 0 with --domain file, 50000 with memory)")
 	fs.BoolVar(&o.reads, "reads", false, "measure reads too (default with --domain memory)")
 	fs.BoolVar(&o.inNode, "in-node", true, "measure HealKV under generators inside its nodes too, at the largest number of clients")
+	fs.BoolVar(&o.unix, "unix", true, "measure over socket files too, those systems that have them, at the largest number of clients")
 	fs.BoolVar(&o.judge, "judge", true, "exit status 1 if a bound is missed")
 	fs.StringVar(&o.out, "out", "out/peers", "`directory` of the results, and of the data with --domain file; that disk is measured")
 	fs.StringVar(&o.program, "node", "bin/node", "HealKV's `program`")

@@ -68,8 +68,8 @@ func TestProcessPeers(t *testing.T) {
 		name, domain, systems string
 		parts, absences       int
 	}{
-		{"flushed", "file", "healkv,etcd", 3, 2}, // HealKV twice: in-node too
-		{"not flushed", "memory", "healkv,etcd,zookeeper,redis,dragonboat", 6, 5},
+		{"flushed", "file", "healkv,etcd", 5, 2}, // HealKV in-node too, and both over socket files
+		{"not flushed", "memory", "healkv,etcd,zookeeper,redis,dragonboat", 9, 5},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			out := t.TempDir()

@@ -28,6 +28,7 @@ type Load struct {
 	ValueBytes int
 	Warm, Time time.Duration
 	Nodes      []int // where clients connect, in turn; nil for all
+	Files      bool  // clients connect over socket files; the system is servers.Filed
 }
 
 // Figures of a part. Latencies in µs, from the sending of an operation to its
@@ -131,11 +132,19 @@ func Open(ctx context.Context, sys servers.System, l Load) (*Session, error) {
 	if nodes == nil {
 		nodes = []int{0, 1, 2}
 	}
+	connect := sys.Connect
+	if l.Files {
+		filed, ok := sys.(servers.Filed)
+		if !ok {
+			return nil, fmt.Errorf("peers: %s has no socket files", sys.About().Name)
+		}
+		connect = filed.ConnectFile
+	}
 	s := &Session{sys: sys, load: l}
 	for id := range l.Clients {
 		node := nodes[id%len(nodes)]
 		try, cancel := context.WithTimeout(ctx, 30*time.Second)
-		conn, err := sys.Connect(try, node)
+		conn, err := connect(try, node)
 		cancel()
 		if err != nil {
 			s.Close()

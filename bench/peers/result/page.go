@@ -9,7 +9,7 @@ import (
 
 // colours per system, in the order of the tables.
 var colours = map[string]string{
-	"healkv": "#0b6e4f", InNode: "#6bbf59", "etcd": "#3f6fb5", "zookeeper": "#b5793f", "redis": "#c0392b", "dragonboat": "#7d5ba6",
+	"healkv": "#0b6e4f", OverFiles("healkv"): "#3d9970", InNode: "#6bbf59", "etcd": "#3f6fb5", OverFiles("etcd"): "#7fa3d9", "zookeeper": "#b5793f", "redis": "#c0392b", OverFiles("redis"): "#e08a80", "dragonboat": "#7d5ba6",
 }
 
 // Page is the report as one file that needs no other: plots as SVG.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"healkv/bench/peers/measure"
 	"healkv/bench/peers/servers"
@@ -62,6 +63,10 @@ type Absence struct {
 
 // InNode is the name of HealKV's figures under the generators inside its nodes.
 const InNode = "healkv in-node"
+
+// OverFiles is the name of a system's figures under clients that come over socket
+// files; the system's own name is for those over TCP.
+func OverFiles(system string) string { return system + " unix" }
 
 // Spread is the median of several runs with the least and the most.
 type Spread struct {
@@ -135,12 +140,17 @@ func (r *Report) Rows() []Row {
 	return rows
 }
 
-// Reference is whom all others are shown as multiples of.
+// Reference is whom all others are shown as multiples of: over socket files what
+// comes over socket files.
 const Reference = "etcd"
 
 // compare divides run by run: within a run a disk and a machine differ least.
 func (w *Row) compare(parts []Part) {
-	if w.System == Reference {
+	reference := Reference
+	if strings.HasSuffix(w.System, OverFiles("")) {
+		reference = OverFiles(Reference)
+	}
+	if w.System == reference {
 		return
 	}
 	var times, p99s []float64
@@ -149,7 +159,7 @@ func (w *Row) compare(parts []Part) {
 			continue
 		}
 		i := slices.IndexFunc(parts, func(x Part) bool {
-			return x.System == Reference && x.Op == p.Op && x.Clients == p.Clients && x.Run == p.Run
+			return x.System == reference && x.Op == p.Op && x.Clients == p.Clients && x.Run == p.Run
 		})
 		if i >= 0 && parts[i].Rate > 0 && parts[i].P99 > 0 {
 			times, p99s = append(times, p.Rate/parts[i].Rate), append(p99s, float64(p.P99)/float64(parts[i].P99))
@@ -161,7 +171,11 @@ func (w *Row) compare(parts []Part) {
 // order puts HealKV first, then its own generators, then the others as they came:
 // which system begins a run changes from run to run.
 func order(system string, met map[string]int) int {
-	if i := slices.Index(append([]string{"healkv", InNode}, servers.Names()[1:]...), system); i >= 0 {
+	names := []string{"healkv", OverFiles("healkv"), InNode}
+	for _, name := range servers.Names()[1:] {
+		names = append(names, name, OverFiles(name))
+	}
+	if i := slices.Index(names, system); i >= 0 {
 		return i
 	}
 	return 100 + met[system]

@@ -74,12 +74,23 @@ func TestTimesRunByRun(t *testing.T) {
 	}
 }
 
-// Flushed, both rows of HealKV are judged, and each verdict says which.
+// Flushed, all rows of HealKV are judged, each beside etcd over the same kind of
+// socket, and each verdict says which.
 func TestJudgeFlushedRows(t *testing.T) {
-	r := report(part("healkv", 64, 1, 4000, 90), part(InNode, 64, 1, 6000, 50), part("etcd", 64, 1, 500, 100))
+	r := report(part("healkv", 64, 1, 2400, 90), part(InNode, 64, 1, 6000, 50), part("etcd", 64, 1, 500, 100),
+		part(OverFiles("healkv"), 64, 1, 5900, 80), part(OverFiles("etcd"), 64, 1, 600, 90))
 	r.Judge(FileBounds, nil)
-	if len(r.Verdicts) != 4 || len(r.Failed()) != 1 || !strings.Contains(r.Failed()[0].Text, "Redis front end") || !strings.Contains(r.Verdicts[0].Text, "row in-node") {
+	failed := r.Failed()
+	if len(r.Verdicts) != 6 || len(failed) != 2 || !strings.Contains(r.Verdicts[0].Text, "row in-node") ||
+		!strings.Contains(failed[0].Text, "over TCP) 2400, etcd 500: 4.8 times, 5 wanted") ||
+		!strings.Contains(failed[1].Text, "over socket files) 5900, etcd unix 600: 9.8 times, 10 wanted") {
 		t.Errorf("%+v", r.Verdicts)
+	}
+	if w := r.Find(OverFiles("healkv"), "write", 64); w == nil || w.Times.Median != 5900.0/600 {
+		t.Errorf("%+v", w)
+	}
+	if w := r.Find(OverFiles("etcd"), "write", 64); w == nil || w.Times.Runs != 0 {
+		t.Errorf("etcd beside itself: %+v", w)
 	}
 }
 
@@ -90,10 +101,10 @@ func TestJudge(t *testing.T) {
 		theirs Part
 		failed []string // words of the verdicts that fail
 	}{
-		{"kept", part("healkv", 64, 1, 5000, 90), part("etcd", 64, 1, 500, 100), nil},
-		{"just kept", part("healkv", 64, 1, 5000, 100), part("etcd", 64, 1, 500, 100), nil},
-		{"too slow", part("healkv", 64, 1, 4999, 90), part("etcd", 64, 1, 500, 100), []string{"10.0 times, 10 wanted"}},
-		{"p99 above", part("healkv", 64, 1, 5000, 101), part("etcd", 64, 1, 500, 100), []string{"p99"}},
+		{"kept", part("healkv", 64, 1, 2500, 90), part("etcd", 64, 1, 500, 100), nil},
+		{"just kept", part("healkv", 64, 1, 2500, 100), part("etcd", 64, 1, 500, 100), nil},
+		{"too slow", part("healkv", 64, 1, 2499, 90), part("etcd", 64, 1, 500, 100), []string{"5.0 times, 5 wanted"}},
+		{"p99 above", part("healkv", 64, 1, 2500, 101), part("etcd", 64, 1, 500, 100), []string{"p99"}},
 		{"both", part("healkv", 64, 1, 600, 200), part("etcd", 64, 1, 500, 100), []string{"1.2 times", "0.20 ms, etcd 0.10 ms"}},
 	} {
 		r := report(part("healkv", 1, 1, 1, 1e6), part("etcd", 1, 1, 1, 1), c.ours, c.theirs) // one client does not count
@@ -193,7 +204,7 @@ func TestSave(t *testing.T) {
 	if err := json.Unmarshal([]byte(text["peers.json"]), &back); err != nil || len(back.Parts) != 3 || back.Parts[0].Rate != 5000 || back.Parts[0].Probe.Rate != 800 {
 		t.Errorf("%+v, %v", back, err)
 	}
-	for _, words := range []string{"PASS: writes/s with 64 clients: healkv (row healkv: the Redis front end) 5000, etcd 500: 10.0 times", "| write | 64 | healkv | 5000 | 0.04 | 0.09 | 10.00 | 0.90 | 0 | 10 right | 800 |",
+	for _, words := range []string{"PASS: writes/s with 64 clients: healkv (row healkv: the Redis front end over TCP) 5000, etcd 500: 10.0 times", "| write | 64 | healkv | 5000 | 0.04 | 0.09 | 10.00 | 0.90 | 0 | 10 right | 800 |",
 		"Not run to its end: somebody pressed", "| healkv | 50000 | 0.250 | 12.0 |", "every burst"} {
 		if !strings.Contains(text["peers.md"], words) {
 			t.Errorf("the table does not say %q:\n%s", words, text["peers.md"])

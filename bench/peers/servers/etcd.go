@@ -2,7 +2,10 @@ package servers
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -65,10 +68,14 @@ func (e *etcd) begin(node int, state string) error {
 	for i := range Nodes {
 		members = append(members, fmt.Sprintf("n%d=http://%s", i, addr(e.peer+i)))
 	}
+	// etcd does not start beside the socket file of one that was killed.
+	if err := os.Remove(filepath.Join(e.dir, etcdFile(node))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	client, peer := "http://"+addr(e.client+node), "http://"+addr(e.peer+node)
 	p, err := spawn(fmt.Sprintf("etcd node %d", node), filepath.Join(e.dir, fmt.Sprintf("log-%d", node)), syscall.SIGKILL, nil, e.program,
 		"--name", fmt.Sprintf("n%d", node), "--data-dir", filepath.Join(e.dir, fmt.Sprintf("n%d", node)),
-		"--listen-client-urls", client, "--advertise-client-urls", client,
+		"--listen-client-urls", client+",unix://"+etcdFile(node), "--advertise-client-urls", client,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
 		"--initial-cluster", strings.Join(members, ","), "--initial-cluster-state", state, "--initial-cluster-token", "peers",
 		"--logger", "zap", "--log-level", "warn")
@@ -76,10 +83,22 @@ func (e *etcd) begin(node int, state string) error {
 	return err
 }
 
+// etcdFile names a node's socket file, below the directory that it runs in: etcd
+// wants the form of a host and a port.
+func etcdFile(node int) string { return fmt.Sprintf("s%d:0", node) }
+
 type etcdClient struct{ *clientv3.Client }
 
 func (e *etcd) Connect(ctx context.Context, node int) (Client, error) {
-	c, err := clientv3.New(clientv3.Config{Endpoints: []string{addr(e.client + node)}, DialTimeout: 5 * time.Second, Logger: zap.NewNop()})
+	return e.connect(addr(e.client + node))
+}
+
+func (e *etcd) ConnectFile(ctx context.Context, node int) (Client, error) {
+	return e.connect("unix://" + filepath.Join(e.dir, etcdFile(node)))
+}
+
+func (e *etcd) connect(endpoint string) (Client, error) {
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, DialTimeout: 5 * time.Second, Logger: zap.NewNop()})
 	if err != nil {
 		return nil, err
 	}

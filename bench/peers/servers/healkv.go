@@ -96,6 +96,36 @@ func (h *healKV) Connect(ctx context.Context, node int) (Client, error) {
 	return dialRESP(ctx, addr(h.resp+node), 0)
 }
 
+// ConnectFile asks the node where its socket file is, as clients of Redis do.
+func (h *healKV) ConnectFile(ctx context.Context, node int) (Client, error) {
+	c, err := dialRESP(ctx, addr(h.resp+node), 0)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	path := ""
+	c.out = appendCommand(c.out[:0], "CONFIG", "GET", "unixsocket")
+	err = c.exchange(ctx, func(in []byte) (n int, err error) { // an array of two
+		for i := range 3 {
+			more, _, text, err := reply(in[n:])
+			if more == 0 || err != nil {
+				return 0, err
+			}
+			if n += more; i == 2 {
+				path = string(text)
+			}
+		}
+		return n, nil
+	})
+	if err == nil && path == "" {
+		err = fmt.Errorf("healkv: node %d has no socket file", node)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return dialRESP(ctx, path, 0)
+}
+
 // A node answers reads when it is live and holds a lease.
 func (h *healKV) At(ctx context.Context, node int) (Client, error) { return h.Connect(ctx, node) }
 

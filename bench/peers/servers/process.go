@@ -36,7 +36,7 @@ var starter = sync.OnceValue(func() chan<- func() {
 	return work
 })
 
-// spawn starts a program with its output appended to a file. orphan is the signal
+// spawn starts a program with its output appended to a file, in that file's folder. orphan is the signal
 // it gets if this process dies.
 func spawn(name, log string, orphan syscall.Signal, env []string, program string, args ...string) (*process, error) {
 	if err := os.MkdirAll(filepath.Dir(log), 0o700); err != nil {
@@ -49,6 +49,7 @@ func spawn(name, log string, orphan syscall.Signal, env []string, program string
 	defer f.Close()
 	p := &process{name: name, cmd: exec.Command(program, args...), log: log, ended: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = f, f
+	p.cmd.Dir = filepath.Dir(log)
 	p.cmd.Env = append(os.Environ(), env...)
 	// Ctrl-C at the terminal reaches the harness only, which ends its children in order.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: orphan}

@@ -68,7 +68,7 @@ func (r *redis) begin(node int) error {
 		return err
 	}
 	args := []string{
-		"--port", fmt.Sprint(r.port + node), "--bind", "127.0.0.1", "--dir", dir, "--daemonize", "no", "--loglevel", "warning",
+		"--port", fmt.Sprint(r.port + node), "--bind", "127.0.0.1", "--unixsocket", r.file(node), "--dir", dir, "--daemonize", "no", "--loglevel", "warning",
 		// The default waits 5 s for more replicas before a full copy begins.
 		"--repl-diskless-sync-delay", "0",
 		"--save", "",
@@ -87,6 +87,12 @@ func (r *redis) begin(node int) error {
 func (r *redis) Connect(ctx context.Context, _ int) (Client, error) {
 	return dialRESP(ctx, addr(r.port), waitFor)
 }
+
+func (r *redis) ConnectFile(ctx context.Context, _ int) (Client, error) {
+	return dialRESP(ctx, r.file(0), waitFor)
+}
+
+func (r *redis) file(node int) string { return filepath.Join(r.dir, fmt.Sprintf("s%d", node)) }
 
 func (r *redis) At(ctx context.Context, node int) (Client, error) {
 	return dialRESP(ctx, addr(r.port+node), 0)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -32,9 +33,14 @@ type resp struct {
 	ends time.Time
 }
 
-func dialRESP(ctx context.Context, address string, wait int) (Client, error) {
+// dialRESP connects to host:port, or to a socket file by its absolute path.
+func dialRESP(ctx context.Context, address string, wait int) (*resp, error) {
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", address)
+	network := "tcp"
+	if filepath.IsAbs(address) {
+		network = "unix"
+	}
+	conn, err := d.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}

@@ -84,6 +84,14 @@ type Client interface {
 	Close() error
 }
 
+// Filed is a system whose clients on the same host can come over socket files
+// (unix(7)) instead of TCP, as its documentation says.
+type Filed interface {
+	System
+	// ConnectFile is Connect over the node's socket file.
+	ConnectFile(ctx context.Context, node int) (Client, error)
+}
+
 // Plain is a client of a protocol so simple that a loop can serve all connections
 // at once, as redis-benchmark does: requests are bytes to be sent, answers bytes
 // to be looked at. A goroutine for each connection would take as much of the
