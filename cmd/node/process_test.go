@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -388,6 +389,7 @@ func TestProcessRefusals(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
 	port, adminPort := freePorts(t, 1)
 	elsewhere := []string{"--resp-listen", fmt.Sprintf("127.0.0.1:%d", port), "--admin-listen", fmt.Sprintf("127.0.0.1:%d", adminPort)}
+	apart := append(slices.Clone(elsewhere), "--resp-socket", "")
 	cases := []struct {
 		what string
 		env  []string
@@ -407,7 +409,8 @@ func TestProcessRefusals(t *testing.T) {
 		{"beyond loopback", nil, []string{"serve", "--config", changed(`password = "secret"`, `password = ""`), "--resp-listen", "0.0.0.0:7000"}, 2, []string{"resp.listen", "password"}},
 		{"second process", nil, append([]string{"serve", "--config", g.config(0)}, elsewhere...), 1, []string{"node 0", "still running"}},
 		{"port in use", nil, []string{"serve", "--config", g.config(0), "--state-dir", state, "--ephemeral"}, 1, []string{"another process has the port"}},
-		{"pool in use", nil, append([]string{"serve", "--config", g.config(0), "--state-dir", state, "--ephemeral"}, elsewhere...), 1, []string{"in use", "pid"}},
+		{"socket file in use", nil, append([]string{"serve", "--config", g.config(0), "--state-dir", state, "--ephemeral"}, elsewhere...), 1, []string{"resp-0.sock", "another process serves it"}},
+		{"pool in use", nil, append([]string{"serve", "--config", g.config(0), "--state-dir", state, "--ephemeral"}, apart...), 1, []string{"in use", "pid"}},
 		{"format again", nil, []string{"format", "--config", g.config(0), "--state-dir", state, "--ephemeral"}, 1, []string{"exists"}},
 		{"another cluster in the same place", nil, []string{"cluster", "--dir", g.dir}, 1, []string{"still running"}},
 		{"contradiction", nil, []string{"cluster", "--dir", g.dir, "--model", "eventual"}, 1, []string{"flag --model", "eventual", "synchronous", "--destroy"}},
@@ -437,7 +440,8 @@ func TestProcessRefusals(t *testing.T) {
 	// Garbage on the Redis port and on the control port disturbs nobody.
 	garbage := bytes.Repeat([]byte("\x00\xff*9999999999\r\n$-5\r\nGET"), 2000)
 	sockets := 0
-	for _, a := range append([][2]string{{"tcp", fmt.Sprintf("127.0.0.1:%d", g.resp)}, {"tcp", fmt.Sprintf("127.0.0.1:%d", g.admin)}}, unixSockets(t, g)...) {
+	ours, clients := unixSockets(t, g)
+	for _, a := range slices.Concat([][2]string{{"tcp", fmt.Sprintf("127.0.0.1:%d", g.resp)}, {"tcp", fmt.Sprintf("127.0.0.1:%d", g.admin)}}, ours, clients) {
 		c, err := net.Dial(a[0], a[1])
 		if err != nil {
 			t.Fatal(err)
@@ -448,8 +452,16 @@ func TestProcessRefusals(t *testing.T) {
 		_ = c.Close()
 		sockets++
 	}
-	if sockets < 3 {
-		t.Errorf("only %d sockets got garbage: no control socket found", sockets)
+	if len(ours) == 0 || len(clients) == 0 {
+		t.Errorf("%d sockets got garbage, of them %d control sockets and %d socket files for clients", sockets, len(ours), len(clients))
+	}
+	// A socket file is served as the port is, and asks for the password as well.
+	for _, pass := range []string{"secret", "wrong"} {
+		c := redis.NewClient(&redis.Options{Network: clients[0][0], Addr: clients[0][1], Password: pass, MaxRetries: -1})
+		if err := c.Ping(t.Context()).Err(); (err == nil) != (pass == "secret") {
+			t.Errorf("over the socket file, password %q: %v", pass, err)
+		}
+		c.Close()
 	}
 	c := redis.NewClient(&redis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", g.resp), Password: "secret", MaxRetries: -1})
 	defer c.Close()
@@ -574,8 +586,9 @@ func TestProcessBlankPool(t *testing.T) {
 	}
 }
 
-// unixSockets finds the control sockets of a group.
-func unixSockets(t *testing.T, g *group) (found [][2]string) {
+// unixSockets finds the sockets in the run directory of a group: the nodes' own,
+// and those for clients.
+func unixSockets(t *testing.T, g *group) (ours, clients [][2]string) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(g.dir, "cluster.toml"))
 	if err != nil {
@@ -587,8 +600,12 @@ func unixSockets(t *testing.T, g *group) (found [][2]string) {
 			continue
 		}
 		err := filepath.WalkDir(strings.TrimSuffix(name, `"`), func(path string, d os.DirEntry, err error) error {
-			if err == nil && d.Type()&os.ModeSocket != 0 {
-				found = append(found, [2]string{"unix", path})
+			switch {
+			case err != nil || d.Type()&os.ModeSocket == 0:
+			case strings.HasPrefix(d.Name(), "resp-"):
+				clients = append(clients, [2]string{"unix", path})
+			default:
+				ours = append(ours, [2]string{"unix", path})
 			}
 			return err
 		})
@@ -596,5 +613,5 @@ func unixSockets(t *testing.T, g *group) (found [][2]string) {
 			t.Fatal(err)
 		}
 	}
-	return found
+	return ours, clients
 }

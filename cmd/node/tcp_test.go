@@ -95,8 +95,8 @@ func TestProcessClusterOverTCP(t *testing.T) {
 	if code, text := get(t, admin, "/metrics"); code != http.StatusOK || !strings.Contains(text, fmt.Sprintf(`provider="tcp",device="127.0.0.1:%d"`, data)) {
 		t.Errorf("metrics do not name the device:\n%.600s", text)
 	}
-	if len(unixSockets(t, g)) != 0 {
-		t.Error("there are unix sockets")
+	if ours, clients := unixSockets(t, g); len(ours) != 0 || len(clients) != 3 {
+		t.Errorf("unix sockets between nodes: %v; for clients: %v", ours, clients)
 	}
 	keys, err := filepath.Glob(filepath.Join(g.dir, "*", "*key.pem"))
 	more, err2 := filepath.Glob(filepath.Join(g.dir, "node-*", "tls", "key.pem"))

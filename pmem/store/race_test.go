@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"healkv/dataplane/plant"
 	"healkv/pmem/record"
@@ -122,17 +123,19 @@ func concurrent(t *testing.T, writes, keys, segments, segmentBytes int) {
 		if w.IntN(3) == 0 {
 			n = w.IntN(hot)
 		}
-		for tries := 0; !m.Fits(300); tries++ {
+		for since := time.Now(); !m.Fits(300); {
 			m.SetFlushed(m.Tail())
 			res := m.Clean(1<<14, Upto(min(pin.Load(), m.Tail())), m.Flushed())
 			moved, freed = moved+res.MovedRecords, freed+res.FreedSegments
-			runtime.Gosched() // readers must leave
-			if tries > 1_000_000 {
+			runtime.Gosched()                    // readers must leave
+			if time.Since(since) > time.Minute { // a reader's processor may be away for a second
 				select {
 				case err := <-fail:
 					t.Fatal(err)
 				default:
-					t.Fatalf("no room: %+v, pin %d, tail %d, free %d, readers left %v", res, pin.Load(), m.Tail(), m.FreeBytes(), m.left(^uint64(0)))
+					c := &m.clean
+					t.Fatalf("no room: %+v, pin %d, tail %d, free %d; %d segments wait, %d of them released, the next for epoch %d and %d; victim %d, debt %d",
+						res, pin.Load(), m.Tail(), m.FreeBytes(), c.waiting, c.released, c.queue[min(c.released, waitingMax-1)].epoch, c.queue[min(c.released, waitingMax-1)].tail, c.victim, c.debt)
 				}
 			}
 		}
